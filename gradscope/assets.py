@@ -1,0 +1,101 @@
+"""Where the files are that travel with gradscope: icons, translations and sample models.
+
+Runs in the app and in the command line. Standard library only; sample files are read, never executed.
+"""
+
+import ast
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+# From the first look at a gradient to models whose training goes wrong.
+_TEACHING_ORDER = (
+    "linear_regression",
+    "scalar_graph",
+    "digits_mlp",
+    "digits_cnn",
+    "char_transformer",
+    "vanishing_gradients",
+)
+
+
+class AssetsMissingError(FileNotFoundError):
+    """This installation of gradscope is incomplete; the message is one sentence for the user."""
+
+
+def resources_dir() -> Path:
+    """The absolute path of `resources/`: `icons/`, translations, the desktop entry.
+
+    Raises:
+        AssetsMissingError: if neither the wheel's copy nor a checkout's is there.
+    """
+    return _find("resources")
+
+
+def sample_models_dir() -> Path:
+    """The absolute path of `sample_models/`.
+
+    Raises:
+        AssetsMissingError: if neither the wheel's copy nor a checkout's is there.
+    """
+    return _find("sample_models")
+
+
+def sample_paths() -> list[Path]:
+    """The sample recipes, in the order in which they teach.
+
+    A sample is a Python file with a `recipe` function at its top level; a file that does not parse is none.
+    """
+    samples = [path for path in sample_models_dir().glob("*.py") if _is_recipe(path)]
+    return sorted(samples, key=_teaching_position)
+
+
+def sample_path(name: str) -> Path | None:
+    """The sample called `name`, with or without its `.py`, or None if there is no such sample."""
+    stem = name.removesuffix(".py")
+    return next((path for path in sample_paths() if path.stem == stem), None)
+
+
+def sample_docs(path: Path) -> tuple[str, str]:
+    """The title and the text of a sample, from its module docstring.
+
+    The title is the first line without its full stop; the text is what follows the first line. A file without
+    a docstring, or one that does not parse, is titled after its name and has no text.
+    """
+    tree = _parse(path)
+    docstring = ast.get_docstring(tree) if tree is not None else None
+    if not docstring:
+        return path.stem.replace("_", " ").capitalize(), ""
+    title, _, text = docstring.partition("\n")
+    return title.strip().removesuffix("."), text.strip()
+
+
+def _find(name: str) -> Path:
+    bundled = _PACKAGE / "_bundled" / name
+    if bundled.is_dir():
+        return bundled
+    checkout = _PACKAGE.parent
+    beside = checkout / name
+    # A folder of that name in site-packages would be somebody else's.
+    if beside.is_dir() and (checkout / "pyproject.toml").is_file():
+        return beside
+    raise AssetsMissingError(
+        f"gradscope's {name} folder is missing: expected {bundled} or {beside}; install gradscope again."
+    )
+
+
+def _teaching_position(path: Path) -> tuple[int, str]:
+    known = path.stem in _TEACHING_ORDER
+    return (_TEACHING_ORDER.index(path.stem) if known else len(_TEACHING_ORDER), path.stem)
+
+
+def _is_recipe(path: Path) -> bool:
+    tree = _parse(path)
+    return tree is not None and any(isinstance(node, ast.FunctionDef) and node.name == "recipe" for node in tree.body)
+
+
+def _parse(path: Path) -> ast.Module | None:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError):
+        return None

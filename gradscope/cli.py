@@ -1,0 +1,138 @@
+"""The command line, and the only entry point. `--help`, `--version` and `samples` import neither Qt nor torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradscope import __version__, assets
+
+EXIT_BAD_INPUT = 2
+_COMMANDS = ("samples", "run")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # `gradscope FILE` and `gradscope COMMAND` share a place; a file called "run" is reached as ./run.
+    if given and given[0] == "samples":
+        return _samples(given[1:])
+    if given and given[0] == "run":
+        return _run(given[1:])
+    return _open(given)
+
+
+def _open(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="gradscope",
+        description="A desktop debugger for the PyTorch training step.",
+        epilog="Commands: 'gradscope samples' lists the sample models; 'gradscope run FILE --steps N' steps without a "
+        "window ('gradscope run --help').",
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="recipe file or sample name to open")
+    parser.add_argument(
+        "--python", metavar="PATH", help="interpreter that runs the engine (default: from the settings)"
+    )
+    parser.add_argument("--seed", type=_seed, help="seed of the session (default: from the settings)")
+    parser.add_argument("--device", help="cpu, cuda:0, mps ... (default: from the settings)")
+    parser.add_argument("--version", action="version", version=f"gradscope {__version__}")
+    options = parser.parse_args(given)
+    path = None
+    if options.file is not None:
+        path = _find(options.file)
+        if path is None:
+            return _refuse(_unknown_file(options.file))
+    if options.python is not None and not Path(options.python).is_file():
+        return _refuse(f"--python: {options.python} does not exist; expected the path of a Python interpreter")
+    from gradscope import preflight
+
+    problem = preflight.problem()
+    if problem is not None:
+        return _refuse(problem)
+    from gradscope.ui.app import run
+
+    return run(
+        file=str(path) if path is not None else None, python=options.python, seed=options.seed, device=options.device
+    )
+
+
+def _samples(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="gradscope samples", description="List the sample models.")
+    parser.parse_args(given)
+    paths = assets.sample_paths()
+    width = max((len(path.stem) for path in paths), default=0)
+    for path in paths:
+        title, _ = assets.sample_docs(path)
+        print(f"{path.stem:<{width}}  {title}")
+    print(f"\nOpen one with: gradscope {paths[0].stem}" if paths else "No samples are installed")
+    return 0
+
+
+def _run(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="gradscope run",
+        description="Step a recipe without a window.",
+        epilog="Exit code: 0 done, 1 the user's code failed, 2 bad input.",
+    )
+    parser.add_argument("file", metavar="FILE_OR_SAMPLE", help="recipe file, or the name of a sample")
+    parser.add_argument("--steps", type=int, required=True, metavar="N", help="optimizer steps to make")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda:0, mps ...")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the session (default: 0)")
+    parser.add_argument(
+        "--jsonl", metavar="OUT", help="write one JSON object per phase to this file (- for standard output)"
+    )
+    parser.add_argument("--export", metavar="DIR", help="write a snapshot of the last step to this new folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    options = parser.parse_args(given)
+    path = _find(options.file)
+    if path is None:
+        return _refuse(_unknown_file(options.file))
+    try:
+        from gradscope.engine.headless import RunOptions, run
+    except ImportError as error:
+        return _refuse(f"the engine cannot be imported in {sys.executable}: {error}")
+    return run(
+        RunOptions(
+            path=path,
+            steps=options.steps,
+            device=options.device,
+            seed=options.seed,
+            jsonl=options.jsonl,
+            export=options.export,
+            quiet=options.quiet,
+        )
+    )
+
+
+def _find(name: str) -> Path | None:
+    """The recipe of that path or sample name; None if there is neither."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path.resolve()
+    return assets.sample_path(name)
+
+
+def _unknown_file(name: str) -> str:
+    known = ", ".join(path.stem for path in assets.sample_paths())
+    return f"{name} is neither a file nor a sample; expected a recipe file, or one of: {known}"
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; expected a whole number from 0 to {2**32 - 1}")
+    return seed
+
+
+def _refuse(sentence: str) -> int:
+    print(f"gradscope: {sentence}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The batches of a session: the loader made by the contract, and the passes over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from gradscope.engine.recipe import Recipe
+from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.protocol.failure import BadInput
+
+
+def make_loader(recipe: Recipe, seed: int) -> DataLoader[Any]:
+    """The loader of the determinism contract (see `Recipe`). Raises BadInput if the dataset is empty or has no length."""
+    dataset = recipe.dataset
+    if isinstance(dataset, DataLoader):
+        loader = dataset
+    else:
+        is_iterable = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__")
+        options: dict[str, Any] = {} if is_iterable else {"shuffle": recipe.shuffle}
+        try:
+            loader = DataLoader(
+                _Iterable(dataset) if is_iterable and not isinstance(dataset, IterableDataset) else dataset,  # type: ignore[arg-type]
+                recipe.batch_size,
+                collate_fn=recipe.collate,
+                generator=torch.Generator().manual_seed(seed),
+                **options,
+            )
+        except (TypeError, ValueError) as error:
+            if not is_iterable and hasattr(dataset, "__len__") and _length(dataset) == 0:
+                raise BadInput("The dataset is empty; expected at least one sample") from error
+            raise BadInput(
+                f"No DataLoader can be made of the dataset: {describe_error(error)}", traceback=cut_traceback(error)
+            ) from error
+    if length_of(loader) == 0:
+        raise BadInput(
+            "The dataset gives no batch; expected at least one (is it empty, or drop_last with too few samples?)"
+        )
+    return loader
+
+
+def length_of(loader: DataLoader[Any]) -> int | None:
+    """Batches in an epoch; None where the loader cannot know."""
+    return _length(loader)
+
+
+def _length(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+class _Iterable(IterableDataset[Any]):
+    """An ordinary iterable (a generator function's result can be gone through only once) as an IterableDataset."""
+
+    def __init__(self, samples: Any) -> None:
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._samples)
+
+
+class BatchSource:
+    """`for epoch: for batch in loader`, one batch at a time. The current batch stays until its step is done.
+
+    A map-style loader knows its length, and a batch is only loaded when it is asked for. An iterable one does not (or may be
+    wrong), so `is_last` looks one batch ahead, which is just what the plain loop does at that point.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.length = length_of(loader)
+        """Batches in an epoch as announced; None where unknown."""
+        self._is_exact = self.length is not None and not isinstance(loader.dataset, IterableDataset)
+        self.epoch = 0
+        self.index = 0
+        """Of the current batch in its epoch (or of the next one to come)."""
+        self._loader = loader
+        self._iterator: Iterator[Any] | None = None
+        self._finished: Iterator[Any] | None = None
+        self._current: tuple[Any] | None = None
+        self._ahead: tuple[Any] | BaseException | None = None
+
+    def current(self) -> Any:
+        """The current batch, loaded if need be. Raises what the dataset raises, and StopIteration never."""
+        if self._current is None:
+            self._current = (self._load(),)
+        return self._current[0]
+
+    def loaded(self) -> Any | None:
+        """The current batch if it is there."""
+        return self._current[0] if self._current is not None else None
+
+    def is_last(self) -> bool:
+        """Whether the current batch is the last one of its epoch."""
+        if self._is_exact and self.length is not None:
+            return self.index + 1 >= self.length
+        if self._ahead is None:
+            try:
+                self._ahead = (next(self._iterator),) if self._iterator is not None else None
+            except Exception as error:
+                # Told when the batch is asked for; the end of the data is no error.
+                self._ahead = error
+        return isinstance(self._ahead, StopIteration)
+
+    def advance(self) -> None:
+        """The current batch is done."""
+        last = self.is_last()
+        self._current = None
+        self.index += 1
+        if last:
+            self._next_epoch()
+
+    def _load(self) -> Any:
+        ahead, self._ahead = self._ahead, None
+        if isinstance(ahead, tuple):
+            return ahead[0]
+        if ahead is not None:
+            raise ahead
+        started = self._iterator is None
+        if self._finished is not None:
+            # The plain loop asks once more before it knows that the epoch is over; the sampler may draw numbers then.
+            next(self._finished, None)
+            self._finished = None
+        if self._iterator is None:
+            self._iterator = iter(self._loader)
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            if started:
+                raise EmptyData("the dataset gave no batch; expected at least one") from None
+            # Shorter than its announced length: the epoch ends here.
+            self._next_epoch()
+            return self._load()
+
+    def _next_epoch(self) -> None:
+        self.epoch += 1
+        self.index = 0
+        self._finished = self._iterator if self._ahead is None else None
+        self._iterator = None
+        self._ahead = None
+
+
+class EmptyData(Exception):
+    """A pass over the data gave nothing."""

@@ -1,0 +1,121 @@
+"""What is known of a session from the start, as the app and a snapshot show it; and what looks wrong already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
+from gradscope.engine.quantities.values import dtype_name
+from gradscope.engine.recipe import Recipe
+from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
+
+
+def describe_session(recipe: Recipe, *, seed: int, device: str, batches_per_epoch: int | None) -> SessionInfo:
+    source = recipe.source
+    named = named_tensors(recipe.model)
+    return SessionInfo(
+        name=recipe.name or "Untitled",
+        description=recipe.description,
+        path=str(source.path) if source else "",
+        sha256=source.sha256 if source else "",
+        seed=seed,
+        device=device,
+        modules=_modules(recipe.model),
+        parameters=_parameters(recipe.model, recipe.optimizer),
+        groups=_groups(recipe.optimizer, {id(tensor): name for name, (tensor, _) in named.items()}),
+        optimizer=type(recipe.optimizer).__name__,
+        scheduler=type(recipe.scheduler).__name__ if recipe.scheduler is not None else None,
+        loss=_loss_name(recipe),
+        scheduler_unit=recipe.scheduler_unit,
+        batches_per_epoch=batches_per_epoch,
+        warnings=_warnings(recipe, named),
+    )
+
+
+def _modules(model: Model) -> tuple[ModuleInfo, ...]:
+    if not isinstance(model, nn.Module):
+        return ()
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(name)
+    return tuple(
+        ModuleInfo(
+            name=name,
+            type=type(module).__name__,
+            description=_extra(module),
+            aliases=tuple(names[id(module)][1:]),
+            training=module.training,
+        )
+        for name, module in model.named_modules()
+    )
+
+
+def _extra(module: nn.Module) -> str:
+    try:
+        return str(module.extra_repr())
+    except Exception:
+        # A user's extra_repr may be broken; the name of the class is enough.
+        return ""
+
+
+def _parameters(model: Model, optimizer: Optimizer) -> tuple[ParameterInfo, ...]:
+    group_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
+    return tuple(
+        ParameterInfo(
+            name=name,
+            shape=() if is_uninitialised(tensor) else tuple(tensor.shape),
+            dtype="uninitialised" if is_uninitialised(tensor) else dtype_name(tensor.dtype),
+            requires_grad=tensor.requires_grad,
+            group=group_of.get(id(tensor)),
+            aliases=aliases,
+        )
+        for name, (tensor, aliases) in named_tensors(model).items()
+    )
+
+
+def _groups(optimizer: Optimizer, names: dict[int, str]) -> tuple[GroupInfo, ...]:
+    return tuple(
+        GroupInfo(
+            parameters=tuple(names.get(id(p), "(not in the model)") for p in group["params"]),
+            options={key: _option(value) for key, value in group.items() if key != "params"},
+        )
+        for group in optimizer.param_groups
+    )
+
+
+def _option(value: Any) -> str:
+    return repr(value.item()) if isinstance(value, Tensor) and value.numel() == 1 else repr(value)
+
+
+def _loss_name(recipe: Recipe) -> str:
+    function = recipe.training_step if recipe.training_step is not None else recipe.loss
+    if isinstance(function, nn.Module):
+        return type(function).__name__
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _warnings(recipe: Recipe, named: dict[str, tuple[Tensor, tuple[str, ...]]]) -> tuple[str, ...]:
+    in_optimizer = {id(p) for group in recipe.optimizer.param_groups for p in group["params"]}
+    in_model = {id(tensor) for tensor, _ in named.values()}
+    missing = [name for name, (tensor, _) in named.items() if tensor.requires_grad and id(tensor) not in in_optimizer]
+    frozen = [name for name, (tensor, _) in named.items() if not tensor.requires_grad and id(tensor) in in_optimizer]
+    strangers = len(in_optimizer - in_model)
+    found = []
+    if missing:
+        found.append(
+            f"The optimizer does not hold {_list(missing)}: no step will move it, although it requires a gradient"
+        )
+    if frozen:
+        found.append(f"The optimizer holds {_list(frozen)}, frozen by requires_grad=False: it gets no gradient")
+    if strangers:
+        found.append(
+            f"The optimizer holds {strangers} tensors that are not in the model (was it made before the model was changed?)"
+        )
+    return tuple(found)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

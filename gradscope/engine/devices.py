@@ -1,0 +1,83 @@
+"""Devices: which there are, and moving a batch, a model and an optimizer's state to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.optim import Optimizer
+
+from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages import DeviceInfo
+
+
+def available_devices() -> tuple[DeviceInfo, ...]:
+    """CPU, then every CUDA device, then MPS."""
+    devices = [DeviceInfo(name="cpu", label="CPU")]
+    if torch.cuda.is_available():
+        devices += [
+            DeviceInfo(name=f"cuda:{i}", label=f"cuda:{i}: {torch.cuda.get_device_name(i)}")
+            for i in range(torch.cuda.device_count())
+        ]
+    if torch.backends.mps.is_available():
+        devices.append(DeviceInfo(name="mps", label="mps: Apple GPU"))
+    return tuple(devices)
+
+
+def parse_device(name: str) -> torch.device:
+    """The device of that name. Raises BadInput if torch does not know it or this machine does not have it."""
+    known = [device.name for device in available_devices()]
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in known:
+        raise BadInput(f"The device is {name!r}; this machine has {', '.join(known)}")
+    return torch.device(wanted)
+
+
+def move_batch(value: Any, device: torch.device) -> Any:
+    """The same structure with every tensor on `device`. Containers that hold no tensor off the device stay themselves."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, PackedSequence):
+        return value.to(device=device)  # type: ignore[call-arg]
+    if isinstance(value, Mapping):
+        moved = {key: move_batch(item, device) for key, item in value.items()}
+        if all(moved[key] is value[key] for key in moved):
+            return value
+        try:
+            return type(value)(moved)  # type: ignore[call-arg]
+        except TypeError:
+            return moved
+    if isinstance(value, tuple):
+        items = [move_batch(item, device) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, list):
+        return [move_batch(item, device) for item in value]
+    if hasattr(value, "to") and callable(value.to) and not isinstance(value, type):
+        return value.to(device)
+    return value
+
+
+def move_model(model: nn.Module | Mapping[str, Tensor], device: torch.device) -> None:
+    """In place: parameters and leaf tensors keep their identity, so that the optimizer still holds them."""
+    if isinstance(model, nn.Module):
+        model.to(device)
+        return
+    for tensor in model.values():
+        tensor.data = tensor.data.to(device)
+
+
+def move_optimizer_state(optimizer: Optimizer) -> None:
+    """State that was made before the move (Adagrad has some from the start) follows its parameter.
+
+    "step" counters stay where they are: torch keeps them on the CPU unless the optimizer is capturable or fused.
+    """
+    for parameter, state in optimizer.state.items():
+        if isinstance(state, dict) and isinstance(parameter, Tensor):
+            for key, value in state.items():
+                if isinstance(value, Tensor) and key != "step":
+                    state[key] = value.to(parameter.device)

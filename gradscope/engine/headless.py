@@ -1,0 +1,165 @@
+"""`gradscope run`: a recipe stepped without a window, in this process. Progress on a terminal, JSON lines, a snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from gradscope.engine.lines import line_of
+from gradscope.engine.loading import load_recipe
+from gradscope.engine.report import PhaseReport
+from gradscope.engine.session import Session
+from gradscope.engine.snapshot import write_snapshot
+from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
+from gradscope.protocol.phases import Rest
+
+EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+_BAR_WIDTH = 28
+_REDRAW_SECS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What the command line asks for. `jsonl` "-" is standard output."""
+
+    path: Path
+    steps: int
+    device: str = "cpu"
+    seed: int = 0
+    jsonl: str | None = None
+    export: str | None = None
+    quiet: bool = False
+
+
+def run(options: RunOptions) -> int:
+    """Step the recipe; returns the exit code. Sentences go to standard error."""
+    try:
+        with contextlib.ExitStack() as stack:
+            _check(options)
+            session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
+            out = stack.enter_context(_opened(options.jsonl))
+            _train(session, options, out)
+        return EXIT_DONE
+    except GradscopeError as error:
+        _tell(error.failure)
+        return EXIT_USER_CODE if _is_users_fault(error.failure) else EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("gradscope: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
+    for warning in session.info.warnings:
+        print(f"gradscope: note: {warning}", file=sys.stderr)
+    progress = _Progress(options.steps, shown=not options.quiet and sys.stderr.isatty())
+    session.keeper.keeps_all = False
+    try:
+        for step in range(options.steps):
+            # The snapshot shows the last step: only its activations are worth a copy.
+            session.keeper.keeps_all = options.export is not None and step + 1 == options.steps
+            _one_step(session, out)
+            progress.show(step + 1, session.history[-1].loss)
+    finally:
+        progress.close()
+    for text in session.observer.errors:
+        print(f"gradscope: {text}", file=sys.stderr)
+    if options.export is not None:
+        written = write_snapshot(session, options.export)
+        if not options.quiet:
+            print(f"Snapshot written to {written.path} ({len(written.files)} files, {written.size_bytes} bytes)")
+    if not options.quiet and options.jsonl != "-":
+        last = session.history[-1]
+        print(
+            f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
+        )
+
+
+def _one_step(session: Session, out: TextIO | None) -> None:
+    while True:
+        try:
+            report = session.advance()
+        except GradscopeError as error:
+            partial = getattr(error, "report", None)
+            if isinstance(partial, PhaseReport):
+                _write(out, partial)
+            raise
+        _write(out, report)
+        if session.position.rest is Rest.READY:
+            return
+
+
+def _write(out: TextIO | None, report: PhaseReport) -> None:
+    if out is None:
+        return
+    try:
+        out.write(line_of(report) + "\n")
+    except OSError as error:
+        raise BadInput(f"The JSON lines cannot be written: {error.strerror or error}") from error
+
+
+def _check(options: RunOptions) -> None:
+    if options.steps < 1:
+        raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
+    if options.export is not None and Path(options.export).exists():
+        raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot folder")
+
+
+@contextlib.contextmanager
+def _opened(name: str | None) -> Iterator[TextIO | None]:
+    if name is None:
+        yield None
+    elif name == "-":
+        yield sys.stdout
+    else:
+        try:
+            file = Path(name).open("w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise BadInput(f"--jsonl: {name} cannot be written: {error.strerror or error}") from error
+        try:
+            yield file
+        finally:
+            try:
+                file.close()
+            except OSError as error:
+                raise BadInput(f"--jsonl: {name} cannot be written: {error.strerror or error}") from error
+
+
+def _is_users_fault(failure: Failure) -> bool:
+    return failure.kind is FailureKind.USER_CODE or bool(failure.traceback)
+
+
+def _tell(failure: Failure) -> None:
+    if failure.traceback:
+        print(failure.traceback, file=sys.stderr)
+    print(f"gradscope: {failure.sentence}", file=sys.stderr)
+    if failure.undone:
+        print(f"gradscope: {failure.undone}", file=sys.stderr)
+
+
+class _Progress:
+    """One line on a terminal, redrawn at most ten times a second."""
+
+    def __init__(self, steps: int, *, shown: bool) -> None:
+        self._steps, self._shown = steps, shown
+        self._started = self._drawn = time.monotonic()
+
+    def show(self, done: int, loss: float | None) -> None:
+        now = time.monotonic()
+        if not self._shown or (now - self._drawn < _REDRAW_SECS and done < self._steps):
+            return
+        self._drawn = now
+        filled = _BAR_WIDTH * done // self._steps
+        rate = done / max(now - self._started, 1e-9)
+        text = (
+            f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{self._steps}  {rate:.1f} steps/s  loss {loss:.5g}"
+        )
+        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._shown:
+            print(file=sys.stderr)

@@ -1,0 +1,77 @@
+"""Copies of activations and their gradients for looking at their values, under a byte budget."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
+
+
+class Keeper:
+    """Clones of what was asked for, the oldest out first. A clone: the model may change the original in place."""
+
+    def __init__(self, *, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+        self.keeps_all = True
+        """Everything, as far as the budget goes; otherwise only what is watched."""
+        self.watched: frozenset[SubjectKey] = frozenset()
+        self._budget_bytes = budget_bytes
+        self._kept: OrderedDict[SubjectKey, Tensor] = OrderedDict()
+        self._bytes = 0
+        self._refused: dict[SubjectKey, str] = {}
+
+    def wants(self, key: SubjectKey) -> bool:
+        return self.keeps_all or key in self.watched
+
+    def keep(self, key: SubjectKey, tensor: Tensor) -> None:
+        """Keep a copy, if it is wanted and fits."""
+        self._drop(key)
+        self._refused.pop(key, None)
+        if not self.wants(key):
+            return
+        size = _bytes_of(tensor)
+        if size > self._budget_bytes:
+            self._refused[key] = (
+                f"it has {size >> 20} MB, more than the {self._budget_bytes >> 20} MB kept for looking at"
+            )
+            return
+        while self._bytes + size > self._budget_bytes:
+            oldest = next((k for k in self._kept if k not in self.watched), next(iter(self._kept)))
+            self._refused[oldest] = f"newer values needed the {self._budget_bytes >> 20} MB kept for looking at"
+            self._drop(oldest)
+        with torch.no_grad():
+            self._kept[key] = tensor.detach().clone()
+        self._bytes += size
+
+    def get(self, key: SubjectKey) -> Tensor | None:
+        return self._kept.get(key)
+
+    def why_not(self, key: SubjectKey) -> str:
+        """Why the values of a subject are not here."""
+        if key in self._refused:
+            return f"The values were not kept: {self._refused[key]}"
+        if not self.keeps_all:
+            return "A run keeps only the values of what was selected: press Next batch to see these"
+        return "Nothing was captured for this in the newest pass"
+
+    def forget(self, *kinds: SubjectKind) -> None:
+        """Drop every copy of these kinds: a new pass begins."""
+        for key in [key for key in self._kept if key.kind in kinds]:
+            self._drop(key)
+        self._refused = {key: why for key, why in self._refused.items() if key.kind not in kinds}
+
+    def _drop(self, key: SubjectKey) -> None:
+        old = self._kept.pop(key, None)
+        if old is not None:
+            self._bytes -= _bytes_of(old)
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage().nbytes() if tensor.is_nested else tensor.numel() * tensor.element_size()
+    except (RuntimeError, NotImplementedError):
+        return 0

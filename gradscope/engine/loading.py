@@ -1,0 +1,123 @@
+"""Loading a recipe file: seeded, imported under a name of its own, checked; everything put back if it fails."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from gradscope.engine.randomness import MAX_SEED, RandomStates, seed_everything
+from gradscope.engine.recipe import Recipe, Source
+from gradscope.engine.unwinding import Unwind
+from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.protocol.failure import BadInput
+
+
+def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
+    """Seed the generators, import the file and call its `recipe()`.
+
+    While the file is loaded, its folder is first on `sys.path`, so that modules beside it can be imported; they are
+    imported anew each time. The folder stays on the path (the model may import later), the random states stay as
+    `recipe()` left them.
+
+    Raises BadInput with one sentence, and the user's own traceback lines, if the file cannot be read, does not compile,
+    raises, has no `recipe()`, or if `recipe()` raises or returns something else than a Recipe. Then random states,
+    `sys.path` and `sys.modules` are as before.
+    """
+    file = Path(path).expanduser().resolve()
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
+    if not file.exists():
+        raise BadInput(f"{file} does not exist; expected a recipe file (Python)")
+    if file.is_dir():
+        raise BadInput(f"{file} is a folder; expected a recipe file (Python)")
+    if file.suffix != ".py":
+        raise BadInput(f"{file.name} is no Python file; a recipe is a .py file with a function recipe()")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
+    with _undone_on_failure(file.parent):
+        seed_everything(seed)
+        module = _import(file)
+        found = _call(module, file)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return replace(found, name=found.name or file.stem, source=Source(path=file, sha256=sha256, seed=seed))
+
+
+def _import(file: Path) -> ModuleType:
+    name = "gradscope_recipe_" + re.sub(r"\W", "_", file.stem)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses, pickle and DataLoader workers look a class's module up by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (KeyboardInterrupt, Unwind):
+        raise
+    except SyntaxError as error:
+        raise BadInput(
+            f"{(error.filename and Path(error.filename).name) or file.name} cannot be compiled: {describe_error(error)}",
+            traceback=cut_traceback(error),
+        ) from error
+    except BaseException as error:
+        raise BadInput(
+            f"{file.name} failed while it was imported: {describe_error(error)}", traceback=cut_traceback(error)
+        ) from error
+    return module
+
+
+def _call(module: ModuleType, file: Path) -> Recipe:
+    function = getattr(module, "recipe", None)
+    if function is None:
+        raise BadInput(f"{file.name} has no function recipe(); expected one that returns gradscope.Recipe(...)")
+    if not callable(function):
+        raise BadInput(f"recipe in {file.name} is a {type(function).__name__}; expected a function without arguments")
+    try:
+        found = function()
+    except (KeyboardInterrupt, Unwind):
+        raise
+    except BadInput as error:
+        raise BadInput(f"{file.name}: {error.failure.sentence}", traceback=cut_traceback(error)) from error
+    except BaseException as error:
+        raise BadInput(
+            f"recipe() in {file.name} failed: {describe_error(error)}", traceback=cut_traceback(error)
+        ) from error
+    if not isinstance(found, Recipe):
+        raise BadInput(f"recipe() in {file.name} returned a {type(found).__name__}; expected a gradscope.Recipe")
+    return found
+
+
+@contextmanager
+def _undone_on_failure(folder: Path) -> Iterator[None]:
+    """Import from `folder` with modules of that folder forgotten first; put everything back if the block raises."""
+    states = RandomStates.capture()
+    path, modules = list(sys.path), dict(sys.modules)
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
+    for name, module in modules.items():
+        file = getattr(module, "__file__", None)
+        if file and not name.startswith("gradscope.") and _is_beside(Path(file), folder):
+            del sys.modules[name]
+    try:
+        yield
+    except BaseException:
+        states.restore()
+        sys.path[:] = path
+        for name in sys.modules.keys() - modules.keys():
+            if name.startswith("gradscope_recipe_"):
+                del sys.modules[name]
+        sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
+        raise
+
+
+def _is_beside(file: Path, folder: Path) -> bool:
+    """True for the user's own modules under the recipe's folder (not for an environment that lies inside it)."""
+    return file.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(file.parts)

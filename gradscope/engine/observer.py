@@ -1,0 +1,304 @@
+"""The observer of one session: installs the hooks, and turns what they tell into one record a phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradscope.engine.hooks import ModuleHooks, inside_backward
+from gradscope.engine.keeper import Keeper
+from gradscope.engine.parameters import Model, PreviousValues, is_uninitialised, named_tensors
+from gradscope.engine.quantities.values import shape_of
+from gradscope.engine.record import Collected, PhaseRecord, Tables
+from gradscope.protocol.messages import Absence
+from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+StopHere = Callable[[SubStep, str, str, int], None]
+"""(sub-step, event, layer, call): called at every moment; returns when training may go on."""
+
+
+class Observer:
+    """Watches one model through the phases of a step. Never changes a tensor, never draws a random number.
+
+    `begin(phase)` ... the phase runs ... `end()` gives what was collected. Errors inside the capture are kept in
+    `errors` and never reach the user's model.
+    """
+
+    def __init__(self, model: Model, *, keeper: Keeper, stop_here: StopHere) -> None:
+        self.tables = Tables()
+        self.keeper = keeper
+        self.previous = PreviousValues()
+        self.errors: list[str] = []
+        self._model = model
+        self._stop_here = stop_here
+        self.last_passed: SubStep | None = None
+        """The newest sub-step of the session that is done."""
+        self._record: PhaseRecord | None = None
+        self._entered: list[tuple[str, int, float]] = []
+        self._calls: dict[str, int] = {}
+        self._recomputed: dict[str, int] = {}
+        self._awaited: dict[SubjectKey, None] = {}
+        self._pass = 0
+        self._handles: list[RemovableHandle] = []
+        self._leaf_handles: list[RemovableHandle] = []
+        self._hooked: dict[int, Tensor] = {}
+        self._hooks = ModuleHooks(model, self) if isinstance(model, nn.Module) else None
+
+    # ------------------------------------------------------------------------------------------ phases
+
+    def begin(self, phase: Phase) -> None:
+        if phase is Phase.FORWARD:
+            self._pass += 1
+            self._calls.clear()
+            self._awaited.clear()
+            self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
+            self._remove_leaf_handles()
+        elif phase is Phase.BACKWARD:
+            self._recomputed.clear()
+            self._hook_parameters()
+        self._entered.clear()
+        self.last_passed = None
+        self._record = PhaseRecord(phase, self.tables, self.keeper)
+
+    def end(self) -> Collected:
+        """Complete the record of the phase that `begin` opened."""
+        record = self._record
+        assert record is not None
+        try:
+            self._guarded(partial(self._complete, record))
+            return record.finish()
+        finally:
+            self._record = None
+
+    def abandon(self) -> Collected | None:
+        """The phase has failed: what was captured up to there."""
+        record, self._record = self._record, None
+        return record.finish() if record is not None else None
+
+    def innermost_layer(self) -> tuple[str, int] | None:
+        """(name, call) of the layer that was entered last and not left; None outside any layer."""
+        return self._entered[-1][:2] if self._entered else None
+
+    def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
+        """A sub-step of the session is done: note it, and stop here if somebody wants to."""
+        self.last_passed = substep
+        if self._record is not None:
+            self._record.pass_place(substep, start=start, detail=detail)
+        self._stop_here(substep, "", "", 0)
+
+    def elapsed(self) -> float:
+        return self._record.elapsed() if self._record is not None else math.nan
+
+    def tensors(self) -> dict[str, Tensor]:
+        """name -> tensor, each once; parameters of lazy modules are left out until they have a shape."""
+        return {
+            name: tensor for name, (tensor, _) in named_tensors(self._model).items() if not is_uninitialised(tensor)
+        }
+
+    def moving(self) -> dict[str, Tensor]:
+        """The parameters that a step may change."""
+        return {name: tensor for name, tensor in self.tensors().items() if tensor.requires_grad}
+
+    def initial(self) -> Collected:
+        """Summaries of all parameters as they are now, outside any phase."""
+        record = PhaseRecord(Phase.STEP, self.tables, self.keeper)
+        for name, tensor in self.tensors().items():
+            record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+        return record.finish()
+
+    def close(self) -> None:
+        """Remove every hook."""
+        if self._hooks is not None:
+            self._hooks.remove()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._hooked.clear()
+        self._remove_leaf_handles()
+        self._record = None
+
+    # ------------------------------------------------------------------------------------------ layers
+
+    def layer_entered(self, name: str) -> None:
+        record = self._record
+        if record is None or inside_backward():
+            return
+        call = self._calls.get(name, 0)
+        self._calls[name] = call + 1
+        self._stop_here(self._substep(), "enter", name, call)
+        self._entered.append((name, call, record.elapsed()))
+
+    def layer_left(self, name: str, output: list[tuple[str, Tensor]]) -> None:
+        record = self._record
+        if record is None:
+            return
+        if inside_backward():
+            self._guarded(partial(self._recompute, name, output))
+            return
+        start = math.nan
+        call = self._calls.get(name, 1) - 1
+        while self._entered:
+            # Layers that were entered and never left (their forward raised and the model caught it) are passed over.
+            entered, entered_call, entered_at = self._entered.pop()
+            if entered == name:
+                call, start = entered_call, entered_at
+                break
+        self._guarded(partial(self._note_output, record, name, call, output, start))
+        self._stop_here(self._substep(), "leave", name, call)
+
+    def _note_output(
+        self, record: PhaseRecord, name: str, call: int, output: list[tuple[str, Tensor]], start: float
+    ) -> None:
+        record.pass_place(
+            self._substep(),
+            layer=name,
+            call=call,
+            event="call",
+            detail=", ".join(_shape_text(tensor) for _, tensor in output[:4]) + (", ..." if len(output) > 4 else ""),
+            start=start,
+            output_bytes=float(sum(_bytes(tensor) for _, tensor in output)),
+        )
+        for leaf, tensor in output:
+            record.add(SubjectKey(SubjectKind.ACTIVATION, name, call, leaf), tensor)
+            self._await_gradient(SubjectKey(SubjectKind.ACTIVATION_GRAD, name, call, leaf), tensor)
+
+    def _recompute(self, name: str, output: list[tuple[str, Tensor]]) -> None:
+        """A checkpointed layer runs once more inside the backward: its numbers are known, its graph is new."""
+        call = self._recomputed.get(name, 0)
+        self._recomputed[name] = call + 1
+        if self._calls.get(name, 0) > 1:
+            return
+        for leaf, tensor in output:
+            self._await_gradient(SubjectKey(SubjectKind.ACTIVATION_GRAD, name, call, leaf), tensor)
+
+    def _await_gradient(self, key: SubjectKey, tensor: Tensor) -> None:
+        if not tensor.requires_grad:
+            return
+        handle = tensor.register_hook(_GradientTap(self, key, self._pass))
+        if tensor.is_leaf:
+            # A hook on a leaf (a layer that returns its own weight) outlives the graph.
+            self._leaf_handles.append(handle)
+        self._awaited[key] = None
+
+    def gradient_arrived(self, key: SubjectKey, of_pass: int, gradient: Tensor) -> None:
+        record = self._record
+        # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
+        if record is None or record.phase is not Phase.BACKWARD or of_pass != self._pass:
+            return
+        self._guarded(partial(record.add, key, gradient))
+        self._awaited.pop(key, None)
+        self._stop_here(SubStep.BACKWARD, "gradient", key.name, key.call)
+
+    # ------------------------------------------------------------------------------------------ parameters
+
+    def _hook_parameters(self) -> None:
+        for name, tensor in self.tensors().items():
+            if tensor.requires_grad and tensor.is_leaf and self._hooked.get(id(tensor)) is not tensor:
+                self._hooked[id(tensor)] = tensor
+                self._handles.append(tensor.register_post_accumulate_grad_hook(_AccumulatedTap(self, name)))
+
+    def parameter_gradient_arrived(self, name: str, tensor: Tensor) -> None:
+        record = self._record
+        if record is None or record.phase is not Phase.BACKWARD or tensor.grad is None:
+            return
+        self._guarded(partial(record.add, SubjectKey(SubjectKind.GRAD, name), tensor.grad))
+        record.pass_place(SubStep.BACKWARD, layer=name, event="gradient", detail=_shape_text(tensor))
+        self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
+
+    # ------------------------------------------------------------------------------------------ ends
+
+    def _complete(self, record: PhaseRecord) -> None:
+        if record.phase is Phase.FORWARD:
+            self._tell_uncalled(record)
+        elif record.phase is Phase.BACKWARD:
+            self._complete_backward(record)
+        else:
+            for name, tensor in self.tensors().items():
+                record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+                delta = self.previous.delta(name)
+                if delta is not None:
+                    record.add(SubjectKey(SubjectKind.UPDATE, name), delta)
+
+    def _complete_backward(self, record: PhaseRecord) -> None:
+        for name, tensor in self.tensors().items():
+            key = SubjectKey(SubjectKind.GRAD, name)
+            if tensor.grad is not None:
+                # Also one whose hook has fired: a later backward or the user's own hook may have changed it.
+                record.add(key, tensor.grad)
+            elif tensor.requires_grad:
+                record.absent.append(Absence(name=name, kind=key.kind.value, reason="no gradient reached it"))
+            else:
+                record.absent.append(Absence(name=name, kind=key.kind.value, reason="frozen (requires_grad is False)"))
+        for key in self._awaited:
+            record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason="no gradient reached it"))
+
+    def _tell_uncalled(self, record: PhaseRecord) -> None:
+        if not isinstance(self._model, nn.Module):
+            return
+        for name, module in self._model.named_modules():
+            if name and name not in self._calls and next(module.parameters(recurse=False), None) is not None:
+                reason = "never called in this forward (used by its parent without a call, or not used)"
+                record.absent.append(Absence(name=name, kind=SubjectKind.ACTIVATION.value, reason=reason))
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _substep(self) -> SubStep:
+        record = self._record
+        if record is None or record.phase is Phase.FORWARD:
+            return SubStep.FORWARD
+        return SubStep.BACKWARD if record.phase is Phase.BACKWARD else SubStep.STEP
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            text = f"Capture failed: {type(error).__name__}: {error}"
+            if text not in self.errors:
+                self.errors.append(text)
+
+    def _remove_leaf_handles(self) -> None:
+        for handle in self._leaf_handles:
+            handle.remove()
+        self._leaf_handles.clear()
+
+
+class _GradientTap:
+    """The tensor hook of one output."""
+
+    __slots__ = ("_key", "_observer", "_pass")
+
+    def __init__(self, observer: Observer, key: SubjectKey, of_pass: int) -> None:
+        self._observer, self._key, self._pass = observer, key, of_pass
+
+    def __call__(self, gradient: Tensor) -> None:
+        self._observer.gradient_arrived(self._key, self._pass, gradient)
+
+
+class _AccumulatedTap:
+    """The post-accumulate hook of one parameter. Copies as itself and ignores other tensors (see hooks._Tap)."""
+
+    __slots__ = ("_name", "_observer")
+
+    def __init__(self, observer: Observer, name: str) -> None:
+        self._observer, self._name = observer, name
+
+    def __deepcopy__(self, memo: object) -> _AccumulatedTap:
+        return self
+
+    def __call__(self, tensor: Tensor) -> None:
+        self._observer.parameter_gradient_arrived(self._name, tensor)
+
+
+def _shape_text(tensor: Tensor) -> str:
+    shape = shape_of(tensor)
+    return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _bytes(tensor: Tensor) -> int:
+    return 0 if tensor.layout is not torch.strided else tensor.numel() * tensor.element_size()

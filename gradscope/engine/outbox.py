@@ -1,0 +1,86 @@
+"""The engine's writer thread: the training never waits for the app.
+
+Messages are encoded and sent in order. When the app lags, the oldest live reports are left out and counted; nothing else
+ever is.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from typing import Any
+
+from gradscope.protocol.codec import ProtocolError, encode
+from gradscope.protocol.messages import Failed, Note, Report, Skipped
+
+MAX_WAITING_REPORTS = 240
+
+
+class Outbox:
+    """Thread-safe. `put` returns at once."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._reports = 0
+        self._skipped = 0
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._write, name="gradscope-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Any, *, number: int = 0) -> None:
+        with self._changed:
+            if self._is_closed:
+                return
+            if isinstance(message, Report):
+                self._reports += 1
+                if self._reports > MAX_WAITING_REPORTS:
+                    self._leave_out_oldest()
+            self._waiting.append((number, message))
+            self._changed.notify()
+
+    def close(self, timeout_secs: float = 1.0) -> None:
+        """Send what is waiting, then end the thread."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(timeout_secs)
+
+    def _leave_out_oldest(self) -> None:
+        for i, (_, message) in enumerate(self._waiting):
+            if isinstance(message, Report):
+                del self._waiting[i]
+                self._reports -= 1
+                self._skipped += 1
+                return
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_closed:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                batch = list(self._waiting)
+                self._waiting.clear()
+                self._reports = 0
+                if self._skipped:
+                    batch.append((0, Skipped(reports=self._skipped)))
+                    self._skipped = 0
+            try:
+                for number, message in batch:
+                    self._connection.sendall(_encoded(message, number))
+            except OSError:
+                # The app is gone; the reader thread ends the process.
+                return
+
+
+def _encoded(message: Any, number: int) -> bytes:
+    try:
+        return encode(message, number=number)
+    except ProtocolError as error:
+        if isinstance(message, Failed):
+            raise
+        return encode(Note(text=f"A message could not be sent: {error}", warning=True), number=number)

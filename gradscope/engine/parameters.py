@@ -1,0 +1,80 @@
+"""The parameters of a model: their names, their `.grad`, and how far each optimizer step moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+Model = nn.Module | Mapping[str, Tensor]
+
+
+def named_tensors(model: Model) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
+    """name -> (tensor, its other names), each tensor once under its first name. Tied parameters have several names."""
+    if isinstance(model, nn.Module):
+        pairs: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
+    else:
+        pairs = list(model.items())
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, Tensor] = {}
+    for name, tensor in pairs:
+        names.setdefault(id(tensor), []).append(name)
+        tensors[id(tensor)] = tensor
+    return {own[0]: (tensors[key], tuple(own[1:])) for key, own in names.items()}
+
+
+def is_uninitialised(tensor: Tensor) -> bool:
+    """True for a lazy module's parameter before its first forward: it has no shape yet."""
+    return bool(is_lazy(tensor))
+
+
+class PreviousValues:
+    """The parameters as they were before the newest optimizer step, in one set of buffers that is allocated once."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+        self._of: dict[str, Tensor] = {}
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy the current values (of dense floating-point and complex tensors)."""
+        sources: list[Tensor] = []
+        targets: list[Tensor] = []
+        self._of = dict(tensors)
+        with torch.no_grad():
+            for name in self._buffers.keys() - tensors.keys():
+                del self._buffers[name]
+            for name, tensor in tensors.items():
+                value, buffer = tensor.detach(), self._buffers.get(name)
+                if (
+                    buffer is None
+                    or buffer.shape != value.shape
+                    or buffer.dtype != value.dtype
+                    or buffer.device != value.device
+                ):
+                    self._buffers[name] = value.clone()
+                else:
+                    sources.append(value)
+                    targets.append(buffer)
+            if sources:
+                torch._foreach_copy_(targets, sources)
+
+    def forget(self) -> None:
+        """There is no newest step any more (the buffers stay, for the next one)."""
+        self._of = {}
+
+    def delta(self, name: str) -> Tensor | None:
+        """Value now minus value before the newest step; None where that is unknown."""
+        tensor = self._of.get(name)
+        if tensor is None or tensor.shape != self._buffers[name].shape:
+            return None
+        with torch.no_grad():
+            return tensor.detach() - self._buffers[name]
+
+    def restore(self) -> None:
+        """Put the values back in place (a step has failed half-way)."""
+        with torch.no_grad():
+            for name, tensor in self._of.items():
+                tensor.detach().copy_(self._buffers[name])
+        self.forget()

@@ -1,0 +1,91 @@
+"""Making any tensor readable: a flat run of numbers that statistics can be taken of, and what has to be known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Readable:
+    """`values` is 1-d, real and dense, detached, of dtype float32, float64, an integer type or bool."""
+
+    values: Tensor
+    note: str = ""
+    """"of abs()", "of the 12 stored values (1.2% dense)" ..."""
+
+    @property
+    def is_float(self) -> bool:
+        return self.values.is_floating_point()
+
+
+class Unreadable(Exception):
+    """This kind of tensor has no numbers to look at; the text says why."""
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape; a nested tensor's ragged dimensions are -1."""
+    if tensor.is_nested:
+        return (tensor.size(0), *(-1 for _ in range(tensor.dim() - 1)))
+    return tuple(tensor.shape)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def readable(tensor: Tensor) -> Readable:
+    """The numbers of a tensor, without copying where they can be read in place.
+
+    Complex numbers are read as their magnitude; a sparse tensor as its stored values; a nested one as all its values;
+    half and eight-bit floats as float32 (exact). Raises Unreadable for tensors that carry no data.
+    """
+    with torch.no_grad():
+        return _readable(tensor.detach())
+
+
+def _readable(tensor: Tensor) -> Readable:
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        raise Unreadable("a functorch tensor (inside torch.func) has no values to look at")
+    if tensor.is_meta or type(tensor).__name__ == "FakeTensor":
+        raise Unreadable("a meta tensor has no values")
+    note = ""
+    if tensor.layout is torch.sparse_coo:
+        tensor = tensor.coalesce()
+        note = _density(tensor.values().numel(), tensor.numel())
+        tensor = tensor.values()
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc):
+        note = _density(tensor.values().numel(), tensor.numel())
+        tensor = tensor.values()
+    elif tensor.is_nested:
+        note = "of all values of the nested tensor"
+        tensor = (
+            tensor.values() if tensor.layout is torch.jagged else torch.cat([t.reshape(-1) for t in tensor.unbind()])
+        )
+    elif tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor, note = tensor.dequantize(), "dequantised"
+    if tensor.is_complex():
+        tensor, note = tensor.abs(), "of abs()"
+    if tensor.dtype in _HALF or (tensor.is_floating_point() and tensor.element_size() == 1):
+        tensor = tensor.to(torch.float32)
+    return Readable(_flat(tensor), note)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    if tensor.dim() and torch.ops.aten.is_non_overlapping_and_dense(tensor):
+        # Channels-last, a transposed matrix ...: the numbers lie together, only in another order.
+        return tensor.as_strided((tensor.numel(),), (1,))
+    return tensor.reshape(-1)
+
+
+def _density(stored: int, total: int) -> str:
+    share = 100 * stored / total if total else 0.0
+    return f"of the {stored} stored values ({share:.3g}% dense)"

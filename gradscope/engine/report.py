@@ -1,0 +1,135 @@
+"""What one phase has shown, for scripts and notebooks: the same engine report, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol import messages
+from gradscope.protocol.messages import Absence
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One subject's summary. min to l2 are of the finite part; None where undefined. std: population."""
+
+    kind: str
+    name: str
+    call: int
+    leaf: str
+    shape: tuple[int, ...]
+    dtype: str
+    count: int
+    nan: int
+    inf: int
+    zero: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    std: float | None
+    l2: float | None
+    note: str = ""
+    histogram: npt.NDArray[np.int32] = field(repr=False, compare=False)
+    """Counts by sign and power of two; edges: `protocol.subjects.histogram_edges()`."""
+
+    @property
+    def key(self) -> SubjectKey:
+        return SubjectKey(SubjectKind(self.kind), self.name, self.call, self.leaf)
+
+
+class PhaseReport:
+    """The report of one forward, backward or step. Iterate `subjects`, or ask for one by name with `get`."""
+
+    def __init__(self, raw: messages.Report, rows: list[SubjectRow]) -> None:
+        self.raw = raw
+        """As it is sent to the app."""
+        self._rows = rows
+
+    def __repr__(self) -> str:
+        return f"<{self.phase.value} of step {self.step}: loss {self.loss}, {len(self.raw.subjects)} subjects>"
+
+    @property
+    def phase(self) -> Phase:
+        return self.raw.phase
+
+    @property
+    def step(self) -> int:
+        """Index of the step, from 0."""
+        return self.raw.step
+
+    @property
+    def epoch(self) -> int:
+        return self.raw.epoch
+
+    @property
+    def batch(self) -> int:
+        """Index of the batch in its epoch, from 0."""
+        return self.raw.batch
+
+    @property
+    def loss(self) -> float | None:
+        return self.raw.loss
+
+    @property
+    def lr(self) -> tuple[float, ...]:
+        """The learning rate of every parameter group that this step uses."""
+        return self.raw.lr
+
+    @property
+    def absent(self) -> tuple[Absence, ...]:
+        """What could not be seen, and why."""
+        return self.raw.absent
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        """Every subject of the phase, in the order in which it was seen."""
+        return [
+            _subject(self._rows[number], self.raw.summaries[i], self.raw.histograms[i])
+            for i, number in enumerate(self.raw.subjects.tolist())
+        ]
+
+    def __iter__(self) -> Iterator[Subject]:
+        return iter(self.subjects)
+
+    def __len__(self) -> int:
+        return len(self.raw.subjects)
+
+    def total_l2(self, kind: SubjectKind) -> float | None:
+        """The L2 norm of all subjects of a kind together: NaN if one of them has NaN or Inf, None if there are none."""
+        positions = [i for i, number in enumerate(self.raw.subjects.tolist()) if self._rows[number].key.kind is kind]
+        if not positions:
+            return None
+        chosen = self.raw.summaries[positions]
+        if chosen[:, [NAN, INF]].any():
+            return math.nan
+        return float(np.sqrt(np.square(chosen[:, L2]).sum()))
+
+    def get(self, kind: str, name: str, call: int = 0, leaf: str = "") -> Subject | None:
+        """The subject of that identity, or None."""
+        wanted = (kind, name, call, leaf)
+        return next((s for s in self.subjects if (s.kind, s.name, s.call, s.leaf) == wanted), None)
+
+
+def _subject(row: SubjectRow, summary: npt.NDArray[np.float64], histogram: npt.NDArray[np.int32]) -> Subject:
+    numbers = [None if math.isnan(value) else value for value in summary.tolist()]
+    counts = {name: int(value or 0) for name, value in zip(COLUMNS[:4], numbers[:4], strict=True)}
+    finite = dict(zip(COLUMNS[4:], numbers[4:], strict=True))
+    return Subject(
+        kind=row.key.kind.value,
+        name=row.key.name,
+        call=row.key.call,
+        leaf=row.key.leaf,
+        shape=row.shape,
+        dtype=row.dtype,
+        note=row.note,
+        histogram=histogram,
+        **counts,
+        **finite,  # type: ignore[arg-type]
+    )

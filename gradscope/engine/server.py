@@ -1,0 +1,395 @@
+"""The engine as a server: the main thread runs the model and answers requests, the reader thread takes frames in.
+
+Everything that a person asks for while a phase runs goes through the gate: at the next moment the main thread stops inside
+the model, answers requests there, and goes on when told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+from gradscope.engine.devices import available_devices
+from gradscope.engine.loading import load_recipe
+from gradscope.engine.looking import look
+from gradscope.engine.outbox import Outbox
+from gradscope.engine.randomness import RandomStates
+from gradscope.engine.report import PhaseReport
+from gradscope.engine.session import Session
+from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.unwinding import Unwind
+from gradscope.engine.usercode import describe_error
+from gradscope.protocol import messages
+from gradscope.protocol.codec import Decoder, Frame, ProtocolError
+from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
+from gradscope.protocol.messages import Done, Failed, Go, Pong
+from gradscope.protocol.phases import Moment, Position, Rest, RunUntil, Verb, refusal
+
+MOVED_INTERVAL_SECS = 0.05
+SCHEDULE_INTERVAL_SECS = 2.0
+SHUTDOWN_GRACE_SECS = 2.0
+EXIT_APP_GONE = 4
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """The Go that is being worked on: where it ends."""
+
+    number: int
+    verb: Verb
+    until_step: int | None = None
+    until_epoch: int | None = None
+
+    def is_met(self, position: Position) -> bool:
+        if self.verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP):
+            return True
+        if position.rest is not Rest.READY:
+            return False
+        if self.verb is Verb.NEXT_BATCH:
+            return True
+        if self.until_step is not None:
+            return position.step >= self.until_step
+        return self.until_epoch is not None and position.epoch >= self.until_epoch
+
+    def ends_with_next_step(self, position: Position) -> bool:
+        """Whether the step that begins now is the last one (as far as can be known)."""
+        if self.verb is not Verb.RUN:
+            return True
+        if self.until_step is not None:
+            return position.step + 1 >= self.until_step
+        if self.until_epoch is not None and position.batches_per_epoch is not None:
+            return position.epoch + 1 >= self.until_epoch and position.batch + 1 >= position.batches_per_epoch
+        return False
+
+
+class Server:
+    """One connection to one app. `run()` returns when the app says so; it never returns if the app vanishes."""
+
+    def __init__(self, connection: socket.socket, decoder: Decoder) -> None:
+        self.is_armed = False
+        self._connection = connection
+        self._decoder = decoder
+        self._outbox = Outbox(connection)
+        self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._session: Session | None = None
+        self._opened: messages.Open | None = None
+        self._goal: _Goal | None = None
+        self._deferred: Frame | None = None
+        self._pause_wanted = False
+        self._interrupt_wanted = False
+        self._is_interruptible = False
+        self._is_over = False
+        self._sent_subjects = 0
+        self._sent_places = 0
+        self._told_errors = 0
+        self._moved_at = 0.0
+        self._scheduled_at = 0.0
+
+    def run(self, torch_version: str, numpy_version: str) -> None:
+        signal.signal(signal.SIGINT, self._on_interrupt_signal)
+        threading.Thread(target=self._read, name="gradscope-reader", daemon=True).start()
+        self._outbox.put(
+            messages.EngineReady(torch_version=torch_version, numpy_version=numpy_version, devices=available_devices())
+        )
+        while not self._is_over:
+            with self._interruptions_ignored():
+                self._serve_next()
+            while self._goal is not None and not self._is_over:
+                self._advance()
+        self._outbox.close()
+
+    # ------------------------------------------------------------------------------------------ the reader thread
+
+    def _read(self) -> None:
+        try:
+            while data := self._connection.recv(1 << 20):
+                for frame in self._decoder.feed(data):
+                    self._take(frame)
+        except (OSError, ProtocolError) as error:
+            print(f"gradscope engine: the connection to the app has failed: {error}", flush=True)
+        # The app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours.
+        os._exit(EXIT_APP_GONE)
+
+    def _take(self, frame: Frame) -> None:
+        """Control messages are acted on at once, whatever the main thread does."""
+        match frame.message:
+            case messages.Ping():
+                self._outbox.put(Pong(), number=frame.number)
+            case messages.Pause():
+                self._pause_wanted = self.is_armed = True
+                self._outbox.put(Pong(), number=frame.number)
+            case messages.Interrupt():
+                self._outbox.put(Pong(), number=frame.number)
+                if self._is_interruptible:
+                    self._interrupt_wanted = self.is_armed = True
+                    # A real signal also wakes a system call that waits.
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            case messages.Shutdown():
+                self._is_over = self._interrupt_wanted = self.is_armed = True
+                self._requests.put(frame)
+                threading.Timer(SHUTDOWN_GRACE_SECS, os._exit, args=(0,)).start()
+            case _:
+                self._requests.put(frame)
+
+    def _on_interrupt_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_interruptible:
+            self._interrupt_wanted = False
+            raise Unwind("interrupted")
+
+    @contextlib.contextmanager
+    def _interruptions_ignored(self) -> Any:
+        before, self._is_interruptible = self._is_interruptible, False
+        try:
+            yield
+        finally:
+            self._is_interruptible = before
+
+    # ------------------------------------------------------------------------------------------ the gate
+
+    def stop(self, moment: Moment) -> None:
+        """The one stopping place: called by the session at every moment while `is_armed`."""
+        if self._interrupt_wanted or self._is_over:
+            self._interrupt_wanted = False
+            raise Unwind("interrupted")
+        self.is_armed = False
+        if not self._pause_wanted:
+            return
+        self._pause_wanted = False
+        with self._interruptions_ignored():
+            self._end_goal(paused=True)
+            while self._goal is None:
+                self._serve_next(inside=True)
+        if self._goal is not None:
+            self._move(is_running=True)
+
+    # ------------------------------------------------------------------------------------------ requests
+
+    def _serve_next(self, *, inside: bool = False) -> None:
+        """Wait for one request and answer it. `inside` a phase, what needs a session at rest unwinds the phase first."""
+        frame = self._deferred or self._requests.get()
+        self._deferred = None
+        if isinstance(frame.message, messages.Shutdown):
+            if inside:
+                raise Unwind("shutdown")
+            return
+        if inside and isinstance(frame.message, (messages.Open, messages.Reset)):
+            self._deferred = frame
+            raise Unwind("another session is wanted")
+        try:
+            reply = self._answer(frame)
+        except GradscopeError as error:
+            reply = Failed(failure=error.failure, position=self._position())
+        except Unwind:
+            reply = Failed(failure=_cancelled("It was interrupted"), position=self._position())
+        except Exception as error:
+            reply = Failed(failure=_our_bug(error), position=self._position())
+        if reply is not None:
+            self._outbox.put(reply, number=frame.number)
+            if isinstance(reply, messages.Opened):
+                self._introduce()
+
+    def _answer(self, frame: Frame) -> Any:
+        match frame.message:
+            case messages.Open():
+                return self._open(frame.message)
+            case messages.Reset():
+                if self._opened is None:
+                    raise BadInput("There is nothing to reset: open a recipe first")
+                return self._open(self._opened)
+            case Go():
+                return self._go(frame.number, frame.message)
+            case messages.Watch(subjects=subjects):
+                self._need_session().keeper.watched = frozenset(subjects)
+                return Pong()
+            case messages.FetchPage() | messages.FetchPicture() | messages.FetchHistogram():
+                if self._session is None:
+                    return messages.Unavailable(subject=frame.message.subject, reason="No recipe is open")
+                return look(self._session, frame.message)
+            case messages.Export(path=path, attachments=attachments):
+                written = write_snapshot(self._need_session(), path, attachments=attachments)
+                return messages.Exported(path=str(written.path), files=written.files, size_bytes=written.size_bytes)
+        raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
+
+    def _need_session(self) -> Session:
+        if self._session is None:
+            raise BadInput("No recipe is open")
+        return self._session
+
+    def _open(self, request: messages.Open) -> messages.Opened:
+        states = RandomStates.capture()
+        self._is_interruptible = True
+        try:
+            session = Session(load_recipe(request.path, request.seed), request.device, gate=self)
+        except BaseException:
+            states.restore()
+            raise
+        finally:
+            self._is_interruptible = False
+        if self._session is not None:
+            self._session.close()
+        self._session, self._opened = session, request
+        self._sent_subjects = self._sent_places = self._told_errors = 0
+        return messages.Opened(session=session.info, position=session.position)
+
+    def _introduce(self) -> None:
+        """What follows a new session: its parameters, its rates, what looks wrong."""
+        session = self._need_session()
+        initial = session.initial_parameters()
+        self._send_tables()
+        self._outbox.put(initial)
+        self._send_schedule()
+        for warning in session.info.warnings:
+            self._outbox.put(messages.Note(text=warning, warning=True))
+
+    def _go(self, number: int, go: Go) -> None:
+        session = self._need_session()
+        position = session.position
+        reason = refusal(position.rest, go.verb, running=self._goal is not None)
+        if reason is not None:
+            raise BadInput(reason)
+        if go.verb is Verb.RUN and go.until is RunUntil.STEPS and go.steps < 1:
+            raise BadInput(f"A run of {go.steps} steps was asked for; expected at least one")
+        is_run = go.verb is Verb.RUN
+        self._goal = _Goal(
+            number,
+            go.verb,
+            until_step=position.step + go.steps if is_run and go.until is RunUntil.STEPS else None,
+            until_epoch=position.epoch + 1 if is_run and go.until is RunUntil.EPOCH else None,
+        )
+        self._pause_wanted = False
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def _advance(self) -> None:
+        """One phase towards the goal; then whatever has been asked meanwhile."""
+        session, goal = self._need_session(), self._goal
+        assert goal is not None
+        if self._pause_wanted and session.position.rest in (Rest.READY, Rest.FORWARD, Rest.BACKWARD):
+            self._pause_wanted = self.is_armed = False
+            self._end_goal(paused=True)
+            return
+        session.keeper.keeps_all = goal.ends_with_next_step(session.position)
+        self._move(is_running=True)
+        try:
+            self._is_interruptible = True
+            try:
+                report = session.advance()
+            finally:
+                self._is_interruptible = False
+        except Unwind:
+            self._fail(_cancelled("The phase was broken off and undone"))
+        except UserCodeFailed as error:
+            if isinstance(error.report, PhaseReport):
+                self._send_report(error.report)
+            self._fail(error.failure)
+            if session.is_broken:
+                self._abandon_session()
+        except GradscopeError as error:
+            self._fail(error.failure)
+        except Exception as error:
+            self._fail(_our_bug(error))
+        else:
+            self._send_report(report)
+            if self._goal is not None and self._goal.is_met(session.position):
+                self._end_goal(paused=False)
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        while self._goal is not None and not self._is_over and not self._requests.empty():
+            frame = self._requests.get()
+            if isinstance(frame.message, (messages.Open, messages.Reset)):
+                self._end_goal(paused=True)
+            self._deferred = frame
+            if self._goal is not None:
+                self._serve_next()
+
+    def _end_goal(self, *, paused: bool) -> None:
+        goal, self._goal = self._goal, None
+        if goal is not None:
+            self._send_schedule()
+            self._outbox.put(Done(position=self._position(), paused=paused), number=goal.number)
+
+    def _fail(self, failure: Failure) -> None:
+        goal, self._goal = self._goal, None
+        self._interrupt_wanted = False
+        # A goal that was paused inside the phase has been answered: the position is all there is to tell.
+        if goal is not None:
+            self._outbox.put(Failed(failure=failure, position=self._position()), number=goal.number)
+        elif self._deferred is None:
+            self._outbox.put(messages.Moved(position=self._position()))
+
+    def _abandon_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+        self._outbox.put(messages.Moved(position=self._position()))
+
+    # ------------------------------------------------------------------------------------------ telling the app
+
+    def _position(self) -> Position:
+        if self._session is None:
+            return Position()
+        return replace(self._session.position, running=self._goal is not None)
+
+    def _move(self, *, is_running: bool) -> None:
+        now = time.monotonic()
+        if is_running and now - self._moved_at < MOVED_INTERVAL_SECS:
+            return
+        self._moved_at = now
+        self._outbox.put(messages.Moved(position=self._position()))
+
+    def _send_report(self, report: PhaseReport) -> None:
+        self._send_tables()
+        self._outbox.put(report.raw)
+        self._tell_capture_errors()
+        session = self._need_session()
+        due = time.monotonic() - self._scheduled_at > SCHEDULE_INTERVAL_SECS
+        if due and session.position.rest is Rest.READY:
+            self._send_schedule()
+
+    def _send_tables(self) -> None:
+        tables = self._need_session().observer.tables
+        if len(tables.subjects.rows) > self._sent_subjects:
+            new = tuple(tables.subjects.rows[self._sent_subjects :])
+            self._outbox.put(messages.Subjects(first=self._sent_subjects, rows=new))
+            self._sent_subjects += len(new)
+        if len(tables.places.rows) > self._sent_places:
+            places = tuple(tables.places.rows[self._sent_places :])
+            self._outbox.put(messages.Places(first=self._sent_places, rows=places))
+            self._sent_places += len(places)
+
+    def _send_schedule(self) -> None:
+        session = self._need_session()
+        self._scheduled_at = time.monotonic()
+        ahead = (
+            300 if session.info.batches_per_epoch is None else min(2000, max(300, 3 * session.info.batches_per_epoch))
+        )
+        self._outbox.put(session.schedule(ahead))
+
+    def _tell_capture_errors(self) -> None:
+        errors = self._need_session().observer.errors
+        for text in errors[self._told_errors :]:
+            self._outbox.put(messages.Note(text=text, warning=True))
+        self._told_errors = len(errors)
+
+
+def _cancelled(sentence: str) -> Failure:
+    return Failure(kind=FailureKind.CANCELLED, sentence=sentence)
+
+
+def _our_bug(error: BaseException) -> Failure:
+    import traceback
+
+    return Failure(
+        kind=FailureKind.OUR_BUG,
+        sentence=f"gradscope itself failed: {describe_error(error)}",
+        traceback="".join(traceback.format_exception(error)),
+    )

@@ -1,0 +1,498 @@
+"""The session: a plain training loop, one phase at a time. Capture, pausing and undoing hang on it from outside."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.engine.batches import BatchSource, make_loader
+from gradscope.engine.describe import describe_session
+from gradscope.engine.devices import move_batch, move_model, move_optimizer_state, parse_device
+from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
+from gradscope.engine.observer import Observer
+from gradscope.engine.randomness import MAX_SEED
+from gradscope.engine.recipe import Recipe
+from gradscope.engine.record import Collected
+from gradscope.engine.report import PhaseReport
+from gradscope.engine.schedule import foretell, rates_of
+from gradscope.engine.undo import ForwardUndo, StepUndo
+from gradscope.engine.unwinding import Unwind
+from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
+from gradscope.protocol.messages import InitialParameters, Report, Schedule, SessionInfo
+from gradscope.protocol.phases import (
+    AFTER,
+    BEFORE,
+    INSIDE,
+    NEXT_PHASE,
+    Moment,
+    Phase,
+    Position,
+    Rest,
+    SubStep,
+    Verb,
+    refusal,
+)
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+
+
+class ValuesUnavailable(Exception):
+    """The values of a subject cannot be had now; the text says why."""
+
+
+class Gate(Protocol):
+    """Decides at every moment whether training stops there. `stop` returns when it may go on, or raises Unwind."""
+
+    is_armed: bool
+    """False: `stop` need not be asked at all."""
+
+    def stop(self, moment: Moment) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One completed step, for the history."""
+
+    step: int
+    epoch: int
+    batch: int
+    loss: float | None
+    lr: tuple[float, ...]
+    grad_l2: float | None
+    """L2 norm of all parameters' gradients together."""
+    update_l2: float | None
+    """L2 norm of all parameters' updates together."""
+    seconds: float
+
+
+class Session:
+    """One recipe being trained on one device: `forward()`, `backward()`, `step()`, in this order, again and again.
+
+    `device`: "cpu", "cuda:0", "mps". `seed` seeds the order of the data; default: the one that `load_recipe` was given, or 0.
+    The recipe's model, optimizer and scheduler are trained in place. `budget_bytes` bounds the copies of activations that are
+    kept for looking at their values.
+
+    Each phase returns a `PhaseReport`. It raises BadInput if it is not its turn, and UserCodeFailed if the user's code
+    raises; then the phase has been undone and the session stands as before it (`UserCodeFailed.report` is what was captured
+    up to there).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: str = "cpu",
+        seed: int | None = None,
+        *,
+        gate: Gate | None = None,
+        budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    ) -> None:
+        if not isinstance(recipe, Recipe):
+            raise BadInput(f"Session() got a {type(recipe).__name__}; expected a Recipe (load_recipe(path) gives one)")
+        self.recipe = recipe
+        self.seed = _checked_seed(recipe, seed)
+        self.device = parse_device(device)
+        self.gate = gate
+        self.history: list[StepRecord] = []
+        self._batches = BatchSource(make_loader(recipe, self.seed))
+        self._place_on_device()
+        self.info: SessionInfo = describe_session(
+            recipe, seed=self.seed, device=str(self.device), batches_per_epoch=self._batches.length
+        )
+        self.keeper = Keeper(budget_bytes=budget_bytes)
+        self.observer = Observer(recipe.model, keeper=self.keeper, stop_here=self._pass_moment)
+        self.is_broken = False
+        """A failed phase could not be undone: nothing here can be trusted any more."""
+        self.reports: dict[Phase, PhaseReport] = {}
+        """The newest report of each phase."""
+        self._step = 0
+        self._rest = Rest.READY
+        self._moment: Moment | None = None
+        self._inside: Phase | None = None
+        self._batch_on_device: Any = None
+        self._loss: Tensor | None = None
+        self._loss_value: float | None = None
+        self._epoch_losses: list[float] = []
+        self._step_seconds = 0.0
+        self._report_identity = (0, 0)
+        self._forward_undo = ForwardUndo(recipe.model)
+        self._step_undo = StepUndo(recipe.optimizer, recipe.scheduler)
+        self._older_gradients: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------ the three phases
+
+    def forward(self) -> PhaseReport:
+        """Load the batch, clear the gradients, run the model and the loss."""
+        return self._run(Phase.FORWARD, self._forward, self._undo_forward)
+
+    def backward(self) -> PhaseReport:
+        """Backpropagate the loss: `.grad` of every parameter, the gradient of every layer's output."""
+        return self._run(Phase.BACKWARD, self._backward, self._undo_backward)
+
+    def step(self) -> PhaseReport:
+        """The optimizer moves the parameters, the scheduler sets the next rate."""
+        return self._run(Phase.STEP, self._optimize, self._undo_step)
+
+    def advance(self) -> PhaseReport:
+        """Run the phase that comes next."""
+        return {Phase.FORWARD: self.forward, Phase.BACKWARD: self.backward, Phase.STEP: self.step}[
+            NEXT_PHASE[self._rest]
+        ]()
+
+    def next_batch(self) -> list[PhaseReport]:
+        """Run what is left of the current step, or a whole one; returns the reports."""
+        reports = [self.advance()]
+        while self._rest is not Rest.READY:
+            reports.append(self.advance())
+        return reports
+
+    def _forward(self) -> None:
+        passing, elapsed = self.observer.passing, self.observer.elapsed
+        self._forward_undo.remember()
+        start = elapsed()
+        batch = self._batch_on_device = move_batch(self._batches.current(), self.device)
+        passing(SubStep.BATCH, start=start)
+        self.recipe.optimizer.zero_grad(set_to_none=True)
+        start = elapsed()
+        if self.recipe.training_step is not None:
+            loss = _loss_of(self.recipe.training_step(self.recipe.model, batch))
+            passing(SubStep.FORWARD, start=start)
+            start = elapsed()
+        else:
+            x, target = _pair(batch)
+            assert callable(self.recipe.model) and self.recipe.loss is not None
+            output = self.recipe.model(x)
+            passing(SubStep.FORWARD, start=start)
+            start = elapsed()
+            loss = self.recipe.loss(output, target)
+        self._loss = _checked_loss(loss)
+        self._loss_value = float(self._loss.detach())
+        passing(SubStep.LOSS, start=start)
+
+    def _backward(self) -> None:
+        assert self._loss is not None
+        self._remember_gradients()
+        start = self.observer.elapsed()
+        self._loss.backward()
+        self._loss = None
+        self.observer.passing(SubStep.BACKWARD, start=start)
+
+    def _optimize(self) -> None:
+        passing, elapsed = self.observer.passing, self.observer.elapsed
+        self._step_undo.remember()
+        self.observer.previous.remember(self.observer.moving())
+        start = elapsed()
+        self.recipe.optimizer.step()
+        passing(SubStep.STEP, start=start)
+        start = elapsed()
+        is_last = self._batches.is_last()
+        if self.recipe.scheduler is not None and (self.recipe.scheduler_unit == "step" or is_last):
+            self._schedule()
+        passing(SubStep.SCHEDULE, start=start)
+
+    def _schedule(self) -> None:
+        scheduler = self.recipe.scheduler
+        assert scheduler is not None
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            losses = [*self._epoch_losses, self._loss_value if self._loss_value is not None else float("nan")]
+            scheduler.step(sum(losses) / len(losses))
+        else:
+            scheduler.step()
+
+    # ------------------------------------------------------------------------------------------ running and undoing
+
+    def _run(self, phase: Phase, body: Callable[[], None], undo: Callable[[], str]) -> PhaseReport:
+        reason = refusal(self._rest, Verb(phase.value))
+        if reason is not None:
+            raise BadInput(reason)
+        started = time.perf_counter()
+        rates = rates_of(self.recipe.optimizer)
+        self._report_identity = (self._batches.epoch, self._batches.index)
+        if phase is Phase.FORWARD:
+            self._loss_value = None
+            self._step_seconds = 0.0
+        self.observer.begin(phase)
+        self._inside = phase
+        try:
+            body()
+        except (Unwind, KeyboardInterrupt):
+            self._leave_failed(undo)
+            raise
+        except BaseException as error:
+            # BaseException: also sys.exit() in the user's code is only a failure of theirs.
+            raise self._failed(phase, error, undo) from error
+        collected = self.observer.end()
+        report = self.reports[phase] = self._report(phase, collected, rates)
+        self._inside = self._moment = None
+        self._rest = AFTER[phase]
+        self._step_seconds += time.perf_counter() - started
+        if phase is Phase.STEP:
+            self._complete_step(rates)
+        return report
+
+    def _complete_step(self, rates: tuple[float, ...]) -> None:
+        epoch, batch = self._report_identity
+        self.history.append(
+            StepRecord(
+                step=self._step,
+                epoch=epoch,
+                batch=batch,
+                loss=self._loss_value,
+                lr=rates,
+                grad_l2=self._total_norm(Phase.BACKWARD, SubjectKind.GRAD),
+                update_l2=self._total_norm(Phase.STEP, SubjectKind.UPDATE),
+                seconds=self._step_seconds,
+            )
+        )
+        self._epoch_losses.append(self._loss_value if self._loss_value is not None else float("nan"))
+        self._batches.advance()
+        if self._batches.index == 0:
+            self._epoch_losses.clear()
+        self._step += 1
+
+    def _total_norm(self, phase: Phase, kind: SubjectKind) -> float | None:
+        report = self.reports.get(phase)
+        if report is None:
+            return None
+        return report.total_l2(kind)
+
+    def _failed(self, phase: Phase, error: BaseException, undo: Callable[[], str]) -> UserCodeFailed:
+        inside = self.observer.innermost_layer()
+        moment = self._moment
+        substep = self._failing_substep(phase)
+        collected, undone = self._leave_failed(undo)
+        where = f" in layer {inside[0] or '(model)'}" if inside else ""
+        failure = Failure(
+            kind=FailureKind.USER_CODE,
+            sentence=f"The {substep.value} of step {self._step} failed{where}: {describe_error(error)}",
+            traceback=cut_traceback(error),
+            phase=phase,
+            substep=substep,
+            layer=inside[0] if inside else (moment.layer if moment and moment.event == "gradient" else None),
+            call=inside[1] if inside else 0,
+            undone=undone,
+        )
+        failed = UserCodeFailed(failure)
+        if collected is not None:
+            failed.report = self._report(phase, collected, rates_of(self.recipe.optimizer), complete=False)
+        return failed
+
+    def _leave_failed(self, undo: Callable[[], str]) -> tuple[Collected | None, str]:
+        collected = self.observer.abandon()
+        try:
+            undone = undo()
+        except Exception as error:
+            # A poisoned CUDA context (a device-side assert) fails in everything that follows.
+            self.is_broken = True
+            undone = f"It could not be undone ({describe_error(error)}): restart the engine"
+        self._inside = self._moment = None
+        return collected, undone
+
+    def _failing_substep(self, phase: Phase) -> SubStep:
+        """The sub-step that was under way: the one after the last that was passed."""
+        order = [substep for substep in SubStep if Moment(step=0, substep=substep).phase is phase]
+        passed = self.observer.last_passed
+        if passed in order and order.index(passed) + 1 < len(order):
+            return order[order.index(passed) + 1]
+        return order[0]
+
+    def _undo_forward(self) -> str:
+        self._forward_undo.restore()
+        self._loss = None
+        self._loss_value = None
+        return "The forward was undone: buffers and random states are as before, and the same batch is ready again"
+
+    def _undo_backward(self) -> str:
+        for tensor, gradient, copied in self._older_gradients:
+            if gradient is not None and copied is not None:
+                gradient.detach().copy_(copied)
+            tensor.grad = gradient
+        self._undo_forward()
+        self._rest = BEFORE[Phase.FORWARD]
+        return "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
+
+    def _undo_step(self) -> str:
+        self.observer.previous.restore()
+        self._step_undo.restore()
+        return "The step was undone: parameters, rates and schedule are as before, and the gradients are still there"
+
+    def _remember_gradients(self) -> None:
+        """Normally all None: only tensors that the optimizer does not clear have one already."""
+        self._older_gradients = [
+            (tensor, tensor.grad, None if tensor.grad is None else tensor.grad.detach().clone())
+            for tensor in self.observer.moving().values()
+            if tensor.is_leaf
+        ]
+
+    # ------------------------------------------------------------------------------------------ questions
+
+    @property
+    def position(self) -> Position:
+        rest = self._rest if self._inside is None else INSIDE[self._inside]
+        return Position(
+            rest=rest,
+            step=self._step,
+            epoch=self._batches.epoch,
+            batch=self._batches.index,
+            batches_per_epoch=self._batches.length,
+            moment=self._moment,
+        )
+
+    @property
+    def batch(self) -> Any:
+        """The batch of the current or newest step, on the device; None before the first."""
+        return self._batch_on_device
+
+    def values(self, key: SubjectKey) -> Tensor:
+        """The tensor of a subject as it is now, detached. Raises ValuesUnavailable with the reason."""
+        if key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD):
+            kept = self.keeper.get(key)
+            if kept is None:
+                raise ValuesUnavailable(self.keeper.why_not(key))
+            return kept
+        tensor = self.observer.tensors().get(key.name)
+        if tensor is None:
+            raise ValuesUnavailable(f"The model has no parameter {key.name!r}")
+        if key.kind is SubjectKind.PARAMETER:
+            return tensor.detach()
+        if key.kind is SubjectKind.GRAD:
+            if tensor.grad is None:
+                raise ValuesUnavailable(
+                    "There is no gradient: .grad is None (a forward clears it, a backward makes it)"
+                )
+            return tensor.grad.detach()
+        delta = self.observer.previous.delta(key.name)
+        if delta is None:
+            raise ValuesUnavailable("There is no update yet: press Step")
+        return delta
+
+    def known_subjects(self, kind: SubjectKind) -> list[SubjectKey]:
+        """The subjects of a kind that there are now: of the newest reports, or every parameter."""
+        if kind in PARAMETER_KINDS:
+            return [SubjectKey(kind, name) for name in self.observer.tensors()]
+        return [
+            subject.key for report in self.reports.values() for subject in report.subjects if subject.kind == kind.value
+        ]
+
+    def initial_parameters(self) -> InitialParameters:
+        """Summaries of all parameters as they are now."""
+        collected = self.observer.initial()
+        return InitialParameters(
+            subjects=collected.subjects,
+            summaries=collected.summaries,
+            histograms=collected.histograms,
+            sampled=collected.sampled,
+        )
+
+    def schedule(self, steps: int) -> Schedule:
+        """The rates of the next `steps` steps, simulated on stand-ins."""
+        length = self._batches.length
+        return foretell(
+            self.recipe.optimizer,
+            self.recipe.scheduler,
+            first_step=self._step,
+            steps=steps,
+            steps_to_epoch_end=None if length is None else length - self._batches.index,
+            steps_per_epoch=length,
+            per_epoch=self.recipe.scheduler_unit == "epoch",
+        )
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write a snapshot folder at `path`, which must not exist. Raises BadInput if it cannot be written."""
+        from gradscope.engine.snapshot import write_snapshot
+
+        write_snapshot(self, path)
+
+    def close(self) -> None:
+        """Remove every hook and copy. The model stays as trained."""
+        self.observer.close()
+        self.keeper.forget(*SubjectKind)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _place_on_device(self) -> None:
+        try:
+            move_model(self.recipe.model, self.device)
+            move_optimizer_state(self.recipe.optimizer)
+            if isinstance(self.recipe.loss, nn.Module):
+                self.recipe.loss.to(self.device)
+        except (RuntimeError, NotImplementedError) as error:
+            raise BadInput(f"The model cannot be moved to {self.device}: {describe_error(error)}") from error
+        if isinstance(self.recipe.model, nn.Module):
+            self.recipe.model.train()
+
+    def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
+        if self.gate is None or not self.gate.is_armed:
+            return
+        self._moment = Moment(step=self._step, substep=substep, event=event, layer=layer, call=call)
+        self.gate.stop(self._moment)
+
+    def _report(
+        self, phase: Phase, collected: Collected, rates: tuple[float, ...], *, complete: bool = True
+    ) -> PhaseReport:
+        epoch, batch = self._report_identity
+        raw = Report(
+            phase=phase,
+            step=self._step,
+            epoch=epoch,
+            batch=batch,
+            loss=self._loss_value,
+            lr=rates,
+            subjects=collected.subjects,
+            summaries=collected.summaries,
+            histograms=collected.histograms,
+            sampled=collected.sampled,
+            places=collected.places,
+            times=collected.times,
+            absent=collected.absent,
+            seconds=collected.seconds,
+            complete=complete,
+        )
+        return PhaseReport(raw, self.observer.tables.subjects.rows)
+
+
+def _checked_seed(recipe: Recipe, seed: int | None) -> int:
+    if seed is None:
+        return recipe.source.seed if recipe.source is not None else 0
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
+    return seed
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, (list, tuple)) and len(batch) == 2:
+        return batch[0], batch[1]
+    found = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (list, tuple, dict)) else "")
+    raise TypeError(f"a batch is {found}; expected (input, target), or a recipe with a training_step(model, batch)")
+
+
+def _loss_of(returned: Any) -> Any:
+    if isinstance(returned, tuple) and len(returned) == 2:
+        return returned[0]
+    return returned
+
+
+def _checked_loss(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"the loss is a {type(loss).__name__}; expected a tensor with one element")
+    if loss.numel() != 1:
+        raise ValueError(f"the loss has the shape {tuple(loss.shape)}; expected one number (take its mean() or sum())")
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss depends on nothing that requires a gradient; expected one that backward() can start from"
+        )
+    return loss

@@ -1,0 +1,437 @@
+"""Every message between app and engine: frozen dataclasses, encoded by `codec`.
+
+Requests go from app to engine and are numbered; the reply (any message) carries the same number. Events come from the
+engine unasked and carry number 0. numpy arrays travel as raw buffers beside the JSON header.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol.failure import Failure
+from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
+from gradscope.protocol.subjects import SubjectKey, SubjectRow
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+# ---------------------------------------------------------------------------------------------------- handshake
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """The engine's first frame, before torch is imported. Anything else first, or a wrong token, ends the connection."""
+
+    token: str
+    protocol_version: int
+    gradscope_version: str
+    python_version: str
+    executable: str
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """The app's answer to a good Hello."""
+
+    app_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The app's answer to a Hello that it cannot work with; the engine prints `reason` and ends."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    name: str
+    """As torch takes it: "cpu", "cuda:0", "mps"."""
+    label: str
+    """For people: "CPU", "cuda:0: NVIDIA H200"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineReady:
+    """Event: torch is imported and requests are answered."""
+
+    torch_version: str
+    numpy_version: str
+    devices: tuple[DeviceInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineUnfit:
+    """Event: this interpreter cannot run the engine (torch is missing, Python too old ...); says the fixing command."""
+
+    reason: str
+
+
+# ---------------------------------------------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """Load a recipe file and start its session. Reply: Opened or Failed; on Failed the previous session stays."""
+
+    path: str
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Go:
+    """Use a verb (forward, backward, step, next_batch, run). Reply when it has ended or was paused: Done or Failed."""
+
+    verb: Verb
+    until: RunUntil = RunUntil.PAUSED
+    steps: int = 1
+    """For RunUntil.STEPS: how many steps to complete."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reset:
+    """Load the recipe again from its file, with the same seed and device. Reply: Opened or Failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Stop at the next moment. Answered by the reader thread (Pong); the running Go replies when it has stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupt:
+    """Break off the phase that is running, also inside user code, and undo it. Answered by the reader thread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ping:
+    """Answered by the reader thread with Pong, whatever the main thread does (unless the user's code holds the GIL)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shutdown:
+    """End the engine process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """The subjects whose tensors are wanted at every step, also in a run. Reply: Pong."""
+
+    subjects: tuple[SubjectKey, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchPage:
+    """Values of a subject: the rows x columns of its last two dimensions at `index` of the others. Reply: Page.
+
+    A 0-d tensor is 1 x 1; a 1-d tensor of n elements is n x 1.
+    """
+
+    subject: SubjectKey
+    index: tuple[int, ...] = ()
+    row: int = 0
+    rows: int = 64
+    column: int = 0
+    columns: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchPicture:
+    """A subject's whole 2-d slice at `index`, shrunk by averaging so that no side is longer than `side`. Reply: Picture."""
+
+    subject: SubjectKey
+    index: tuple[int, ...] = ()
+    side: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchHistogram:
+    """A linear histogram of all finite values of a subject, `bins` equal bins from min to max. Reply: Histogram."""
+
+    subject: SubjectKey
+    bins: int = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file that the app adds to a snapshot, a plot as PNG for example."""
+
+    name: str
+    data: npt.NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a snapshot folder at `path` (it must not exist). Reply: Exported or Failed."""
+
+    path: str
+    attachments: tuple[Attachment, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------------------- replies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pong:
+    """Done, nothing to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A Go has ended (its goal was met) or was paused on its way."""
+
+    position: Position
+    paused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The request failed. `position` is where the session stands now."""
+
+    failure: Failure
+    position: Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleInfo:
+    """One module of the model, in `named_modules()` order."""
+
+    name: str
+    """Qualified name; "" is the model itself."""
+    type: str
+    description: str
+    """torch's own `extra_repr()`: "784, 256, bias=True"."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the same module."""
+    training: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterInfo:
+    """One parameter tensor; tied parameters are one tensor with several names."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    requires_grad: bool
+    group: int | None
+    """Index of its parameter group in the optimizer; None if no optimizer holds it."""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupInfo:
+    """One parameter group of the optimizer."""
+
+    parameters: tuple[str, ...]
+    options: dict[str, str]
+    """Every option but the parameters, as text: {"lr": "0.001", "momentum": "0.9"}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionInfo:
+    """What is known of a session from the start."""
+
+    name: str
+    description: str
+    path: str
+    sha256: str
+    seed: int
+    device: str
+    modules: tuple[ModuleInfo, ...]
+    parameters: tuple[ParameterInfo, ...]
+    groups: tuple[GroupInfo, ...]
+    optimizer: str
+    scheduler: str | None
+    loss: str
+    scheduler_unit: str
+    batches_per_epoch: int | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A session has started; every earlier subject, place and report is void."""
+
+    session: SessionInfo
+    position: Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Values as float64 (complex ones as their magnitude), shape (rows, columns), beginning at (row, column).
+
+    `integer` says that they are whole numbers; float64 holds every float32 and every integer up to 2**53 exactly.
+    """
+
+    subject: SubjectKey
+    shape: tuple[int, ...]
+    dtype: str
+    index: tuple[int, ...]
+    row: int
+    column: int
+    values: FloatArray
+    integer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements."""
+
+    subject: SubjectKey
+    shape: tuple[int, ...]
+    index: tuple[int, ...]
+    block: tuple[int, int]
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """edges has one element more than counts. Empty arrays where nothing is finite."""
+
+    subject: SubjectKey
+    edges: FloatArray
+    counts: IntArray
+    nan: int
+    inf: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unavailable:
+    """The values of a subject cannot be had now; `reason` says why and what to do."""
+
+    subject: SubjectKey
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    path: str
+    files: tuple[str, ...]
+    size_bytes: int
+
+
+# ---------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """The session stands elsewhere (also while running, a few times a second)."""
+
+    position: Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subjects:
+    """New rows of the subject table, numbered from `first`. Never dropped; always before a report that uses them."""
+
+    first: int
+    rows: tuple[SubjectRow, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One kind of event in a phase: a layer call, the loss, a parameter's gradient arriving."""
+
+    substep: SubStep
+    layer: str
+    call: int
+    event: str
+    """ "call" for a layer call, "gradient" for a parameter's gradient, "" for a sub-step itself."""
+    detail: str
+    """The shapes that came out, as text: "(32, 256)"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """New rows of the place table, numbered from `first`. Never dropped; always before a report that uses them."""
+
+    first: int
+    rows: tuple[Place, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absence:
+    """A subject that could have been there and is not, and why."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All summaries of one phase."""
+
+    phase: Phase
+    step: int
+    epoch: int
+    batch: int
+    loss: float | None
+    """NaN and Inf are values; None before a loss is known."""
+    lr: tuple[float, ...]
+    """Per parameter group: in a step report the rates that this very step used."""
+    subjects: IntArray
+    """Row numbers in the subject table, shape (n,)."""
+    summaries: FloatArray
+    """Shape (n, len(COLUMNS))."""
+    histograms: npt.NDArray[np.int32]
+    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
+    sampled: npt.NDArray[np.int64]
+    """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
+    places: IntArray
+    """Row numbers in the place table, in order of time, shape (m,)."""
+    times: FloatArray
+    """Shape (m, 3): start in seconds since the phase began, duration in seconds, output bytes. NaN where unknown."""
+    absent: tuple[Absence, ...] = ()
+    seconds: float = 0.0
+    """How long the phase took, capture included."""
+    complete: bool = True
+    """False: the phase failed or was broken off; this is what was captured up to there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialParameters:
+    """Event after Opened: summaries of the parameters before any step. Fields as in Report."""
+
+    subjects: IntArray
+    summaries: FloatArray
+    histograms: npt.NDArray[np.int32]
+    sampled: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rates ahead, simulated: rates[g, k] is group g's rate at step `first_step` + k."""
+
+    first_step: int
+    rates: FloatArray
+    reason: str = ""
+    """Why nothing can be foretold, where `rates` is empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something a person should know that is no failure."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """Reports that were left out of the live stream because the app lagged; the engine's history has them."""
+
+    reports: int
+
+
+REQUESTS = (Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export)
+REPLIES = (Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported)
+EVENTS = (EngineReady, EngineUnfit, Moved, Subjects, Places, Report, InitialParameters, Schedule, Note, Skipped)
+HANDSHAKE = (Hello, Welcome, Refused)

@@ -1,0 +1,177 @@
+"""The phase table: which verbs are allowed where a session rests. Buttons, menus and the engine all read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """One of the three parts of a training step; a report always belongs to one of them."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    STEP = "step"
+
+
+class SubStep(StrEnum):
+    """The named stations inside a training step, in order."""
+
+    BATCH = "batch"
+    FORWARD = "forward"
+    LOSS = "loss"
+    BACKWARD = "backward"
+    STEP = "step"
+    SCHEDULE = "schedule"
+
+
+PHASE_OF_SUBSTEP: dict[SubStep, Phase] = {
+    SubStep.BATCH: Phase.FORWARD,
+    SubStep.FORWARD: Phase.FORWARD,
+    SubStep.LOSS: Phase.FORWARD,
+    SubStep.BACKWARD: Phase.BACKWARD,
+    SubStep.STEP: Phase.STEP,
+    SubStep.SCHEDULE: Phase.STEP,
+}
+
+
+class Rest(StrEnum):
+    """Where a session stands: between two phases, or stopped inside one."""
+
+    EMPTY = "empty"
+    """No recipe is open."""
+    READY = "ready"
+    """Before a forward (also: after a step)."""
+    FORWARD = "forward"
+    """A forward is done; its graph waits for the backward."""
+    BACKWARD = "backward"
+    """Gradients are there; the optimizer has not moved."""
+    IN_FORWARD = "in forward"
+    IN_BACKWARD = "in backward"
+    IN_STEP = "in step"
+
+
+class Verb(StrEnum):
+    """What a person (or a script) can ask of a session."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    STEP = "step"
+    NEXT_BATCH = "next_batch"
+    RUN = "run"
+    PAUSE = "pause"
+    RESET = "reset"
+
+
+INSIDE: dict[Phase, Rest] = {
+    Phase.FORWARD: Rest.IN_FORWARD,
+    Phase.BACKWARD: Rest.IN_BACKWARD,
+    Phase.STEP: Rest.IN_STEP,
+}
+"""Where a session stands when it is stopped inside a phase."""
+
+AFTER: dict[Phase, Rest] = {
+    Phase.FORWARD: Rest.FORWARD,
+    Phase.BACKWARD: Rest.BACKWARD,
+    Phase.STEP: Rest.READY,
+}
+"""Where a session rests when a phase is complete."""
+
+BEFORE: dict[Phase, Rest] = {
+    Phase.FORWARD: Rest.READY,
+    Phase.BACKWARD: Rest.FORWARD,
+    Phase.STEP: Rest.BACKWARD,
+}
+"""Where a session has to rest for a phase to begin."""
+
+NEXT_PHASE: dict[Rest, Phase] = {
+    Rest.READY: Phase.FORWARD,
+    Rest.FORWARD: Phase.BACKWARD,
+    Rest.BACKWARD: Phase.STEP,
+    Rest.IN_FORWARD: Phase.FORWARD,
+    Rest.IN_BACKWARD: Phase.BACKWARD,
+    Rest.IN_STEP: Phase.STEP,
+}
+"""The phase that comes next (or that has to be finished) from each place."""
+
+_ALWAYS = frozenset({Verb.NEXT_BATCH, Verb.RUN, Verb.RESET})
+
+ALLOWED: dict[Rest, frozenset[Verb]] = {
+    Rest.EMPTY: frozenset(),
+    Rest.READY: _ALWAYS | {Verb.FORWARD},
+    Rest.FORWARD: _ALWAYS | {Verb.BACKWARD},
+    Rest.BACKWARD: _ALWAYS | {Verb.STEP},
+    Rest.IN_FORWARD: _ALWAYS | {Verb.FORWARD},
+    Rest.IN_BACKWARD: _ALWAYS | {Verb.BACKWARD},
+    Rest.IN_STEP: _ALWAYS | {Verb.STEP},
+}
+"""The table: the verbs allowed in each place while the session is not running. Running allows only Pause and Reset."""
+
+ALLOWED_WHILE_RUNNING: frozenset[Verb] = frozenset({Verb.PAUSE, Verb.RESET})
+
+_NEEDS: dict[tuple[Rest, Verb], str] = {
+    (Rest.READY, Verb.BACKWARD): "Backward needs a forward",
+    (Rest.READY, Verb.STEP): "Step needs gradients: press Forward, then Backward",
+    (Rest.FORWARD, Verb.FORWARD): "The forward of this batch is done: Backward comes next",
+    (Rest.FORWARD, Verb.STEP): "Step needs gradients: press Backward first",
+    (Rest.BACKWARD, Verb.FORWARD): "Gradients wait to be used: Step comes next",
+    (Rest.BACKWARD, Verb.BACKWARD): "The backward of this batch is done: Step comes next",
+}
+
+
+def refusal(rest: Rest, verb: Verb, *, running: bool = False) -> str | None:
+    """Why `verb` cannot be used at `rest` now, as a short phrase for a tooltip or an error; None if it can."""
+    if rest is Rest.EMPTY:
+        return "Open a recipe first"
+    if running:
+        return None if verb in ALLOWED_WHILE_RUNNING else "The session is running: press Pause first"
+    if verb in ALLOWED[rest]:
+        return None
+    if verb is Verb.PAUSE:
+        return "Nothing is running"
+    return _NEEDS.get((rest, verb)) or f"Stopped {rest.value}: finish that phase first"
+
+
+class RunUntil(StrEnum):
+    """When a run ends by itself."""
+
+    STEPS = "steps"
+    """After a number of completed steps."""
+    EPOCH = "epoch"
+    """When the pass over the data is complete."""
+    PAUSED = "paused"
+    """Not by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A point inside a training step: one passage through the engine's single stopping place."""
+
+    step: int
+    substep: SubStep
+    event: str = ""
+    """What happens there: "enter", "leave", "gradient", or "" for the sub-step itself."""
+    layer: str = ""
+    """The module's qualified name, or the parameter's; "" for the model itself or no layer."""
+    call: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        return PHASE_OF_SUBSTEP[self.substep]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where a session stands, as the app shows it."""
+
+    rest: Rest = Rest.EMPTY
+    step: int = 0
+    """Completed optimizer steps, which is also the index of the step now being made."""
+    epoch: int = 0
+    batch: int = 0
+    """Index of the batch in its epoch (of the current batch, or the next one when ready)."""
+    batches_per_epoch: int | None = None
+    """None where the loader does not know its length."""
+    running: bool = False
+    moment: Moment | None = None
+    """Where exactly, when stopped or running inside a phase."""

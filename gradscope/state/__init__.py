@@ -1,0 +1,1 @@
+"""What the app knows: plain Python and numpy, fed by engine messages. No Qt, no torch."""

@@ -1,0 +1,186 @@
+"""Everything that the app knows, in one place. Messages are applied here; views read it and redraw what has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from gradscope.protocol import messages
+from gradscope.protocol.failure import Failure
+from gradscope.protocol.messages import Place, Report, Schedule, SessionInfo
+from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
+from gradscope.state.history import History
+from gradscope.state.log import Log
+from gradscope.state.selection import Selection
+from gradscope.state.tree import Node, build_tree
+
+
+class Topic(Enum):
+    """What can change; a view is refreshed with the set of topics that did."""
+
+    ENGINE = auto()
+    """The engine process: starting, ready, busy, dead."""
+    SESSION = auto()
+    """Another session: every view starts anew."""
+    POSITION = auto()
+    HISTORY = auto()
+    """A report came in."""
+    SCHEDULE = auto()
+    SELECTION = auto()
+    LOG = auto()
+    FAILURE = auto()
+
+
+class EngineStatus(Enum):
+    STOPPED = auto()
+    STARTING = auto()
+    """The process runs; torch is being imported."""
+    READY = auto()
+    DEAD = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineState:
+    status: EngineStatus = EngineStatus.STOPPED
+    text: str = ""
+    """What is to be said of it: "Importing torch ...", how it died."""
+    torch_version: str = ""
+    executable: str = ""
+    devices: tuple[messages.DeviceInfo, ...] = ()
+
+
+class AppState:
+    """The app's model. Not thread-safe: everything happens on the GUI thread."""
+
+    def __init__(self) -> None:
+        self.engine = EngineState()
+        self.session: SessionInfo | None = None
+        self.tree: Node | None = None
+        self.position = Position()
+        self.history = History()
+        self.places: list[Place] = []
+        self.reports: dict[Phase, Report] = {}
+        """The newest report of each phase."""
+        self.schedule: Schedule | None = None
+        self.selection = Selection()
+        self.failure: Failure | None = None
+        """The last failure, until something succeeds."""
+        self.log = Log()
+        self.skipped_reports = 0
+        self.opening: str | None = None
+        """Path of the recipe that is being opened."""
+        self._changed: set[Topic] = set()
+
+    # ------------------------------------------------------------------------------------------ changes
+
+    def touch(self, *topics: Topic) -> None:
+        self._changed.update(topics)
+
+    def take_changes(self) -> set[Topic]:
+        """What has changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    # ------------------------------------------------------------------------------------------ questions
+
+    def refusal(self, verb: Verb) -> str | None:
+        """Why a verb cannot be used now, as a short phrase; None if it can."""
+        if self.engine.status is EngineStatus.STARTING:
+            return "The engine is starting"
+        if self.engine.status is not EngineStatus.READY:
+            return "The engine is not running: restart it from the Session menu"
+        if self.opening is not None:
+            return "A recipe is being opened"
+        return refusal(self.position.rest, verb, running=self.position.running)
+
+    # ------------------------------------------------------------------------------------------ from the engine
+
+    def apply(self, message: object) -> None:
+        """Take in one message. Messages that are nobody's business here (pages, pictures) are ignored."""
+        match message:
+            case messages.Report():
+                self.history.add_report(message)
+                self.reports[message.phase] = message
+                self.touch(Topic.HISTORY)
+            case messages.Moved(position=position) | messages.Done(position=position):
+                self._move(position)
+                if isinstance(message, messages.Done) and self.failure is not None:
+                    self.failure = None
+                    self.touch(Topic.FAILURE)
+            case messages.Subjects(first=first, rows=rows):
+                self.history.rows[first:] = rows
+            case messages.Places(first=first, rows=places):
+                self.places[first:] = places
+            case messages.Opened(session=session, position=position):
+                self._open(session, position)
+            case messages.InitialParameters():
+                self.history.add_initial(message)
+                self.touch(Topic.HISTORY)
+            case messages.Schedule():
+                self.schedule = message
+                self.touch(Topic.SCHEDULE)
+            case messages.Failed(failure=failure, position=position):
+                self.opening = None
+                self._move(position)
+                self.failure = failure
+                self.log.add(failure.sentence, is_warning=True)
+                self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
+            case messages.Note(text=text, warning=warning):
+                self.log.add(text, is_warning=warning)
+                self.touch(Topic.LOG)
+            case messages.Skipped(reports=reports):
+                self.skipped_reports += reports
+                self.touch(Topic.HISTORY)
+            case messages.EngineReady():
+                self.set_engine(
+                    EngineState(
+                        status=EngineStatus.READY,
+                        text="",
+                        torch_version=message.torch_version,
+                        executable=self.engine.executable,
+                        devices=message.devices,
+                    )
+                )
+
+    def set_engine(self, engine: EngineState) -> None:
+        self.engine = engine
+        if engine.status is EngineStatus.DEAD:
+            # The plots stay; nothing can be asked for until a recipe is opened again.
+            self.opening = None
+            self._move(Position(rest=Rest.EMPTY, step=self.position.step, epoch=self.position.epoch))
+        self.touch(Topic.ENGINE, Topic.POSITION)
+
+    def _open(self, session: SessionInfo, position: Position) -> None:
+        same_file = self.session is not None and self.session.path == session.path
+        self.session = session
+        self.tree = build_tree(session)
+        self.history = History()
+        self.places = []
+        self.reports = {}
+        self.schedule = None
+        self.failure = None
+        self.skipped_reports = 0
+        self.opening = None
+        if not same_file:
+            self.selection = Selection()
+        self._move(position)
+        self.touch(*Topic)
+
+    def _move(self, position: Position) -> None:
+        self.position = position
+        self.touch(Topic.POSITION)
+
+    # ------------------------------------------------------------------------------------------ from the person
+
+    def select(self, selection: Selection) -> None:
+        if selection != self.selection:
+            self.selection = selection
+            self.touch(Topic.SELECTION)
+
+    def set_opening(self, path: str | None) -> None:
+        self.opening = path
+        self.touch(Topic.ENGINE, Topic.POSITION)
+
+    def dismiss_failure(self) -> None:
+        self.failure = None
+        self.touch(Topic.FAILURE)

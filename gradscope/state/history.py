@@ -1,0 +1,215 @@
+"""Every summary seen so far, by subject and step. Lives in the app process; bounded in memory.
+
+For each kind of subject one block of numbers (column of COLUMNS, subject, step). When a block has `max_steps` steps, two
+neighbouring steps are merged into one: the later one's values, the greater count of NaN and Inf. So a long run keeps its
+whole length and never loses a non-finite step, at half the resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol.messages import FloatArray, InitialParameters, IntArray, Report
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+
+MAX_STEPS = 1500
+MAX_CURVE_POINTS = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latest:
+    """The newest summary of one subject."""
+
+    row: SubjectRow
+    step: int
+    phase: Phase | None
+    """None: from before the first step."""
+    summary: FloatArray
+    """Shape (len(COLUMNS),)."""
+    histogram: npt.NDArray[np.int32]
+    """Shape (HISTOGRAM_BINS,)."""
+    sampled: int
+
+
+class Block:
+    """The summaries of all subjects of one kind. `values` has shape (len(COLUMNS), subjects, steps), NaN where unseen."""
+
+    def __init__(self, *, max_steps: int = MAX_STEPS) -> None:
+        self.keys: list[SubjectKey] = []
+        self._index: dict[SubjectKey, int] = {}
+        self._max_steps = max_steps
+        self._steps = np.zeros(0, dtype=np.int64)
+        self._data = np.zeros((len(COLUMNS), 0, 0), dtype=np.float32)
+        self._used = 0
+
+    @property
+    def steps(self) -> IntArray:
+        return self._steps[: self._used]
+
+    def column(self, column: int) -> npt.NDArray[np.float32]:
+        """One summary column, shape (subjects, steps). A view: do not change it."""
+        return self._data[column, : len(self.keys), : self._used]
+
+    def series(self, key: SubjectKey, column: int) -> npt.NDArray[np.float32]:
+        """One subject's column, shape (steps,); all NaN for an unknown subject."""
+        index = self._index.get(key)
+        if index is None:
+            return np.full(self._used, np.nan, dtype=np.float32)
+        return self._data[column, index, : self._used]
+
+    def index_of(self, key: SubjectKey) -> int | None:
+        return self._index.get(key)
+
+    def add(self, step: int, keys: list[SubjectKey], summaries: FloatArray) -> None:
+        for key in keys:
+            if key not in self._index:
+                self._index[key] = len(self.keys)
+                self.keys.append(key)
+        if self._used == 0 or self._steps[self._used - 1] != step:
+            if self._used == self._max_steps:
+                self._halve()
+            self._used += 1
+        self._grow()
+        self._steps[self._used - 1] = step
+        rows = [self._index[key] for key in keys]
+        self._data[:, rows, self._used - 1] = summaries.T
+
+    def _grow(self) -> None:
+        _, rows, steps = self._data.shape
+        if len(self.keys) <= rows and self._used <= steps:
+            return
+        new_rows = max(len(self.keys), rows)
+        new_steps = steps if self._used <= steps else min(max(64, 2 * steps), self._max_steps)
+        data = np.full((len(COLUMNS), new_rows, new_steps), np.nan, dtype=np.float32)
+        data[:, :rows, :steps] = self._data
+        self._data = data
+        self._steps = np.concatenate([self._steps, np.zeros(new_steps - len(self._steps), dtype=np.int64)])
+
+    def _halve(self) -> None:
+        pairs = self._used // 2
+        earlier, later = self._data[:, :, : 2 * pairs : 2], self._data[:, :, 1 : 2 * pairs : 2]
+        merged = later.copy()
+        for column in (NAN, INF):
+            merged[column] = np.fmax(earlier[column], later[column])
+        rest = self._data[:, :, 2 * pairs : self._used].copy()
+        steps = np.concatenate([self._steps[1 : 2 * pairs : 2], self._steps[2 * pairs : self._used]])
+        self._used = len(steps)
+        self._data[:] = np.nan
+        self._data[:, :, :pairs] = merged
+        self._data[:, :, pairs : self._used] = rest
+        self._steps[: self._used] = steps
+
+
+class Curve:
+    """A growing line of points. Halved (every second point dropped) when longer than `max_points`."""
+
+    def __init__(self, width: int = 1, *, max_points: int = MAX_CURVE_POINTS) -> None:
+        self._steps = np.zeros(64, dtype=np.int64)
+        self._values = np.zeros((64, width), dtype=np.float64)
+        self._used = 0
+        self._max_points = max_points
+
+    def __len__(self) -> int:
+        return self._used
+
+    @property
+    def steps(self) -> IntArray:
+        return self._steps[: self._used]
+
+    @property
+    def values(self) -> FloatArray:
+        """Shape (points, width)."""
+        return self._values[: self._used]
+
+    def add(self, step: int, values: tuple[float, ...]) -> None:
+        """Set the point of a step; the newest step's point is overwritten if it comes again."""
+        if self._used and self._steps[self._used - 1] == step:
+            self._used -= 1
+        if self._used == self._max_points:
+            self._used = self._used // 2
+            self._steps[: self._used] = self._steps[1 : 2 * self._used : 2].copy()
+            self._values[: self._used] = self._values[1 : 2 * self._used : 2].copy()
+        if self._used == len(self._steps):
+            self._steps = np.concatenate([self._steps, np.zeros_like(self._steps)])
+            self._values = np.concatenate([self._values, np.zeros_like(self._values)])
+        if len(values) > self._values.shape[1]:
+            wider = np.full((len(self._values), len(values)), np.nan)
+            wider[:, : self._values.shape[1]] = self._values
+            self._values = wider
+        self._steps[self._used] = step
+        self._values[self._used, : len(values)] = values
+        self._used += 1
+
+
+class History:
+    """Blocks by kind, the loss, the rates, and the newest summary of every subject."""
+
+    def __init__(self, *, max_steps: int = MAX_STEPS) -> None:
+        self.rows: list[SubjectRow] = []
+        self.blocks: dict[SubjectKind, Block] = {kind: Block(max_steps=max_steps) for kind in SubjectKind}
+        self.loss = Curve()
+        self.lr = Curve()
+        self._latest: dict[SubjectKey, Latest] = {}
+
+    def latest(self, key: SubjectKey) -> Latest | None:
+        return self._latest.get(key)
+
+    def subjects(self, kind: SubjectKind) -> list[SubjectKey]:
+        """All subjects of a kind, in the order in which they were first seen."""
+        return self.blocks[kind].keys
+
+    def add_report(self, report: Report) -> None:
+        if report.loss is not None:
+            self.loss.add(report.step, (report.loss,))
+        if report.lr and report.phase is Phase.STEP:
+            self.lr.add(report.step, report.lr)
+        self._add(report, report.step, report.phase)
+
+    def add_initial(self, initial: InitialParameters) -> None:
+        for position, row_number in enumerate(initial.subjects.tolist()):
+            row = self.rows[row_number]
+            self._latest[row.key] = Latest(
+                row=row,
+                step=0,
+                phase=None,
+                summary=initial.summaries[position],
+                histogram=initial.histograms[position],
+                sampled=int(initial.sampled[position]),
+            )
+
+    def update_ratio(self) -> tuple[list[SubjectKey], IntArray, npt.NDArray[np.float32]]:
+        """||update|| / ||parameter||, both of the same step: (update subjects, steps, ratios (subjects, steps)).
+
+        NaN where a norm is unknown or the parameter is all zero.
+        """
+        updates, parameters = self.blocks[SubjectKind.UPDATE], self.blocks[SubjectKind.PARAMETER]
+        ratios = np.full((len(updates.keys), len(updates.steps)), np.nan, dtype=np.float32)
+        if len(updates.steps) != len(parameters.steps):
+            return updates.keys, updates.steps, ratios
+        norms = updates.column(L2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for i, key in enumerate(updates.keys):
+                size = parameters.series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
+                ratios[i] = np.where(size > 0, norms[i] / size, np.nan)
+        return updates.keys, updates.steps, ratios
+
+    def _add(self, report: Report, step: int, phase: Phase) -> None:
+        by_kind: dict[SubjectKind, list[int]] = {}
+        for position, row_number in enumerate(report.subjects.tolist()):
+            row = self.rows[row_number]
+            by_kind.setdefault(row.key.kind, []).append(position)
+            self._latest[row.key] = Latest(
+                row=row,
+                step=step,
+                phase=phase,
+                summary=report.summaries[position],
+                histogram=report.histograms[position],
+                sampled=int(report.sampled[position]),
+            )
+        for kind, positions in by_kind.items():
+            keys = [self.rows[int(report.subjects[position])].key for position in positions]
+            self.blocks[kind].add(step, keys, report.summaries[positions])

@@ -1,0 +1,56 @@
+"""The log: what the user's code printed, and what gradscope has to say. Bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_LINES = 5000
+MAX_LINE_CHARACTERS = 2000
+
+
+class Source(StrEnum):
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    GRADSCOPE = "gradscope"
+
+
+@dataclass(frozen=True)
+class Line:
+    source: Source
+    text: str
+    is_warning: bool = False
+
+
+class Log:
+    """The newest MAX_LINES lines; `total` counts all that ever came, so that a view can append only what is new."""
+
+    def __init__(self) -> None:
+        self.lines: deque[Line] = deque(maxlen=MAX_LINES)
+        self.total = 0
+        self._open: dict[Source, str] = {}
+
+    def add(self, text: str, *, source: Source = Source.GRADSCOPE, is_warning: bool = False) -> None:
+        for part in text.splitlines() or [""]:
+            self.lines.append(Line(source, part[:MAX_LINE_CHARACTERS], is_warning))
+            self.total += 1
+
+    def feed(self, text: str, *, source: Source) -> None:
+        """Text as it arrives from a stream: an unfinished last line waits for its end (a carriage return starts anew)."""
+        *complete, rest = (self._open.get(source, "") + text).replace("\r\n", "\n").split("\n")
+        for line in complete:
+            self.add(line.rpartition("\r")[2], source=source)
+        self._open[source] = rest[-MAX_LINE_CHARACTERS:]
+
+    def flush(self) -> None:
+        """Unfinished lines are finished (the process has ended)."""
+        for source, rest in self._open.items():
+            if rest:
+                self.add(rest, source=source)
+        self._open.clear()
+
+    def since(self, total: int) -> list[Line]:
+        """The lines that came after the first `total`, as far as they are still kept."""
+        new = min(self.total - total, len(self.lines))
+        return list(self.lines)[len(self.lines) - new :] if new > 0 else []

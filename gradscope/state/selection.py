@@ -1,0 +1,40 @@
+"""The one selection that every view follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """A node of the layer tree, and which of its subjects is looked at. `name` None: nothing is selected."""
+
+    name: str | None = None
+    is_parameter: bool = False
+    kind: SubjectKind = SubjectKind.ACTIVATION
+    call: int = 0
+    leaf: str = ""
+
+    @property
+    def subject(self) -> SubjectKey | None:
+        if self.name is None:
+            return None
+        return SubjectKey(self.kind, self.name, self.call, self.leaf)
+
+    @staticmethod
+    def of_node(name: str, *, is_parameter: bool, kind: SubjectKind | None = None) -> Selection:
+        """Select a node; `kind` is used where the node can have it."""
+        default = SubjectKind.PARAMETER if is_parameter else SubjectKind.ACTIVATION
+        fits = kind is not None and (kind in PARAMETER_KINDS) == is_parameter
+        return Selection(name=name, is_parameter=is_parameter, kind=kind if fits and kind else default)
+
+    @staticmethod
+    def of_subject(key: SubjectKey) -> Selection:
+        return Selection(
+            name=key.name, is_parameter=key.kind in PARAMETER_KINDS, kind=key.kind, call=key.call, leaf=key.leaf
+        )
+
+    def with_kind(self, kind: SubjectKind) -> Selection:
+        return replace(self, kind=kind)

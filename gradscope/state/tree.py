@@ -1,0 +1,57 @@
+"""The layer tree: modules and parameters by qualified name, in the model's own order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gradscope.protocol.messages import ModuleInfo, ParameterInfo, SessionInfo
+
+
+@dataclass
+class Node:
+    """A module or a parameter. `name` is its qualified name, `label` the last part of it."""
+
+    name: str
+    label: str
+    module: ModuleInfo | None = None
+    parameter: ParameterInfo | None = None
+    parent: Node | None = field(default=None, repr=False)
+    children: list[Node] = field(default_factory=list, repr=False)
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.parameter is not None
+
+
+def build_tree(session: SessionInfo) -> Node:
+    """The root node: the model itself. A parameter comes before the sub-modules of its module."""
+    modules = {module.name: module for module in session.modules}
+    root = Node(name="", label=session.name, module=modules.get(""))
+    nodes = {"": root}
+
+    def node_of(name: str) -> Node:
+        if name not in nodes:
+            parent_name, _, label = name.rpartition(".")
+            parent = node_of(parent_name)
+            nodes[name] = Node(name=name, label=label, module=modules.get(name), parent=parent)
+            parent.children.append(nodes[name])
+        return nodes[name]
+
+    for module in session.modules:
+        node_of(module.name)
+    by_module: dict[str, list[ParameterInfo]] = {}
+    for parameter in session.parameters:
+        by_module.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    for module_name, parameters in by_module.items():
+        parent = node_of(module_name)
+        own = [
+            Node(name=parameter.name, label=parameter.name.rpartition(".")[2], parameter=parameter, parent=parent)
+            for parameter in parameters
+        ]
+        parent.children[:0] = own
+    return root
+
+
+def walk(node: Node) -> list[Node]:
+    """The node and everything below it, in display order."""
+    return [node, *(below for child in node.children for below in walk(child))]

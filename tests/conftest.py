@@ -1,0 +1,76 @@
+"""What every test relies on: no display, one thread, none of the user's files, and markers that skip.
+
+The environment is set while this file is imported, before anything imports Qt or torch; child processes
+inherit it.
+"""
+
+import os
+import shutil
+import site
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_USER_DIRS = (
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "APPDATA",
+    "LOCALAPPDATA",
+)
+_HOME = Path(tempfile.mkdtemp(prefix="gradscope-tests-"))
+
+
+def _isolate_environment() -> None:
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    # The machines that run the tests have few cores, and torch's threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Below HOME, child processes look for `pip install --user` packages and for their key to the X server.
+    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
+    os.environ.setdefault("XAUTHORITY", str(Path("~/.Xauthority").expanduser()))
+    os.environ["HOME"] = os.environ["USERPROFILE"] = str(_HOME)
+    # QStandardPaths warns if this is unset, or open to others; sockets in it need a short path.
+    runtime = _HOME / "run"
+    runtime.mkdir(mode=0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    for name in _USER_DIRS:
+        os.environ[name] = str(_HOME / name.lower())
+
+
+_isolate_environment()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    _skip(
+        items, marker="xvfb", unless=lambda: shutil.which("Xvfb") is not None, reason="Xvfb is not installed"
+    )
+    _skip(items, marker="cuda", unless=_has_cuda, reason="there is no NVIDIA GPU that torch can use")
+
+
+def _skip(items: list[pytest.Item], *, marker: str, unless: Callable[[], bool], reason: str) -> None:
+    marked = [item for item in items if item.get_closest_marker(marker)]
+    if marked and not unless():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def user_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings, caches and data of this test alone; returns the folder that holds them all."""
+    root = tmp_path / "user"
+    for name in _USER_DIRS:
+        monkeypatch.setenv(name, str(root / name.lower()))
+    return root
