@@ -43,11 +43,14 @@ def run(options: RunOptions) -> int:
             _check(options)
             session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
             out = stack.enter_context(_opened(options.jsonl))
+            if options.jsonl == "-":
+                # What the user's code prints must not end up between the JSON lines.
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             _train(session, options, out)
         return EXIT_DONE
     except GradscopeError as error:
         _tell(error.failure)
-        return EXIT_USER_CODE if _is_users_fault(error.failure) else EXIT_BAD_INPUT
+        return EXIT_BAD_INPUT if error.failure.kind is FailureKind.BAD_INPUT else EXIT_USER_CODE
     except KeyboardInterrupt:
         print("gradscope: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -127,10 +130,6 @@ def _opened(name: str | None) -> Iterator[TextIO | None]:
                 file.close()
             except OSError as error:
                 raise BadInput(f"--jsonl: {name} cannot be written: {error.strerror or error}") from error
-
-
-def _is_users_fault(failure: Failure) -> bool:
-    return failure.kind is FailureKind.USER_CODE or bool(failure.traceback)
 
 
 def _tell(failure: Failure) -> None:

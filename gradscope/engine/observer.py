@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -45,6 +46,7 @@ class Observer:
         self._recomputed: dict[str, int] = {}
         self._awaited: dict[SubjectKey, None] = {}
         self._pass = 0
+        self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
         self._handles: list[RemovableHandle] = []
         self._leaf_handles: list[RemovableHandle] = []
         self._hooked: dict[int, Tensor] = {}
@@ -61,6 +63,7 @@ class Observer:
             self._remove_leaf_handles()
         elif phase is Phase.BACKWARD:
             self._recomputed.clear()
+            self._seen_gradients.clear()
             self._hook_parameters()
         self._entered.clear()
         self.last_passed = None
@@ -75,6 +78,10 @@ class Observer:
             return record.finish()
         finally:
             self._record = None
+
+    def so_far(self) -> Collected | None:
+        """What has been collected of the phase under way; None between phases."""
+        return self._record.finish() if self._record is not None else None
 
     def abandon(self) -> Collected | None:
         """The phase has failed: what was captured up to there."""
@@ -207,9 +214,13 @@ class Observer:
         record = self._record
         if record is None or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
-        self._guarded(partial(record.add, SubjectKey(SubjectKind.GRAD, name), tensor.grad))
+        self._guarded(partial(self._note_gradient, record, name, tensor.grad))
         record.pass_place(SubStep.BACKWARD, layer=name, event="gradient", detail=_shape_text(tensor))
         self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
+
+    def _note_gradient(self, record: PhaseRecord, name: str, gradient: Tensor) -> None:
+        record.add(SubjectKey(SubjectKind.GRAD, name), gradient)
+        self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
 
     # ------------------------------------------------------------------------------------------ ends
 
@@ -229,8 +240,10 @@ class Observer:
         for name, tensor in self.tensors().items():
             key = SubjectKey(SubjectKind.GRAD, name)
             if tensor.grad is not None:
-                # Also one whose hook has fired: a later backward or the user's own hook may have changed it.
-                record.add(key, tensor.grad)
+                # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
+                reference, version = self._seen_gradients.get(name, (None, 0))
+                if reference is None or reference() is not tensor.grad or tensor.grad._version != version:
+                    record.add(key, tensor.grad)
             elif tensor.requires_grad:
                 record.absent.append(Absence(name=name, kind=key.kind.value, reason="no gradient reached it"))
             else:

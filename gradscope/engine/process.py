@@ -100,8 +100,19 @@ def _stand_alone() -> None:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         parent = os.environ.pop(PARENT_VARIABLE, "")
-        if parent.isdigit() and os.getppid() != int(parent):
+        if parent.isdigit() and not _is_alive(int(parent)):
+            # It has died before the line above took effect.
             os._exit(EXIT_UNFIT)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _refuse(sentence: str) -> int:

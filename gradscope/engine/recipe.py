@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradscope.protocol.failure import BadInput
 
@@ -62,7 +62,7 @@ class Recipe:
     """`loss(output, target)`, a scalar tensor. Not needed where `training_step` is given."""
     optimizer: Optimizer
     scheduler: LRScheduler | None = None
-    scheduler_unit: str = "step"
+    scheduler_unit: Literal["step", "epoch"] = "step"
     """ "step": the scheduler is stepped after every optimizer step; "epoch": after the last step of an epoch."""
     batch_size: int = 32
     shuffle: bool = True

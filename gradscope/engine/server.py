@@ -164,11 +164,15 @@ class Server:
             return
         self._pause_wanted = False
         with self._interruptions_ignored():
+            session = self._need_session()
+            so_far = session.partial_report()
+            if so_far is not None:
+                self._send_report(so_far)
             self._end_goal(paused=True)
             while self._goal is None:
                 self._serve_next(inside=True)
-        if self._goal is not None:
-            self._move(is_running=True)
+        session.keeper.keeps_all = self._goal.ends_with_next_step(session.position)
+        self._move(is_running=True)
 
     # ------------------------------------------------------------------------------------------ requests
 

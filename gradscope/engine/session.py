@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.batches import BatchSource, make_loader
+from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_batch, move_model, move_optimizer_state, parse_device
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
@@ -277,7 +277,7 @@ class Session:
         collected, undone = self._leave_failed(undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
         failure = Failure(
-            kind=FailureKind.USER_CODE,
+            kind=FailureKind.BAD_INPUT if isinstance(error, EmptyData) else FailureKind.USER_CODE,
             sentence=f"The {substep.value} of step {self._step} failed{where}: {describe_error(error)}",
             traceback=cut_traceback(error),
             phase=phase,
@@ -351,6 +351,13 @@ class Session:
             batches_per_epoch=self._batches.length,
             moment=self._moment,
         )
+
+    def partial_report(self) -> PhaseReport | None:
+        """What has been captured so far of the phase that the session is stopped in; None between phases."""
+        collected = self.observer.so_far()
+        if collected is None or self._inside is None:
+            return None
+        return self._report(self._inside, collected, rates_of(self.recipe.optimizer), complete=False)
 
     @property
     def batch(self) -> Any:

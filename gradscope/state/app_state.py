@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from gradscope.protocol import messages
@@ -91,6 +91,9 @@ class AppState:
             return "The engine is not running: restart it from the Session menu"
         if self.opening is not None:
             return "A recipe is being opened"
+        if verb is Verb.RESET and self.session is not None and self.session.path:
+            # Also after the engine has died: the recipe is loaded again into the new one.
+            return None
         return refusal(self.position.rest, verb, running=self.position.running)
 
     # ------------------------------------------------------------------------------------------ from the engine
@@ -176,6 +179,10 @@ class AppState:
         if selection != self.selection:
             self.selection = selection
             self.touch(Topic.SELECTION)
+
+    def set_running(self) -> None:
+        """A verb has been sent: until the engine says otherwise, it runs (a second click must not send it twice)."""
+        self._move(replace(self.position, running=True))
 
     def set_opening(self, path: str | None) -> None:
         self.opening = path

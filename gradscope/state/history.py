@@ -1,8 +1,8 @@
 """Every summary seen so far, by subject and step. Lives in the app process; bounded in memory.
 
-For each kind of subject one block of numbers (column of COLUMNS, subject, step). When a block has `max_steps` steps, two
-neighbouring steps are merged into one: the later one's values, the greater count of NaN and Inf. So a long run keeps its
-whole length and never loses a non-finite step, at half the resolution.
+For each kind of subject one block of numbers (column of COLUMNS, subject, step). When a block has `max_steps` columns,
+neighbours are merged, and from then on each column takes twice as many steps: the newest values, the greatest count of
+NaN and Inf. So a long run keeps its whole length, evenly, and never loses a non-finite step.
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ class Block:
         self._steps = np.zeros(0, dtype=np.int64)
         self._data = np.zeros((len(COLUMNS), 0, 0), dtype=np.float32)
         self._used = 0
+        self._stride = 1
+        """Steps that one column takes."""
+        self._in_last = 0
 
     @property
     def steps(self) -> IntArray:
+        """The newest step of each column."""
         return self._steps[: self._used]
 
     def column(self, column: int) -> npt.NDArray[np.float32]:
@@ -65,18 +69,36 @@ class Block:
         return self._index.get(key)
 
     def add(self, step: int, keys: list[SubjectKey], summaries: FloatArray) -> None:
+        """Take in the summaries (len(keys), len(COLUMNS)) of a step; one that comes again replaces what was there."""
         for key in keys:
             if key not in self._index:
                 self._index[key] = len(self.keys)
                 self.keys.append(key)
         if self._used == 0 or self._steps[self._used - 1] != step:
-            if self._used == self._max_steps:
-                self._halve()
-            self._used += 1
+            self._make_room()
         self._grow()
-        self._steps[self._used - 1] = step
+        last = self._used - 1
+        self._steps[last] = step
         rows = [self._index[key] for key in keys]
-        self._data[:, rows, self._used - 1] = summaries.T
+        if self._stride > 1:
+            earlier = self._data[[NAN, INF]][:, rows, last]
+            self._data[:, rows, last] = summaries.T
+            self._data[np.ix_([NAN, INF], rows, [last])] = np.fmax(earlier, summaries.T[[NAN, INF]])[:, :, None]
+        else:
+            self._data[:, rows, last] = summaries.T
+
+    def _make_room(self) -> None:
+        """A new step: it goes into the last column while that takes more, else into a new one."""
+        if self._used and self._in_last < self._stride:
+            self._in_last += 1
+            return
+        if self._used == self._max_steps:
+            self._halve()
+            if self._in_last < self._stride:
+                self._in_last += 1
+                return
+        self._used += 1
+        self._in_last = 1
 
     def _grow(self) -> None:
         _, rows, steps = self._data.shape
@@ -92,11 +114,14 @@ class Block:
     def _halve(self) -> None:
         pairs = self._used // 2
         earlier, later = self._data[:, :, : 2 * pairs : 2], self._data[:, :, 1 : 2 * pairs : 2]
-        merged = later.copy()
+        merged = np.where(np.isnan(later), earlier, later)
         for column in (NAN, INF):
             merged[column] = np.fmax(earlier[column], later[column])
         rest = self._data[:, :, 2 * pairs : self._used].copy()
         steps = np.concatenate([self._steps[1 : 2 * pairs : 2], self._steps[2 * pairs : self._used]])
+        # An odd column at the end is half full by the new measure.
+        self._in_last = self._stride if rest.shape[2] else 2 * self._stride
+        self._stride *= 2
         self._used = len(steps)
         self._data[:] = np.nan
         self._data[:, :, :pairs] = merged
@@ -105,12 +130,15 @@ class Block:
 
 
 class Curve:
-    """A growing line of points. Halved (every second point dropped) when longer than `max_points`."""
+    """A growing line of points. When it has `max_points`, every second one is dropped, and half as many are taken from
+    then on; a point that is not finite is dropped last."""
 
     def __init__(self, width: int = 1, *, max_points: int = MAX_CURVE_POINTS) -> None:
         self._steps = np.zeros(64, dtype=np.int64)
         self._values = np.zeros((64, width), dtype=np.float64)
         self._used = 0
+        self._stride = 1
+        self._in_last = 0
         self._max_points = max_points
 
     def __len__(self) -> int:
@@ -126,23 +154,42 @@ class Curve:
         return self._values[: self._used]
 
     def add(self, step: int, values: tuple[float, ...]) -> None:
-        """Set the point of a step; the newest step's point is overwritten if it comes again."""
-        if self._used and self._steps[self._used - 1] == step:
-            self._used -= 1
-        if self._used == self._max_points:
-            self._used = self._used // 2
-            self._steps[: self._used] = self._steps[1 : 2 * self._used : 2].copy()
-            self._values[: self._used] = self._values[1 : 2 * self._used : 2].copy()
+        """Set the point of a step; the newest step's point is replaced if it comes again."""
+        self._widen(len(values))
+        is_new = self._used == 0 or self._steps[self._used - 1] != step
+        if is_new and self._used and self._in_last < self._stride:
+            self._in_last += 1
+            if not np.isfinite(self._values[self._used - 1, : len(values)]).all():
+                return
+        elif is_new:
+            if self._used == self._max_points:
+                self._halve()
+            self._lengthen()
+            self._used += 1
+            self._in_last = 1
+        self._steps[self._used - 1] = step
+        self._values[self._used - 1, : len(values)] = values
+
+    def _halve(self) -> None:
+        pairs = self._used // 2
+        steps = self._steps[: 2 * pairs].reshape(-1, 2)
+        values = self._values[: 2 * pairs].reshape(pairs, 2, -1)
+        chosen = np.where(np.isfinite(values[:, 0]).all(axis=1), 1, 0)
+        index = np.arange(pairs)
+        self._steps[:pairs], self._values[:pairs] = steps[index, chosen].copy(), values[index, chosen].copy()
+        self._used = pairs
+        self._stride *= 2
+
+    def _lengthen(self) -> None:
         if self._used == len(self._steps):
             self._steps = np.concatenate([self._steps, np.zeros_like(self._steps)])
-            self._values = np.concatenate([self._values, np.zeros_like(self._values)])
-        if len(values) > self._values.shape[1]:
-            wider = np.full((len(self._values), len(values)), np.nan)
+            self._values = np.concatenate([self._values, np.full_like(self._values, np.nan)])
+
+    def _widen(self, width: int) -> None:
+        if width > self._values.shape[1]:
+            wider = np.full((len(self._values), width), np.nan)
             wider[:, : self._values.shape[1]] = self._values
             self._values = wider
-        self._steps[self._used] = step
-        self._values[self._used, : len(values)] = values
-        self._used += 1
 
 
 class History:

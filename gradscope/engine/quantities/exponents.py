@@ -43,12 +43,21 @@ def exponents(values: Tensor) -> tuple[npt.NDArray[np.int32], int]:
     if array.dtype == np.float64:
         array = _to_float32(array)
     bits = np.bincount(array.view(np.uint32) >> np.uint32(23), minlength=512)
-    # Exponent bits 0 are zeros and subnormal numbers.
-    subnormal = array[(array != 0) & (np.abs(array) < np.finfo(np.float32).tiny)] if bits[0] + bits[256] else array[:0]
-    bits[0] = np.count_nonzero(subnormal > 0)
-    bits[256] = subnormal.size - bits[0]
+    if bits[0] + bits[256]:
+        _leave_out_zeros(array, bits)
     counts = np.add.reduceat(bits[_ORDER], _STARTS)[:HISTOGRAM_BINS]
     return counts.astype(np.int32), int(array.size)
+
+
+def _leave_out_zeros(array: npt.NDArray[np.float32], bits: npt.NDArray[np.int64]) -> None:
+    """Exponent bits 0 are zeros and subnormal numbers: only the latter are to be counted."""
+    zeros = array.size - int(np.count_nonzero(array))
+    if zeros == bits[0] + bits[256]:
+        bits[0] = bits[256] = 0
+    elif zeros:
+        subnormal = array[(array != 0) & (np.abs(array) < np.finfo(np.float32).tiny)]
+        bits[0] = np.count_nonzero(subnormal > 0)
+        bits[256] = subnormal.size - bits[0]
 
 
 def _sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

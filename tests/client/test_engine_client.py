@@ -1,0 +1,227 @@
+"""The client against engines that misbehave in every way that we could think of."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from gradscope.client.endings import describe_end, with_last_output
+from gradscope.client.engine_client import EngineClient
+from gradscope.protocol import messages as m
+from gradscope.state.app_state import EngineState, EngineStatus
+from pytestqt.qtbot import QtBot
+
+FakeEngine = Callable[[str], str]
+
+
+class Heard:
+    """A client, and everything it said."""
+
+    def __init__(self) -> None:
+        self.client = EngineClient()
+        self.states: list[EngineState] = []
+        self.messages: list[object] = []
+        self.output: list[str] = []
+        self.client.state_changed.connect(self.states.append)
+        self.client.message_received.connect(self.messages.append)
+        self.client.output_received.connect(lambda text, source: self.output.append(text))
+
+    @property
+    def status(self) -> EngineStatus:
+        return self.client.state.status
+
+
+@pytest.fixture
+def heard(qtbot: QtBot) -> Iterator[Heard]:
+    heard = Heard()
+    yield heard
+    heard.client.shut_down()
+
+
+def _until(qtbot: QtBot, heard: Heard, status: EngineStatus, timeout_secs: float = 15) -> None:
+    qtbot.waitUntil(lambda: heard.status is status, timeout=int(timeout_secs * 1000))
+
+
+def test_a_good_engine_becomes_ready_and_answers(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(
+        fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            else:
+                c.sendall(encode(m.Note(text="before")) + encode(m.Pong(), number=frame.number))
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    replies: list[object] = []
+    heard.client.request(m.Reset(), on_reply=replies.append)
+    qtbot.waitUntil(lambda: bool(replies))
+    assert replies == [m.Pong()]
+    assert heard.messages[-2:] == [m.Note(text="before"), m.Pong()]
+
+
+def test_strangers_are_dropped_and_the_engine_still_comes_in(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine
+) -> None:
+    heard.client.start(
+        fake_engine("""
+        for data in (hello(token="wrong"), b"GET / HTTP/1.1\\r\\n\\r\\n", b"\\0" * 100_000):
+            stranger = connect(); stranger.sendall(data)
+            try:
+                assert stranger.recv(1) == b""
+            except ConnectionError:
+                pass
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            ready(c)
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+
+
+@pytest.mark.parametrize("change", ["protocol_version=99", "gradscope_version='9.9'"])
+def test_a_version_mismatch_says_how_to_fix_it(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine, change: str
+) -> None:
+    heard.client.start(
+        fake_engine(f"""
+        c = connect(); c.sendall(hello({change}))
+        for frame in frames(c):
+            assert isinstance(frame.message, m.Refused); sys.exit(3)
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.DEAD)
+    assert "pip install gradscope-debugger==" in heard.client.state.text
+    assert sys.executable in heard.client.state.text
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("os._exit(7)", "exit code 7"),
+        ("os._exit(0)", "has ended"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("faulthandler.disable(); ctypes.string_at(0)", "SIGSEGV"),
+        ("os.abort()", "SIGABRT"),
+        ("print('last words', file=sys.stderr); sys.exit(1)", "last words"),
+        ("c.sendall(b'\\0' * 64); time.sleep(60)", "does not understand"),
+    ],
+)
+def test_every_death_is_told_in_words(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine, ending: str, said: str
+) -> None:
+    heard.client.start(
+        fake_engine(f"""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            else:
+                {ending}
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    heard.client.request(m.Reset())
+    _until(qtbot, heard, EngineStatus.DEAD)
+    assert said in heard.client.state.text
+
+
+def test_an_unfit_interpreter_says_what_is_missing(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(
+        fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            c.sendall(encode(m.EngineUnfit(reason="torch is missing"))); time.sleep(0.2); sys.exit(3)
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.DEAD)
+    assert heard.client.state.text == "torch is missing"
+
+
+def test_an_interpreter_that_does_not_exist(qtbot: QtBot, heard: Heard) -> None:
+    heard.client.start("/nowhere/python")
+    _until(qtbot, heard, EngineStatus.DEAD)
+    assert "cannot be started with /nowhere/python" in heard.client.state.text
+
+
+def test_an_old_engines_replies_are_dropped_after_a_restart(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine
+) -> None:
+    python = fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+        """)
+    heard.client.start(python)
+    _until(qtbot, heard, EngineStatus.READY)
+    replies: list[object] = []
+    heard.client.request(m.Reset(), on_reply=replies.append)
+    first = heard.client.pid
+    heard.client.restart()
+    _until(qtbot, heard, EngineStatus.READY)
+    assert heard.client.pid not in (0, first)
+    qtbot.waitUntil(lambda: not _is_alive(first), timeout=8000)
+    assert replies == []
+    assert all(state.status is not EngineStatus.DEAD for state in heard.states), "a wanted end is no death"
+
+
+def test_a_flood_of_output_does_not_hold_up_messages(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(
+        fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            else:
+                for i in range(20000): print("flood é", i)
+                c.sendall(encode(m.Pong(), number=frame.number))
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    replies: list[object] = []
+    heard.client.request(m.Reset(), on_reply=replies.append)
+    qtbot.waitUntil(lambda: bool(replies) and "flood é 19999" in "".join(heard.output[-50:]), timeout=15000)
+    assert "".join(heard.output).count("\n") == 20000
+
+
+def test_shut_down_ends_an_engine_that_does_not_listen(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(
+        fake_engine("""
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)
+        child = os.fork()
+        c = connect() if child else None
+        if child:
+            print("child", child, flush=True); c.sendall(hello())
+            for frame in frames(c):
+                if isinstance(frame.message, m.Welcome): ready(c)
+        time.sleep(600)
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    qtbot.waitUntil(lambda: "child" in "".join(heard.output))
+    child = int("".join(heard.output).split()[1])
+    pid = heard.client.pid
+    heard.client.shut_down()
+    qtbot.waitUntil(lambda: not _is_alive(pid) and not _is_alive(child), timeout=5000)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_endings_in_words() -> None:
+    assert describe_end(exit_code=int(signal.SIGSEGV), crashed=True).startswith("The engine was killed by SIGSEGV")
+    assert "exit code 3" in describe_end(exit_code=3, crashed=False)
+    assert "code 4242" in describe_end(exit_code=4242, crashed=True)
+    assert with_last_output("It ended", []) == "It ended"
+    assert with_last_output("It ended", ["a", "", "b"]).endswith("a / b")
+    assert len(with_last_output("It ended", ["x" * 5000])) < 600
+    assert os.name

@@ -1,0 +1,179 @@
+"""Every message survives the wire; nothing but ProtocolError comes of what does not."""
+
+import struct
+
+import numpy as np
+import pytest
+from gradscope.protocol import messages as m
+from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.phases import Moment, Phase, Position, Rest, RunUntil, SubStep, Verb
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
+from hypothesis import given
+from hypothesis import strategies as st
+
+KEY = SubjectKey(SubjectKind.ACTIVATION, "net.0", 3, ".hidden[1]")
+POSITION = Position(
+    rest=Rest.IN_BACKWARD,
+    step=4,
+    epoch=1,
+    batch=2,
+    batches_per_epoch=None,
+    running=True,
+    moment=Moment(step=4, substep=SubStep.BACKWARD, event="gradient", layer="net.0", call=1),
+)
+FAILURE = Failure(
+    kind=FailureKind.USER_CODE, sentence="It failed: ünïcode", phase=Phase.FORWARD, layer="", traceback="x"
+)
+MEASURED = {
+    "subjects": np.arange(2),
+    "summaries": np.array([[np.nan, np.inf, *range(len(COLUMNS) - 2)], [0.0] * len(COLUMNS)]),
+    "histograms": np.arange(2 * HISTOGRAM_BINS, dtype=np.int32).reshape(2, -1),
+    "sampled": np.array([5, 6]),
+}
+REPORT = m.Report(
+    phase=Phase.STEP,
+    step=1,
+    epoch=0,
+    batch=1,
+    loss=float("nan"),
+    lr=(0.1, 0.2),
+    places=np.zeros(0, dtype=np.int64),
+    times=np.zeros((0, 3)),
+    absent=(m.Absence(name="a", kind="grad", reason="frozen"),),
+    complete=False,
+    **MEASURED,
+)
+SESSION = m.SessionInfo(
+    name="n",
+    description="",
+    path="/x.py",
+    sha256="",
+    seed=2**32 - 1,
+    device="cpu",
+    modules=(m.ModuleInfo(name="", type="Net", description="", aliases=("a",)),),
+    parameters=(m.ParameterInfo(name="w", shape=(2, 3), dtype="float32", requires_grad=True, group=None),),
+    groups=(m.GroupInfo(parameters=("w",), options={"lr": "0.1"}),),
+    optimizer="SGD",
+    scheduler=None,
+    loss="mse",
+    scheduler_unit="step",
+    batches_per_epoch=None,
+)
+EXAMPLES = [
+    m.Hello(token="t", protocol_version=1, gradscope_version="0", python_version="3", executable="p", pid=1),
+    m.Welcome(app_version="0"),
+    m.Refused(reason="because"),
+    m.EngineReady(torch_version="2", numpy_version="2", devices=(m.DeviceInfo(name="cpu", label="CPU"),)),
+    m.EngineUnfit(reason="no torch"),
+    m.Open(path="/x y.py", seed=3, device="cuda:1"),
+    m.Go(verb=Verb.RUN, until=RunUntil.EPOCH, steps=5),
+    m.Reset(),
+    m.Pause(),
+    m.Interrupt(),
+    m.Ping(),
+    m.Shutdown(),
+    m.Watch(subjects=(KEY,)),
+    m.FetchPage(subject=KEY, index=(1, 2)),
+    m.FetchPicture(subject=KEY),
+    m.FetchHistogram(subject=KEY),
+    m.Export(path="/s", attachments=(m.Attachment(name="plots/a.png", data=np.arange(9, dtype=np.uint8)),)),
+    m.Pong(),
+    m.Done(position=POSITION, paused=True),
+    m.Failed(failure=FAILURE, position=POSITION),
+    m.Opened(session=SESSION, position=Position()),
+    m.Page(subject=KEY, shape=(2, 2), dtype="float32", index=(), row=0, column=1, values=np.ones((2, 1)), integer=True),
+    m.Picture(subject=KEY, shape=(4, 4), index=(), block=(2, 2), values=np.ones((2, 2), dtype=np.float32)),
+    m.Histogram(subject=KEY, edges=np.arange(3.0), counts=np.arange(2), nan=1, inf=0),
+    m.Unavailable(subject=KEY, reason="gone"),
+    m.Exported(path="/s", files=("a", "b"), size_bytes=12),
+    m.Moved(position=POSITION),
+    m.Subjects(first=7, rows=(SubjectRow(KEY, (2, 3), "float32", "of abs()"),)),
+    m.Places(first=0, rows=(m.Place(SubStep.LOSS, "", 0, "", "()"),)),
+    REPORT,
+    m.InitialParameters(**MEASURED),
+    m.Schedule(first_step=2, rates=np.ones((2, 3))),
+    m.Note(text="hm", warning=True),
+    m.Skipped(reports=4),
+]
+
+
+def _same(a: object, b: object) -> bool:
+    return repr(a) == repr(b) and type(a) is type(b)
+
+
+def test_there_is_an_example_of_every_message() -> None:
+    assert {type(example).__name__ for example in EXAMPLES} == set(MESSAGE_TYPES)
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_round_trip(message: object) -> None:
+    (frame,) = Decoder().feed(encode(message, number=9))
+    assert frame.number == 9
+    assert _same(frame.message, message)
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=40))
+def test_frames_come_whole_whatever_the_pieces(sizes: list[int]) -> None:
+    data = b"".join(encode(message, number=i) for i, message in enumerate(EXAMPLES))
+    decoder, frames, position, i = Decoder(), [], 0, 0
+    while position < len(data):
+        size = sizes[i % len(sizes)] * 7
+        frames += decoder.feed(data[position : position + size])
+        position, i = position + size, i + 1
+    assert [frame.number for frame in frames] == list(range(len(EXAMPLES)))
+    assert _same(frames[-1].message, EXAMPLES[-1])
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_a_protocol_error_or_incomplete(data: bytes) -> None:
+    try:
+        list(Decoder().feed(struct.pack(">I", len(data)) + data))
+    except ProtocolError:
+        pass
+
+
+@given(st.sampled_from(EXAMPLES), st.integers(0, 10_000), st.integers(0, 255))
+def test_a_damaged_frame_is_a_protocol_error_or_another_message(message: object, place: int, byte: int) -> None:
+    data = bytearray(encode(message))
+    data[place % len(data)] = byte
+    try:
+        list(Decoder().feed(bytes(data)))
+    except ProtocolError:
+        pass
+
+
+def _frame(header: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "said"),
+    [
+        (b'{"type":"Nope","number":0,"body":{},"buffers":[]}', b"", "could not be read"),
+        (b'{"type":"Pong","number":-1,"body":{},"buffers":[]}', b"", "whole number"),
+        (b'{"type":"Pong","number":0,"body":{"x":1},"buffers":[]}', b"", "no field 'x'"),
+        (b'{"type":"Pong","number":0,"body":{},"buffers":[]}', b"rest", "longer than its buffers"),
+        (b'{"type":"Pong","number":0,"body":{},"buffers":[["float64",[9]]]}', b"", "shorter than its buffers"),
+        (b'{"type":"Pong","number":0,"body":{},"buffers":[["object",[1]]]}', b"12345678", "described as"),
+        (b'{"type":"Pong","number":0,"body":{},"buffers":[["float64",[-1]]]}', b"", "described as"),
+        (b'{"type":"Note","number":0,"body":{"text":3},"buffers":[]}', b"", "Note.text has to be str"),
+        (b'{"type":"Note","number":0,"body":{},"buffers":[]}', b"", "Note.text is missing"),
+        (b'{"type":"Go","number":0,"body":{"verb":"fly"},"buffers":[]}', b"", "Go.verb has to be one of"),
+        (
+            b'{"type":"Schedule","number":0,"body":{"first_step":0,"rates":{"$":0}},"buffers":[["int64",[1]]]}',
+            b"12345678",
+            "float64",
+        ),
+    ],
+)
+def test_each_fault_is_named(header: bytes, body: bytes, said: str) -> None:
+    with pytest.raises(ProtocolError, match=said):
+        list(Decoder().feed(_frame(header, body)))
+
+
+def test_frames_are_capped_both_ways() -> None:
+    with pytest.raises(ProtocolError, match="a frame holds"):
+        encode(m.Schedule(first_step=0, rates=np.zeros((1, MAX_FRAME_BYTES // 8 + 1))))
+    with pytest.raises(ProtocolError, match="was announced"):
+        list(Decoder().feed(struct.pack(">I", MAX_FRAME_BYTES + 1)))

@@ -1,0 +1,43 @@
+"""The phase table is consistent, and every refusal says why."""
+
+import pytest
+from gradscope.protocol.phases import AFTER, ALLOWED, BEFORE, INSIDE, NEXT_PHASE, Phase, Rest, SubStep, Verb, refusal
+
+
+def test_a_full_step_goes_round_the_table() -> None:
+    rest = Rest.READY
+    for phase in Phase:
+        assert BEFORE[phase] is rest
+        assert NEXT_PHASE[rest] is phase
+        assert Verb(phase.value) in ALLOWED[rest]
+        assert NEXT_PHASE[INSIDE[phase]] is phase
+        rest = AFTER[phase]
+    assert rest is Rest.READY
+
+
+@pytest.mark.parametrize("rest", [rest for rest in Rest if rest is not Rest.EMPTY])
+def test_one_phase_is_allowed_in_each_place(rest: Rest) -> None:
+    phases = [phase for phase in Phase if refusal(rest, Verb(phase.value)) is None]
+    assert phases == [NEXT_PHASE[rest]]
+
+
+@pytest.mark.parametrize("rest", list(Rest))
+@pytest.mark.parametrize("verb", list(Verb))
+@pytest.mark.parametrize("running", [False, True])
+def test_what_is_not_allowed_is_said_why(rest: Rest, verb: Verb, running: bool) -> None:
+    reason = refusal(rest, verb, running=running)
+    assert reason is None or (len(reason) > 10 and not reason.endswith("."))
+
+
+def test_running_leaves_pause_and_reset() -> None:
+    free = {verb for verb in Verb if refusal(Rest.READY, verb, running=True) is None}
+    assert free == {Verb.PAUSE, Verb.RESET}
+
+
+def test_words_for_the_common_mistakes() -> None:
+    assert refusal(Rest.READY, Verb.BACKWARD) == "Backward needs a forward"
+    assert refusal(Rest.EMPTY, Verb.RUN) == "Open a recipe first"
+
+
+def test_sub_steps_are_in_order() -> None:
+    assert [s.value for s in SubStep] == ["batch", "forward", "loss", "backward", "step", "schedule"]

@@ -1,0 +1,128 @@
+"""History keeps what it is given, bounded, and never loses a non-finite step."""
+
+import numpy as np
+import pytest
+from gradscope.protocol.messages import InitialParameters, Report
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.state.history import Block, Curve, History
+
+
+def _key(name: str, kind: SubjectKind = SubjectKind.ACTIVATION) -> SubjectKey:
+    return SubjectKey(kind, name)
+
+
+def _summaries(*values: float) -> np.ndarray:
+    rows = np.zeros((len(values), len(COLUMNS)))
+    rows[:, [MEAN, L2]] = np.array(values)[:, None]
+    return rows
+
+
+def test_a_block_holds_subjects_by_steps() -> None:
+    block = Block()
+    block.add(0, [_key("a")], _summaries(1.0))
+    block.add(1, [_key("a"), _key("b")], _summaries(2.0, 3.0))
+    assert block.keys == [_key("a"), _key("b")]
+    assert block.steps.tolist() == [0, 1]
+    np.testing.assert_array_equal(block.column(MEAN), [[1, 2], [np.nan, 3]])
+    np.testing.assert_array_equal(block.series(_key("b"), MEAN), [np.nan, 3])
+    assert np.isnan(block.series(_key("unknown"), MEAN)).all()
+
+
+def test_a_step_that_comes_again_is_overwritten() -> None:
+    block = Block()
+    block.add(0, [_key("a")], _summaries(1.0))
+    block.add(0, [_key("a")], _summaries(5.0))
+    assert block.column(MEAN).tolist() == [[5.0]]
+
+
+@pytest.mark.parametrize("max_steps", [4, 5, 64])
+def test_a_full_block_halves_and_keeps_nan_steps(max_steps: int) -> None:
+    block = Block(max_steps=max_steps)
+    for step in range(1000):
+        row = _summaries(float(step))
+        row[0, NAN] = 1.0 if step == 500 else 0.0
+        block.add(step, [_key("a")], row)
+        assert len(block.steps) <= max_steps
+        assert block.steps[-1] == step
+        assert block.column(MEAN)[0, -1] == step
+        if step >= 500:
+            assert (block.column(NAN) > 0).sum() == 1
+    gaps = np.diff(block.steps)
+    assert (gaps > 0).all()
+    assert gaps[:-1].max() == gaps[:-1].min(), "evenly spread over the whole run"
+    assert block.steps[0] < 512
+
+
+def test_a_curve_grows_and_halves() -> None:
+    curve = Curve(max_points=100)
+    for step in range(1000):
+        curve.add(step, (float(step), -1.0) if step > 500 else (float(step),))
+    assert len(curve) <= 100
+    assert curve.steps[-1] >= 999 - 16
+    assert np.diff(curve.steps).max() <= 32
+    assert curve.values[-1, 1] == -1.0
+    np.testing.assert_array_equal(curve.values[:, 0], curve.steps)
+
+
+def test_a_curve_never_drops_a_nan() -> None:
+    curve = Curve(max_points=8)
+    for step in range(100):
+        curve.add(step, (float("nan") if step == 37 else 1.0,))
+    assert np.isnan(curve.values).sum() == 1
+
+
+def _report(phase: Phase, step: int, rows: list[int], values: list[float]) -> Report:
+    n = len(rows)
+    return Report(
+        phase=phase,
+        step=step,
+        epoch=0,
+        batch=step,
+        loss=0.5,
+        lr=(0.1,),
+        subjects=np.array(rows, dtype=np.int64),
+        summaries=_summaries(*values),
+        histograms=np.zeros((n, HISTOGRAM_BINS), dtype=np.int32),
+        sampled=np.zeros(n, dtype=np.int64),
+        places=np.zeros(0, dtype=np.int64),
+        times=np.zeros((0, 3)),
+    )
+
+
+def test_reports_fill_loss_rates_latest_and_update_ratio() -> None:
+    history = History()
+    parameter, update = _key("w", SubjectKind.PARAMETER), _key("w", SubjectKind.UPDATE)
+    history.rows[:] = [SubjectRow(parameter, (2,), "float32"), SubjectRow(update, (2,), "float32")]
+    history.add_initial(
+        InitialParameters(
+            subjects=np.array([0]),
+            summaries=_summaries(7.0),
+            histograms=np.zeros((1, HISTOGRAM_BINS), dtype=np.int32),
+            sampled=np.zeros(1, dtype=np.int64),
+        )
+    )
+    first = history.latest(parameter)
+    assert first is not None
+    assert (first.phase, first.summary[L2]) == (None, 7.0)
+    for step in range(3):
+        history.add_report(_report(Phase.FORWARD, step, [], []))
+        history.add_report(_report(Phase.STEP, step, [0, 1], [4.0, 1.0 + step]))
+    assert history.loss.steps.tolist() == [0, 1, 2]
+    assert history.lr.values.tolist() == [[0.1]] * 3
+    newest = history.latest(update)
+    assert newest is not None
+    assert (newest.step, newest.summary[L2]) == (2, 3.0)
+    keys, steps, ratios = history.update_ratio()
+    assert keys == [update]
+    assert steps.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(ratios, [[0.25, 0.5, 0.75]])
+
+
+def test_a_zero_parameter_has_no_update_ratio() -> None:
+    history = History()
+    history.rows[:] = [
+        SubjectRow(_key("w", kind), (2,), "float32") for kind in (SubjectKind.PARAMETER, SubjectKind.UPDATE)
+    ]
+    history.add_report(_report(Phase.STEP, 0, [0, 1], [0.0, 1.0]))
+    assert np.isnan(history.update_ratio()[2]).all()
