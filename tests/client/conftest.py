@@ -5,8 +5,9 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-import gradscope
 import pytest
+
+import gradscope
 
 _PREAMBLE = """
 import ctypes, faulthandler, os, signal, socket, sys, time

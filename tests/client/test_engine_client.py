@@ -4,13 +4,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from pytestqt.qtbot import QtBot
+
 from gradscope.client.endings import describe_end, with_last_output
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages as m
 from gradscope.state.app_state import EngineState, EngineStatus
-from pytestqt.qtbot import QtBot
 
 FakeEngine = Callable[[str], str]
 
@@ -211,8 +213,7 @@ def test_shut_down_ends_an_engine_that_does_not_listen(qtbot: QtBot, heard: Hear
 
 def _is_alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

@@ -1,6 +1,7 @@
 """The phase table is consistent, and every refusal says why."""
 
 import pytest
+
 from gradscope.protocol.phases import AFTER, ALLOWED, BEFORE, INSIDE, NEXT_PHASE, Phase, Rest, SubStep, Verb, refusal
 
 

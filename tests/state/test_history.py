@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from gradscope.protocol.messages import InitialParameters, Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
