@@ -1,0 +1,331 @@
+"""The table of actions. Menus, tool bar, shortcuts and the list of shortcuts are all made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from PySide6.QtCore import QCoreApplication, QObject, Slot
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+
+from gradscope.protocol.phases import Verb
+from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.ui.controller import Controller
+from gradscope.ui.settings import Setting, ThemeChoice
+from gradscope.ui.theme import Theme, ThemeManager, icon
+from gradscope.ui.translation import QT_TRANSLATE_NOOP
+
+
+class Menu(StrEnum):
+    FILE = QT_TRANSLATE_NOOP("Actions", "&File")
+    SESSION = QT_TRANSLATE_NOOP("Actions", "&Session")
+    VIEW = QT_TRANSLATE_NOOP("Actions", "&View")
+    THEME = QT_TRANSLATE_NOOP("Actions", "&Theme")
+    HELP = QT_TRANSLATE_NOOP("Actions", "&Help")
+
+
+class ActionId(StrEnum):
+    OPEN = "open"
+    EXPORT = "export"
+    SETTINGS = "settings"
+    QUIT = "quit"
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    STEP = "step"
+    NEXT_BATCH = "next_batch"
+    RUN_STEPS = "run_steps"
+    RUN_EPOCH = "run_epoch"
+    RUN_UNTIL_PAUSED = "run_until_paused"
+    PAUSE = "pause"
+    INTERRUPT = "interrupt"
+    RESET = "reset"
+    RESTART_ENGINE = "restart_engine"
+    FIND_LAYER = "find_layer"
+    THEME_SYSTEM = "theme_system"
+    THEME_LIGHT = "theme_light"
+    THEME_DARK = "theme_dark"
+    RESET_LAYOUT = "reset_layout"
+    SHORTCUTS = "shortcuts"
+    ABOUT = "about"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRow:
+    """What there is to say of one action. `%1` in a text is the number of steps of the run."""
+
+    text: str
+    tooltip: str
+    menu: Menu
+    shortcuts: tuple[str, ...] = ()
+    icon: str | None = None
+    short: str | None = None
+    """The text of its button, if it is shorter."""
+    verb: Verb | None = None
+    """The phase table says when it can be used."""
+    needs_session: bool = False
+    choice: ThemeChoice | None = None
+    """It is one of several choices, and checked if the setting has this value."""
+    ends_section: bool = False
+    """A line follows it in the menu."""
+
+
+TABLE: dict[ActionId, ActionRow] = {
+    ActionId.OPEN: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Open recipe..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Open a Python file with a recipe() function"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+O",),
+        icon="open",
+    ),
+    ActionId.EXPORT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Export snapshot..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Write everything known of this moment to a folder"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+E",),
+        icon="export",
+        needs_session=True,
+        ends_section=True,
+    ),
+    ActionId.SETTINGS: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Se&ttings..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Choose the interpreter that runs the engine, and the theme"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+,",),
+        icon="settings",
+        ends_section=True,
+    ),
+    ActionId.QUIT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Quit"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Close the window and end the engine"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+Q",),
+    ),
+    ActionId.FORWARD: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Forward"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Load the batch, run the model and the loss"),
+        menu=Menu.SESSION,
+        shortcuts=("F5",),
+        icon="forward",
+        verb=Verb.FORWARD,
+    ),
+    ActionId.BACKWARD: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Backward"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Compute the gradients of the loss"),
+        menu=Menu.SESSION,
+        shortcuts=("F6",),
+        icon="backward",
+        verb=Verb.BACKWARD,
+    ),
+    ActionId.STEP: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Step"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Let the optimizer move the parameters, and the scheduler set the next rate"
+        ),
+        menu=Menu.SESSION,
+        shortcuts=("F7",),
+        icon="step",
+        verb=Verb.STEP,
+        ends_section=True,
+    ),
+    ActionId.NEXT_BATCH: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Next batch"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Finish this training step, or make a whole one"),
+        menu=Menu.SESSION,
+        shortcuts=("F8",),
+        icon="next_batch",
+        verb=Verb.NEXT_BATCH,
+    ),
+    ActionId.RUN_STEPS: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Run %1 steps"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Make %1 training steps; every plot follows"),
+        menu=Menu.SESSION,
+        shortcuts=("F9",),
+        icon="run",
+        short=QT_TRANSLATE_NOOP("Actions", "Run"),
+        verb=Verb.RUN,
+    ),
+    ActionId.RUN_EPOCH: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Run to the end of the &epoch"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Make training steps until the pass over the data is complete"),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+F9",),
+        verb=Verb.RUN,
+    ),
+    ActionId.RUN_UNTIL_PAUSED: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Run &until paused"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Make training steps until Pause is pressed"),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+Shift+F9",),
+        verb=Verb.RUN,
+    ),
+    ActionId.PAUSE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Pause"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Stop at the next moment, also inside a phase"),
+        menu=Menu.SESSION,
+        shortcuts=("F10", "Shift+F9"),
+        icon="pause",
+        verb=Verb.PAUSE,
+        ends_section=True,
+    ),
+    ActionId.INTERRUPT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Interrupt"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Break off the phase that is running, and undo it"),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+.",),
+        icon="stop",
+    ),
+    ActionId.RESET: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Rese&t"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Load the recipe again and start from step 0, with the seed and device chosen here"
+        ),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+R",),
+        icon="reset",
+        verb=Verb.RESET,
+    ),
+    ActionId.RESTART_ENGINE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Restart en&gine"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "End the engine's process and start another; the plots stay"),
+        menu=Menu.SESSION,
+        icon="restart",
+    ),
+    ActionId.FIND_LAYER: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Find layer"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Go to the filter of the layers"),
+        menu=Menu.VIEW,
+        shortcuts=("Ctrl+F",),
+        icon="search",
+        ends_section=True,
+    ),
+    ActionId.RESET_LAYOUT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Reset layout"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Put every panel back in its first place"),
+        menu=Menu.VIEW,
+    ),
+    ActionId.THEME_SYSTEM: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "As the &system"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Light or dark, as the desktop is"),
+        menu=Menu.THEME,
+        choice=ThemeChoice.SYSTEM,
+    ),
+    ActionId.THEME_LIGHT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Light"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Dark on light"),
+        menu=Menu.THEME,
+        icon="sun",
+        choice=ThemeChoice.LIGHT,
+    ),
+    ActionId.THEME_DARK: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Dark"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Light on dark"),
+        menu=Menu.THEME,
+        icon="moon",
+        choice=ThemeChoice.DARK,
+    ),
+    ActionId.SHORTCUTS: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Keyboard shortcuts"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Every shortcut in one list"),
+        menu=Menu.HELP,
+        shortcuts=("F1",),
+        icon="help",
+    ),
+    ActionId.ABOUT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&About gradscope"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Versions and licence"),
+        menu=Menu.HELP,
+        icon="info",
+    ),
+}
+
+
+class Actions(QObject):
+    """The table's rows as QActions, enabled, explained and drawn as state and theme ask for."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        handlers: Mapping[ActionId, Callable[[], None]],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._themes = themes
+        self._actions = {action_id: QAction(self) for action_id in TABLE}
+        self._choices = QActionGroup(self)
+        for action_id, row in TABLE.items():
+            action = self._actions[action_id]
+            action.setObjectName(action_id.value)
+            action.setShortcuts([QKeySequence(shortcut) for shortcut in row.shortcuts])
+            action.triggered.connect(handlers[action_id])
+            if row.choice is not None:
+                action.setCheckable(True)
+                self._choices.addAction(action)
+        self._actions[ActionId.QUIT].setMenuRole(QAction.MenuRole.QuitRole)
+        self._actions[ActionId.ABOUT].setMenuRole(QAction.MenuRole.AboutRole)
+        self._actions[ActionId.SETTINGS].setMenuRole(QAction.MenuRole.PreferencesRole)
+        self._on_theme_changed(themes.theme)
+        self._refresh()
+        themes.changed.connect(self._on_theme_changed)
+        controller.refreshed.connect(self._on_refreshed)
+        controller.settings.changed.connect(self._on_setting_changed)
+
+    def __getitem__(self, action_id: ActionId) -> QAction:
+        return self._actions[action_id]
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        for action_id, row in TABLE.items():
+            if row.icon is not None:
+                self._actions[action_id].setIcon(icon(row.icon, theme))
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
+            self._refresh()
+
+    @Slot(str)
+    def _on_setting_changed(self, key: str) -> None:
+        if key in (Setting.RUN_STEPS, Setting.THEME):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        steps = self._controller.settings.get(Setting.RUN_STEPS)
+        for action_id, row in TABLE.items():
+            action, reason = self._actions[action_id], self._refusal(action_id)
+            action.setText(translated(row.text, steps=steps))
+            action.setEnabled(reason is None)
+            shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+            title = plain(action.text()) + (f"  ({shortcut})" if shortcut else "")
+            explanation = translated(row.tooltip, steps=steps)
+            action.setToolTip("\n".join([title, explanation, *([reason] if reason else [])]))
+            if row.choice is not None:
+                action.setChecked(self._controller.settings.get(Setting.THEME) == row.choice)
+
+    def _refusal(self, action_id: ActionId) -> str | None:
+        """Why an action cannot be used now; None if it can."""
+        row, state = TABLE[action_id], self._controller.state
+        if row.verb is not None:
+            return state.refusal(row.verb)
+        if row.needs_session and state.session is None:
+            return self.tr("Open a recipe first")
+        if action_id is ActionId.EXPORT:
+            # Any verb that is allowed at rest would do; Next batch always is.
+            return state.refusal(Verb.NEXT_BATCH)
+        if action_id is ActionId.INTERRUPT:
+            return None if state.position.running else self.tr("Nothing is running")
+        if action_id is ActionId.RESTART_ENGINE and state.engine.status is EngineStatus.STARTING:
+            return self.tr("The engine is starting")
+        return None
+
+
+def translated(source: str, *, steps: int) -> str:
+    """A text of the table in the user's language, with the number of steps in it."""
+    return QCoreApplication.translate("Actions", source).replace("%1", str(steps))
+
+
+def plain(source: str) -> str:
+    """Without the mark of the access key, and without the dots that announce a dialog."""
+    return source.replace("&", "").removesuffix("...")

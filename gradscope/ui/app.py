@@ -1,0 +1,97 @@
+"""The app's start, in named stages. The window is up before the engine process is started."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from PySide6.QtCore import QTimer
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+
+import gradscope
+from gradscope.assets import resources_dir
+from gradscope.client.engine_client import EngineClient
+from gradscope.state.app_state import AppState
+from gradscope.ui.controller import Controller
+from gradscope.ui.crash_file import CrashFile
+from gradscope.ui.error_reporter import ErrorReporter
+from gradscope.ui.interrupts import Interrupts
+from gradscope.ui.main_window import MainWindow
+from gradscope.ui.settings import Setting, Settings
+from gradscope.ui.theme import ThemeManager
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says; None where it says nothing."""
+
+    file: str | None = None
+    python: str | None = None
+    seed: int | None = None
+    device: str | None = None
+
+
+def run(*, file: str | None, python: str | None, seed: int | None, device: str | None) -> int:
+    """Show the window until it is closed; returns the exit code of the process."""
+    options = Options(file=file, python=python, seed=seed, device=device)
+    crash_file = CrashFile()
+    last_crash = crash_file.take_last_report()
+    crash_file.enable()
+    app = make_application()
+    window = build(app, override(Settings(), options))
+    reporter = ErrorReporter(lambda: window, window)
+    reporter.install()
+    interrupts = Interrupts(window.commands.quit, window)
+    window.show()
+    # After the first paint: importing torch must not compete with it.
+    QTimer.singleShot(0, window, lambda: start_engine(window, options))
+    if last_crash is not None:
+        reporter.show_last_crash(last_crash)
+    try:
+        return app.exec()
+    finally:
+        window.controller.client.shut_down()
+        interrupts.restore()
+        reporter.uninstall()
+        crash_file.close()
+
+
+def make_application() -> QApplication:
+    """Stage 1: Qt itself."""
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("gradscope")
+    app.setApplicationDisplayName("gradscope")
+    app.setApplicationVersion(gradscope.__version__)
+    app.setDesktopFileName("gradscope")
+    app.setWindowIcon(QIcon(str(resources_dir() / "icons" / "gradscope.svg")))
+    return app
+
+
+def override(settings: Settings, options: Options) -> Settings:
+    """Stage 2: what the command line says goes before what is stored, and is not stored."""
+    for key, value in (
+        (Setting.PYTHON, options.python),
+        (Setting.SEED, options.seed),
+        (Setting.DEVICE, options.device),
+    ):
+        if value is not None:
+            settings.override(key, value)
+    return settings
+
+
+def build(app: QApplication, settings: Settings) -> MainWindow:
+    """Stage 3: the style, the objects behind the window, and the window, not shown yet."""
+    themes = ThemeManager(settings, app)
+    themes.apply(app)
+    client = EngineClient(app)
+    controller = Controller(AppState(), client, settings, app)
+    settings.setParent(app)
+    return MainWindow(controller, themes)
+
+
+def start_engine(window: MainWindow, options: Options) -> None:
+    """Stage 4, when the window is up: the engine, and the file that was asked for."""
+    window.controller.start_engine()
+    if options.file is not None:
+        window.commands.open_file(options.file)

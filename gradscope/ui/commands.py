@@ -1,0 +1,155 @@
+"""What the actions do. One method for each row of the action table; dialogs are opened, never waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PySide6.QtCore import QDir, QObject, QTimer, Signal, Slot
+from PySide6.QtWidgets import QWidget
+
+from gradscope.protocol.messages import Attachment, Exported, Failed
+from gradscope.protocol.phases import RunUntil, Verb
+from gradscope.ui import text
+from gradscope.ui.actions import ActionId
+from gradscope.ui.controller import Controller
+from gradscope.ui.dialogs.about import AboutDialog
+from gradscope.ui.dialogs.export import ExportDialog
+from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
+from gradscope.ui.dialogs.settings import SettingsDialog
+from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
+from gradscope.ui.settings import Setting, ThemeChoice
+
+
+class Commands(QObject):
+    """`window` is the parent of dialogs; `plot_images` draws the plots for a snapshot, one by one."""
+
+    told = Signal(str)
+    """A message for the status bar."""
+    layer_filter_wanted = Signal()
+    layout_reset_wanted = Signal()
+
+    def __init__(
+        self, controller: Controller, *, window: QWidget, plot_images: Callable[[], Iterator[Attachment]]
+    ) -> None:
+        super().__init__(window)
+        self._controller = controller
+        self._settings = controller.settings
+        self._window = window
+        self._plot_images = plot_images
+        self._export_path = ""
+        self._pictures: Iterator[Attachment] = iter(())
+        self._drawn: list[Attachment] = []
+
+    def handlers(self) -> dict[ActionId, Callable[[], None]]:
+        """What each action calls."""
+        controller = self._controller
+        return {
+            ActionId.OPEN: self.open_recipe,
+            ActionId.EXPORT: self.export_snapshot,
+            ActionId.SETTINGS: self.show_settings,
+            ActionId.QUIT: self.quit,
+            ActionId.FORWARD: lambda: controller.go(Verb.FORWARD),
+            ActionId.BACKWARD: lambda: controller.go(Verb.BACKWARD),
+            ActionId.STEP: lambda: controller.go(Verb.STEP),
+            ActionId.NEXT_BATCH: lambda: controller.go(Verb.NEXT_BATCH),
+            ActionId.RUN_STEPS: lambda: controller.run(RunUntil.STEPS, self._settings.get(Setting.RUN_STEPS)),
+            ActionId.RUN_EPOCH: lambda: controller.run(RunUntil.EPOCH),
+            ActionId.RUN_UNTIL_PAUSED: lambda: controller.run(RunUntil.PAUSED),
+            ActionId.PAUSE: lambda: controller.pause(),
+            ActionId.INTERRUPT: lambda: controller.interrupt(),
+            ActionId.RESET: lambda: controller.reset(),
+            ActionId.RESTART_ENGINE: lambda: controller.restart_engine(),
+            ActionId.FIND_LAYER: self.layer_filter_wanted.emit,
+            ActionId.THEME_SYSTEM: lambda: self._settings.set(Setting.THEME, ThemeChoice.SYSTEM),
+            ActionId.THEME_LIGHT: lambda: self._settings.set(Setting.THEME, ThemeChoice.LIGHT),
+            ActionId.THEME_DARK: lambda: self._settings.set(Setting.THEME, ThemeChoice.DARK),
+            ActionId.RESET_LAYOUT: self.layout_reset_wanted.emit,
+            ActionId.SHORTCUTS: self.show_shortcuts,
+            ActionId.ABOUT: self.show_about,
+        }
+
+    # ------------------------------------------------------------------------------------------ files
+
+    @Slot(str)
+    def open_file(self, path: str) -> None:
+        """Open a recipe file; it becomes the first of the recent ones once it is open."""
+        absolute = str(Path(path).expanduser().absolute())
+        if not Path(absolute).is_file():
+            self._settings.remove_recent_file(absolute)
+        self._controller.open_recipe(absolute)
+
+    @Slot()
+    def open_recipe(self) -> None:
+        folder = self._settings.get(Setting.LAST_FOLDER)
+        dialog = OpenRecipeDialog(folder=Path(folder or QDir.homePath()), parent=self._window)
+        dialog.fileSelected.connect(self._on_recipe_chosen)
+        dialog.open()
+
+    @Slot()
+    def export_snapshot(self) -> None:
+        session = self._controller.state.session
+        if session is None:
+            return
+        folder = self._settings.get(Setting.EXPORT_FOLDER)
+        stem = Path(session.path).stem or "snapshot"
+        dialog = ExportDialog(
+            folder=Path(folder or QDir.homePath()),
+            name=f"{stem}-step{self._controller.state.position.step}",
+            parent=self._window,
+        )
+        dialog.chosen.connect(self._on_export_chosen)
+        dialog.open()
+
+    @Slot()
+    def quit(self) -> None:
+        self._window.close()
+
+    # ------------------------------------------------------------------------------------------ dialogs
+
+    @Slot()
+    def show_settings(self) -> None:
+        running = self._controller.state.engine.executable
+        SettingsDialog(self._settings, running=running, parent=self._window).open()
+
+    @Slot()
+    def show_shortcuts(self) -> None:
+        ShortcutsDialog(steps=self._settings.get(Setting.RUN_STEPS), parent=self._window).open()
+
+    @Slot()
+    def show_about(self) -> None:
+        AboutDialog(self._controller.state.engine, parent=self._window).open()
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(str)
+    def _on_recipe_chosen(self, path: str) -> None:
+        self._settings.set(Setting.LAST_FOLDER, str(Path(path).parent))
+        self.open_file(path)
+
+    @Slot(str)
+    def _on_export_chosen(self, path: str) -> None:
+        self._settings.set(Setting.EXPORT_FOLDER, str(Path(path).parent))
+        self.told.emit(self.tr("Exporting to {path}").format(path=path))
+        self._export_path, self._drawn = path, []
+        self._pictures = self._plot_images()
+        self._on_next_picture()
+
+    @Slot()
+    def _on_next_picture(self) -> None:
+        # One at a time, so that the window answers in between.
+        picture = next(self._pictures, None)
+        if picture is not None:
+            self._drawn.append(picture)
+            QTimer.singleShot(0, self, self._on_next_picture)
+            return
+        self._controller.export_snapshot(self._export_path, tuple(self._drawn), self._on_exported)
+        self._drawn = []
+
+    def _on_exported(self, reply: object) -> None:
+        if isinstance(reply, Exported):
+            size = text.byte_size(reply.size_bytes)
+            message = self.tr("Exported to {path} ({size})")
+            self.told.emit(message.format(path=reply.path, size=size))
+        elif isinstance(reply, Failed):
+            self.told.emit(self.tr("Not exported: {reason}").format(reason=reply.failure.sentence))

@@ -1,0 +1,213 @@
+"""The glue between state and engine: what a person does becomes a request, what the engine says becomes state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from gradscope.client.engine_client import EngineClient
+from gradscope.protocol import messages
+from gradscope.protocol.codec import ProtocolError
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.phases import Rest, RunUntil, Verb
+from gradscope.protocol.subjects import SubjectKey
+from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.log import Source
+from gradscope.state.selection import Selection
+from gradscope.ui.settings import Setting, Settings
+
+REFRESH_INTERVAL_MS = 33
+"""At most 30 redraws a second."""
+
+
+class Controller(QObject):
+    """Every view gets it: `state` to read, methods to act, `refreshed` to know when to redraw."""
+
+    refreshed = Signal(object)
+    """set[Topic]: what has changed since the last time; at most 30 times a second."""
+    failed = Signal(object)
+    """Failure."""
+
+    def __init__(
+        self, state: AppState, client: EngineClient, settings: Settings, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.state = state
+        self.client = client
+        self.settings = settings
+        self._queued: messages.Open | None = None
+        self._opened: messages.Open | None = None
+        self._watched: tuple[SubjectKey, ...] = ()
+        self._python = ""
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REFRESH_INTERVAL_MS)
+        self._timer.timeout.connect(self.flush)
+        client.message_received.connect(self._on_message)
+        client.state_changed.connect(self._on_engine_state)
+        client.output_received.connect(self._on_output)
+
+    # ------------------------------------------------------------------------------------------ the engine
+
+    def start_engine(self, python: str | None = None) -> None:
+        """Start the engine; `python` overrides the interpreter of the settings for as long as the app runs."""
+        if python is not None:
+            self._python = python
+        self.client.start(self._python or self.settings.get(Setting.PYTHON))
+
+    @Slot()
+    def restart_engine(self) -> None:
+        """End the engine and start another one. The user's code is not run again by itself; the plots so far stay."""
+        self._queued = None
+        self.state.set_opening(None)
+        self.start_engine()
+
+    @Slot()
+    def interrupt(self) -> None:
+        """Break off what runs, also inside the user's code; the phase is undone."""
+        self.client.send(messages.Interrupt())
+
+    # ------------------------------------------------------------------------------------------ the session
+
+    def open_recipe(self, path: str, *, seed: int | None = None, device: str | None = None) -> None:
+        """Open a recipe file with this seed and device (None: as in the settings). On failure the session stays."""
+        request = messages.Open(
+            path=path,
+            seed=self.settings.get(Setting.SEED) if seed is None else seed,
+            device=self.settings.get(Setting.DEVICE) if device is None else device,
+        )
+        self._open(request)
+
+    def go(self, verb: Verb) -> None:
+        """Forward, Backward, Step or Next batch; nothing happens where the phase table does not allow it."""
+        self._go(messages.Go(verb=verb))
+
+    def run(self, until: RunUntil, steps: int = 1) -> None:
+        """Run until a number of steps is done, the epoch is over, or Pause."""
+        self._go(messages.Go(verb=Verb.RUN, until=until, steps=steps))
+
+    @Slot()
+    def pause(self) -> None:
+        """Stop at the next moment, also inside a phase."""
+        if self.state.refusal(Verb.PAUSE) is None:
+            self.client.send(messages.Pause())
+
+    @Slot()
+    def reset(self) -> None:
+        """Load the recipe again from its file, with the seed and device that are chosen now."""
+        session = self.state.session
+        if session is not None and session.path:
+            self.open_recipe(session.path)
+
+    def select(self, selection: Selection) -> None:
+        """Make this the one selection that every view follows."""
+        self.state.select(selection)
+        self._watch()
+        self._wake()
+
+    def dismiss_failure(self) -> None:
+        self.state.dismiss_failure()
+        self._wake()
+
+    def fetch(
+        self,
+        message: messages.FetchPage | messages.FetchPicture | messages.FetchHistogram,
+        on_reply: Callable[[Any], None],
+    ) -> None:
+        """Ask for values. `on_reply` gets the answer or Unavailable; nothing at all if the session ends before."""
+        if self.state.engine.status is not EngineStatus.READY or self.state.position.rest is Rest.EMPTY:
+            on_reply(
+                messages.Unavailable(subject=message.subject, reason=self.tr("The values are gone with their session"))
+            )
+            return
+        self.client.request(message, on_reply=on_reply)
+
+    def export_snapshot(
+        self, path: str, attachments: tuple[messages.Attachment, ...], on_reply: Callable[[Any], None]
+    ) -> None:
+        """Write a snapshot folder; `on_reply` gets Exported or Failed."""
+        try:
+            self.client.request(messages.Export(path=path, attachments=attachments), on_reply=on_reply)
+        except ProtocolError as error:
+            failure = Failure(kind=FailureKind.OUR_BUG, sentence=f"The plots are too large to be sent: {error}")
+            on_reply(messages.Failed(failure=failure, position=self.state.position))
+
+    @Slot()
+    def flush(self) -> None:
+        """Tell the views what has changed, now."""
+        self._timer.stop()
+        changed = self.state.take_changes()
+        if changed:
+            self.refreshed.emit(changed)
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_message(self, message: object) -> None:
+        if isinstance(message, messages.EngineReady):
+            return
+        self.state.apply(message)
+        if isinstance(message, messages.Opened):
+            self._watched = ()
+            self._watch()
+        elif isinstance(message, messages.Failed):
+            self.failed.emit(message.failure)
+        self._wake()
+
+    @Slot(object)
+    def _on_engine_state(self, engine: EngineState) -> None:
+        before = self.state.engine.status
+        self.state.set_engine(engine)
+        if engine.status is EngineStatus.DEAD:
+            self._queued = None
+            self.state.log.flush()
+            if before is not EngineStatus.DEAD:
+                self.state.log.add(engine.text, is_warning=True)
+                self.state.touch(Topic.LOG)
+        elif engine.status is EngineStatus.READY and before is not EngineStatus.READY:
+            self._watched = ()
+            if self._queued is not None:
+                queued, self._queued = self._queued, None
+                self._open(queued)
+        self._wake()
+
+    @Slot(str, object)
+    def _on_output(self, text: str, source: Source) -> None:
+        self.state.log.feed(text, source=source)
+        self.state.touch(Topic.LOG)
+        self._wake()
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _open(self, request: messages.Open) -> None:
+        self._opened = request
+        self.state.set_opening(request.path)
+        self._wake()
+        if self.state.engine.status is EngineStatus.READY:
+            self.client.request(request)
+            return
+        self._queued = request
+        if self.state.engine.status is not EngineStatus.STARTING:
+            self.start_engine()
+            self._queued = request
+            self.state.set_opening(request.path)
+
+    def _go(self, go: messages.Go) -> None:
+        if self.state.refusal(go.verb) is None:
+            self.state.set_running()
+            self.client.request(go)
+            self._wake()
+
+    def _watch(self) -> None:
+        subject = self.state.selection.subject
+        wanted = () if subject is None else (subject,)
+        has_session = self.state.position.rest is not Rest.EMPTY and self.state.engine.status is EngineStatus.READY
+        if has_session and wanted != self._watched:
+            self._watched = wanted
+            self.client.request(messages.Watch(subjects=wanted))
+
+    def _wake(self) -> None:
+        if not self._timer.isActive():
+            self._timer.start()

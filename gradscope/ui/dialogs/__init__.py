@@ -1,0 +1,1 @@
+"""Dialogs. All are opened with open(), never with a nested event loop."""

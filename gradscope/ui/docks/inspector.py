@@ -1,0 +1,156 @@
+"""The inspector: everything that is known of the selected subject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Slot
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QStackedLayout, QTabWidget, QVBoxLayout, QWidget
+
+from gradscope.protocol.subjects import SubjectKey
+from gradscope.state.app_state import AppState, Topic
+from gradscope.state.history import Latest
+from gradscope.ui.docks.panel import Panel
+from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.inspector.subject_header import SubjectHeader
+from gradscope.ui.inspector.summary_view import SummaryView
+from gradscope.ui.inspector.values_view import ValuesView
+from gradscope.ui.plots.histogram_chart import HistogramChart
+from gradscope.ui.plots.picture_chart import PictureChart
+from gradscope.ui.plots.subjects_in_order import selected_subject
+from gradscope.ui.plots.wording import what_to_press
+from gradscope.ui.theme import ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+
+class InspectorDock(Panel):
+    """Numbers and a histogram while training runs; values are fetched when it rests and the panel is seen."""
+
+    TOPICS = frozenset({Topic.SESSION, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
+
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(self.tr("Inspector"), name="inspectorDock", themes=themes, parent=parent)
+        self._controller = controller
+        self._is_dirty = True
+        self._note = EmptyNote("")
+        self.header = SubjectHeader(controller)
+        self.summary = SummaryView(themes)
+        self.histogram = HistogramChart(controller, themes)
+        self.picture = PictureChart(controller, themes)
+        self.values = ValuesView(controller)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(self.histogram, self.tr("Histogram"))
+        self.tabs.addTab(self.picture, self.tr("Picture"))
+        self.tabs.addTab(self.values, self.tr("Values"))
+        self.tabs.currentChanged.connect(self._on_tab_changed)
+        self._numbers = QWidget()
+        numbers = QVBoxLayout(self._numbers)
+        numbers.setContentsMargins(0, 0, 0, 0)
+        numbers.setSpacing(0)
+        self.summary.setContentsMargins(4, 0, 8, 0)
+        numbers.addWidget(self.summary)
+        numbers.addWidget(self.tabs, 1)
+        self._missing = EmptyNote("")
+        below = QWidget()
+        self._below = QStackedLayout(below)
+        self._below.addWidget(self._numbers)
+        self._below.addWidget(self._missing)
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.header)
+        column.addWidget(below, 1)
+        self._page = page
+        self._pages = QStackedLayout()
+        self._pages.addWidget(self._note)
+        self._pages.addWidget(page)
+        self.body.addLayout(self._pages, 1)
+        controller.refreshed.connect(self._on_refreshed)
+
+    @property
+    def message(self) -> str:
+        """The sentence that is shown instead of numbers, if any."""
+        if self._pages.currentWidget() is self._note:
+            return self._note.text()
+        return self._missing.text() if self._below.currentWidget() is self._missing else ""
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.SESSION in topics:
+            self.histogram.forget()
+            self.picture.forget()
+        if topics & self.TOPICS:
+            self._is_dirty = True
+            if self.isVisible():
+                self._refresh()
+
+    @Slot(int)
+    def _on_tab_changed(self, _index: int) -> None:
+        if self.isVisible():
+            self._refresh()
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _refresh(self) -> None:
+        self._is_dirty = False
+        state = self._controller.state
+        key = selected_subject(state.history, state.selection)
+        if key is None or state.session is None:
+            self._note.setText(
+                self.tr("Select a layer or a parameter to see its numbers")
+                if state.session is not None
+                else self.tr("Open a recipe to begin")
+            )
+            self._pages.setCurrentWidget(self._note)
+            return
+        self._pages.setCurrentWidget(self._page)
+        self.header.show_subject(state, key)
+        latest = state.history.latest(key)
+        if latest is None:
+            self._missing.setText(_why_missing(state, key))
+            self._below.setCurrentWidget(self._missing)
+            return
+        self._below.setCurrentWidget(self._numbers)
+        self.summary.show_subject(state, latest)
+        view = self.tabs.currentWidget()
+        assert isinstance(view, (HistogramChart, PictureChart, ValuesView))
+        view.look_at(latest, _token(state, latest))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._is_dirty:
+            self._refresh()
+
+
+def _token(state: AppState, latest: Latest) -> object | None:
+    """Changes whenever the values of a subject may have changed; None while the session runs."""
+    position = state.position
+    if position.running:
+        return None
+    return (
+        id(state.history),
+        latest.row,
+        latest.step,
+        latest.phase,
+        position.step,
+        position.rest,
+        position.moment,
+    )
+
+
+def _why_missing(state: AppState, key: SubjectKey) -> str:
+    """Why there are no numbers of a subject: the engine's own reason where it gave one."""
+    for report in reversed(state.reports.values()):
+        for absence in report.absent:
+            if (absence.name, absence.kind) == (key.name, key.kind.value):
+                return absence.reason
+    return what_to_press(state, key.kind)

@@ -1,0 +1,166 @@
+"""The Layers panel: the model as a tree, with the newest numbers of every layer and parameter."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, Slot
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QTreeView, QWidget
+
+from gradscope.state.app_state import Topic
+from gradscope.state.selection import Selection
+from gradscope.ui.controller import Controller
+from gradscope.ui.docks.panel import Panel
+from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.models.layer_tree import Column, LayerTreeModel
+from gradscope.ui.theme import Theme, ThemeManager
+
+_FULLY_EXPANDED_UP_TO = 60
+"""A larger model opens with its first level only."""
+_WIDTHS = {Column.NAME: 15, Column.FORM: 12, Column.VALUE: 14, Column.GRADIENT: 8, Column.UPDATE: 8}
+"""In digits of the view's font."""
+
+
+class LayersDock(Panel):
+    """Selecting a row selects the layer everywhere, and the other way round."""
+
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(self.tr("Layers"), name="layersDock", themes=themes, parent=parent)
+        self._controller = controller
+        self._themes = themes
+        self._is_following = False
+        self._expanded: set[str] | None = None
+        self.filter = QLineEdit(self)
+        self.filter.setPlaceholderText(self.tr("Filter by name or type"))
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setAccessibleName(self.tr("Filter layers"))
+        self.filter.textChanged.connect(self._on_filter_changed)
+        self.model = LayerTreeModel(controller.state, themes.theme, self)
+        self.view = self._make_view()
+        self._empty = EmptyNote(self.tr("The layers of the model appear here once a recipe is open"), self)
+        self._stack = QStackedLayout()
+        self._stack.addWidget(self._empty)
+        self._stack.addWidget(self.view)
+        holder = QWidget(self)
+        line = QStackedLayout(holder)
+        line.setContentsMargins(4, 4, 4, 4)
+        line.addWidget(self.filter)
+        self.body.addWidget(holder)
+        self.body.addLayout(self._stack, 1)
+        self._filter_holder = holder
+        self._start_session()
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+
+    def focus_filter(self) -> None:
+        """Show the panel and put the keyboard into its filter."""
+        self.show()
+        self.raise_()
+        self.filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.filter.selectAll()
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.SESSION in topics:
+            self._start_session()
+        elif Topic.HISTORY in topics:
+            self.model.refresh_values()
+        if topics & {Topic.SESSION, Topic.SELECTION}:
+            self._follow_selection()
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self.model.set_theme(theme)
+
+    @Slot(str)
+    def _on_filter_changed(self, wanted: str) -> None:
+        if self._expanded is None:
+            self._expanded = self._expanded_names()
+        self._is_following = True
+        self.model.set_filter(wanted)
+        if self.model.is_filtered():
+            self.view.expandAll()
+            self.set_title_note(self.tr("{count} found").format(count=self.model.matches()))
+        else:
+            self._restore_expanded()
+            self.set_title_note("")
+        self._is_following = False
+        self._follow_selection()
+
+    @Slot(QModelIndex, QModelIndex)
+    def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        node = self.model.node(current)
+        if self._is_following or node is None:
+            return
+        kind = self._controller.state.selection.kind
+        self._controller.select(Selection.of_node(node.name, is_parameter=node.is_parameter, kind=kind))
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _make_view(self) -> QTreeView:
+        view = QTreeView(self)
+        view.setModel(self.model)
+        view.setAccessibleName(self.tr("Layers"))
+        view.setUniformRowHeights(True)
+        view.setAllColumnsShowFocus(True)
+        view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        view.setTextElideMode(Qt.TextElideMode.ElideRight)
+        view.setIndentation(16)
+        header = view.header()
+        header.setStretchLastSection(True)
+        header.setSectionsMovable(False)
+        header.setMinimumSectionSize(32)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        digit = view.fontMetrics().horizontalAdvance("0")
+        for column, width in _WIDTHS.items():
+            header.resizeSection(column, width * digit)
+        view.selectionModel().currentChanged.connect(self._on_current_changed)
+        return view
+
+    def _start_session(self) -> None:
+        self._is_following = True
+        self._expanded = None
+        self.filter.clear()
+        self.model.rebuild()
+        has_session = self._controller.state.session is not None
+        self._stack.setCurrentWidget(self.view if has_session else self._empty)
+        self._filter_holder.setVisible(has_session)
+        if self.model.matches() <= _FULLY_EXPANDED_UP_TO:
+            self.view.expandAll()
+        else:
+            self.view.expandToDepth(1)
+        self._is_following = False
+
+    def _follow_selection(self) -> None:
+        selection = self._controller.state.selection
+        index = QModelIndex()
+        if selection.name is not None:
+            index = self.model.index_of(selection.name, is_parameter=selection.is_parameter)
+        if self.model.node(index) is self.model.node(self.view.currentIndex()) and index.isValid():
+            return
+        self._is_following = True
+        flags = QItemSelectionModel.SelectionFlag
+        if index.isValid():
+            self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+            self.view.scrollTo(index)
+        else:
+            self.view.selectionModel().clear()
+        self._is_following = False
+
+    def _expanded_names(self) -> set[str]:
+        found: set[str] = set()
+        waiting = [self.model.index(0, 0)]
+        while waiting:
+            index = waiting.pop()
+            node = self.model.node(index)
+            if node is not None and self.view.isExpanded(index):
+                found.add(node.name)
+                waiting += [self.model.index(row, 0, index) for row in range(self.model.rowCount(index))]
+        return found
+
+    def _restore_expanded(self) -> None:
+        for name in self._expanded or ():
+            self.view.expand(self.model.index_of(name, is_parameter=False))
+        self._expanded = None

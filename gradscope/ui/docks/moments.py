@@ -1,0 +1,136 @@
+"""The Moments panel: what ran in the newest training step, in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, Slot
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStackedLayout, QTableView, QWidget
+
+from gradscope.protocol.subjects import SubjectKind
+from gradscope.state.app_state import Topic
+from gradscope.state.selection import Selection
+from gradscope.ui.controller import Controller
+from gradscope.ui.docks.panel import Panel
+from gradscope.ui.docks.share_delegate import ShareDelegate
+from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.models.moments import Column, MomentsModel
+from gradscope.ui.theme import Theme, ThemeManager
+
+
+class MomentsDock(Panel):
+    """Selecting a row selects its layer or parameter everywhere."""
+
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(self.tr("Moments"), name="momentsDock", themes=themes, parent=parent)
+        self._controller = controller
+        self._is_following = False
+        self.model = MomentsModel(controller.state, themes.theme, self)
+        self._bars = ShareDelegate(themes, role=MomentsModel.SHARE_ROLE, parent=self)
+        self.view = self._make_view()
+        self._empty = EmptyNote(
+            self.tr("Press Forward (F5): every layer that runs is listed here, with its shape and time"), self
+        )
+        self._stack = QStackedLayout()
+        self._stack.addWidget(self._empty)
+        self._stack.addWidget(self.view)
+        self.body.addLayout(self._stack, 1)
+        self._refresh()
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+        self.visibilityChanged.connect(self._on_visibility_changed)
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & {Topic.SESSION, Topic.HISTORY} and self.view_is_wanted():
+            self._refresh()
+        if topics & {Topic.SESSION, Topic.HISTORY, Topic.SELECTION}:
+            self._follow_selection()
+
+    @Slot(bool)
+    def _on_visibility_changed(self, visible: bool) -> None:
+        if visible:
+            self._refresh()
+            self._follow_selection()
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self.model.set_theme(theme)
+
+    @Slot(QModelIndex, QModelIndex)
+    def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        if self._is_following or not current.isValid():
+            return
+        place = self.model.place(current.row())
+        if place.event == "":
+            return
+        if place.event == "gradient":
+            selection = Selection.of_node(place.layer, is_parameter=True, kind=SubjectKind.GRAD)
+        else:
+            kind = self._controller.state.selection.kind
+            selection = Selection.of_node(place.layer, is_parameter=False, kind=kind)
+        self._controller.select(replace(selection, call=place.call))
+
+    def view_is_wanted(self) -> bool:
+        """False while the panel is closed or behind another tab: it catches up when it is shown."""
+        return not self.visibleRegion().isEmpty()
+
+    def _refresh(self) -> None:
+        self._is_following = True
+        self.model.refresh()
+        self._is_following = False
+        step = self.model.step
+        self._stack.setCurrentWidget(self._empty if step is None else self.view)
+        self.set_title_note("" if step is None else self.tr("step %1").replace("%1", str(step)))
+
+    def _follow_selection(self) -> None:
+        selection = self._controller.state.selection
+        current = self.view.currentIndex()
+        if current.isValid():
+            place = self.model.place(current.row())
+            is_parameter = place.event == "gradient"
+            if place.event and (place.layer, is_parameter) == (selection.name, selection.is_parameter):
+                return
+        row = None
+        if selection.name is not None:
+            row = self.model.row_of(selection.name, is_parameter=selection.is_parameter, call=selection.call)
+        self._is_following = True
+        flags = QItemSelectionModel.SelectionFlag
+        if row is None:
+            self.view.selectionModel().clear()
+        else:
+            index = self.model.index(row, 0)
+            self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+            self.view.scrollTo(index)
+        self._is_following = False
+
+    def _make_view(self) -> QTableView:
+        view = QTableView(self)
+        view.setModel(self.model)
+        view.setAccessibleName(self.tr("Moments"))
+        view.setItemDelegateForColumn(Column.DURATION, self._bars)
+        view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        view.setTabKeyNavigation(False)
+        view.setShowGrid(False)
+        view.setWordWrap(False)
+        vertical = view.verticalHeader()
+        vertical.hide()
+        vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        vertical.setDefaultSectionSize(view.fontMetrics().height() + 8)
+        header = view.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(Column.LAYER, QHeaderView.ResizeMode.Stretch)
+        digit = view.fontMetrics().horizontalAdvance("0")
+        for column, width in (
+            (Column.SUBSTEP, 12),
+            (Column.CALL, 6),
+            (Column.SHAPE, 22),
+            (Column.START, 11),
+            (Column.DURATION, 14),
+            (Column.MEMORY, 12),
+        ):
+            header.resizeSection(column, width * digit)
+        view.selectionModel().currentChanged.connect(self._on_current_changed)
+        return view

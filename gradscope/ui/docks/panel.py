@@ -1,0 +1,28 @@
+"""What the docks have in common: a slim title bar, and a body with a border."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QDockWidget, QFrame, QVBoxLayout, QWidget
+
+from gradscope.ui.docks.panel_title import PanelTitle
+from gradscope.ui.theme import ThemeManager
+
+
+class Panel(QDockWidget):
+    """A dock that can be moved, floated and closed. Subclasses fill `body`, a vertical layout."""
+
+    def __init__(self, title: str, *, name: str, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(title, parent)
+        self.setObjectName(name)
+        self.title_bar = PanelTitle(self, themes)
+        self.setTitleBarWidget(self.title_bar)
+        frame = QFrame(self)
+        frame.setObjectName("dockBody")
+        self.body = QVBoxLayout(frame)
+        self.body.setContentsMargins(1, 1, 1, 1)
+        self.body.setSpacing(0)
+        self.setWidget(frame)
+
+    def set_title_note(self, note: str) -> None:
+        """A few words behind the title."""
+        self.title_bar.note.setText(note)

@@ -1,0 +1,1 @@
+"""The parts of the inspector: header, numbers, histogram, picture and values of the selected subject."""

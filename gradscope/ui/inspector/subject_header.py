@@ -1,0 +1,137 @@
+"""What the inspector looks at: the name, which of its subjects, which moment, which form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.selection import Selection
+from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.plots.wording import moment_of
+from gradscope.ui.text import shape as shape_text
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+
+class SubjectHeader(QWidget):
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._key: SubjectKey | None = None
+        self._name = ElidedLabel(mode=Qt.TextElideMode.ElideMiddle)
+        font = self._name.font()
+        font.setBold(True)
+        self._name.setFont(font)
+        self._moment = QLabel()
+        self._moment.setWordWrap(True)
+        self._moment.setProperty("role", "muted")
+        self._form = ElidedLabel()
+        self._buttons = self._make_buttons()
+        self._calls = self._make_chooser(self.tr("Call"))
+        self._leaves = self._make_chooser(self.tr("Part of the output"))
+
+        kinds = QHBoxLayout()
+        kinds.setSpacing(2)
+        for button in self._buttons.values():
+            kinds.addWidget(button)
+        kinds.addStretch(1)
+        choosers = QHBoxLayout()
+        choosers.setSpacing(4)
+        choosers.addWidget(self._calls)
+        choosers.addWidget(self._leaves)
+        choosers.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 4)
+        layout.setSpacing(4)
+        layout.addWidget(self._name)
+        layout.addLayout(kinds)
+        layout.addLayout(choosers)
+        layout.addWidget(self._form)
+        layout.addWidget(self._moment)
+
+    def show_subject(self, state: AppState, key: SubjectKey) -> None:
+        """Show what is known of a subject, and which others there are."""
+        self._key = key
+        latest = state.history.latest(key)
+        self._name.show_text(key.label())
+        is_parameter = key.kind in PARAMETER_KINDS
+        for kind, button in self._buttons.items():
+            button.setVisible((kind in PARAMETER_KINDS) == is_parameter)
+            button.setChecked(kind is key.kind)
+        known = [other for other in state.history.subjects(key.kind) if other.name == key.name]
+        calls = sorted({other.call for other in known})
+        leaves = [other.leaf for other in known if other.call == key.call]
+        _fill(self._calls, [(self.tr("call {number}").format(number=call + 1), call) for call in calls], key.call)
+        _fill(self._leaves, [(leaf or self.tr("(whole)"), leaf) for leaf in leaves], key.leaf)
+        self._moment.setText(moment_of(state, latest) if latest is not None else "")
+        self._moment.setVisible(latest is not None)
+        self._form.setVisible(latest is not None)
+        if latest is not None:
+            row = latest.row
+            parts = [shape_text(row.shape), row.dtype, row.note]
+            self._form.show_text(" · ".join(part for part in parts if part))
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(int)
+    def _on_kind_clicked(self, number: int) -> None:
+        self._controller.select(self._controller.state.selection.with_kind(list(SubjectKind)[number]))
+
+    @Slot(int)
+    def _on_part_activated(self, _index: int) -> None:
+        if self._key is None:
+            return
+        state = self._controller.state
+        wanted = SubjectKey(
+            self._key.kind, self._key.name, self._calls.currentData() or 0, self._leaves.currentData() or ""
+        )
+        if state.history.latest(wanted) is None:
+            # Another call may have other parts.
+            same_call = (
+                key for key in state.history.subjects(wanted.kind) if (key.name, key.call) == (wanted.name, wanted.call)
+            )
+            wanted = next(same_call, wanted)
+        self._controller.select(Selection.of_subject(wanted))
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _make_buttons(self) -> dict[SubjectKind, QToolButton]:
+        texts = {
+            SubjectKind.ACTIVATION: self.tr("Activation"),
+            SubjectKind.ACTIVATION_GRAD: self.tr("Its gradient"),
+            SubjectKind.PARAMETER: self.tr("Value"),
+            SubjectKind.GRAD: self.tr("Gradient"),
+            SubjectKind.UPDATE: self.tr("Update"),
+        }
+        group = QButtonGroup(self)
+        group.idClicked.connect(self._on_kind_clicked)
+        buttons = {}
+        for number, kind in enumerate(SubjectKind):
+            button = QToolButton(text=texts[kind])
+            button.setCheckable(True)
+            group.addButton(button, number)
+            buttons[kind] = button
+        return buttons
+
+    def _make_chooser(self, name: str) -> QComboBox:
+        chooser = QComboBox()
+        chooser.setAccessibleName(name)
+        chooser.setToolTip(name)
+        chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        chooser.activated.connect(self._on_part_activated)
+        return chooser
+
+
+def _fill(chooser: QComboBox, items: list[tuple[str, object]], current: object) -> None:
+    """Offer items; hidden where there is nothing to choose."""
+    if [(chooser.itemText(i), chooser.itemData(i)) for i in range(chooser.count())] != items:
+        chooser.clear()
+        for text, data in items:
+            chooser.addItem(text, data)
+    chooser.setCurrentIndex(next((i for i, (_, data) in enumerate(items) if data == current), 0))
+    chooser.setVisible(len(items) > 1)

@@ -1,0 +1,102 @@
+"""The exact numbers of one subject: counts, range, moments; the update ratio of an update."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtWidgets import QFrame, QHeaderView, QSizePolicy, QWidget
+
+from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.history import Latest
+from gradscope.ui.models.summary_table import Entry, SummaryTableModel
+from gradscope.ui.plots.copy_table import CopyTable
+from gradscope.ui.plots.formats import percent
+
+if TYPE_CHECKING:
+    from gradscope.ui.theme import Theme, ThemeManager
+
+
+class SummaryView(CopyTable):
+    def __init__(self, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._model = SummaryTableModel(self)
+        self.setModel(self._model)
+        self.setAccessibleName(self.tr("Summary"))
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setShowGrid(False)
+        self.horizontalHeader().hide()
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 4)
+        header = self.horizontalHeader()
+        for column in range(4):
+            is_name = column % 2 == 0
+            mode = QHeaderView.ResizeMode.ResizeToContents if is_name else QHeaderView.ResizeMode.Stretch
+            header.setSectionResizeMode(column, mode)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._on_theme_changed(themes.theme)
+        themes.changed.connect(self._on_theme_changed)
+
+    def show_subject(self, state: AppState, latest: Latest) -> None:
+        before = self._model.rowCount()
+        self._model.show_entries(self._entries(state, latest))
+        if self._model.rowCount() != before:
+            self.updateGeometry()
+
+    def all_as_text(self) -> str:
+        return "\n".join(f"{entry.name}\t{entry.exact}" for entry in self._model.entries)
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self._model.set_colours(muted=theme.muted, bad=theme.bad)
+
+    def _entries(self, state: AppState, latest: Latest) -> tuple[Entry, ...]:
+        summary = latest.summary
+        count = int(summary[COUNT])
+        zeros = int(summary[ZERO])
+        share = percent(100 * zeros / count) if count else "–"
+        entries = [
+            self._count(self.tr("count"), count),
+            self._number("min", summary[MIN]),
+            self._number("max", summary[MAX]),
+            self._number(self.tr("mean"), summary[MEAN]),
+            self._number("std", summary[STD]),
+            self._count("NaN", int(summary[NAN]), is_alarming=summary[NAN] > 0),
+            self._count("Inf", int(summary[INF]), is_alarming=summary[INF] > 0),
+            Entry(name=self.tr("zeros"), text=f"{zeros:,} ({share})", exact=str(zeros)),
+            self._number("L2", summary[L2]),
+        ]
+        key = latest.row.key
+        if key.kind is SubjectKind.UPDATE:
+            entries.append(self._number(self.tr("ratio"), _ratio(state, key, float(summary[L2]))))
+        return tuple(entries)
+
+    @staticmethod
+    def _count(name: str, value: int, *, is_alarming: bool = False) -> Entry:
+        return Entry(name=name, text=f"{value:,}", exact=str(value), is_alarming=bool(is_alarming))
+
+    @staticmethod
+    def _number(name: str, value: float) -> Entry:
+        value = float(value)
+        if math.isnan(value):
+            return Entry(name=name, text="–", exact="")
+        return Entry(name=name, text=f"{value:.6g}", exact=repr(value))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def sizeHint(self) -> QSize:
+        return QSize(240, self._model.rowCount() * self.verticalHeader().defaultSectionSize() + 4)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(120, self.sizeHint().height())
+
+
+def _ratio(state: AppState, key: SubjectKey, norm: float) -> float:
+    """||update|| / ||parameter||, both of the same step; NaN where the parameter is all zero or unknown."""
+    parameter = state.history.latest(SubjectKey(SubjectKind.PARAMETER, key.name))
+    size = float(parameter.summary[L2]) if parameter is not None else math.nan
+    return norm / size if size > 0 else math.nan

@@ -1,0 +1,108 @@
+"""The values themselves, as a table of one 2-d slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QStackedLayout, QVBoxLayout, QWidget
+
+from gradscope.state.history import Latest
+from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.inspector.index_bar import IndexBar
+from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, slice_size
+from gradscope.ui.plots.copy_table import CopyTable
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+
+class ValuesView(QWidget):
+    """`look_at` it with a token that changes whenever the values may have; it fetches what comes into view."""
+
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._latest: Latest | None = None
+        self._token: object = None
+        self.model = ValueTableModel(controller, self)
+        self.model.unavailable.connect(self._on_unavailable)
+        self._index_bar = IndexBar()
+        self._index_bar.changed.connect(self._on_index_changed)
+        self._jumps = [self._make_jump(self.tr("from row")), self._make_jump(self.tr("from column"))]
+        self.table = CopyTable()
+        self.table.setModel(self.model)
+        self.table.setAccessibleName(self.tr("Values"))
+        self.table.horizontalHeader().setDefaultSectionSize(self.fontMetrics().horizontalAdvance("-0.000000000e-00"))
+        self._note = EmptyNote("")
+        page = QWidget()
+        jumps = QHBoxLayout()
+        jumps.setContentsMargins(8, 0, 8, 0)
+        for label, spin in self._jumps:
+            jumps.addWidget(label)
+            jumps.addWidget(spin)
+        jumps.addStretch(1)
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self._index_bar)
+        column.addLayout(jumps)
+        column.addWidget(self.table, 1)
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(page)
+        self._stack.addWidget(self._note)
+
+    @property
+    def message(self) -> str:
+        """The sentence that is shown instead of values, if any."""
+        return self._note.text() if self._stack.currentWidget() is self._note else ""
+
+    def look_at(self, latest: Latest, token: object | None) -> None:
+        """Show the values of a subject; token None while the session runs."""
+        if token is None:
+            self._token = None
+            self.model.clear()
+            self._say(self.tr("Running: the values are fetched when it pauses"))
+            return
+        if token == self._token:
+            return
+        self._token, self._latest = token, latest
+        self._index_bar.show_shape(latest.row.shape)
+        for (label, spin), size in zip(self._jumps, slice_size(latest.row.shape), strict=True):
+            label.setVisible(size > MAX_SECTIONS)
+            spin.setVisible(size > MAX_SECTIONS)
+            spin.setMaximum(max(0, min(size - 1, 2**31 - 1)))
+        self._fetch()
+
+    @Slot()
+    def _on_index_changed(self) -> None:
+        self._fetch()
+
+    @Slot(str)
+    def _on_unavailable(self, reason: str) -> None:
+        self._say(reason)
+
+    def _fetch(self) -> None:
+        if self._latest is None or self._token is None:
+            return
+        row = self._latest.row
+        if 0 in row.shape:
+            self._say(self.tr("This tensor is empty"))
+            return
+        self._stack.setCurrentIndex(0)
+        first = (self._jumps[0][1].value(), self._jumps[1][1].value())
+        self.model.show_slice(row.key, shape=row.shape, dtype=row.dtype, index=self._index_bar.index, first=first)
+
+    def _say(self, text: str) -> None:
+        self._note.setText(text)
+        self._stack.setCurrentWidget(self._note)
+
+    def _make_jump(self, text: str) -> tuple[QLabel, QSpinBox]:
+        label, spin = QLabel(text), QSpinBox()
+        label.setBuddy(spin)
+        spin.setAccessibleName(text)
+        spin.setSingleStep(MAX_SECTIONS)
+        spin.setKeyboardTracking(False)
+        spin.valueChanged.connect(self._on_index_changed)
+        label.hide()
+        spin.hide()
+        return label, spin

@@ -1,0 +1,195 @@
+"""The main window: puts the parts in their places, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+
+from gradscope.protocol.messages import Attachment
+from gradscope.state.app_state import Topic
+from gradscope.ui.actions import ActionId, Actions
+from gradscope.ui.commands import Commands
+from gradscope.ui.controller import Controller
+from gradscope.ui.docks.inspector import InspectorDock
+from gradscope.ui.docks.layers import LayersDock
+from gradscope.ui.docks.log import LogDock
+from gradscope.ui.docks.moments import MomentsDock
+from gradscope.ui.failure_bar import FailureBar
+from gradscope.ui.menus import Menus
+from gradscope.ui.phase_strip import PhaseStrip
+from gradscope.ui.settings import Setting
+from gradscope.ui.start_page import StartPage
+from gradscope.ui.status_bar import StatusBar
+from gradscope.ui.tabs import Workspace
+from gradscope.ui.theme import ThemeManager
+from gradscope.ui.toolbar import ToolBar
+
+_LAYOUT_VERSION = 1
+_SIZE = (1440, 900)
+_SIDE_DIGITS = (58, 41)
+"""The widths of the panels at the sides, in digits of the font."""
+_BOTTOM_LINES = 15
+
+
+class MainWindow(QMainWindow):
+    """While no session is open it shows the start page, and no panels."""
+
+    def __init__(self, controller: Controller, themes: ThemeManager) -> None:
+        super().__init__()
+        self.controller = controller
+        self.themes = themes
+        self.setAcceptDrops(True)
+        self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
+        self.commands = Commands(controller, window=self, plot_images=self._plot_images)
+        self.actions_ = Actions(controller, themes, self.commands.handlers(), self)
+        self.toolbar = ToolBar(controller, themes, self.actions_, self)
+        self.phase_strip = PhaseStrip(controller, themes, self)
+        self.status = StatusBar(controller, themes, self)
+        self.layers = LayersDock(controller, themes, self)
+        self.inspector = InspectorDock(controller, themes, self)
+        self.moments = MomentsDock(controller, themes, self)
+        self.log = LogDock(controller, themes, self)
+        self.panels = (self.layers, self.inspector, self.moments, self.log)
+        self.failure_bar = FailureBar(controller, themes, self)
+        self.start_page = StartPage(
+            controller,
+            themes,
+            open_action=self.actions_[ActionId.OPEN],
+            open_file=self.commands.open_file,
+            parent=self,
+        )
+        self.workspace = Workspace(controller, themes, self)
+        self.menus = Menus(
+            self.menuBar(),
+            self.actions_,
+            controller.settings,
+            panels=[panel.toggleViewAction() for panel in self.panels],
+            open_file=self.commands.open_file,
+            parent=self,
+        )
+        self._has_panels = False
+        self._assemble()
+        self._connect()
+        self._restore_geometry()
+        self._refresh()
+        self.start_page.open_button.setFocus()
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.SESSION in topics:
+            self._refresh()
+
+    @Slot()
+    def _on_layout_reset(self) -> None:
+        for panel in self.panels:
+            panel.setFloating(False)
+            panel.show()
+        self._has_panels = True
+        self._default_layout()
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _assemble(self) -> None:
+        self.addToolBar(self.toolbar)
+        self.addToolBarBreak()
+        self.addToolBar(self.phase_strip)
+        self.setStatusBar(self.status)
+        self._stack = QStackedWidget(self)
+        self._stack.addWidget(self.start_page)
+        self._stack.addWidget(self.workspace)
+        centre = QWidget(self)
+        column = QVBoxLayout(centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.failure_bar)
+        column.addWidget(self._stack, 1)
+        self.setCentralWidget(centre)
+        self._default_layout()
+        for panel in self.panels:
+            panel.hide()
+
+    def _connect(self) -> None:
+        self.controller.refreshed.connect(self._on_refreshed)
+        self.commands.told.connect(self.status.tell)
+        self.commands.layer_filter_wanted.connect(self.layers.focus_filter)
+        self.commands.layout_reset_wanted.connect(self._on_layout_reset)
+
+    def _default_layout(self) -> None:
+        areas = Qt.DockWidgetArea
+        self.addDockWidget(areas.LeftDockWidgetArea, self.layers)
+        self.addDockWidget(areas.RightDockWidgetArea, self.inspector)
+        self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
+        self.addDockWidget(areas.BottomDockWidgetArea, self.log)
+        self.tabifyDockWidget(self.moments, self.log)
+        self.moments.raise_()
+        self._resize_panels()
+        # Panels that have just been shown take the sizes only once they are laid out.
+        QTimer.singleShot(0, self, self._resize_panels)
+
+    @Slot()
+    def _resize_panels(self) -> None:
+        digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
+        sides = [min(digits * digit, self.width() // 3) for digits in _SIDE_DIGITS]
+        self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
+        self.resizeDocks([self.moments], [_BOTTOM_LINES * line], Qt.Orientation.Vertical)
+
+    def _show_panels(self) -> None:
+        """The first session is open: bring the panels in, as they were left the last time."""
+        self._has_panels = True
+        layout = self.controller.settings.get(Setting.LAYOUT)
+        if layout.isEmpty() or not self.restoreState(layout, _LAYOUT_VERSION):
+            self._on_layout_reset()
+        self.layers.view.setFocus()
+
+    def _restore_geometry(self) -> None:
+        geometry = self.controller.settings.get(Setting.GEOMETRY)
+        if geometry.isEmpty() or not self.restoreGeometry(geometry):
+            available = self.screen().availableSize()
+            self.resize(min(_SIZE[0], available.width()), min(_SIZE[1], available.height()))
+
+    def _refresh(self) -> None:
+        session = self.controller.state.session
+        self._stack.setCurrentWidget(self.start_page if session is None else self.workspace)
+        if session is None:
+            self.setWindowTitle("gradscope")
+            return
+        self.setWindowTitle(f"{session.name} – gradscope")
+        if session.path:
+            self.controller.settings.add_recent_file(session.path)
+        if not self._has_panels:
+            self._show_panels()
+
+    def _plot_images(self) -> Iterator[Attachment]:
+        return self.workspace.each_plot_image()
+
+    def _dropped_recipe(self, event: QDragEnterEvent | QDropEvent) -> str | None:
+        files = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+        return next((file for file in files if Path(file).suffix == ".py"), None)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self._dropped_recipe(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        path = self._dropped_recipe(event)
+        if path is not None:
+            event.acceptProposedAction()
+            self.commands.open_file(path)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        settings = self.controller.settings
+        settings.set(Setting.GEOMETRY, self.saveGeometry())
+        if self._has_panels:
+            settings.set(Setting.LAYOUT, self.saveState(_LAYOUT_VERSION))
+        settings.sync()
+        self.hide()
+        self.controller.client.shut_down()
+        super().closeEvent(event)

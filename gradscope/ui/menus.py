@@ -1,0 +1,80 @@
+"""The menu bar, made from the action table; recent files and samples are filled in when their menus open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QObject, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QMenu, QMenuBar
+
+from gradscope.assets import sample_docs, sample_paths
+from gradscope.ui.actions import TABLE, ActionId, Actions, Menu
+from gradscope.ui.settings import Setting, Settings
+
+
+class Menus(QObject):
+    """Fills a menu bar. `open_file` is called with the path of a sample or of a recent file."""
+
+    def __init__(
+        self,
+        bar: QMenuBar,
+        actions: Actions,
+        settings: Settings,
+        *,
+        panels: Sequence[QAction],
+        open_file: Callable[[str], None],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self._open_file = open_file
+        self._menus: dict[Menu, QMenu] = {}
+        for menu in (Menu.FILE, Menu.SESSION, Menu.VIEW, Menu.HELP):
+            self._menus[menu] = bar.addMenu(_title(menu))
+            self._menus[menu].setToolTipsVisible(True)
+        self._menus[Menu.THEME] = QMenu(_title(Menu.THEME), self._menus[Menu.VIEW])
+        for action_id, row in TABLE.items():
+            self._menus[row.menu].addAction(actions[action_id])
+            if row.ends_section:
+                self._menus[row.menu].addSeparator()
+        self._samples = QMenu(self.tr("Open &sample"), bar)
+        self._recent = QMenu(self.tr("Open re&cent"), bar)
+        for submenu in (self._samples, self._recent):
+            self._menus[Menu.FILE].insertMenu(actions[ActionId.EXPORT], submenu)
+        view = self._menus[Menu.VIEW]
+        view.insertActions(actions[ActionId.RESET_LAYOUT], [*panels, view.addSeparator()])
+        view.addSeparator()
+        view.addMenu(self._menus[Menu.THEME])
+        self._samples.aboutToShow.connect(self._on_samples_about_to_show)
+        self._recent.aboutToShow.connect(self._on_recent_about_to_show)
+
+    @Slot()
+    def _on_samples_about_to_show(self) -> None:
+        self._samples.clear()
+        for path in sample_paths():
+            title, _ = sample_docs(path)
+            self._add(self._samples, path.stem, str(path), title)
+
+    @Slot()
+    def _on_recent_about_to_show(self) -> None:
+        self._recent.clear()
+        for path in self._settings.get(Setting.RECENT_FILES):
+            self._add(self._recent, f"{Path(path).name} ({Path(path).parent})", path, path)
+        if self._recent.isEmpty():
+            self._recent.addAction(self.tr("No recipe has been opened yet")).setEnabled(False)
+
+    def _add(self, menu: QMenu, text: str, path: str, tooltip: str) -> None:
+        menu.setToolTipsVisible(True)
+        action = menu.addAction(text.replace("&", "&&"))
+        action.setToolTip(tooltip)
+        action.triggered.connect(partial(self._on_file_chosen, path))
+
+    def _on_file_chosen(self, path: str) -> None:
+        self._open_file(path)
+
+
+def _title(menu: Menu) -> str:
+    return QCoreApplication.translate("Actions", menu.value)

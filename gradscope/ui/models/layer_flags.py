@@ -1,0 +1,157 @@
+"""What is remarkable about a layer or a parameter, as words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from PySide6.QtCore import QCoreApplication
+
+from gradscope.protocol.messages import Report
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.tree import Node
+from gradscope.ui.translation import QT_TRANSLATE_NOOP
+
+
+class Severity(Enum):
+    """The gravest first."""
+
+    BAD = "bad"
+    WARNING = "warning"
+    NEUTRAL = "muted"
+
+
+@dataclass(frozen=True)
+class Flag:
+    severity: Severity
+    word: str
+    """For the column; short."""
+    explanation: str
+
+
+_PLACES = {
+    SubjectKind.ACTIVATION: QT_TRANSLATE_NOOP("LayerFlags", "output"),
+    SubjectKind.ACTIVATION_GRAD: QT_TRANSLATE_NOOP("LayerFlags", "gradient of the output"),
+    SubjectKind.PARAMETER: QT_TRANSLATE_NOOP("LayerFlags", "value"),
+    SubjectKind.GRAD: QT_TRANSLATE_NOOP("LayerFlags", "gradient"),
+    SubjectKind.UPDATE: QT_TRANSLATE_NOOP("LayerFlags", "update"),
+}
+_WORDS = {NAN: "NaN", INF: "Inf"}
+
+
+class LayerFlags:
+    """The flags of all nodes of one session, by the newest summary of every subject."""
+
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._read: dict[Phase, Report] = {}
+        self._suspects: set[SubjectKey] = set()
+        """What was not finite once."""
+        self._absent: dict[tuple[str, str], str] = {}
+        self._non_finite: dict[str, dict[int, list[str]]] = {}
+        """Node name -> column (NAN or INF) -> what is not finite."""
+        self._ancestors: dict[str, dict[int, str]] = {}
+        """Node name -> column -> a node below it that is not finite."""
+
+    def read_new_reports(self) -> None:
+        """Take in the reports that came since the last time."""
+        for phase, report in self._state.reports.items():
+            if self._read.get(phase) is not report:
+                self._read[phase] = report
+                self._find_suspects(report)
+        self._judge_suspects()
+        self._absent = {
+            (absence.name, absence.kind): absence.reason
+            for phase in (Phase.FORWARD, Phase.BACKWARD)
+            if phase in self._read
+            for absence in self._read[phase].absent
+        }
+
+    def of(self, node: Node) -> list[Flag]:
+        """The flags of a node, the worst first."""
+        flags = [*self._non_finite_flags(node.name), *self._absences(node)]
+        flags += self._of_parameter(node) if node.is_parameter else self._of_module(node)
+        return sorted(flags, key=lambda flag: list(Severity).index(flag.severity))
+
+    def _find_suspects(self, report: Report) -> None:
+        is_suspect = (report.summaries[:, [NAN, INF]] > 0).any(axis=1)
+        rows = self._state.history.rows
+        self._suspects.update(rows[number].key for number in report.subjects[is_suspect].tolist())
+
+    def _judge_suspects(self) -> None:
+        self._non_finite.clear()
+        self._ancestors.clear()
+        for key in sorted(self._suspects):
+            latest = self._state.history.latest(key)
+            counts = {column: latest.summary[column] for column in _WORDS} if latest is not None else {}
+            for column, count in counts.items():
+                if count > 0:
+                    text = f"{QCoreApplication.translate('LayerFlags', _PLACES[key.kind])}: {count:,.0f}"
+                    self._non_finite.setdefault(key.name, {}).setdefault(column, []).append(text)
+                    self._tell_ancestors(key.name, column)
+            if not any(count > 0 for count in counts.values()):
+                self._suspects.discard(key)
+
+    def _tell_ancestors(self, name: str, column: int) -> None:
+        above = name
+        while above:
+            above = above.rpartition(".")[0]
+            self._ancestors.setdefault(above, {}).setdefault(column, name)
+
+    def _non_finite_flags(self, name: str) -> list[Flag]:
+        flags = []
+        for column, word in _WORDS.items():
+            own = self._non_finite.get(name, {}).get(column)
+            below = self._ancestors.get(name, {}).get(column)
+            if own:
+                flags.append(Flag(Severity.BAD, word, f"{word} — " + "; ".join(own)))
+            elif below:
+                inside = QCoreApplication.translate("LayerFlags", "%1 inside").replace("%1", word)
+                flags.append(Flag(Severity.BAD, inside, f"{inside}: {below}"))
+        return flags
+
+    def _absences(self, node: Node) -> list[Flag]:
+        never = QCoreApplication.translate("LayerFlags", "never called")
+        none = QCoreApplication.translate("LayerFlags", "no gradient")
+        if node.is_parameter:
+            is_frozen = node.parameter is not None and not node.parameter.requires_grad
+            kinds = [] if is_frozen else [(SubjectKind.GRAD, none)]
+        else:
+            kinds = [(SubjectKind.ACTIVATION, never), (SubjectKind.ACTIVATION_GRAD, none)]
+        for kind, word in kinds:
+            reason = self._absent.get((node.name, kind.value))
+            if reason is not None:
+                return [Flag(Severity.WARNING, word, reason)]
+        return []
+
+    def _of_parameter(self, node: Node) -> list[Flag]:
+        parameter = node.parameter
+        assert parameter is not None
+        flags = []
+        if not parameter.requires_grad:
+            word = QCoreApplication.translate("LayerFlags", "frozen")
+            reason = QCoreApplication.translate("LayerFlags", "requires_grad is False: it gets no gradient")
+            flags.append(Flag(Severity.NEUTRAL, word, reason))
+        elif parameter.group is None:
+            word = QCoreApplication.translate("LayerFlags", "not in optimizer")
+            reason = QCoreApplication.translate("LayerFlags", "No parameter group holds it: no step moves it")
+            flags.append(Flag(Severity.WARNING, word, reason))
+        if parameter.aliases:
+            word = QCoreApplication.translate("LayerFlags", "tied")
+            reason = QCoreApplication.translate("LayerFlags", "The same tensor is also called %1")
+            flags.append(Flag(Severity.NEUTRAL, word, reason.replace("%1", ", ".join(parameter.aliases))))
+        return flags
+
+    def _of_module(self, node: Node) -> list[Flag]:
+        module, flags = node.module, []
+        if module is not None and module.aliases:
+            word = QCoreApplication.translate("LayerFlags", "shared")
+            reason = QCoreApplication.translate("LayerFlags", "The same module is also called %1")
+            flags.append(Flag(Severity.NEUTRAL, word, reason.replace("%1", ", ".join(module.aliases))))
+        if module is not None and not module.training:
+            word = QCoreApplication.translate("LayerFlags", "eval mode")
+            reason = QCoreApplication.translate("LayerFlags", "This module is in eval mode, not in train mode")
+            flags.append(Flag(Severity.NEUTRAL, word, reason))
+        return flags

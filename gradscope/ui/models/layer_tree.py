@@ -1,0 +1,267 @@
+"""The layer tree as a Qt model: state.tree with the newest numbers of every node, and a filter of its own."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
+from PySide6.QtGui import QColor, QFont, QIcon
+
+from gradscope.state.app_state import AppState
+from gradscope.state.tree import Node, walk
+from gradscope.ui import text
+from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
+from gradscope.ui.models.layer_text import describe_node
+from gradscope.ui.models.layer_values import LayerValues
+from gradscope.ui.theme import Theme, icon
+
+Index = QModelIndex | QPersistentModelIndex
+_Role = Qt.ItemDataRole
+
+
+class Column(IntEnum):
+    NAME = 0
+    FORM = 1
+    VALUE = 2
+    GRADIENT = 3
+    UPDATE = 4
+    FLAGS = 5
+
+
+_NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
+
+
+class LayerTreeModel(QAbstractItemModel):
+    """Rows are nodes; an index carries the number of its node in `walk` order."""
+
+    def __init__(self, state: AppState, theme: Theme, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._theme = theme
+        self._signs = _signs(theme)
+        self._filter = ""
+        self._nodes: list[Node] = []
+        self._number: dict[tuple[str, bool], int] = {}
+        self._parents: list[int] = []
+        self._children: list[list[int]] = []
+        self._place: list[int] = []
+        self._forms: list[str] = []
+        self._values = LayerValues(state)
+        self._flags = LayerFlags(state)
+        self._flags_of: dict[int, list[Flag]] = {}
+        self._headers = {
+            Column.NAME: (self.tr("Name"), self.tr("The name in the model")),
+            Column.FORM: (self.tr("Type, shape"), self.tr("The type of a layer, the shape of a parameter")),
+            Column.VALUE: (
+                self.tr("Value"),
+                self.tr("Mean ± standard deviation: of a layer's newest output, or of a parameter"),
+            ),
+            Column.GRADIENT: (
+                self.tr("Gradient"),
+                self.tr("L2 norm of the newest gradient: of a layer's output, or of a parameter (its .grad)"),
+            ),
+            Column.UPDATE: (
+                self.tr("Update"),
+                self.tr("||update|| / ||parameter|| of the newest step; 1e-4 to 1e-1 is usual"),
+            ),
+            Column.FLAGS: (self.tr("Flags"), self.tr("What is remarkable: NaN, no gradient, frozen, tied ...")),
+        }
+        self.rebuild()
+
+    # ------------------------------------------------------------------------------------------ public
+
+    def rebuild(self) -> None:
+        """Another session: every row anew."""
+        self.beginResetModel()
+        root = self._state.tree
+        self._nodes = walk(root) if root is not None else []
+        numbers = {id(node): i for i, node in enumerate(self._nodes)}
+        self._number = {(node.name, node.is_parameter): i for i, node in enumerate(self._nodes)}
+        self._parents = [-1 if node.parent is None else numbers[id(node.parent)] for node in self._nodes]
+        self._forms = [describe_node(node) for node in self._nodes]
+        self._arrange()
+        self._values = LayerValues(self._state)
+        self._flags = LayerFlags(self._state)
+        self._read_reports()
+        self.endResetModel()
+
+    def refresh_values(self) -> None:
+        """A report came in."""
+        self._read_reports()
+        self._tell_all_changed()
+
+    def set_theme(self, theme: Theme) -> None:
+        self._theme = theme
+        self._signs = _signs(theme)
+        self._tell_all_changed()
+
+    def set_filter(self, wanted: str) -> None:
+        """Keep the nodes whose name or type contains the text, with what lies above them; "" keeps all."""
+        wanted = wanted.strip().lower()
+        if wanted != self._filter:
+            self.beginResetModel()
+            self._filter = wanted
+            self._arrange()
+            self.endResetModel()
+
+    def is_filtered(self) -> bool:
+        return bool(self._filter)
+
+    def matches(self) -> int:
+        """How many nodes the filter keeps by themselves."""
+        return sum(self._matches(number) for number in range(len(self._nodes)))
+
+    def node(self, index: Index) -> Node | None:
+        return self._nodes[index.internalId()] if index.isValid() else None
+
+    def index_of(self, name: str, *, is_parameter: bool) -> QModelIndex:
+        """The row of a node; an invalid index if there is none, or if it is filtered out."""
+        number = self._number.get((name, is_parameter))
+        if number is None or self._place[number] < 0:
+            return QModelIndex()
+        return self.createIndex(self._place[number], 0, number)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _arrange(self) -> None:
+        """Which nodes are rows, and where."""
+        count = len(self._nodes)
+        kept = [self._matches(number) for number in range(count)]
+        for number in range(count - 1, 0, -1):
+            if kept[number]:
+                kept[self._parents[number]] = True
+        self._children = [[] for _ in range(count)]
+        self._place = [-1] * count
+        for number, parent in enumerate(self._parents):
+            if kept[number]:
+                self._place[number] = len(self._children[parent]) if parent >= 0 else 0
+                if parent >= 0:
+                    self._children[parent].append(number)
+
+    def _matches(self, number: int) -> bool:
+        if not self._filter:
+            return True
+        return self._filter in self._nodes[number].name.lower() or self._filter in self._forms[number].lower()
+
+    def _read_reports(self) -> None:
+        self._values.read_new_subjects()
+        self._flags.read_new_reports()
+        self._flags_of.clear()
+
+    def _tell_all_changed(self) -> None:
+        # A range makes the view repaint all that is visible, whatever its parent; a signal for every parent of a
+        # large model would take longer than the painting.
+        if self._nodes and self._place[0] >= 0:
+            first = self.createIndex(0, 0, 0)
+            self.dataChanged.emit(first, first.siblingAtColumn(Column.FLAGS))
+
+    def _display(self, number: int, column: int) -> str:
+        node = self._nodes[number]
+        match column:
+            case Column.NAME:
+                return node.label or self.tr("(model)")
+            case Column.FORM:
+                return self._forms[number]
+            case Column.VALUE:
+                return self._values.value(node)
+            case Column.GRADIENT:
+                return self._values.gradient(node)
+            case Column.UPDATE:
+                return self._values.update_ratio(node)
+            case _:
+                return ", ".join(flag.word for flag in self._flags_at(number))
+
+    def _flags_at(self, number: int) -> list[Flag]:
+        if number not in self._flags_of:
+            self._flags_of[number] = self._flags.of(self._nodes[number])
+        return self._flags_of[number]
+
+    def _tooltip(self, number: int, column: int) -> str:
+        node = self._nodes[number]
+        if column == Column.FLAGS:
+            return "\n".join(f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number))
+        if column in _NUMBERS:
+            return self._headers[Column(column)][1]
+        name = node.name or self.tr("The model itself")
+        if node.module is not None:
+            return f"{name}\n{node.module.type}({node.module.description})"
+        if node.parameter is not None:
+            return f"{name}\n{text.shape(node.parameter.shape)}, {node.parameter.dtype}"
+        return name
+
+    def _foreground(self, number: int, column: int) -> QColor | None:
+        if column == Column.FLAGS:
+            flags = self._flags_at(number)
+            return QColor(getattr(self._theme, flags[0].severity.value)) if flags else None
+        return QColor(self._theme.muted) if column == Column.FORM else None
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def index(self, row: int, column: int, parent: Index = QModelIndex()) -> QModelIndex:  # noqa: B008
+        if not parent.isValid():
+            is_there = row == 0 and bool(self._nodes) and self._place[0] >= 0
+            return self.createIndex(0, column, 0) if is_there else QModelIndex()
+        children = self._children[parent.internalId()]
+        return self.createIndex(row, column, children[row]) if 0 <= row < len(children) else QModelIndex()
+
+    def parent(self, index: Index) -> QModelIndex:  # type: ignore[override]
+        number = self._parents[index.internalId()] if index.isValid() else -1
+        return self.createIndex(self._place[number], 0, number) if number >= 0 else QModelIndex()
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008
+        if not parent.isValid():
+            return int(bool(self._nodes) and self._place[0] >= 0)
+        return len(self._children[parent.internalId()]) if parent.column() == 0 else 0
+
+    def columnCount(self, _parent: Index = QModelIndex()) -> int:  # noqa: B008
+        return len(Column)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole) -> Any:
+        if orientation is not Qt.Orientation.Horizontal:
+            return None
+        title, explanation = self._headers[Column(section)]
+        match role:
+            case _Role.DisplayRole:
+                return title
+            case _Role.ToolTipRole:
+                return explanation
+            case _Role.TextAlignmentRole:
+                side = Qt.AlignmentFlag.AlignRight if section in _NUMBERS else Qt.AlignmentFlag.AlignLeft
+                return side | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def data(self, index: Index, role: int = _Role.DisplayRole) -> Any:
+        if not index.isValid():
+            return None
+        number, column = index.internalId(), index.column()
+        match role:
+            case _Role.DisplayRole:
+                return self._display(number, column)
+            case _Role.TextAlignmentRole if column in _NUMBERS:
+                return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            case _Role.ForegroundRole:
+                return self._foreground(number, column)
+            case _Role.ToolTipRole:
+                return self._tooltip(number, column)
+            case _Role.FontRole if column == Column.NAME and not self._nodes[number].is_parameter:
+                return self._module_font(number)
+            case _Role.DecorationRole if column == Column.NAME:
+                flags = self._flags_at(number)
+                return self._signs.get(flags[0].severity) if flags else None
+        return None
+
+    def _module_font(self, number: int) -> QFont | None:
+        if self._parents[number] >= 0:
+            return None
+        font = QFont()
+        font.setBold(True)
+        return font
+
+
+def _signs(theme: Theme) -> dict[Severity, QIcon]:
+    """The icon beside the name of what deserves a look, also where the flags are scrolled out of sight."""
+    return {
+        Severity.BAD: icon("error", theme, colour=theme.bad),
+        Severity.WARNING: icon("warning", theme, colour=theme.warning),
+    }

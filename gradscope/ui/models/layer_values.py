@@ -1,0 +1,54 @@
+"""The newest numbers of layers and parameters, as the texts of the layer tree. No Qt."""
+
+from __future__ import annotations
+
+import math
+
+from gradscope.protocol.messages import FloatArray
+from gradscope.protocol.subjects import INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.tree import Node
+from gradscope.ui import text
+
+
+class LayerValues:
+    """Reads the history of one session. A node with several outputs or calls is told by its first."""
+
+    def __init__(self, state: AppState) -> None:
+        self._history = state.history
+        self._first: dict[tuple[SubjectKind, str], SubjectKey] = {}
+        self._known = dict.fromkeys(SubjectKind, 0)
+
+    def read_new_subjects(self) -> None:
+        for kind in SubjectKind:
+            keys = self._history.subjects(kind)
+            for key in keys[self._known[kind] :]:
+                self._first.setdefault((kind, key.name), key)
+            self._known[kind] = len(keys)
+
+    def value(self, node: Node) -> str:
+        """ "0.5 ± 0.2": mean and standard deviation."""
+        summary = self._newest(SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION, node)
+        if summary is None:
+            return ""
+        if math.isnan(summary[MEAN]):
+            return "NaN" if summary[NAN] > 0 else "Inf" if summary[INF] > 0 else "–"
+        return f"{text.number(float(summary[MEAN]), digits=2)} ± {text.number(float(summary[STD]), digits=2)}"
+
+    def gradient(self, node: Node) -> str:
+        """The L2 norm of the gradient."""
+        summary = self._newest(SubjectKind.GRAD if node.is_parameter else SubjectKind.ACTIVATION_GRAD, node)
+        return "" if summary is None else text.number(float(summary[L2]))
+
+    def update_ratio(self, node: Node) -> str:
+        """||update|| / ||parameter||; nothing where the parameter is all zero, and for modules."""
+        update = self._newest(SubjectKind.UPDATE, node) if node.is_parameter else None
+        parameter = self._newest(SubjectKind.PARAMETER, node)
+        if update is None or parameter is None or not parameter[L2] > 0:
+            return ""
+        return text.number(float(update[L2] / parameter[L2]), digits=2)
+
+    def _newest(self, kind: SubjectKind, node: Node) -> FloatArray | None:
+        # Before the first step a parameter has no place in the history yet, only its newest summary.
+        latest = self._history.latest(self._first.get((kind, node.name), SubjectKey(kind, node.name)))
+        return None if latest is None else latest.summary

@@ -1,0 +1,163 @@
+"""The axes that the charts share: names beside rows, powers of ten, whole steps, signed powers of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFont, QFontMetricsF
+
+from gradscope.ui.plots.formats import power_of_ten, short
+from gradscope.ui.plots.names import shortened
+
+_BETWEEN = (math.log10(2), math.log10(5))
+Ticks = list[tuple[float, list[float]]]
+
+
+class ChartAxis(pg.AxisItem):
+    """An axis of fixed width, so that no plot shifts when its numbers grow longer."""
+
+    def __init__(self, orientation: str, *, widest: str = "-8.888e-88") -> None:
+        super().__init__(orientation)
+        self.enableAutoSIPrefix(False)
+        # Labels may stand out by that much where the axis ends.
+        self.setStyle(tickLength=-3, maxTickLevel=0, hideOverlappingLabels=24)
+        self._widest = widest
+        self._font = QFont()
+        self._least_width = 0.0
+
+    def set_least_width(self, width: float) -> None:
+        """Be as wide as the axis of another plot, so that both begin at the same place."""
+        if width != self._least_width:
+            self._least_width = width
+            self.set_font(self._font)
+
+    def set_font(self, font: QFont) -> None:
+        self._font = font
+        self.setTickFont(font)
+        metrics = QFontMetricsF(font)
+        has_label = bool(self.labelText)
+        if self.orientation == "left":
+            needed = metrics.horizontalAdvance(self._widest) + 8 + (metrics.height() + 4) * has_label
+            self.setWidth(round(max(needed, self._least_width)))
+        else:
+            self.setHeight(round(metrics.height() + 4 + (metrics.height() + 4) * has_label))
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
+        return [short(0.0 if abs(value) < spacing * 1e-6 else value) for value in values]
+
+
+class StepAxis(ChartAxis):
+    """Whole numbers only."""
+
+    def tickSpacing(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, float]]:  # noqa: N803
+        levels = super().tickSpacing(minVal, maxVal, size)
+        return [(max(1.0, float(round(spacing))), 0) for spacing, _ in levels]
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
+        return [f"{value:.0f}" for value in values]
+
+
+class LogAxis(ChartAxis):
+    """The numbers drawn are powers of ten; `is_log` False makes it a plain one."""
+
+    def __init__(self, orientation: str) -> None:
+        super().__init__(orientation)
+        self.is_log = True
+
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N803
+        if not self.is_log:
+            return super().tickValues(minVal, maxVal, size)
+        minVal, maxVal = sorted((minVal, maxVal))  # noqa: N806
+        low, high = math.ceil(minVal - 1e-6), math.floor(maxVal + 1e-6)
+        room = self._room_of_label()
+        stride = max(1, math.ceil((high - low + 1) * room / max(1.0, size)))
+        decades = [float(e) for e in range(low, high + 1) if e % stride == 0]
+        if (maxVal - minVal) * 5 * room > size:
+            return [(float(stride), decades)]
+        # There is room for 1, 2, 5, 10 ...
+        between = [e + part for e in range(low - 1, high + 1) for part in _BETWEEN]
+        return [(float(stride), decades + [value for value in between if minVal <= value <= maxVal])]
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
+        if not self.is_log:
+            return super().tickStrings(values, scale, spacing)
+        return [
+            power_of_ten(round(value)) if float(value).is_integer() else f"{10.0**value:.1g}".replace("e-0", "e-")
+            for value in values
+        ]
+
+    def _room_of_label(self) -> float:
+        metrics = QFontMetricsF(self._font)
+        return metrics.height() * 1.5 if self.orientation == "left" else metrics.horizontalAdvance("1e-88") + 12
+
+
+class NameAxis(ChartAxis):
+    """The names of rows 0, 1, 2 ..., as many as there is room for; long ones without what all of them share."""
+
+    def __init__(self, orientation: str = "left") -> None:
+        super().__init__(orientation)
+        self._names: list[str] = []
+        self._short: list[str] = []
+        self._shown: dict[int, str] = {}
+        self._room = 100.0
+        self._width_for_text = 100.0
+
+    def set_names(self, names: list[str]) -> None:
+        if names != self._names:
+            self._names = names
+            self._fit()
+
+    def set_font(self, font: QFont) -> None:
+        self._font = font
+        self.setTickFont(font)
+        self._fit()
+
+    def set_room(self, width: float) -> None:
+        """The most that the names may take."""
+        if width != self._room:
+            self._room = width
+            self._fit()
+
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N803
+        minVal, maxVal = sorted((minVal, maxVal))  # noqa: N806
+        low, high = max(0, math.ceil(minVal)), min(len(self._names) - 1, math.floor(maxVal))
+        if high < low:
+            return []
+        row_height = QFontMetricsF(self._font).height() + 1
+        stride = max(1, math.ceil((maxVal - minVal) * row_height / max(1.0, size)))
+        return [(float(stride), [float(row) for row in range(low, high + 1) if row % stride == 0])]
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
+        return [self._elided(int(value)) for value in values]
+
+    def _elided(self, row: int) -> str:
+        if row not in self._shown:
+            metrics = QFontMetricsF(self._font)
+            middle = Qt.TextElideMode.ElideMiddle
+            self._shown[row] = metrics.elidedText(self._short[row], middle, self._width_for_text)
+        return self._shown[row]
+
+    def _fit(self) -> None:
+        metrics = QFontMetricsF(self._font)
+        room = max(40.0, self._room)
+        self._short, longest = self._names, self._longest(metrics, self._names)
+        if longest + 14 > room:
+            self._short = shortened(self._names)
+            longest = self._longest(metrics, self._short)
+        # Never narrower than the numbers of another plot below, so that their steps lie below each other.
+        least = metrics.horizontalAdvance(self._widest) + metrics.height() + 12
+        width = round(max(least, min(longest + 14, room)))
+        self._width_for_text = width - 12
+        self._shown = {}
+        self.setWidth(width)
+        self.picture = None
+        self.update()
+
+    @staticmethod
+    def _longest(metrics: QFontMetricsF, names: list[str]) -> float:
+        # The longest by letters is the longest on screen, as near as matters for 5,000 names.
+        candidates = sorted(names, key=len)[-8:]
+        return max((metrics.horizontalAdvance(name) for name in candidates), default=0.0)

@@ -1,0 +1,226 @@
+"""What every chart has: a title line, an explanation, a table twin, and a sentence while there is nothing to draw."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, Qt, Slot
+from PySide6.QtGui import QPalette, QShowEvent
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QToolTip,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.plots.copy_table import CopyTable
+from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.plots.number_table import NumberTable, TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.theme import Theme, ThemeManager, icon
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+
+class Chart(QWidget):
+    """Redraws when it is visible and something it shows has changed. Subclasses write `draw` and `table`."""
+
+    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.SELECTION})
+
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        plot: PlotView,
+        *,
+        title: str,
+        explanation: str,
+        readout_below: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setBackgroundRole(QPalette.ColorRole.Base)
+        self.setAutoFillBackground(True)
+        self.controller = controller
+        self.themes = themes
+        self.plot = plot
+        self._is_dirty = True
+        self._table_model = NumberTable(self)
+        self._build(title, explanation, readout_below=readout_below)
+        plot.following_changed.connect(self._on_following_changed)
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+        self._style_buttons(themes.theme)
+
+    # ------------------------------------------------------------------------------------------ to be written
+
+    def draw(self, state: AppState) -> str:
+        """Put the state into the plot; a sentence instead if there is nothing to draw."""
+        raise NotImplementedError
+
+    def table(self, state: AppState) -> TableData:
+        """The numbers that the plot shows."""
+        raise NotImplementedError
+
+    def restyle(self, theme: Theme) -> None:
+        """Take the colours of a theme; a redraw follows."""
+        self.plot.restyle(theme)
+
+    # ------------------------------------------------------------------------------------------ public
+
+    @property
+    def theme(self) -> Theme:
+        return self.themes.theme
+
+    def redraw(self) -> None:
+        self._is_dirty = False
+        state = self.controller.state
+        problem = self.draw(state)
+        self._table_button.setEnabled(not problem)
+        if problem:
+            self._message.setText(problem)
+            self.readout.show_text("")
+            self._pages.setCurrentWidget(self._message)
+        elif self._table_button.isChecked():
+            self._table_model.set_data(self.table(state))
+            self._pages.setCurrentWidget(self._table)
+        else:
+            self._pages.setCurrentWidget(self.body)
+
+    def mark_dirty(self) -> None:
+        """Redraw now, or when next seen."""
+        self._is_dirty = True
+        if self.isVisible():
+            self.redraw()
+
+    def hide_buttons(self) -> None:
+        """For pictures, where nothing can be pressed."""
+        self._buttons.hide()
+
+    @property
+    def message(self) -> str:
+        """The sentence that is shown instead of the plot, if any."""
+        return self._message.text() if self._pages.currentWidget() is self._message else ""
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & self.topics:
+            if Topic.SESSION in topics:
+                self.plot.fit()
+            self.mark_dirty()
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self._style_buttons(theme)
+        self.restyle(theme)
+        self.mark_dirty()
+
+    @Slot(bool)
+    def _on_following_changed(self, is_following: bool) -> None:
+        self._fit_button.setVisible(not is_following)
+
+    @Slot(bool)
+    def _on_table_toggled(self, _checked: bool) -> None:
+        self.mark_dirty()
+        if self._table_button.isChecked():
+            self._table.scrollToBottom()
+
+    @Slot()
+    def _on_info_clicked(self) -> None:
+        button = self._info_button
+        QToolTip.showText(button.mapToGlobal(QPoint(0, button.height())), button.toolTip(), button)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
+        self._title = ElidedLabel(title)
+        font = self._title.font()
+        font.setBold(True)
+        self._title.setFont(font)
+        self._title.setToolTip(title)
+        self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.readout = ElidedLabel()
+        self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.readout.setProperty("role", "muted")
+        self._buttons = self._make_buttons(explanation)
+
+        self.header = QHBoxLayout()
+        self.header.setContentsMargins(8, 2, 4, 2)
+        self.header.setSpacing(8)
+        self.header.addWidget(self._title, 0)
+        if readout_below:
+            self.header.addStretch(1)
+        else:
+            self.header.addWidget(self.readout, 1)
+        self.header.addWidget(self._buttons)
+
+        self.body = QWidget()
+        self.body_layout = QVBoxLayout(self.body)
+        self.body_layout.setContentsMargins(0, 0, 0, 0)
+        self.body_layout.setSpacing(0)
+        self.body_layout.addWidget(self.plot, 1)
+        self._table = CopyTable()
+        self._table.setModel(self._table_model)
+        self._table.verticalHeader().hide()
+        self._table.setAccessibleName(title)
+        self._message = QLabel()
+        self._message.setProperty("role", "muted")
+        self._message.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._message.setWordWrap(True)
+        self._message.setContentsMargins(16, 16, 16, 16)
+        self._pages = QStackedWidget()
+        for page in (self.body, self._table, self._message):
+            self._pages.addWidget(page)
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(self.header)
+        if readout_below:
+            self.readout.setContentsMargins(8, 0, 8, 2)
+            layout.addWidget(self.readout)
+        layout.addWidget(self._pages, 1)
+        self.setAccessibleName(title)
+        self.setAccessibleDescription(explanation)
+        self.plot.setAccessibleName(title)
+
+    def _make_buttons(self, explanation: str) -> QWidget:
+        self._fit_button = QToolButton(text=self.tr("Fit"))
+        self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
+        self._fit_button.clicked.connect(self.plot.fit)
+        self._fit_button.hide()
+        self._table_button = QToolButton(text=self.tr("Table"), checkable=True)
+        self._table_button.setToolTip(self.tr("The same numbers as a table"))
+        self._table_button.toggled.connect(self._on_table_toggled)
+        self._info_button = QToolButton()
+        # Only rich text is wrapped.
+        self._info_button.setToolTip(f"<p>{html.escape(explanation)}</p>")
+        self._info_button.setAccessibleName(self.tr("How to read this"))
+        self._info_button.clicked.connect(self._on_info_clicked)
+        buttons = QWidget()
+        row = QHBoxLayout(buttons)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        for button in (self._fit_button, self._table_button, self._info_button):
+            button.setProperty("flat", True)
+            row.addWidget(button)
+        return buttons
+
+    def _style_buttons(self, theme: Theme) -> None:
+        self._info_button.setIcon(icon("info", theme, colour=theme.muted))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._is_dirty:
+            self.redraw()

@@ -1,0 +1,227 @@
+"""One quantity of all subjects over all steps, as one image: rows are layers or parameters, columns are steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Qt, Signal, Slot
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QGraphicsRectItem, QWidget
+
+from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.selection import Selection
+from gradscope.ui.plots import palette
+from gradscope.ui.plots.axes import NameAxis, StepAxis
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.color_strip import ColorStrip
+from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.number_table import TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, series_of, text, values_of
+from gradscope.ui.plots.sampling import StepGrid, step_range
+from gradscope.ui.plots.scales import GrowingScale
+from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
+from gradscope.ui.plots.wording import newest_moment, what_to_press
+from gradscope.ui.theme import Theme, ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_LEAST_ROWS = 4
+_MAX_CROSSES = 300
+_NAMES_SHARE = 0.3
+
+
+class HeatMap(Chart):
+    names_width_changed = Signal(float)
+    """How much the names beside the rows take."""
+
+    def __init__(
+        self, controller: Controller, themes: ThemeManager, *, title: str, parent: QWidget | None = None
+    ) -> None:
+        self._names = NameAxis()
+        steps = StepAxis("bottom")
+        plot = PlotView(axes={"left": self._names, "bottom": steps}, zoom_x=True, zoom_y=True)
+        super().__init__(
+            controller,
+            themes,
+            plot,
+            title=title,
+            explanation=self.tr(
+                "Each row is a layer or a parameter, from the input at the top to the output at the bottom; each column "
+                "is a training step, and the colour is the number. Look for rows that differ from their neighbours, "
+                "and for the step at which a colour changes; click a row to follow it in every panel."
+            ),
+            parent=parent,
+        )
+        plot.box.invertY(True)
+        plot.set_axis_label("bottom", self.tr("Training step"))
+        self._kind = SubjectKind.ACTIVATION
+        self._quantity = Quantity.STD
+        self._scales: dict[tuple[SubjectKind, Quantity], GrowingScale] = {}
+        self._session: object = None
+        self._keys: list[SubjectKey] = []
+        self._grid: StepGrid | None = None
+        self._image = pg.ImageItem(axisOrder="row-major")
+        self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
+        self._outline = QGraphicsRectItem()
+        self._playhead = pg.InfiniteLine(angle=90, movable=False)
+        for item in (self._image, self._crosses, self._outline, self._playhead):
+            plot.addItem(item, ignoreBounds=True)
+        self._strip = ColorStrip()
+        self.body_layout.addWidget(self._strip)
+        plot.pointed_at.connect(self._on_pointed_at)
+        plot.clicked.connect(self._on_clicked)
+        plot.row_key_pressed.connect(self._on_row_key_pressed)
+        self.restyle(self.theme)
+
+    def show_quantity(self, kind: SubjectKind, quantity: Quantity) -> None:
+        self._kind, self._quantity = kind, quantity
+        self.plot.fit()
+        self.mark_dirty()
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        # Legible on every colour of the map.
+        self._crosses.setPen(pg.mkPen("k", width=1))
+        self._crosses.setBrush(pg.mkBrush("w"))
+        outline = pg.mkPen(theme.text, width=2)
+        outline.setCosmetic(True)
+        self._outline.setPen(outline)
+        self._playhead.setPen(pg.mkPen(theme.text, width=1, style=Qt.PenStyle.DotLine))
+
+    # ------------------------------------------------------------------------------------------ drawing
+
+    def draw(self, state: AppState) -> str:
+        block = state.history.blocks[self._kind]
+        if not block.keys or not len(block.steps):
+            return what_to_press(state, self._kind)
+        self.readout.show_text(newest_moment(state, self._kind))
+        order = execution_order(state, self._kind)
+        self._keys = [block.keys[i] for i in order]
+        grid = StepGrid.of(block.steps, max_columns=max(50, int(self.plot.box.width())))
+        values = values_of(state.history, self._kind, self._quantity, grid.shown)
+        bad = grid.any(non_finite(block))
+        if order != list(range(len(order))):
+            values, bad = values[order], bad[order]
+        scale = self._scale_for(state)
+        scale.widen(values)
+        self._grid = grid
+        self._draw_image(scale, values, bad)
+        self._draw_crosses(grid, bad)
+        self._draw_frame(state, block.steps)
+        return ""
+
+    def _scale_for(self, state: AppState) -> GrowingScale:
+        if state.session is not self._session:
+            self._session = state.session
+            self._scales = {}
+        info = QUANTITIES[self._quantity]
+        which = (self._kind, self._quantity)
+        if which not in self._scales:
+            self._scales[which] = GrowingScale(info.scale, band=info.band)
+        return self._scales[which]
+
+    def _draw_image(self, scale: GrowingScale, shown: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]) -> None:
+        colours = palette.table(scale.scale, self.theme)
+        index = palette.index_of(scale.place(shown), scale.low, scale.high)
+        special = set()
+        if scale.scale is Scale.LOG:
+            zeros = shown == 0
+            if zeros.any():
+                index[zeros] = palette.ZERO
+                special.add(palette.ZERO)
+        if bad.any():
+            index[bad] = palette.NON_FINITE
+            special.add(palette.NON_FINITE)
+        if (index == palette.UNMEASURED).any():
+            special.add(palette.UNMEASURED)
+        self._image.setImage(palette.coloured(index, colours), autoLevels=False, levels=None)
+        self._strip.show_scale(colours, scale.scale, scale.low, scale.high, special)
+
+    def _draw_crosses(self, grid: StepGrid, bad: npt.NDArray[np.bool_]) -> None:
+        """Where a row first goes wrong, each time: the colour alone would not say it to everybody."""
+        begins = bad.copy()
+        begins[:, 1:] &= ~bad[:, :-1]
+        rows, columns = np.nonzero(begins)
+        rows, columns = rows[:_MAX_CROSSES], columns[:_MAX_CROSSES]
+        if len(rows) or len(self._crosses.data):
+            self._crosses.setData(grid.first + grid.stride * columns + (grid.stride - 1) / 2, rows)
+
+    def _draw_frame(self, state: AppState, steps: npt.NDArray[np.int64]) -> None:
+        assert self._grid is not None
+        first, newest = self._grid.first, int(steps[-1])
+        width, height = self._grid.columns * self._grid.stride, len(self._keys)
+        self._image.setRect(QRectF(first - 0.5, -0.5, width, height))
+        self._names.set_room(_NAMES_SHARE * self.width())
+        self._names.set_names([key.label() for key in self._keys])
+        rows = max(height, _LEAST_ROWS)
+        # Two pixels above and below, for the outline of what is selected.
+        pad = 2 * rows / max(50.0, self.plot.box.height())
+        self.plot.show_range(step_range(first, first + width - 1), (-0.5 - pad, rows - 0.5 + pad))
+        self.names_width_changed.emit(self._names.fixedWidth)
+        self._playhead.setValue(newest)
+        selected = rows_of_selection(self._keys, state.selection)
+        self._outline.setVisible(bool(selected))
+        if selected:
+            self._outline.setRect(QRectF(first - 0.5, selected[0] - 0.5, width, selected[-1] - selected[0] + 1))
+
+    def table(self, state: AppState) -> TableData:
+        block, keys = state.history.blocks[self._kind], self._keys
+        steps, values = block.steps, values_of(state.history, self._kind, self._quantity)
+        rows = [block.index_of(key) for key in keys]
+        return TableData(
+            headers=(self.tr("Step"), *(key.label() for key in keys)),
+            rows=len(steps),
+            cell=lambda row, column: int(steps[row]) if column == 0 else float(values[rows[column - 1], row]),
+        )
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(float, float)
+    def _on_pointed_at(self, x: float, y: float) -> None:
+        row = round(y)
+        column = self._grid.column_at(x) if self._grid is not None else None
+        if self._grid is None or column is None or not 0 <= row < len(self._keys):
+            self.plot.show_tip("")
+            return
+        position = int(self._grid.ends[column])
+        history = self.controller.state.history
+        block, key = history.blocks[self._kind], self._keys[row]
+        series = series_of(history, key, self._quantity)
+        if position >= len(series):
+            return
+        value = float(series[position])
+        lines = [
+            key.label(),
+            self.tr("Step {step}").format(step=int(block.steps[position])),
+            f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
+        ]
+        nan, inf = (block.series(key, which)[position] for which in (NAN, INF))
+        if nan > 0 or inf > 0:
+            lines.append(self.tr("{nan} NaN, {inf} Inf (the number is of the rest)").format(nan=int(nan), inf=int(inf)))
+        self.plot.show_tip("\n".join(lines))
+
+    @Slot(float, float)
+    def _on_clicked(self, _x: float, y: float) -> None:
+        self._select_row(round(y))
+
+    @Slot(int)
+    def _on_row_key_pressed(self, move: int) -> None:
+        selected = rows_of_selection(self._keys, self.controller.state.selection)
+        self._select_row((selected[0] + move) if selected else 0)
+
+    def _select_row(self, row: int) -> None:
+        if 0 <= row < len(self._keys):
+            self.controller.select(Selection.of_subject(self._keys[row]))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._keys:
+            self.mark_dirty()

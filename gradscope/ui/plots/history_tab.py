@@ -1,0 +1,101 @@
+"""One kind of subject over all steps: what to look at, the heat map, and the selected rows as lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
+
+from gradscope.protocol.subjects import SubjectKind
+from gradscope.ui.plots.heat_map import HeatMap
+from gradscope.ui.plots.lines_chart import LinesChart
+from gradscope.ui.plots.quantities import CHOICES, QUANTITIES, Quantity, text
+from gradscope.ui.theme import ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+
+class HistoryTab(QWidget):
+    """`kinds` are the subjects to choose from; the first is shown first."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        *,
+        title: str,
+        kinds: tuple[tuple[SubjectKind, str], ...],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setBackgroundRole(QPalette.ColorRole.Base)
+        self.setAutoFillBackground(True)
+        self.heat_map = HeatMap(controller, themes, title=title)
+        self.lines = LinesChart(controller, themes)
+        self.charts = (self.heat_map, self.lines)
+        self.heat_map.names_width_changed.connect(self.lines.set_axis_width)
+        self._kind = QComboBox()
+        for kind, label in kinds:
+            self._kind.addItem(label, kind)
+        self._kind.setVisible(len(kinds) > 1)
+        self._kind.setAccessibleName(self.tr("Which gradients"))
+        self._quantity = QComboBox()
+        self._quantity.setAccessibleName(self.tr("Quantity"))
+        self._fill_quantities()
+        self._kind.currentIndexChanged.connect(self._on_kind_changed)
+        self._quantity.currentIndexChanged.connect(self._on_quantity_changed)
+
+        bar = QHBoxLayout()
+        bar.setContentsMargins(8, 6, 8, 2)
+        bar.setSpacing(6)
+        label = QLabel(self.tr("Show"))
+        label.setProperty("role", "muted")
+        bar.addWidget(label)
+        bar.addWidget(self._quantity)
+        bar.addWidget(self._kind)
+        bar.addStretch(1)
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(self.heat_map)
+        splitter.addWidget(self.lines)
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(bar)
+        layout.addWidget(splitter, 1)
+        self._show()
+
+    def show_kind(self, kind: SubjectKind) -> None:
+        self._kind.setCurrentIndex(self._kind.findData(kind))
+
+    def show_quantity(self, quantity: Quantity) -> None:
+        self._quantity.setCurrentIndex(self._quantity.findData(quantity))
+
+    @Slot(int)
+    def _on_kind_changed(self, _index: int) -> None:
+        self._fill_quantities()
+        self._show()
+
+    @Slot(int)
+    def _on_quantity_changed(self, _index: int) -> None:
+        self._show()
+
+    def _fill_quantities(self) -> None:
+        """The quantities of the kind; the one that was chosen stays chosen where it can."""
+        chosen = self._quantity.currentData()
+        blocked = self._quantity.blockSignals(True)
+        self._quantity.clear()
+        for quantity in CHOICES[SubjectKind(self._kind.currentData())]:
+            self._quantity.addItem(text(QUANTITIES[quantity].label), quantity)
+        self._quantity.setCurrentIndex(max(0, self._quantity.findData(chosen)))
+        self._quantity.blockSignals(blocked)
+
+    def _show(self) -> None:
+        kind, quantity = SubjectKind(self._kind.currentData()), Quantity(self._quantity.currentData())
+        for chart in self.charts:
+            chart.show_quantity(kind, quantity)

@@ -1,0 +1,197 @@
+"""One quantity at the newest step, a bar for each layer or parameter, on a logarithmic axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Slot
+from PySide6.QtGui import QColor, QResizeEvent
+from PySide6.QtWidgets import QWidget
+
+from gradscope.protocol.messages import FloatArray
+from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.selection import Selection
+from gradscope.ui.plots.axes import LogAxis, NameAxis
+from gradscope.ui.plots.band import Band
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.number_table import TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, text, values_of
+from gradscope.ui.plots.scales import GrowingScale
+from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
+from gradscope.ui.plots.wording import newest_moment, what_to_press
+from gradscope.ui.theme import Theme, ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_LEAST_ROWS = 6
+_NEWEST = slice(-1, None)
+_NAMES_SHARE = 0.4
+
+
+class LayerBars(Chart):
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        *,
+        kind: SubjectKind,
+        quantity: Quantity,
+        title: str,
+        explanation: str,
+        parent: QWidget | None = None,
+    ) -> None:
+        self._names = NameAxis()
+        plot = PlotView(axes={"left": self._names, "bottom": LogAxis("bottom")}, zoom_x=False, zoom_y=True)
+        super().__init__(
+            controller, themes, plot, title=title, explanation=explanation, readout_below=True, parent=parent
+        )
+        self._info = QUANTITIES[quantity]
+        self._kind, self._quantity = kind, quantity
+        plot.box.invertY(True)
+        plot.set_axis_label("bottom", text(self._info.axis))
+        self._session: object = None
+        self._scale = GrowingScale(Scale.LOG)
+        self._keys: list[SubjectKey] = []
+        self._values: FloatArray = np.zeros(0)
+        self._bad = np.zeros(0, dtype=bool)
+        self._band = Band(plot, horizontal=False)
+        self._bars, self._odd_bars, self._bad_bars = (pg.BarGraphItem(x0=[], x1=[], y=[], height=0.7) for _ in range(3))
+        self._zeros = pg.ScatterPlotItem(symbol="o", size=8, pxMode=True)
+        self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
+        self._selected = pg.ScatterPlotItem(symbol="t2", size=9, pxMode=True)
+        for item in (self._bars, self._odd_bars, self._bad_bars, self._zeros, self._crosses, self._selected):
+            plot.addItem(item, ignoreBounds=True)
+        plot.pointed_at.connect(self._on_pointed_at)
+        plot.clicked.connect(self._on_clicked)
+        plot.row_key_pressed.connect(self._on_row_key_pressed)
+        self.restyle(self.theme)
+
+    def show_kind(self, kind: SubjectKind) -> None:
+        self._kind = kind
+        self._session = None
+        self.plot.fit()
+        self.mark_dirty()
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        self._band.restyle(theme)
+        bad = QColor(theme.bad)
+        bad.setAlpha(90)
+        for bars, colour in (
+            (self._bars, QColor(theme.series[0])),
+            (self._odd_bars, QColor(theme.warning)),
+            (self._bad_bars, bad),
+        ):
+            bars.setOpts(brush=colour, pen=pg.mkPen(None))
+        self._zeros.setPen(pg.mkPen(theme.text, width=1))
+        self._zeros.setBrush(pg.mkBrush(theme.surface))
+        self._crosses.setPen(pg.mkPen(theme.surface))
+        self._crosses.setBrush(pg.mkBrush(theme.bad))
+        self._selected.setPen(pg.mkPen(theme.text))
+        self._selected.setBrush(pg.mkBrush(theme.text))
+
+    # ------------------------------------------------------------------------------------------ drawing
+
+    def draw(self, state: AppState) -> str:
+        block = state.history.blocks[self._kind]
+        if not block.keys or not len(block.steps):
+            return what_to_press(state, self._kind)
+        if state.session is not self._session:
+            self._session = state.session
+            self._scale = GrowingScale(Scale.LOG, band=self._info.band)
+        self.readout.show_text(newest_moment(state, self._kind))
+        order = execution_order(state, self._kind)
+        self._keys = [block.keys[i] for i in order]
+        self._values = values_of(state.history, self._kind, self._quantity, _NEWEST)[order, 0].astype(np.float64)
+        self._bad = non_finite(block, _NEWEST)[order, 0]
+        self._scale.widen(self._values)
+        self._draw_bars()
+        self._draw_frame(state)
+        return ""
+
+    def _draw_bars(self) -> None:
+        low, high = self._scale.low, self._scale.high
+        rows = np.arange(len(self._keys))
+        drawn = self._scale.place(self._values)
+        is_bar = (self._values > 0) & ~self._bad
+        is_odd = np.zeros(len(rows), dtype=bool)
+        if self._info.band is not None:
+            is_odd = is_bar & ((self._values < self._info.band[0]) | (self._values > self._info.band[1]))
+        # Bars of a pixel or two would show gaps where the rounding falls.
+        height = 0.7 if self.plot.box.height() > 4 * len(rows) else 1.0
+        for bars in (self._bars, self._odd_bars, self._bad_bars):
+            bars.opts["height"] = height
+        for bars, which in ((self._bars, is_bar & ~is_odd), (self._odd_bars, is_odd)):
+            bars.setOpts(x0=np.full(int(which.sum()), low), x1=drawn[which], y=rows[which])
+        bad = rows[self._bad]
+        self._bad_bars.setOpts(x0=np.full(len(bad), low), x1=np.full(len(bad), high), y=bad)
+        self._crosses.setData(np.full(len(bad), (low + high) / 2), bad)
+        zeros = rows[(self._values == 0) & ~self._bad]
+        self._zeros.setData(np.full(len(zeros), low), zeros)
+
+    def _draw_frame(self, state: AppState) -> None:
+        low, high = self._scale.low, self._scale.high
+        pad = 0.03 * (high - low)
+        band = self._info.band
+        self._band.show_between(None if band is None else (np.log10(band[0]), np.log10(band[1])))
+        self._names.set_room(_NAMES_SHARE * self.width())
+        self._names.set_names([key.label() for key in self._keys])
+        self.plot.show_range((low - pad, high + pad), (-0.6, max(len(self._keys), _LEAST_ROWS) - 0.4))
+        selected = rows_of_selection(self._keys, state.selection)
+        self._selected.setData(np.full(len(selected), low - 0.6 * pad), np.array(selected, dtype=np.float64))
+
+    def table(self, state: AppState) -> TableData:
+        keys, values, bad = self._keys, self._values, self._bad
+        headers = (self.tr("Name"), text(self._info.label), self.tr("NaN or Inf"))
+        yes = self.tr("yes")
+        return TableData(
+            headers=headers,
+            rows=len(keys),
+            cell=lambda row, column: (keys[row].label(), float(values[row]), yes if bad[row] else "")[column],
+        )
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(float, float)
+    def _on_pointed_at(self, _x: float, y: float) -> None:
+        row = round(y)
+        if not 0 <= row < len(self._keys):
+            self.plot.show_tip("")
+            return
+        key, value = self._keys[row], float(self._values[row])
+        block = self.controller.state.history.blocks[self._kind]
+        lines = [
+            key.label(),
+            self.tr("Step {step}").format(step=int(block.steps[-1])),
+            f"{text(self._info.label)}: {exact(value) if value == value else '–'}",
+        ]
+        if self._bad[row]:
+            nan, inf = (int(block.series(key, which)[-1]) for which in (NAN, INF))
+            lines.append(self.tr("{nan} NaN, {inf} Inf (the number is of the rest)").format(nan=nan, inf=inf))
+        self.plot.show_tip("\n".join(lines))
+
+    @Slot(float, float)
+    def _on_clicked(self, _x: float, y: float) -> None:
+        self._select_row(round(y))
+
+    @Slot(int)
+    def _on_row_key_pressed(self, move: int) -> None:
+        selected = rows_of_selection(self._keys, self.controller.state.selection)
+        self._select_row((selected[0] + move) if selected else 0)
+
+    def _select_row(self, row: int) -> None:
+        if 0 <= row < len(self._keys):
+            self.controller.select(Selection.of_subject(self._keys[row]))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._keys:
+            self.mark_dirty()

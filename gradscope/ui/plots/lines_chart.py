@@ -1,0 +1,216 @@
+"""The selected subject and its siblings as lines over the steps, with the healthy band where one is known."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+
+from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.ui.plots.axes import LogAxis, StepAxis
+from gradscope.ui.plots.band import Band
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.names import shortened
+from gradscope.ui.plots.number_table import TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, series_of, text
+from gradscope.ui.plots.sampling import apart, step_range
+from gradscope.ui.plots.scales import GrowingScale
+from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection, with_siblings
+from gradscope.ui.plots.wording import what_to_press
+from gradscope.ui.theme import Theme, ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_MAX_LINES = 5
+_LONG_LEGEND = 80
+_SYMBOLS = ("o", "s", "t", "d", "+")
+_GLYPHS = ("●", "■", "▼", "◆", "✚")
+"""What the symbols look like in the legend."""
+
+
+class LinesChart(Chart):
+    def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
+        self._values_axis = LogAxis("left")
+        plot = PlotView(axes={"left": self._values_axis, "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
+        super().__init__(
+            controller,
+            themes,
+            plot,
+            title=self.tr("Selected rows over the steps"),
+            explanation=self.tr(
+                "The row that is selected above, and its neighbours below the same parent, as lines. "
+                "A shaded band is where healthy training usually is; a red cross at the bottom is a step with NaN or Inf."
+            ),
+            parent=parent,
+        )
+        plot.set_axis_label("bottom", self.tr("Training step"))
+        self._kind = SubjectKind.ACTIVATION
+        self._quantity = Quantity.STD
+        self._scale = GrowingScale(Scale.LOG)
+        self._drawn_keys: list[SubjectKey] = []
+        self._steps: IntArray = np.zeros(0, dtype=np.int64)
+        self._series: list[FloatArray] = []
+        self._band = Band(plot, horizontal=True)
+        self._curves = [pg.PlotCurveItem(connect="finite") for _ in range(_MAX_LINES)]
+        self._ends = pg.ScatterPlotItem(size=9, pxMode=True)
+        self._zeros = pg.ScatterPlotItem(symbol="o", size=6, pxMode=True)
+        self._crosses = pg.ScatterPlotItem(symbol="x", size=9, pxMode=True)
+        for item in (*self._curves, self._ends, self._zeros, self._crosses):
+            plot.addItem(item, ignoreBounds=True)
+        self._legend = self._add_line()
+        self._legend.setTextFormat(Qt.TextFormat.RichText)
+        self._meaning = self._add_line()
+        self._meaning.setProperty("role", "muted")
+        plot.pointed_at.connect(self._on_pointed_at)
+        self.restyle(self.theme)
+        self.show_quantity(self._kind, self._quantity)
+
+    def show_quantity(self, kind: SubjectKind, quantity: Quantity) -> None:
+        self._kind, self._quantity = kind, quantity
+        info = QUANTITIES[quantity]
+        self._values_axis.is_log = info.scale is Scale.LOG
+        self.plot.set_axis_label("left", text(info.label))
+        self._meaning.setText(text(info.meaning))
+        self._drawn_keys = []
+        self.plot.fit()
+        self.mark_dirty()
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        self._band.restyle(theme)
+        for curve, colour in zip(self._curves, theme.series, strict=False):
+            curve.setPen(pg.mkPen(colour, width=1))
+        self._zeros.setBrush(pg.mkBrush(theme.surface))
+        self._zeros.setPen(pg.mkPen(theme.text))
+        self._crosses.setPen(pg.mkPen(theme.bad))
+        self._crosses.setBrush(pg.mkBrush(theme.bad))
+
+    # ------------------------------------------------------------------------------------------ drawing
+
+    def draw(self, state: AppState) -> str:
+        block = state.history.blocks[self._kind]
+        if not block.keys or not len(block.steps):
+            return what_to_press(state, self._kind)
+        order = execution_order(state, self._kind)
+        keys = [block.keys[i] for i in order]
+        selected = rows_of_selection(keys, state.selection)
+        rows = with_siblings(keys, selected, at_most=_MAX_LINES)
+        chosen = [keys[row] for row in rows]
+        if chosen != self._drawn_keys:
+            self._drawn_keys = chosen
+            self._scale = GrowingScale(QUANTITIES[self._quantity].scale, band=QUANTITIES[self._quantity].band)
+            self._write_legend(bold=len(selected))
+        values = np.array([series_of(state.history, key, self._quantity) for key in chosen], dtype=np.float64)
+        bad = np.array([(block.series(key, NAN) > 0) | (block.series(key, INF) > 0) for key in chosen])
+        self._steps, self._series = block.steps, list(values)
+        self._scale.widen(values)
+        self._draw_lines(values, bad)
+        self.readout.show_text(self._latest_text() if selected else self.tr("Click a row above to choose"))
+        return ""
+
+    def _draw_lines(self, values: FloatArray, bad: np.ndarray) -> None:
+        x = self._steps.astype(np.float64)
+        drawn = self._scale.place(values)
+        low, high = self._scale.low, self._scale.high
+        pad = 0.04 * (high - low)
+        ends: list[dict[str, object]] = []
+        for i, curve in enumerate(self._curves):
+            curve.setVisible(i < len(drawn))
+            if i >= len(drawn):
+                continue
+            curve.setData(x, drawn[i], connect="finite")
+            known = np.flatnonzero(np.isfinite(drawn[i]))
+            if len(known):
+                colour = self.theme.series[i]
+                ends.append(
+                    {
+                        "pos": (x[known[-1]], drawn[i, known[-1]]),
+                        "symbol": _SYMBOLS[i],
+                        "brush": pg.mkBrush(colour),
+                        "pen": pg.mkPen(colour),
+                    }
+                )
+        self._ends.setData(ends)
+        shown = step_range(int(self._steps[0]), int(self._steps[-1]))
+        gap = 12 * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())
+        zeros = x[(values == 0).any(axis=0)] if self._scale.scale is Scale.LOG else x[:0]
+        zeros = zeros[apart(zeros, at_least=gap)]
+        self._zeros.setData(zeros, np.full(len(zeros), low))
+        crosses = x[bad.any(axis=0)]
+        crosses = crosses[apart(crosses, at_least=gap)]
+        self._crosses.setData(crosses, np.full(len(crosses), low - pad))
+        band = QUANTITIES[self._quantity].band
+        self._band.show_between(None if band is None else (np.log10(band[0]), np.log10(band[1])))
+        self.plot.show_range(shown, (low - 2 * pad, high + pad))
+
+    def _write_legend(self, *, bold: int) -> None:
+        names = [key.label() for key in self._drawn_keys]
+        if sum(len(name) for name in names) > _LONG_LEGEND:
+            names = [names[0], *shortened(names)[1:]]
+        parts = []
+        for i, name in enumerate(names):
+            name = html.escape(name).replace(" ", "&nbsp;")
+            name = f"<b>{name}</b>" if i < bold else name
+            parts.append(f'<span style="color:{self.theme.series[i]}">{_GLYPHS[i]}</span>&nbsp;{name}')
+        self._legend.setText("&nbsp;&nbsp; ".join(parts))
+
+    def _latest_text(self) -> str:
+        if not self._series or not len(self._series[0]):
+            return ""
+        value = float(self._series[0][-1])
+        return self.tr("{name}: {value} at step {step}").format(
+            name=self._drawn_keys[0].label(), value=exact(value) if value == value else "–", step=int(self._steps[-1])
+        )
+
+    def table(self, state: AppState) -> TableData:
+        steps, series = self._steps, self._series
+        return TableData(
+            headers=(self.tr("Step"), *(key.label() for key in self._drawn_keys)),
+            rows=len(steps),
+            cell=lambda row, column: int(steps[row]) if column == 0 else float(series[column - 1][row]),
+        )
+
+    def _add_line(self) -> QLabel:
+        label = QLabel()
+        label.setWordWrap(True)
+        label.setContentsMargins(8, 2, 8, 4)
+        label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.body_layout.addWidget(label)
+        return label
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(float)
+    def set_axis_width(self, width: float) -> None:
+        """Begin where the plot above begins."""
+        self._values_axis.set_least_width(width)
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self._drawn_keys = []
+        super()._on_theme_changed(theme)
+
+    @Slot(float, float)
+    def _on_pointed_at(self, x: float, y: float) -> None:
+        if not len(self._steps) or not self._series:
+            return
+        position = int(np.argmin(np.abs(self._steps - x)))
+        at = [float(self._scale.place(series[position : position + 1])[0]) for series in self._series]
+        distances = [abs(value - y) if value == value else np.inf for value in at]
+        nearest = int(np.argmin(distances))
+        value = float(self._series[nearest][position])
+        lines = (
+            self._drawn_keys[nearest].label(),
+            self.tr("Step {step}").format(step=int(self._steps[position])),
+            f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
+        )
+        self.plot.show_tip("\n".join(lines))

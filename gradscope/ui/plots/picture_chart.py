@@ -1,0 +1,191 @@
+"""One 2-d slice of a tensor as a picture: blue below zero, orange above."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Slot
+from PySide6.QtWidgets import QWidget
+
+from gradscope.protocol.messages import FetchPicture, Picture, Unavailable
+from gradscope.state.app_state import AppState, Topic
+from gradscope.state.history import Latest
+from gradscope.ui.inspector.fetcher import Fetcher
+from gradscope.ui.inspector.index_bar import IndexBar
+from gradscope.ui.plots import palette
+from gradscope.ui.plots.axes import StepAxis
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.color_strip import ColorStrip
+from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.number_table import TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.quantities import Scale
+from gradscope.ui.plots.scales import nice_above
+from gradscope.ui.theme import ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_SQUARE_UP_TO = 4.0
+"""Pixels are square as long as one side is not that much longer than the other."""
+
+
+class PictureChart(Chart):
+    """`look_at` a subject with a token that changes whenever its values may have; None while the session runs."""
+
+    topics = frozenset[Topic]()
+    """The inspector says when to redraw."""
+
+    def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
+        plot = PlotView(
+            axes={"left": StepAxis("left", widest="88888"), "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True
+        )
+        super().__init__(
+            controller,
+            themes,
+            plot,
+            title=self.tr("Picture"),
+            explanation=self.tr(
+                "The rows and columns of the tensor's last two dimensions, blue where a value is negative, orange where "
+                "it is positive, the background where it is zero. Whole lines of one colour, or of none, are units "
+                "that do all the work, or nothing."
+            ),
+            parent=parent,
+        )
+        plot.box.invertY(True)
+        plot.set_axis_label("left", self.tr("Row"))
+        plot.set_axis_label("bottom", self.tr("Column"))
+        self._fetcher = Fetcher(controller)
+        self._latest: Latest | None = None
+        self._token: object = None
+        self._picture: Picture | None = None
+        self._problem = ""
+        self._image = pg.ImageItem(axisOrder="row-major")
+        plot.addItem(self._image, ignoreBounds=True)
+        self._index_bar = IndexBar()
+        self._index_bar.changed.connect(self._on_index_changed)
+        self.body_layout.insertWidget(0, self._index_bar)
+        self._strip = ColorStrip()
+        self.body_layout.addWidget(self._strip)
+        plot.pointed_at.connect(self._on_pointed_at)
+        self.restyle(self.theme)
+
+    def look_at(self, latest: Latest, token: object | None) -> None:
+        if token is not None and token == self._token:
+            return
+        self._latest, self._token = latest, token
+        self._index_bar.show_shape(latest.row.shape)
+        if token is None:
+            self._picture = None
+            self._problem = self.tr("Running: the picture is fetched when it pauses")
+            self.mark_dirty()
+        else:
+            self._fetch()
+
+    def forget(self) -> None:
+        """Another session: nothing that was asked for matters any more."""
+        self._fetcher.forget()
+        self._token, self._picture, self._latest = None, None, None
+        self.plot.fit()
+
+    # ------------------------------------------------------------------------------------------ drawing
+
+    def draw(self, state: AppState) -> str:
+        if self._picture is None:
+            return self._problem or self.tr("Fetching ...")
+        values = self._values()
+        is_finite = np.isfinite(values)
+        largest = float(np.max(np.abs(values), where=is_finite, initial=0.0))
+        high = nice_above(largest) if largest > 0 else 1.0
+        colours = palette.table(Scale.SIGNED, self.theme)
+        index = palette.index_of(values, -high, high)
+        index[~is_finite] = palette.NON_FINITE
+        self._image.setImage(palette.coloured(index, colours), autoLevels=False, levels=None)
+        height, width = self._extent()
+        self._image.setRect(QRectF(-0.5, -0.5, width, height))
+        is_square = max(height / width, width / height) <= _SQUARE_UP_TO
+        self.plot.box.setAspectLocked(is_square)
+        self.plot.show_range((-0.5, width - 0.5), (-0.5, height - 0.5))
+        special = set() if is_finite.all() else {palette.NON_FINITE}
+        self._strip.show_scale(colours, Scale.SIGNED, -high, high, special)
+        block = self._picture.block
+        self.readout.show_text(
+            self.tr("a pixel is the mean of {rows} × {columns}").format(rows=block[0], columns=block[1])
+            if block != (1, 1)
+            else ""
+        )
+        return ""
+
+    def _values(self) -> np.ndarray:
+        """Rows and columns as drawn: a 1-d tensor lies down."""
+        assert self._picture is not None
+        return self._picture.values.T if len(self._picture.shape) == 1 else self._picture.values
+
+    def _extent(self) -> tuple[int, int]:
+        """Height and width in elements of the tensor."""
+        assert self._picture is not None
+        shape = self._picture.shape
+        return (1, *shape)[-2:] if shape else (1, 1)  # type: ignore[return-value]
+
+    def _block(self) -> tuple[int, int]:
+        assert self._picture is not None
+        block = self._picture.block
+        return (block[1], block[0]) if len(self._picture.shape) == 1 else block
+
+    def table(self, state: AppState) -> TableData:
+        values = self._values()
+        return TableData(
+            headers=tuple(str(column * self._block()[1]) for column in range(values.shape[1])),
+            rows=values.shape[0],
+            cell=lambda row, column: float(values[row, column]),
+        )
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot()
+    def _on_index_changed(self) -> None:
+        self._fetch()
+
+    @Slot(float, float)
+    def _on_pointed_at(self, x: float, y: float) -> None:
+        if self._picture is None:
+            return
+        values, block = self._values(), self._block()
+        row, column = round(y) // block[0], round(x) // block[1]
+        if not (0 <= row < values.shape[0] and 0 <= column < values.shape[1]):
+            self.plot.show_tip("")
+            return
+        value = exact(float(values[row, column]))
+        if block == (1, 1):
+            text = self.tr("Row {row}, column {column}: {value}").format(row=row, column=column, value=value)
+        else:
+            height, width = self._extent()
+            top, left = row * block[0], column * block[1]
+            text = self.tr("Rows {top} to {bottom}, columns {left} to {right}: mean {value}").format(
+                top=top,
+                bottom=min(top + block[0], height) - 1,
+                left=left,
+                right=min(left + block[1], width) - 1,
+                value=value,
+            )
+        self.plot.show_tip(text)
+
+    def _fetch(self) -> None:
+        if self._token is None or self._latest is None:
+            return
+        token = self._token
+
+        def on_reply(reply: object) -> None:
+            if token != self._token:
+                return
+            if isinstance(reply, Unavailable):
+                self._picture, self._problem = None, reply.reason
+            elif isinstance(reply, Picture):
+                self._picture, self._problem = reply, ""
+                if not reply.values.size:
+                    self._picture, self._problem = None, self.tr("This tensor is empty")
+            self.mark_dirty()
+
+        self._fetcher.request(FetchPicture(subject=self._latest.row.key, index=self._index_bar.index), on_reply)

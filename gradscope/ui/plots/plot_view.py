@@ -1,0 +1,148 @@
+"""One pyqtgraph plot with gradscope's manners: ranges are set, never guessed; it reports what the mouse points at."""
+
+from __future__ import annotations
+
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
+from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
+from PySide6.QtWidgets import QToolTip, QWidget
+
+from gradscope.ui.theme import Theme
+
+Range = tuple[float, float]
+
+
+class PlotView(pg.PlotWidget):
+    """Drag to pan, Ctrl and wheel to zoom; after that the plot stays where it was put until `fit` is called."""
+
+    pointed_at = Signal(float, float)
+    """The mouse moved over the plot, in the plot's coordinates; answer with `show_tip`."""
+    clicked = Signal(float, float)
+    row_key_pressed = Signal(int)
+    """Up (-1) or Down (+1)."""
+    following_changed = Signal(bool)
+
+    def __init__(
+        self, *, axes: dict[str, pg.AxisItem], zoom_x: bool, zoom_y: bool, parent: QWidget | None = None
+    ) -> None:
+        # A menu that nobody sees would take a third of the time that a plot takes to build.
+        super().__init__(parent, useOpenGL=False, axisItems=axes, viewBox=pg.ViewBox(enableMenu=False))
+        self.is_following = True
+        self._labels: dict[str, str] = {}
+        self._wanted: tuple[Range, Range] = ((0.0, 1.0), (0.0, 1.0))
+        self._applied: tuple[Range, Range] | None = None
+        self._is_zoomable = zoom_x or zoom_y
+        self.box = self.plotItem.vb
+        self.plotItem.hideButtons()
+        self.plotItem.setMenuEnabled(False)
+        self.plotItem.setContentsMargins(0, 4, 16, 0)
+        self.box.disableAutoRange()
+        self.box.setDefaultPadding(0)
+        self.box.setMouseEnabled(x=zoom_x, y=zoom_y)
+        self.box.sigRangeChangedManually.connect(self._on_range_changed_manually)
+        self.scene().sigMouseMoved.connect(self._on_mouse_moved)
+        self.scene().sigMouseClicked.connect(self._on_mouse_clicked)
+        self.setMinimumSize(80, 60)
+
+    def restyle(self, theme: Theme) -> None:
+        self.setBackground(QColor(theme.surface))
+        self.box.setBorder(pg.mkPen(theme.border))
+        label_style = {"color": theme.muted, "font-size": f"{max(1, round(self.font().pointSizeF()))}pt"}
+        for name in ("left", "bottom"):
+            axis = self.getAxis(name)
+            axis.setPen(pg.mkPen(theme.border))
+            axis.setTextPen(pg.mkPen(theme.muted))
+            axis.setTickPen(pg.mkPen(theme.border))
+            if axis.labelText:
+                axis.setLabel(axis.labelText, **label_style)
+            axis.set_font(self.font())
+
+    def set_axis_label(self, name: str, text: str) -> None:
+        self._labels[name] = text
+        self._fit_label(name)
+
+    def show_range(self, x: Range, y: Range) -> None:
+        """What the plot shows as long as a person has not moved it."""
+        self._wanted = (x, y)
+        if self.is_following and self._applied != self._wanted:
+            self._applied = self._wanted
+            self.box.setRange(xRange=x, yRange=y, padding=0, disableAutoRange=True)
+
+    @Slot()
+    def fit(self) -> None:
+        """Follow the data again."""
+        self._set_following(True)
+        self._applied = None
+        self.show_range(*self._wanted)
+
+    def show_tip(self, text: str) -> None:
+        """Say what is under the mouse."""
+        QToolTip.showText(self.cursor().pos(), text, self)
+
+    @Slot()
+    def _on_range_changed_manually(self) -> None:
+        self._set_following(False)
+
+    @Slot(object)
+    def _on_mouse_moved(self, position: QPointF) -> None:
+        if not self.box.sceneBoundingRect().contains(position):
+            QToolTip.hideText()
+            return
+        point = self.box.mapSceneToView(position)
+        self.pointed_at.emit(point.x(), point.y())
+
+    @Slot(object)
+    def _on_mouse_clicked(self, event: object) -> None:
+        if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
+            return
+        position = event.scenePos()  # type: ignore[attr-defined]
+        if event.double():  # type: ignore[attr-defined]
+            self.fit()
+        # The names beside the plot belong to its rows.
+        elif self.plotItem.sceneBoundingRect().contains(position):
+            point = self.box.mapSceneToView(position)
+            self.clicked.emit(point.x(), point.y())
+
+    def _fit_label(self, name: str) -> None:
+        """The whole label, or as much of it as the axis is long."""
+        axis, length = self.getAxis(name), self.height() - 60 if name == "left" else self.width() - 60
+        text = self.fontMetrics().elidedText(self._labels[name], Qt.TextElideMode.ElideRight, max(40, length))
+        if axis.labelText != text:
+            axis.setLabel(text, **axis.labelStyle)
+            axis.set_font(self.font())
+
+    def _set_following(self, is_following: bool) -> None:
+        if is_following != self.is_following:
+            self.is_following = is_following
+            self.following_changed.emit(is_following)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        # pyqtgraph calls this with None while its own constructor runs.
+        for name in getattr(self, "_labels", {}):
+            self._fit_label(name)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self._is_zoomable and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        match event.key():
+            case Qt.Key.Key_Up:
+                self.row_key_pressed.emit(-1)
+            case Qt.Key.Key_Down:
+                self.row_key_pressed.emit(1)
+            case _:
+                event.ignore()
+
+    def viewportEvent(self, event: QEvent) -> bool:
+        # The scene would answer with an empty tip, and hide ours.
+        return True if event.type() == QEvent.Type.ToolTip else super().viewportEvent(event)
+
+    def leaveEvent(self, event: QEvent) -> None:
+        QToolTip.hideText()
+        super().leaveEvent(event)

@@ -1,0 +1,183 @@
+"""The quantities that can be drawn over layers and steps: their names, their scales, and what they mean. No pyqtgraph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
+
+from gradscope.protocol.messages import IntArray
+from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
+from gradscope.state.history import Block, History
+
+Floats = npt.NDArray[np.float32]
+ALL_STEPS = slice(None)
+HEALTHY_UPDATE_RATIO = (1e-4, 1e-1)
+
+
+class Scale(Enum):
+    LOG = "log"
+    SIGNED = "signed"
+    """Linear, the same on both sides of zero."""
+    PERCENT = "percent"
+
+
+class Quantity(Enum):
+    STD = "std"
+    L2 = "l2"
+    MEAN = "mean"
+    LARGEST = "largest"
+    ZEROS = "zeros"
+    RATIO = "ratio"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantityInfo:
+    """How a quantity is shown. The texts are marked for translation; see `text`."""
+
+    label: str
+    axis: str
+    """With the unit."""
+    scale: Scale
+    meaning: str
+    """One line below the plot: what is healthy."""
+    band: tuple[float, float] | None = None
+
+
+QUANTITIES: dict[Quantity, QuantityInfo] = {
+    Quantity.STD: QuantityInfo(
+        label=QT_TRANSLATE_NOOP("Quantities", "Standard deviation"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "Standard deviation"),
+        scale=Scale.LOG,
+        meaning=QT_TRANSLATE_NOOP(
+            "Quantities",
+            "How far the values spread. It should stay within a few powers of ten from the first layer to the last; "
+            "a fall towards zero means that the signal dies out, a steep rise that it explodes",
+        ),
+    ),
+    Quantity.L2: QuantityInfo(
+        label=QT_TRANSLATE_NOOP("Quantities", "L2 norm"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "L2 norm"),
+        scale=Scale.LOG,
+        meaning=QT_TRANSLATE_NOOP(
+            "Quantities",
+            "The length of the whole tensor as one vector; larger tensors are longer. Sudden jumps are worth a look",
+        ),
+    ),
+    Quantity.MEAN: QuantityInfo(
+        label=QT_TRANSLATE_NOOP("Quantities", "Mean"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "Mean"),
+        scale=Scale.SIGNED,
+        meaning=QT_TRANSLATE_NOOP(
+            "Quantities", "The average value. A mean that wanders away from zero step after step is a drift"
+        ),
+    ),
+    Quantity.LARGEST: QuantityInfo(
+        label=QT_TRANSLATE_NOOP("Quantities", "Largest |x|"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "Largest absolute value"),
+        scale=Scale.LOG,
+        meaning=QT_TRANSLATE_NOOP(
+            "Quantities",
+            "The one value that is farthest from zero. Above 65,504 it no longer fits into float16",
+        ),
+    ),
+    Quantity.ZEROS: QuantityInfo(
+        label=QT_TRANSLATE_NOOP("Quantities", "Zeros"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "Zeros (% of the values)"),
+        scale=Scale.PERCENT,
+        meaning=QT_TRANSLATE_NOOP(
+            "Quantities",
+            "The share of exact zeros. About half is usual behind a ReLU; near 100 % for many steps, units are dead",
+        ),
+    ),
+    Quantity.RATIO: QuantityInfo(
+        label=QT_TRANSLATE_NOOP("Quantities", "Update ratio"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "Update ratio ‖update‖ / ‖parameter‖"),
+        scale=Scale.LOG,
+        band=HEALTHY_UPDATE_RATIO,
+        meaning=QT_TRANSLATE_NOOP(
+            "Quantities",
+            "How much one step changes a parameter, relative to its size. Below the band it hardly learns, "
+            "above it the steps are too large",
+        ),
+    ),
+}
+
+_COMMON = (Quantity.STD, Quantity.L2, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS)
+CHOICES: dict[SubjectKind, tuple[Quantity, ...]] = {
+    SubjectKind.ACTIVATION: _COMMON,
+    SubjectKind.ACTIVATION_GRAD: (Quantity.L2, Quantity.STD, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS),
+    SubjectKind.GRAD: (Quantity.L2, Quantity.STD, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS),
+    SubjectKind.UPDATE: (
+        Quantity.RATIO,
+        Quantity.L2,
+        Quantity.STD,
+        Quantity.MEAN,
+        Quantity.LARGEST,
+        Quantity.ZEROS,
+    ),
+    SubjectKind.PARAMETER: _COMMON,
+}
+"""The first one is shown first."""
+
+
+def text(marked: str) -> str:
+    """A text of this table, in the language of the app."""
+    return QCoreApplication.translate("Quantities", marked)
+
+
+def values_of(history: History, kind: SubjectKind, quantity: Quantity, steps: IntArray | slice = ALL_STEPS) -> Floats:
+    """A quantity of all subjects of a kind at some steps (their positions), shape (subjects, steps).
+
+    In the block's order; NaN where undefined.
+    """
+    block = history.blocks[kind]
+    if quantity is Quantity.RATIO:
+        sizes = history.blocks[SubjectKind.PARAMETER]
+        rows = [sizes.index_of(SubjectKey(SubjectKind.PARAMETER, key.name)) for key in block.keys]
+        if None in rows or len(sizes.steps) != len(block.steps):
+            return history.update_ratio()[2][:, steps]
+        return _ratio(block.column(L2)[:, steps], sizes.column(L2)[:, steps][rows])
+    return _computed(lambda column: block.column(column)[:, steps], quantity)
+
+
+def series_of(history: History, key: SubjectKey, quantity: Quantity) -> Floats:
+    """A quantity of one subject over all steps, shape (steps,); NaN where undefined."""
+    block = history.blocks[key.kind]
+    if quantity is Quantity.RATIO:
+        size = history.blocks[SubjectKind.PARAMETER].series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
+        norm = block.series(key, L2)
+        return _ratio(norm, size) if len(norm) == len(size) else np.full(len(norm), np.nan, dtype=np.float32)
+    return _computed(lambda column: block.series(key, column), quantity)
+
+
+def non_finite(block: Block, steps: IntArray | slice = ALL_STEPS) -> npt.NDArray[np.bool_]:
+    """Where subjects held NaN or Inf, shape (subjects, steps)."""
+    return (block.column(NAN)[:, steps] > 0) | (block.column(INF)[:, steps] > 0)
+
+
+def _computed(column: Callable[[int], Floats], quantity: Quantity) -> Floats:
+    match quantity:
+        case Quantity.STD:
+            return column(STD)
+        case Quantity.L2:
+            return column(L2)
+        case Quantity.MEAN:
+            return column(MEAN)
+        case Quantity.LARGEST:
+            return np.maximum(np.abs(column(MIN)), np.abs(column(MAX)))
+        case Quantity.ZEROS:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return 100 * column(ZERO) / column(COUNT)
+        case Quantity.RATIO:
+            raise ValueError("The update ratio is of two subjects")
+
+
+def _ratio(norms: Floats, sizes: Floats) -> Floats:
+    """As History.update_ratio has it."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sizes > 0, norms / sizes, np.float32(np.nan))

@@ -1,0 +1,218 @@
+"""The learning rate of every parameter group: what it was, what it is, and what the schedule will make of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QCheckBox, QLabel, QSizePolicy, QWidget
+
+from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.plots.axes import LogAxis, StepAxis
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.plots.number_table import TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.quantities import Scale
+from gradscope.ui.plots.sampling import decimate, step_range
+from gradscope.ui.plots.scales import GrowingScale, nice_range
+from gradscope.ui.theme import Theme, ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_MAX_GROUPS = 8
+_MAX_DASHED_POINTS = 300
+
+
+class RateChart(Chart):
+    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.SCHEDULE, Topic.POSITION})
+
+    def __init__(
+        self, controller: Controller, themes: ThemeManager, *, is_detailed: bool, parent: QWidget | None = None
+    ) -> None:
+        self._values_axis = LogAxis("left")
+        self._values_axis.is_log = False
+        plot = PlotView(axes={"left": self._values_axis, "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
+        super().__init__(
+            controller,
+            themes,
+            plot,
+            title=self.tr("Learning rate"),
+            explanation=self.tr(
+                "The solid line is the rate that each step has used, the dashed one what the schedule will do if training "
+                "goes on; every parameter group has a line of its own. The dotted line upright is now."
+            ),
+            parent=parent,
+        )
+        plot.set_axis_label("left", self.tr("Learning rate"))
+        plot.set_axis_label("bottom", self.tr("Training step"))
+        self._past_steps: IntArray = np.zeros(0, dtype=np.int64)
+        self._past: FloatArray = np.zeros((0, 0))
+        self._ahead_steps: IntArray = np.zeros(0, dtype=np.int64)
+        self._ahead: FloatArray = np.zeros((0, 0))
+        self._past_curves = [pg.PlotCurveItem() for _ in range(_MAX_GROUPS)]
+        self._ahead_curves = [pg.PlotCurveItem() for _ in range(_MAX_GROUPS)]
+        self._now = pg.ScatterPlotItem(size=7, pxMode=True)
+        self._now_line = pg.InfiniteLine(angle=90, movable=False)
+        for item in (*self._past_curves, *self._ahead_curves, self._now, self._now_line):
+            plot.addItem(item, ignoreBounds=True)
+        self._log = QCheckBox(self.tr("Logarithmic"))
+        self._log.toggled.connect(self._on_log_toggled)
+        self.header.insertWidget(2, self._log)
+        self._log.setVisible(is_detailed)
+        self._is_detailed = is_detailed
+        self._groups = QLabel()
+        self._groups.setVisible(is_detailed)
+        # Lines that wrap would make the small chart ask for height.
+        self._outlook = QLabel() if is_detailed else ElidedLabel()
+        self._outlook.setProperty("role", "muted")
+        for label in (self._groups, self._outlook):
+            label.setContentsMargins(8, 2, 8, 4)
+            if is_detailed:
+                label.setWordWrap(True)
+                label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+            self.body_layout.addWidget(label)
+        plot.pointed_at.connect(self._on_pointed_at)
+        self.restyle(self.theme)
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        self._now_line.setPen(pg.mkPen(theme.muted, width=1, style=Qt.PenStyle.DotLine))
+        for i, colour in enumerate(theme.series[:_MAX_GROUPS]):
+            self._past_curves[i].setPen(pg.mkPen(colour, width=2))
+            self._ahead_curves[i].setPen(pg.mkPen(colour, width=1, style=Qt.PenStyle.DashLine))
+
+    # ------------------------------------------------------------------------------------------ drawing
+
+    def draw(self, state: AppState) -> str:
+        if state.session is None:
+            return self.tr("Open a recipe to begin")
+        curve, schedule = state.history.lr, state.schedule
+        self._past_steps, self._past = curve.steps, curve.values
+        if schedule is not None and schedule.rates.size:
+            self._ahead_steps = schedule.first_step + np.arange(schedule.rates.shape[1])
+            self._ahead = schedule.rates.T
+        else:
+            self._ahead_steps, self._ahead = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+        if not len(self._past) and not len(self._ahead):
+            if not state.session.groups:
+                return self.tr("This recipe has no optimizer, so there is no learning rate")
+            return (
+                schedule.reason
+                if schedule is not None and schedule.reason
+                else self.tr("Press Step (F7) to see the learning rate")
+            )
+        self._draw_lines()
+        self._write(state)
+        return ""
+
+    def _draw_lines(self) -> None:
+        drawn_past, drawn_ahead, y_range = self._on_scale()
+        steps = np.concatenate([self._past_steps, self._ahead_steps])
+        points = []
+        for i in range(_MAX_GROUPS):
+            past = i < self._past.shape[1] and len(self._past) > 0
+            ahead = i < self._ahead.shape[1] and len(self._ahead) > 0
+            self._past_curves[i].setVisible(past)
+            self._ahead_curves[i].setVisible(ahead)
+            if past:
+                x = self._past_steps.astype(np.float64)
+                self._past_curves[i].setData(*decimate(x, drawn_past[:, i], max_points=2000), connect="finite")
+            if ahead:
+                x = self._ahead_steps.astype(np.float64)
+                y = drawn_ahead[:, i]
+                self._ahead_curves[i].setData(*decimate(x, y, max_points=_MAX_DASHED_POINTS), connect="finite")
+            if past or ahead:
+                at = (self._ahead_steps[0], drawn_ahead[0, i]) if ahead else (self._past_steps[-1], drawn_past[-1, i])
+                points.append({"pos": at, "brush": self.theme.series[i], "pen": self.theme.series[i]})
+        self._now.setData(points)
+        self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
+        self.plot.show_range(step_range(int(steps[0]), int(steps[-1])), y_range)
+
+    def _on_scale(self) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
+        both = np.concatenate([self._past.ravel(), self._ahead.ravel()])
+        known = both[np.isfinite(both)]
+        self._values_axis.is_log = self._log.isChecked()
+        if self._log.isChecked():
+            scale = GrowingScale(Scale.LOG)
+            scale.widen(known)
+            pad = 0.05 * (scale.high - scale.low)
+            return scale.place(self._past), scale.place(self._ahead), (scale.low - pad, scale.high + pad)
+        low, high = nice_range(min(0.0, float(known.min(initial=0.0))), float(known.max(initial=0.0)))
+        pad = 0.05 * (high - low)
+        return self._past, self._ahead, (low - pad, high + pad)
+
+    def _write(self, state: AppState) -> None:
+        assert state.session is not None
+        now = self._ahead[0] if len(self._ahead) else self._past[-1]
+        rates = [repr(float(rate)) for rate in now]
+        self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
+        if self._is_detailed:
+            lines = []
+            for i, group in enumerate(state.session.groups[: len(rates)]):
+                text = self.tr("Group {number}: {rate}, {count} parameters", "", len(group.parameters))
+                lines.append(
+                    f'<span style="color:{self.theme.series[i % len(self.theme.series)]}">■</span> '
+                    + text.format(number=i, rate=rates[i], count=len(group.parameters))
+                )
+            self._groups.setText("<br>".join(lines))
+        outlook = self._outlook_text(state)
+        self._outlook.setText(outlook)
+        self._outlook.setToolTip("" if self._is_detailed else outlook)
+        self._outlook.setVisible(self._is_detailed or not len(self._ahead))
+
+    def _outlook_text(self, state: AppState) -> str:
+        assert state.session is not None
+        scheduler, schedule = state.session.scheduler, state.schedule
+        if scheduler is None:
+            return self.tr("No scheduler: the rate stays as the optimizer has it")
+        if not self._is_detailed and schedule is not None and schedule.reason:
+            return self.tr("Ahead: {reason}").format(reason=schedule.reason)
+        unit = self.tr("epoch") if state.session.scheduler_unit == "epoch" else self.tr("step")
+        text = self.tr("{scheduler}, advanced every {unit}").format(scheduler=scheduler, unit=unit)
+        if schedule is not None and schedule.reason:
+            text += "\n" + self.tr("Ahead: {reason}").format(reason=schedule.reason)
+        return text
+
+    def table(self, state: AppState) -> TableData:
+        past_steps, past, ahead_steps, ahead = self._past_steps, self._past, self._ahead_steps, self._ahead
+        groups = max(past.shape[1], ahead.shape[1] if ahead.ndim == 2 else 0)
+        names = tuple(self.tr("Group {number}").format(number=i) for i in range(groups))
+        used, foretold = self.tr("used"), self.tr("foretold")
+
+        def cell(row: int, column: int) -> object:
+            is_past = row < len(past_steps)
+            steps, rates = (past_steps, past) if is_past else (ahead_steps, ahead)
+            row = row if is_past else row - len(past_steps)
+            if column == 0:
+                return int(steps[row])
+            if column == 1:
+                return used if is_past else foretold
+            return repr(float(rates[row, column - 2])) if column - 2 < rates.shape[1] else ""
+
+        rows = len(past_steps) + len(ahead_steps)
+        return TableData(headers=(self.tr("Step"), self.tr("When"), *names), rows=rows, cell=cell)
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(bool)
+    def _on_log_toggled(self, _checked: bool) -> None:
+        self.plot.fit()
+        self.mark_dirty()
+
+    @Slot(float, float)
+    def _on_pointed_at(self, x: float, _y: float) -> None:
+        is_ahead = len(self._ahead_steps) > 0 and (not len(self._past_steps) or x >= self._ahead_steps[0] - 0.5)
+        steps, rates = (self._ahead_steps, self._ahead) if is_ahead else (self._past_steps, self._past)
+        if not len(steps):
+            return
+        position = int(np.argmin(np.abs(steps - x)))
+        step = self.tr("Step {step} (foretold)") if is_ahead else self.tr("Step {step}")
+        group = self.tr("Group {number}: {rate}")
+        lines = [group.format(number=i, rate=repr(float(rate))) for i, rate in enumerate(rates[position])]
+        self.plot.show_tip("\n".join([step.format(step=int(steps[position])), *lines]))

@@ -1,0 +1,128 @@
+"""Fewer numbers for as many pixels: steps into equal columns, long lines into their extremes. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol.messages import FloatArray, IntArray
+
+LEAST_STEPS = 20
+
+
+@dataclass(frozen=True)
+class StepGrid:
+    """Steps, which may lie unevenly, as columns of equal width: column c is of the steps from first + c * stride."""
+
+    first: int
+    stride: int
+    starts: IntArray
+    """Per column the position of its first step in the history."""
+    ends: IntArray
+    """Per column the position of the step that is shown: its last one; merged steps reach back to the one before."""
+
+    @staticmethod
+    def of(steps: IntArray, *, max_columns: int) -> StepGrid:
+        """A grid over at least one step."""
+        first = int(steps[0])
+        span = int(steps[-1]) - first + 1
+        stride = -(-span // max(1, max_columns))
+        columns = -(-span // stride)
+        edges = first + stride * np.arange(columns + 1)
+        bounds = np.searchsorted(steps, edges)
+        starts = np.minimum(bounds[:-1], len(steps) - 1)
+        ends = np.maximum(bounds[1:] - 1, starts)
+        return StepGrid(first, stride, starts, ends)
+
+    @property
+    def columns(self) -> int:
+        return len(self.starts)
+
+    @property
+    def is_identity(self) -> bool:
+        """One column a step, none left out."""
+        return self.stride == 1 and bool(np.array_equal(self.starts, np.arange(len(self.starts))))
+
+    def column_at(self, step: float) -> int | None:
+        column = int(np.floor((step + 0.5 - self.first) / self.stride))
+        return column if 0 <= column < self.columns else None
+
+    @property
+    def shown(self) -> IntArray | slice:
+        """The positions of the steps that are shown, as an index."""
+        return slice(None) if self.is_identity else self.ends
+
+    def any(self, flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Whether any step of a column is flagged: nothing that went wrong is ever left out."""
+        if not flags.any():
+            return np.zeros((len(flags), self.columns), dtype=bool)
+        return flags if self.is_identity else np.logical_or.reduceat(flags, self.starts, axis=1)
+
+
+def decimate(x: FloatArray, y: FloatArray, *, max_points: int) -> tuple[FloatArray, FloatArray]:
+    """A long line as the least and the greatest value of each stretch; short ones as they are. NaN is left out."""
+    if len(x) <= max_points:
+        return x, y
+    width = -(-len(x) // (max_points // 2))
+    whole = len(x) // width * width
+    stretches = y[:whole].reshape(-1, width)
+    low = np.where(np.isnan(stretches), np.inf, stretches).argmin(axis=1)
+    high = np.where(np.isnan(stretches), -np.inf, stretches).argmax(axis=1)
+    first = np.arange(0, whole, width)
+    chosen = np.concatenate(
+        [
+            np.column_stack([first + np.minimum(low, high), first + np.maximum(low, high)]).ravel(),
+            np.arange(whole, len(x)),
+        ]
+    )
+    return x[chosen], y[chosen]
+
+
+def apart(x: FloatArray, *, at_least: float) -> npt.NDArray[np.bool_]:
+    """Which of the rising x to mark so that marks lie apart: the first of every stretch of that length."""
+    if not len(x):
+        return np.zeros(0, dtype=bool)
+    stretch = np.floor((x - x[0]) / max(at_least, 1e-9))
+    return np.concatenate([[True], stretch[1:] != stretch[:-1]])
+
+
+class Smoother:
+    """An exponential moving average that only looks at the points that are new (bias-corrected, as Adam's moments are)."""
+
+    def __init__(self, *, weight: float = 0.9) -> None:
+        self._weight = weight
+        self._steps = np.zeros(0, dtype=np.int64)
+        self._smooth = np.zeros(0)
+        self._sums = np.zeros((0, 2))
+
+    def smooth(self, steps: IntArray, values: FloatArray) -> FloatArray:
+        """The average at each point; what is not finite is passed over."""
+        kept = self._kept(steps)
+        total, weights = self._sums[kept - 1] if kept else (0.0, 0.0)
+        smooth = np.empty(len(values))
+        sums = np.empty((len(values), 2))
+        smooth[:kept], sums[:kept] = self._smooth[:kept], self._sums[:kept]
+        for i, value in enumerate(values[kept:].tolist(), start=kept):
+            if np.isfinite(value):
+                total = self._weight * total + (1 - self._weight) * value
+                weights = self._weight * weights + (1 - self._weight)
+            smooth[i] = total / weights if weights else np.nan
+            sums[i] = total, weights
+        self._steps, self._smooth, self._sums = steps.copy(), smooth, sums
+        return smooth
+
+    def _kept(self, steps: IntArray) -> int:
+        """How many points are as they were; the newest may still have changed."""
+        before = len(self._steps)
+        if 0 < before <= len(steps) and steps[0] == self._steps[0] and steps[before - 1] == self._steps[-1]:
+            return before - 1
+        return 0
+
+
+def step_range(first: int, last: int) -> tuple[float, float]:
+    """What a plot over steps shows: at least LEAST_STEPS, so that the first ones do not look like everything."""
+    end = max(last, first + LEAST_STEPS)
+    margin = 0.006 * (end - first + 1)
+    return first - 0.5 - margin, end + 0.5 + margin

@@ -1,0 +1,73 @@
+"""Which subjects are drawn, in which order, and which of them the selection means. No Qt."""
+
+from __future__ import annotations
+
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState
+from gradscope.state.history import History
+from gradscope.state.selection import Selection
+
+
+def execution_order(state: AppState, kind: SubjectKind) -> list[int]:
+    """Positions in the block of `kind`, the model's input first.
+
+    Activations in the order in which they were seen, their gradients likewise (they arrive backwards), parameters
+    in the model's own order (their gradients arrive backwards, too).
+    """
+    keys = state.history.subjects(kind)
+    if kind in PARAMETER_KINDS and state.session is not None:
+        place = {parameter.name: i for i, parameter in enumerate(state.session.parameters)}
+        return sorted(range(len(keys)), key=lambda i: place.get(keys[i].name, len(place)))
+    if kind is SubjectKind.ACTIVATION_GRAD:
+        seen = {
+            (key.name, key.call, key.leaf): i for i, key in enumerate(state.history.subjects(SubjectKind.ACTIVATION))
+        }
+        return sorted(range(len(keys)), key=lambda i: seen.get((keys[i].name, keys[i].call, keys[i].leaf), len(seen)))
+    return list(range(len(keys)))
+
+
+def selected_subject(history: History, selection: Selection) -> SubjectKey | None:
+    """The subject that is selected. Where the exact one is unknown (a structured output): the first of that name."""
+    wanted = selection.subject
+    if wanted is None:
+        return None
+    if history.latest(wanted) is not None:
+        return wanted
+    same_name = (key for key in history.subjects(wanted.kind) if key.name == wanted.name)
+    return next(same_name, wanted)
+
+
+def rows_of_selection(keys: list[SubjectKey], selection: Selection) -> list[int]:
+    """The rows that show what is selected, across kinds: a layer's parameters, a parameter's layer."""
+    if selection.name is None or not keys:
+        return []
+    exact = [
+        i
+        for i, key in enumerate(keys)
+        if (key.name, key.call, key.leaf) == (selection.name, selection.call, selection.leaf)
+    ]
+    if exact:
+        return exact
+    same_name = [i for i, key in enumerate(keys) if key.name == selection.name]
+    if same_name:
+        return same_name
+    if keys[0].kind in PARAMETER_KINDS:
+        return [i for i, key in enumerate(keys) if key.name.rpartition(".")[0] == selection.name]
+    if selection.is_parameter:
+        owner = selection.name.rpartition(".")[0]
+        return [i for i, key in enumerate(keys) if key.name == owner]
+    return []
+
+
+def with_siblings(keys: list[SubjectKey], rows: list[int], *, at_most: int) -> list[int]:
+    """The rows and their nearest neighbours below the same parent; without any rows, some spread evenly."""
+    if not keys:
+        return []
+    if not rows:
+        count = min(at_most, len(keys))
+        return sorted({round(i * (len(keys) - 1) / max(1, count - 1)) for i in range(count)})
+    chosen = rows[:at_most]
+    parent = keys[chosen[0]].name.rpartition(".")[0]
+    siblings = [i for i, key in enumerate(keys) if i not in chosen and key.name.rpartition(".")[0] == parent]
+    siblings.sort(key=lambda i: abs(i - chosen[0]))
+    return chosen + sorted(siblings[: at_most - len(chosen)])

@@ -1,0 +1,124 @@
+"""The table of settings: what is remembered between two starts of the app. App process, GUI thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QByteArray, QObject, QSettings, QStandardPaths, Signal
+
+MAX_RECENT_FILES = 10
+
+
+class ThemeChoice(StrEnum):
+    SYSTEM = "system"
+    LIGHT = "light"
+    DARK = "dark"
+
+
+class Setting(StrEnum):
+    """Every setting, by the key under which it is stored."""
+
+    PYTHON = "engine/python"
+    """The interpreter that runs the engine; "" is the one that runs the app."""
+    SEED = "session/seed"
+    DEVICE = "session/device"
+    THEME = "window/theme"
+    RUN_STEPS = "run/steps"
+    RECENT_FILES = "files/recent"
+    LAST_FOLDER = "files/folder"
+    EXPORT_FOLDER = "files/export_folder"
+    GEOMETRY = "window/geometry"
+    LAYOUT = "window/layout"
+
+
+@dataclass(frozen=True)
+class _Row:
+    default: Any
+    read: Callable[[Any], Any]
+    """From what QSettings gives back (text, texts, bytes) to the setting's type; raises on nonsense."""
+
+
+def _texts(value: Any) -> list[str]:
+    # An INI file does not tell a list of one from a text.
+    return [str(item) for item in ([value] if isinstance(value, str) else value or []) if item]
+
+
+def _positive(value: Any) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError(number)
+    return number
+
+
+_TABLE: dict[Setting, _Row] = {
+    Setting.PYTHON: _Row("", str),
+    Setting.SEED: _Row(0, int),
+    Setting.DEVICE: _Row("cpu", str),
+    Setting.THEME: _Row(ThemeChoice.SYSTEM, ThemeChoice),
+    Setting.RUN_STEPS: _Row(100, _positive),
+    Setting.RECENT_FILES: _Row([], _texts),
+    Setting.LAST_FOLDER: _Row("", str),
+    Setting.EXPORT_FOLDER: _Row("", str),
+    Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
+    Setting.LAYOUT: _Row(QByteArray(), QByteArray),
+}
+
+
+def settings_path() -> Path:
+    """Where the settings are kept: gradscope/settings.ini in the user's configuration folder."""
+    location = QStandardPaths.StandardLocation.GenericConfigLocation
+    return Path(QStandardPaths.writableLocation(location)) / "gradscope" / "settings.ini"
+
+
+class Settings(QObject):
+    """The settings, typed; a value that cannot be read is its default."""
+
+    changed = Signal(str)
+    """The key of the setting that has another value now."""
+
+    def __init__(self, path: Path | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._store = QSettings(str(path or settings_path()), QSettings.Format.IniFormat)
+        self._overrides: dict[Setting, Any] = {}
+
+    def get(self, key: Setting) -> Any:
+        if key in self._overrides:
+            return self._overrides[key]
+        row = _TABLE[key]
+        value = self._store.value(key.value)
+        if value is None:
+            return row.default
+        try:
+            return row.read(value)
+        except (TypeError, ValueError):
+            return row.default
+
+    def set(self, key: Setting, value: Any) -> None:
+        value = _TABLE[key].read(value)
+        if value == self.get(key):
+            return
+        self._overrides.pop(key, None)
+        self._store.setValue(key.value, value.value if isinstance(value, StrEnum) else value)
+        self.changed.emit(key.value)
+
+    def override(self, key: Setting, value: Any) -> None:
+        """Give a setting a value until it is set again, or the app ends; nothing is stored (the command line's)."""
+        self._overrides[key] = _TABLE[key].read(value)
+        self.changed.emit(key.value)
+
+    def add_recent_file(self, path: str) -> None:
+        """Put a file at the top of the recent ones."""
+        others = [recent for recent in self.get(Setting.RECENT_FILES) if recent != path]
+        self.set(Setting.RECENT_FILES, [path, *others][:MAX_RECENT_FILES])
+
+    def remove_recent_file(self, path: str) -> None:
+        others = [recent for recent in self.get(Setting.RECENT_FILES) if recent != path]
+        self.set(Setting.RECENT_FILES, others)
+
+    def sync(self) -> None:
+        """Write to the file now."""
+        self._store.sync()

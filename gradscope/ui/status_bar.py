@@ -1,0 +1,144 @@
+"""The status bar: the engine, what is running, the last message, and where the engine runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QLabel, QStatusBar, QWidget
+
+from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.log import Source
+from gradscope.ui.controller import Controller
+from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.theme import Theme, ThemeManager, icon
+
+_LOOK_BACK = 200
+_ICON = {
+    EngineStatus.STOPPED: ("stop", "muted"),
+    EngineStatus.STARTING: ("restart", "warning"),
+    EngineStatus.READY: ("run", "good"),
+    EngineStatus.DEAD: ("error", "bad"),
+}
+
+
+class StatusBar(QStatusBar):
+    """Shows state; `tell` adds a message of the app's own."""
+
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._themes = themes
+        self._seen = 0
+        self.setObjectName("statusBar")
+        self._sign = QLabel(self)
+        self.engine = QLabel(self)
+        self.activity = QLabel(self)
+        self.message = ElidedLabel(parent=self)
+        self.skipped = QLabel(self)
+        self.skipped.setProperty("role", "warning")
+        self.device = QLabel(self)
+        self.interpreter = QLabel(self)
+        for label in (self.activity, self.message, self.device, self.interpreter):
+            label.setProperty("role", "muted")
+        self._sign.setContentsMargins(8, 0, 0, 0)
+        for label in (self.activity, self.message, self.skipped, self.device, self.interpreter):
+            label.setContentsMargins(8, 0, 8, 0)
+        self.addWidget(self._sign)
+        self.addWidget(self.engine)
+        self.addWidget(self.activity)
+        self.addWidget(self.message, 1)
+        for label in (self.skipped, self.device, self.interpreter):
+            self.addPermanentWidget(label)
+        self._refresh()
+        self._paint_sign()
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+
+    def tell(self, message: str) -> None:
+        """Show a message until the log has a newer one."""
+        self._seen = self._controller.state.log.total
+        self.message.show_text(message)
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.HISTORY}:
+            self._refresh()
+        if topics & {Topic.ENGINE}:
+            self._paint_sign()
+        if Topic.LOG in topics:
+            self._refresh_message()
+
+    @Slot(object)
+    def _on_theme_changed(self, _theme: Theme) -> None:
+        self._paint_sign()
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _refresh(self) -> None:
+        state = self._controller.state
+        self.engine.setText(self._engine_text())
+        self.engine.setToolTip(state.engine.text)
+        self.activity.setText(self._activity())
+        self.activity.setVisible(bool(self.activity.text()))
+        skipped = state.skipped_reports
+        self.skipped.setVisible(skipped > 0)
+        self.skipped.setText(self.tr("Reports not shown: {count}").format(count=skipped))
+        self.skipped.setToolTip(
+            self.tr("The engine was faster than the window: these reports are missing in the plots, not in training")
+        )
+        self.device.setText(state.session.device if state.session is not None else "")
+        self.device.setVisible(state.session is not None)
+        executable, version = state.engine.executable, state.engine.torch_version
+        parts = [f"torch {version}" if version else "", _short_path(executable)]
+        self.interpreter.setText("   ".join(part for part in parts if part))
+        self.interpreter.setToolTip(executable)
+
+    def _engine_text(self) -> str:
+        match self._controller.state.engine.status:
+            case EngineStatus.STOPPED:
+                return self.tr("Engine not started")
+            case EngineStatus.STARTING:
+                return self.tr("Engine starting")
+            case EngineStatus.READY:
+                return self.tr("Engine ready")
+            case EngineStatus.DEAD:
+                return self.tr("Engine ended")
+
+    def _activity(self) -> str:
+        state = self._controller.state
+        if state.opening is not None:
+            return self.tr("Opening %1").replace("%1", Path(state.opening).name)
+        if state.engine.status is EngineStatus.STARTING:
+            return state.engine.text
+        position = state.position
+        if not position.running:
+            return ""
+        moment = position.moment
+        if moment is None:
+            return self.tr("Running")
+        where = f"{moment.substep.value} {moment.layer}".strip()
+        return self.tr("Running: %1").replace("%1", where)
+
+    def _refresh_message(self) -> None:
+        log = self._controller.state.log
+        # A flood of prints may bring thousands of lines; notes are looked for among the last ones only.
+        lines = log.since(max(self._seen, log.total - _LOOK_BACK))
+        self._seen = log.total
+        newest = next((line.text for line in reversed(lines) if line.source is Source.GRADSCOPE), None)
+        if newest is not None:
+            self.message.show_text(newest)
+
+    def _paint_sign(self) -> None:
+        theme = self._themes.theme
+        name, colour = _ICON[self._controller.state.engine.status]
+        size = self.fontMetrics().height()
+        self._sign.setPixmap(icon(name, theme, colour=getattr(theme, colour)).pixmap(size, size))
+
+
+def _short_path(path: str) -> str:
+    """The last three parts of a long path."""
+    parts = Path(path).parts
+    return path if len(parts) <= 4 else str(Path("…", *parts[-3:]))

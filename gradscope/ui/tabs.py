@@ -1,0 +1,129 @@
+"""The middle of the window: the plots, in tabs that are built when they are first seen. App process, GUI thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PySide6.QtCore import QBuffer, QIODevice, Qt, Slot
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from gradscope.protocol.messages import Attachment
+from gradscope.protocol.subjects import SubjectKind
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.history_tab import HistoryTab
+from gradscope.ui.plots.loss_chart import LossChart
+from gradscope.ui.plots.overview_tab import GradientFlow, OverviewTab, UpdateRatio
+from gradscope.ui.plots.rate_chart import RateChart
+from gradscope.ui.theme import ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_PICTURE_SIZE = (1200, 800)
+
+
+class Workspace(QTabWidget):
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._themes = themes
+        self.setDocumentMode(True)
+        self._builders: dict[int, Callable[[], QWidget]] = {}
+        for label, build in (
+            (self.tr("Overview"), self._overview),
+            (self.tr("Activations"), self._activations),
+            (self.tr("Gradients"), self._gradients),
+            (self.tr("Updates"), self._updates),
+            (self.tr("Learning rate"), self._rate),
+        ):
+            page = QWidget()
+            layout = QVBoxLayout(page)
+            layout.setContentsMargins(0, 0, 0, 0)
+            self._builders[self.addTab(page, label)] = build
+        self.currentChanged.connect(self._on_current_changed)
+
+    def charts(self) -> list[Chart]:
+        """Every chart that has been built so far."""
+        return self.findChildren(Chart)
+
+    def plot_images(self) -> list[Attachment]:
+        """Every plot as a PNG picture, as it would look now; also those that have never been seen."""
+        return list(self.each_plot_image())
+
+    def each_plot_image(self) -> Iterator[Attachment]:
+        """The same one by one, about 0.1 s each, for a caller that wants to do something else in between."""
+        for name, build in (
+            ("loss", lambda: LossChart(self._controller, self._themes)),
+            ("gradient_flow", lambda: GradientFlow(self._controller, self._themes)),
+            ("update_ratio", lambda: UpdateRatio(self._controller, self._themes)),
+            ("learning_rate", self._rate),
+            ("activations", self._activations),
+            ("activation_gradients", self._activation_gradients),
+            ("gradients", self._gradients),
+            ("updates", self._updates),
+        ):
+            yield Attachment(name=f"plots/{name}.png", data=_picture(build()))
+
+    @Slot(int)
+    def _on_current_changed(self, index: int) -> None:
+        if self.isVisible():
+            self._build(index)
+
+    def _build(self, index: int) -> None:
+        builder = self._builders.pop(index, None)
+        if builder is not None:
+            layout = self.widget(index).layout()
+            assert layout is not None
+            layout.addWidget(builder())
+
+    # ------------------------------------------------------------------------------------------ the tabs
+
+    def _overview(self) -> QWidget:
+        return OverviewTab(self._controller, self._themes)
+
+    def _activations(self) -> HistoryTab:
+        kinds = ((SubjectKind.ACTIVATION, self.tr("Activations")),)
+        return HistoryTab(self._controller, self._themes, title=self.tr("Activations"), kinds=kinds)
+
+    def _gradients(self) -> HistoryTab:
+        kinds = (
+            (SubjectKind.GRAD, self.tr("of the parameters (.grad)")),
+            (SubjectKind.ACTIVATION_GRAD, self.tr("of the activations")),
+        )
+        return HistoryTab(self._controller, self._themes, title=self.tr("Gradients"), kinds=kinds)
+
+    def _activation_gradients(self) -> HistoryTab:
+        tab = self._gradients()
+        tab.show_kind(SubjectKind.ACTIVATION_GRAD)
+        return tab
+
+    def _updates(self) -> HistoryTab:
+        kinds = ((SubjectKind.UPDATE, self.tr("Updates")),)
+        return HistoryTab(self._controller, self._themes, title=self.tr("Updates"), kinds=kinds)
+
+    def _rate(self) -> QWidget:
+        return RateChart(self._controller, self._themes, is_detailed=True)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._build(self.currentIndex())
+
+
+def _picture(widget: QWidget) -> np.ndarray:
+    """A widget that has no window yet, drawn without being seen, as the bytes of a PNG file; it is gone afterwards."""
+    widget.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
+    for chart in [widget] if isinstance(widget, Chart) else widget.findChildren(Chart):
+        chart.hide_buttons()
+    widget.resize(*_PICTURE_SIZE)
+    widget.show()
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    widget.grab().save(buffer, "PNG")
+    widget.hide()
+    widget.deleteLater()
+    return np.frombuffer(buffer.data().data(), dtype=np.uint8).copy()

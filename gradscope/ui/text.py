@@ -1,0 +1,46 @@
+"""Numbers, shapes and durations as short text for tables and labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """Three significant digits; "NaN", "Inf" and "-Inf" by their names; nothing for None."""
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Inf" if value > 0 else "-Inf"
+    return f"{value:.{digits}g}"
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """ "784 × 256"; a 0-d tensor is a "scalar"."""
+    return " × ".join(str(size) for size in sizes) if sizes else "scalar"
+
+
+def duration(seconds: float) -> str:
+    """ "1.23 ms"; nothing for NaN."""
+    if math.isnan(seconds):
+        return ""
+    for size, unit in _TIME_UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.2g} µs"
+
+
+def byte_size(count: float) -> str:
+    """ "12.5 KiB"; nothing for NaN."""
+    if math.isnan(count):
+        return ""
+    for unit in _BYTE_UNITS:
+        if count < 1024 or unit == _BYTE_UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1024
+    raise AssertionError("the last unit takes everything")

@@ -1,0 +1,51 @@
+"""The whole app, offscreen, against the real engine process."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from gradscope.ui.app import build
+from gradscope.ui.settings import Settings
+from tests.e2e.driver import RECIPE, App, AppProcess
+
+
+@pytest.fixture
+def app(qapp: QApplication, qtbot: QtBot) -> Iterator[App]:
+    window = build(qapp, Settings())
+    window.show()
+    window.controller.start_engine()
+    app = App(window, qtbot)
+    yield app
+    window.close()
+    window.controller.client.shut_down()
+    window.deleteLater()
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Callable[[str], Path]:
+    """A recipe file whose forward runs this code, with `x` and `self` at hand."""
+
+    def write(misbehave: str = "pass", name: str = "little.py") -> Path:
+        path = tmp_path / name
+        body = textwrap.indent(textwrap.dedent(misbehave), " " * 8).strip()
+        path.write_text(RECIPE.format(misbehave=body), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def start_app() -> Iterator[Callable[..., AppProcess]]:
+    started: list[AppProcess] = []
+
+    def start(*arguments: str) -> AppProcess:
+        started.append(AppProcess(*arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()

@@ -1,0 +1,102 @@
+"""Whatever the user's code does to its process, the app stays, says what happened, and goes on with a new engine."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gradscope.protocol.failure import FailureKind
+from gradscope.protocol.phases import Rest, RunUntil, Verb
+from gradscope.state.log import Source
+from tests.e2e.driver import App, wait_until_gone
+
+WriteRecipe = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "said"),
+    [
+        ("os._exit(5)", "exit code 5"),
+        ("ctypes.string_at(0)", "SIGSEGV"),
+        ("os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+def test_deaths_are_told_and_survived(app: App, write_recipe: WriteRecipe, misbehave: str, said: str) -> None:
+    app.open(write_recipe(f"if self.calls == 3: {misbehave}"))
+    app.run(RunUntil.PAUSED)
+    assert said in app.wait_for_death()
+    assert len(app.state.history.loss) >= 2, "the plots so far stay"
+    assert app.state.session is not None
+    assert app.window.isVisible()
+    app.reopen()
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 1
+
+
+def test_the_last_error_output_is_told(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe('print("out of cheese", file=sys.stderr); os._exit(1)'))
+    app.controller.go(Verb.FORWARD)
+    assert "out of cheese" in app.wait_for_death()
+
+
+def test_kill_minus_nine_from_outside(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe())
+    app.go(Verb.FORWARD)
+    os.kill(app.engine_pid, signal.SIGKILL)
+    assert "SIGKILL" in app.wait_for_death()
+    assert app.state.refusal(Verb.BACKWARD) is not None
+    app.reopen()
+    assert app.state.position.rest is Rest.READY
+
+
+@pytest.mark.parametrize("hang", ["time.sleep(1000)", "while True: pass"])
+def test_a_hang_can_be_interrupted_and_the_session_goes_on(app: App, write_recipe: WriteRecipe, hang: str) -> None:
+    app.open(write_recipe(f"if self.calls == 1:\n    print('hanging')\n    {hang}"))
+    app.controller.go(Verb.FORWARD)
+    app.wait(lambda: any(line.text == "hanging" for line in app.state.log.lines))
+    app.controller.interrupt()
+    app.wait_for_rest()
+    assert app.state.failure is not None
+    assert app.state.failure.kind is FailureKind.CANCELLED
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 1
+
+
+def test_a_hang_that_holds_the_gil_is_ended_by_a_restart(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe("print('holding', flush=True); ctypes.PyDLL(None).sleep(1000)"))
+    app.controller.go(Verb.FORWARD)
+    app.wait(lambda: any(line.text == "holding" for line in app.state.log.lines))
+    hanging = app.engine_pid
+    app.reopen()
+    assert app.engine_pid != hanging
+    app.wait(lambda: not Path(f"/proc/{hanging}").exists(), 10_000)
+    wait_until_gone(hanging)
+
+
+def test_a_print_flood_reaches_the_log_and_not_the_protocol(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe("for i in range(3000): print('line', i)\nprint('to stderr', file=sys.stderr)"))
+    app.go(Verb.NEXT_BATCH)
+    app.wait(lambda: any(line.text == "line 2999" for line in app.state.log.lines))
+    app.wait(lambda: any(line.source is Source.STDERR and line.text == "to stderr" for line in app.state.log.lines))
+    assert app.state.position.step == 1
+
+
+def test_a_failure_is_told_with_its_layer_and_undone(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe("if self.calls == 2: raise ValueError('on purpose')"))
+    app.go(Verb.NEXT_BATCH)
+    app.go(Verb.FORWARD)
+    failure = app.state.failure
+    assert failure is not None
+    assert failure.kind is FailureKind.USER_CODE
+    assert failure.layer == ""
+    assert "on purpose" in failure.sentence
+    assert "little.py" in failure.traceback
+    assert "site-packages" not in failure.traceback
+    assert app.window.failure_bar.isVisible()
+    assert app.state.position.rest is Rest.READY
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 2
+    assert not app.window.failure_bar.isVisible()

@@ -1,0 +1,145 @@
+"""The main job through the window: open, Forward, Backward, Step, Run, Pause, Reset, export."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from gradscope.assets import sample_paths
+from gradscope.protocol import messages as m
+from gradscope.protocol.phases import Phase, Rest, RunUntil, Verb
+from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
+from gradscope.state.selection import Selection
+from gradscope.ui.actions import ActionId
+from tests.e2e.driver import App
+
+
+@pytest.mark.parametrize("path", sample_paths(), ids=lambda path: path.stem)
+def test_every_sample_steps_by_its_buttons(app: App, path: Path) -> None:
+    app.open(path)
+    assert app.state.failure is None
+    assert app.state.session is not None
+    actions = app.window.actions_
+    rests = [Rest.FORWARD, Rest.BACKWARD, Rest.READY]
+    for step in range(2):
+        for action, rest in zip((ActionId.FORWARD, ActionId.BACKWARD, ActionId.STEP), rests, strict=True):
+            app.wait(actions[action].isEnabled)
+            actions[action].trigger()
+            app.wait(lambda rest=rest: app.state.position.rest is rest and not app.state.position.running)
+        assert app.state.position.step == step + 1
+    app.run(RunUntil.STEPS, 5)
+    app.wait(lambda: app.state.position.step == 7)
+    assert len(app.state.history.loss) == 7
+    assert set(app.state.reports) == set(Phase)
+    assert app.state.history.subjects(SubjectKind.UPDATE)
+    assert not [line for line in app.state.log.lines if line.is_warning]
+
+
+def test_keyboard_steps_too(app: App, qtbot: QtBot, write_recipe: Callable[..., Path]) -> None:
+    app.open(write_recipe())
+    for key, rest in ((Qt.Key.Key_F5, Rest.FORWARD), (Qt.Key.Key_F6, Rest.BACKWARD), (Qt.Key.Key_F7, Rest.READY)):
+        qtbot.keyClick(app.window, key)
+        app.wait(lambda rest=rest: app.state.position.rest is rest and not app.state.position.running)
+    qtbot.keyClick(app.window, Qt.Key.Key_F8)
+    app.wait(lambda: app.state.position.step == 2)
+
+
+def test_buttons_follow_the_phase_table(app: App, write_recipe: Callable[..., Path]) -> None:
+    actions = app.window.actions_
+    assert not actions[ActionId.FORWARD].isEnabled()
+    app.open(write_recipe())
+    assert actions[ActionId.FORWARD].isEnabled()
+    assert not actions[ActionId.BACKWARD].isEnabled()
+    assert "needs a forward" in actions[ActionId.BACKWARD].toolTip()
+    app.go(Verb.FORWARD)
+    assert actions[ActionId.BACKWARD].isEnabled()
+    assert not actions[ActionId.FORWARD].isEnabled()
+
+
+def test_a_run_pauses_inside_a_phase_and_goes_on(app: App, write_recipe: Callable[..., Path]) -> None:
+    app.open(write_recipe("time.sleep(0.02)"))
+    app.run(RunUntil.PAUSED)
+    app.wait(lambda: app.state.position.step > 3)
+    app.controller.pause()
+    app.wait_for_rest()
+    stopped = app.state.position
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == stopped.step + 1
+    assert app.state.position.rest is Rest.READY
+
+
+def test_an_epoch_ends_where_the_data_ends(app: App, write_recipe: Callable[..., Path]) -> None:
+    app.open(write_recipe())
+    app.go(Verb.NEXT_BATCH)
+    app.run(RunUntil.EPOCH)
+    app.wait_for_rest()
+    assert (app.state.position.epoch, app.state.position.batch, app.state.position.step) == (1, 0, 6)
+
+
+def test_reset_starts_again_the_same(app: App, write_recipe: Callable[..., Path]) -> None:
+    app.open(write_recipe())
+    app.run(RunUntil.STEPS, 4)
+    app.wait(lambda: app.state.position.step == 4)
+    first = app.state.history.loss.values.copy()
+    app.controller.reset()
+    app.wait(lambda: app.state.position.step == 0 and app.state.opening is None)
+    app.run(RunUntil.STEPS, 4)
+    app.wait(lambda: app.state.position.step == 4)
+    np.testing.assert_array_equal(app.state.history.loss.values, first)
+
+
+def test_values_are_fetched_exactly(app: App, write_recipe: Callable[..., Path]) -> None:
+    app.open(write_recipe())
+    app.go(Verb.NEXT_BATCH)
+    key = SubjectKey(SubjectKind.GRAD, "linear.weight")
+    app.controller.select(Selection.of_subject(key))
+    pages: list[m.Page] = []
+    app.controller.fetch(m.FetchPage(subject=key), pages.append)
+    app.wait(lambda: bool(pages))
+    latest = app.state.history.latest(key)
+    assert latest is not None
+    assert pages[0].values.shape == (2, 3)
+    np.testing.assert_allclose(np.linalg.norm(pages[0].values), latest.summary[L2], rtol=1e-6)
+
+
+def test_a_bad_file_keeps_the_session(app: App, write_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    app.open(write_recipe())
+    app.go(Verb.NEXT_BATCH)
+    bad = tmp_path / "bad.py"
+    bad.write_text("def recipe(:\n")
+    app.open(bad)
+    assert app.state.failure is not None
+    assert "bad.py" in app.state.failure.sentence
+    assert app.state.session is not None
+    assert app.state.session.name == "Little net"
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 2
+
+
+def test_export_with_the_plots(app: App, qtbot: QtBot, write_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    app.open(write_recipe())
+    app.run(RunUntil.STEPS, 3)
+    app.wait(lambda: app.state.position.step == 3)
+    target = tmp_path / "snapshot"
+    app.window.commands._on_export_chosen(str(target))
+    app.wait(target.exists)
+    manifest = json.loads((target / "manifest.json").read_text())
+    assert manifest["moment"]["step"] == 3
+    pictures = list(target.rglob("*.png"))
+    assert len(pictures) >= 5
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_the_app_never_imports_torch() -> None:
+    code = (
+        "import sys; from gradscope.ui.app import make_application, build; from gradscope.ui.settings import Settings\n"
+        "app = make_application(); window = build(app, Settings()); window.show()\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
