@@ -48,9 +48,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    _skip(
-        items, marker="xvfb", unless=lambda: shutil.which("Xvfb") is not None, reason="Xvfb is not installed"
-    )
+    _skip(items, marker="xvfb", unless=lambda: shutil.which("Xvfb") is not None, reason="Xvfb is not installed")
     _skip(items, marker="cuda", unless=_has_cuda, reason="there is no NVIDIA GPU that torch can use")
 
 

@@ -71,9 +71,7 @@ def test_the_wheels_copy_comes_before_a_folder_beside_the_package(samples: Path,
 
 def test_a_folder_in_site_packages_is_somebody_elses(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "resources").mkdir()
-    with pytest.raises(
-        assets.AssetsMissingError, match=r"resources folder is missing: .*install gradscope again"
-    ):
+    with pytest.raises(assets.AssetsMissingError, match=r"resources folder is missing: .*install gradscope again"):
         assets.resources_dir()
     (tmp_path / "pyproject.toml").touch()
     assert assets.resources_dir() == tmp_path / "resources"

@@ -86,9 +86,7 @@ def test_one_complete_platform_is_enough_where_there_are_two() -> None:
         ({"ID": "arch"}, "sudo pacman -S libglvnd xcb-util-wm"),
     ],
 )
-def test_the_sentence_ends_in_the_command_of_the_distribution(
-    os_release: dict[str, str], command: str
-) -> None:
+def test_the_sentence_ends_in_the_command_of_the_distribution(os_release: dict[str, str], command: str) -> None:
     names = ["libEGL.so.1", "libxcb-icccm.so.4"]
     sentence = preflight.explain(names, os_release=os_release, is_root=False)
     assert sentence == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 _MEANINGS = {
@@ -14,25 +15,59 @@ _MEANINGS = {
     "SIGTERM": "somebody asked it to end",
 }
 _MAX_LAST_OUTPUT = 400
+_OWN_WORDS = "gradscope engine: "
+"""What the engine itself prints before it gives up."""
+_FRAME = re.compile(r'\s*File "(?P<path>.+)", line (?P<line>\d+) in (?P<function>.+)')
+"""A frame as faulthandler prints it, the innermost first."""
+_NOT_THE_USERS = re.compile(r"[/\\](site-packages|dist-packages|gradscope[/\\]engine|lib[/\\]python3[.\d]*)[/\\]|^<")
 
 
-def describe_end(*, exit_code: int, crashed: bool) -> str:
-    """One sentence without a full stop. On Unix a crash's `exit_code` is the signal's number."""
-    if not crashed:
-        if exit_code == 0:
-            return "The engine has ended (sys.exit or os._exit in the user's code?)"
-        return f"The engine has ended with exit code {exit_code} (sys.exit or os._exit in the user's code?)"
+def describe_end(*, exit_code: int, crashed: bool, was_ready: bool = True) -> str:
+    """One sentence without a full stop. On Unix a crash's `exit_code` is the signal's number.
+
+    An engine that was never ready has run none of the user's code, so that is not to blame.
+    """
+    if crashed:
+        return _describe_signal(exit_code) + ("" if was_ready else " while it was starting")
+    if not was_ready:
+        return f"The engine has ended while it was starting, with exit code {exit_code}"
+    if exit_code == 0:
+        return "The engine has ended (sys.exit or os._exit in the user's code?)"
+    return f"The engine has ended with exit code {exit_code} (sys.exit or os._exit in the user's code?)"
+
+
+def with_last_output(sentence: str, lines: list[str], *, was_ready: bool = True) -> str:
+    """The sentence with the gist of the last error output; from the second line on, that output itself."""
+    lines = [line.rstrip() for line in lines if line.strip() and not line.startswith("Extension modules:")]
+    if not lines:
+        return sentence
+    if not was_ready and lines[-1].startswith(_OWN_WORDS):
+        return lines[-1].removeprefix(_OWN_WORDS)
+    gist = _gist_of_dump(lines) or " / ".join(line.strip() for line in lines[-3:])
+    if len(gist) > _MAX_LAST_OUTPUT:
+        gist = "..." + gist[-_MAX_LAST_OUTPUT:]
+    return "\n".join([f"{sentence}. Last error output: {gist}", *lines])
+
+
+def _describe_signal(number: int) -> str:
     try:
-        name = signal.Signals(exit_code).name
+        name = signal.Signals(number).name
     except ValueError:
-        return f"The engine has crashed (code {exit_code})"
+        return f"The engine has crashed (code {number})"
     meaning = _MEANINGS.get(name)
     return f"The engine was killed by {name}" + (f" ({meaning})" if meaning else "")
 
 
-def with_last_output(sentence: str, lines: list[str]) -> str:
-    """The sentence, and the last thing that the process wrote to standard error, if there is any."""
-    text = " / ".join(line.strip() for line in lines[-3:] if line.strip())
-    if len(text) > _MAX_LAST_OUTPUT:
-        text = "..." + text[-_MAX_LAST_OUTPUT:]
-    return f"{sentence}. Last error output: {text}" if text else sentence
+def _gist_of_dump(lines: list[str]) -> str | None:
+    """What faulthandler wrote, in one line: the error, and the user's innermost line. None if it wrote nothing."""
+    starts = [i for i, line in enumerate(lines) if line.startswith("Fatal Python error:")]
+    if not starts:
+        return None
+    dump = lines[starts[-1] :]
+    # Only of the thread that crashed: it comes last, and other threads have their own heading.
+    crashed = next((i for i, line in enumerate(dump) if line.startswith("Current thread")), 0)
+    frames = [match for line in dump[crashed:] if (match := _FRAME.match(line))]
+    place = next((frame for frame in frames if not _NOT_THE_USERS.search(frame["path"])), None)
+    if place is None:
+        return dump[0]
+    return f"{dump[0]}, in {place['function']} ({place['path']}, line {place['line']})"

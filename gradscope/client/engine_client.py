@@ -19,8 +19,9 @@ from gradscope.protocol.codec import Frame
 from gradscope.state.app_state import EngineState, EngineStatus
 
 PING_INTERVAL_SECS = 2.0
-SILENCE_SECS = 6.0
-"""Without a Pong for so long, the engine is said to hang."""
+SILENT_PINGS = 5
+"""After so many Pings in a row without any answer, the engine is said to hang. Counted, not measured: the app's own
+hold-ups delay the Pings as well."""
 EXIT_WAIT_SECS = 1.0
 Reply = Callable[[Any], None]
 
@@ -46,7 +47,7 @@ class EngineClient(QObject):
         self._retired: list[EngineProcess] = []
         self._number = 0
         self._waiting: dict[int, Reply | None] = {}
-        self._heard_at = 0.0
+        self._unanswered_pings = 0
         self._unfit: str | None = None
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
@@ -102,8 +103,9 @@ class EngineClient(QObject):
         if self._link is not None and self._link.is_connected:
             self._link.send(message, number=self._number)
             self._waiting[self._number] = on_reply
-            self._heard_at = time.monotonic()
-            self._pings.start()
+            if not self._pings.isActive():
+                self._unanswered_pings = 0
+                self._pings.start()
         return self._number
 
     def send(self, message: object) -> None:
@@ -138,10 +140,12 @@ class EngineClient(QObject):
     @Slot(object)
     def _on_frame(self, frame: Frame) -> None:
         message = frame.message
-        self._heard_at = time.monotonic()
+        self._unanswered_pings = 0
         if self._state.status is EngineStatus.READY and self._state.text:
             self._set(replace(self._state, text=""))
         if isinstance(message, messages.EngineReady):
+            if self._process is not None:
+                self._process.set_ready()
             self._set(
                 EngineState(
                     status=EngineStatus.READY,
@@ -178,6 +182,9 @@ class EngineClient(QObject):
             self._retired.remove(process)
             process.deleteLater()
             return
+        if process is self._process and self._link is not None:
+            # It may have said why it ends.
+            self._link.drain()
         if process is not self._process:
             return
         self._process = None
@@ -189,12 +196,12 @@ class EngineClient(QObject):
 
     @Slot()
     def _on_ping_due(self) -> None:
-        silence = time.monotonic() - self._heard_at
-        if silence > SILENCE_SECS and self._state.status is EngineStatus.READY:
+        if self._unanswered_pings >= SILENT_PINGS and self._state.status is EngineStatus.READY:
             text = self.tr(
-                "The engine has not answered for %1 s: your code hangs or holds the GIL. Interrupt or restart it"
-            ).replace("%1", f"{silence:.0f}")
+                "The engine has not answered for %1 s: your code may hang or hold the GIL. Interrupt or restart it"
+            ).replace("%1", f"{self._unanswered_pings * PING_INTERVAL_SECS:.0f}")
             self._set(replace(self._state, text=text))
+        self._unanswered_pings += 1
         self.send(messages.Ping())
 
     # ------------------------------------------------------------------------------------------ private

@@ -6,7 +6,6 @@ import codecs
 import contextlib
 import os
 import signal
-from collections import deque
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal, Slot
@@ -20,6 +19,7 @@ ENGINE_SCRIPT = Path(gradscope.__file__).resolve().parent / "engine" / "__main__
 STEP_SECS = 1.0
 """Between the stages of stopping: asked, SIGINT, SIGTERM, SIGKILL of its whole group."""
 _KEPT_LINES = 40
+_KEPT_CHARACTERS = 20_000
 
 
 class EngineProcess(QObject):
@@ -35,13 +35,16 @@ class EngineProcess(QObject):
         self._process = QProcess(self)
         self._process.readyReadStandardOutput.connect(self._on_stdout)
         self._process.readyReadStandardError.connect(self._on_stderr)
+        self._process.started.connect(self._on_started)
         self._process.finished.connect(self._on_finished)
         self._process.errorOccurred.connect(self._on_error)
         # Incremental: a character may be cut in two by the pipe.
         make = codecs.getincrementaldecoder("utf-8")
         self._decoders = {Source.STDOUT: make("replace"), Source.STDERR: make("replace")}
-        self._last_errors: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._last_errors = ""
         self._executable = ""
+        self._pid = 0
+        self._is_ready = False
         self._stage = 0
         self._is_over = False
         self._stopping = QTimer(self)
@@ -57,7 +60,13 @@ class EngineProcess(QObject):
         for name, value in environment.items():
             variables.insert(name, value)
         self._process.setProcessEnvironment(variables)
+        # input() and breakpoint() in the user's code find the end of the file, and fail in words instead of waiting.
+        self._process.setStandardInputFile(QProcess.nullDevice())
         self._process.start(executable, ["-X", "faulthandler", "-u", str(ENGINE_SCRIPT)])
+
+    def set_ready(self) -> None:
+        """From now on it may run the user's code, which then has its part in how it ends."""
+        self._is_ready = True
 
     @property
     def pid(self) -> int:
@@ -97,6 +106,10 @@ class EngineProcess(QObject):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot()
+    def _on_started(self) -> None:
+        self._pid = self.pid
+
+    @Slot()
     def _on_stdout(self) -> None:
         self._read(Source.STDOUT, bytes(self._process.readAllStandardOutput().data()))
 
@@ -106,13 +119,20 @@ class EngineProcess(QObject):
 
     @Slot(int, QProcess.ExitStatus)
     def _on_finished(self, exit_code: int, status: QProcess.ExitStatus) -> None:
-        crashed = status is QProcess.ExitStatus.CrashExit
-        self._finish(with_last_output(describe_end(exit_code=exit_code, crashed=crashed), list(self._last_errors)))
+        self._drain()
+        self._end_leftovers()
+        sentence = describe_end(
+            exit_code=exit_code, crashed=status is QProcess.ExitStatus.CrashExit, was_ready=self._is_ready
+        )
+        lines = self._last_errors.splitlines()[-_KEPT_LINES:]
+        self._finish(with_last_output(sentence, lines, was_ready=self._is_ready))
 
     @Slot(QProcess.ProcessError)
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error is QProcess.ProcessError.FailedToStart:
-            self._finish(f"The engine cannot be started with {self._executable}: {self._process.errorString()}")
+            # Qt says "Child process set up failed: execve: No such file or directory".
+            reason = self._process.errorString().rpartition(": ")[2]
+            self._finish(f"The engine cannot be started with {self._executable}: {reason}")
 
     @Slot()
     def _on_next_stage(self) -> None:
@@ -128,12 +148,23 @@ class EngineProcess(QObject):
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _read(self, source: Source, data: bytes) -> None:
-        text = self._decoders[source].decode(data)
+    def _read(self, source: Source, data: bytes, *, final: bool = False) -> None:
+        text = self._decoders[source].decode(data, final)
         if source is Source.STDERR:
-            self._last_errors.extend(line for line in text.splitlines() if line.strip())
+            self._last_errors = (self._last_errors + text)[-_KEPT_CHARACTERS:]
         if text:
             self.output.emit(text, source)
+
+    def _drain(self) -> None:
+        self._read(Source.STDOUT, bytes(self._process.readAllStandardOutput().data()), final=True)
+        self._read(Source.STDERR, bytes(self._process.readAllStandardError().data()), final=True)
+
+    def _end_leftovers(self) -> None:
+        """What the engine had started and left behind is asked to end. Its number is no new process's yet: a group that
+        has members keeps it."""
+        if hasattr(os, "killpg") and self._pid > 1 and self._pid != os.getpgrp():
+            with contextlib.suppress(OSError):
+                os.killpg(self._pid, signal.SIGTERM)
 
     def _signal(self, name: str) -> None:
         if os.name == "posix" and self.pid:
@@ -145,6 +176,4 @@ class EngineProcess(QObject):
             return
         self._is_over = True
         self._stopping.stop()
-        self._on_stdout()
-        self._on_stderr()
         self.ended.emit(sentence)

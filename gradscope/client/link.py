@@ -1,19 +1,25 @@
-"""The socket to the engine: listens on loopback, lets in the one that knows the token, speaks in frames."""
+"""The socket to the engine: listens on loopback, lets in the one that knows the token, speaks in frames.
+
+App process, GUI thread. What has come in is worked off in short slices, so that the window answers in between; what has
+not been read yet waits in the engine, which knows then that the app lags.
+"""
 
 from __future__ import annotations
 
-import hmac
 import secrets
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtNetwork import QAbstractSocket, QHostAddress, QTcpServer, QTcpSocket
 
+from gradscope.client.candidate import Candidate
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError, encode
-from gradscope.protocol.messages import Hello
 
-HELLO_TIMEOUT_SECS = 10.0
-_MAX_HELLO_BYTES = 4096
+SLICE_SECS = 0.01
+DRAIN_SECS = 0.2
+_READ_BYTES = 1 << 20
 
 
 class LinkError(Exception):
@@ -35,11 +41,17 @@ class Link(QObject):
         self.token = secrets.token_hex(32)
         self._socket: QTcpSocket | None = None
         self._decoder = Decoder()
-        self._candidates: list[_Candidate] = []
+        self._frames: Iterator[Frame] = iter(())
+        self._candidates: list[Candidate] = []
+        self._next_slice = QTimer(self)
+        self._next_slice.setSingleShot(True)
+        self._next_slice.timeout.connect(self._on_data)
         self._server = QTcpServer(self)
         self._server.newConnection.connect(self._on_connection)
         if not self._server.listen(QHostAddress(QHostAddress.SpecialAddress.LocalHost), 0):
             raise LinkError(f"gradscope cannot listen on 127.0.0.1: {self._server.errorString()}")
+
+    # ------------------------------------------------------------------------------------------ public
 
     @property
     def port(self) -> int:
@@ -55,12 +67,21 @@ class Link(QObject):
         if self._socket is not None:
             self._socket.write(data)
 
+    def drain(self) -> None:
+        """The engine has ended: take in now what it had still sent. Does not wait for more."""
+        until = time.monotonic() + DRAIN_SECS
+        self._work(until)
+        while self._socket is not None and time.monotonic() < until:
+            if self._socket.state() is not QAbstractSocket.SocketState.ConnectedState:
+                return
+            if not self._socket.waitForReadyRead(0):
+                return
+            self._work(until)
+
     def close(self) -> None:
         """Close everything; nothing more is emitted."""
-        self._server.close()
-        for candidate in self._candidates:
-            candidate.drop()
-        self._candidates.clear()
+        self._stop_listening()
+        self._next_slice.stop()
         if self._socket is not None:
             socket, self._socket = self._socket, None
             socket.readyRead.disconnect(self._on_data)
@@ -72,81 +93,58 @@ class Link(QObject):
     @Slot()
     def _on_connection(self) -> None:
         while (socket := self._server.nextPendingConnection()) is not None:
-            candidate = _Candidate(socket, self.token, self)
-            candidate.proved.connect(self._on_proved)
+            candidate = Candidate(socket, self.token, self)
             self._candidates.append(candidate)
+            candidate.proved.connect(self._on_proved)
+            candidate.dropped.connect(self._on_dropped)
+            candidate.begin()
 
-    @Slot(object, object)
-    def _on_proved(self, candidate: _Candidate, frames: list[Frame]) -> None:
-        if self._socket is not None:
-            candidate.drop()
-            return
-        self._server.close()
+    @Slot(object)
+    def _on_proved(self, candidate: Candidate) -> None:
+        self._candidates.remove(candidate)
         self._socket, self._decoder = candidate.release()
+        self._stop_listening()
+        self._socket.setReadBufferSize(_READ_BYTES)
         self._socket.readyRead.connect(self._on_data)
-        self.hello.emit(frames[0].message)
-        for frame in frames[1:]:
-            self.received.emit(frame)
+        hello, *rest = candidate.frames
+        self._frames = iter(rest)
+        candidate.deleteLater()
+        self.hello.emit(hello.message)
         self._on_data()
+
+    @Slot(object)
+    def _on_dropped(self, candidate: Candidate) -> None:
+        if candidate in self._candidates:
+            self._candidates.remove(candidate)
+            candidate.deleteLater()
 
     @Slot()
     def _on_data(self) -> None:
-        if self._socket is None:
-            return
-        data = bytes(self._socket.readAll().data())
+        if not self._next_slice.isActive():
+            self._work(time.monotonic() + SLICE_SECS)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _work(self, until: float) -> None:
         try:
-            for frame in self._decoder.feed(data):
-                self.received.emit(frame)
-                if self._socket is None:
+            while self._socket is not None:
+                for frame in self._frames:
+                    self.received.emit(frame)
+                    if self._socket is None:
+                        return
+                    if time.monotonic() > until:
+                        self._next_slice.start(0)
+                        return
+                if not self._socket.bytesAvailable():
                     return
+                self._frames = self._decoder.feed(bytes(self._socket.read(_READ_BYTES).data()))
         except ProtocolError as error:
             self.close()
             self.broken.emit(f"The engine has sent something that gradscope does not understand: {error}")
 
-
-class _Candidate(QObject):
-    """A connection that has not proved itself yet."""
-
-    proved = Signal(object, object)
-
-    def __init__(self, socket: QTcpSocket, token: str, parent: QObject) -> None:
-        super().__init__(parent)
-        self._socket = socket
-        self._token = token
-        self._received = 0
-        self._decoder = Decoder()
-        socket.readyRead.connect(self._on_data)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self.drop)
-        self._timer.start(int(HELLO_TIMEOUT_SECS * 1000))
-        self._on_data()
-
-    def release(self) -> tuple[QTcpSocket, Decoder]:
-        """Hand the connection over."""
-        self._timer.stop()
-        self._socket.readyRead.disconnect(self._on_data)
-        return self._socket, self._decoder
-
-    @Slot()
-    def drop(self) -> None:
-        self._timer.stop()
-        if self._socket.state() is not QAbstractSocket.SocketState.UnconnectedState:
-            self._socket.abort()
-
-    @Slot()
-    def _on_data(self) -> None:
-        data = bytes(self._socket.readAll().data())
-        self._received += len(data)
-        try:
-            frames = list(self._decoder.feed(data)) if self._received <= _MAX_HELLO_BYTES else None
-        except ProtocolError:
-            frames = None
-        if frames is None:
-            self.drop()
-        elif frames:
-            message = frames[0].message
-            if isinstance(message, Hello) and hmac.compare_digest(message.token.encode(), self._token.encode()):
-                self.proved.emit(self, frames)
-            else:
-                self.drop()
+    def _stop_listening(self) -> None:
+        self._server.close()
+        candidates, self._candidates = self._candidates, []
+        for candidate in candidates:
+            candidate.drop()
+            candidate.deleteLater()

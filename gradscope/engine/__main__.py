@@ -39,6 +39,10 @@ def _refuse(sentence):  # type: ignore[no-untyped-def]
     sys.exit(EXIT_UNFIT)
 
 
+if __name__ == "__mp_main__":
+    # A DataLoader worker that was spawned, not forked.
+    _bootstrap()  # type: ignore[no-untyped-call]
+
 if __name__ == "__main__":
     _bootstrap()  # type: ignore[no-untyped-call]
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data.dataloader import _DatasetKind
 
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.usercode import cut_traceback, describe_error
@@ -64,6 +65,9 @@ class _Iterable(IterableDataset[Any]):
         return iter(self._samples)
 
 
+_READY_AGAIN = "the same batch is ready again"
+
+
 class BatchSource:
     """`for epoch: for batch in loader`, one batch at a time. The current batch stays until its step is done.
 
@@ -81,13 +85,21 @@ class BatchSource:
         self._loader = loader
         self._iterator: Iterator[Any] | None = None
         self._finished: Iterator[Any] | None = None
+        self._drawn: _Replayed | None = None
+        self.fate = _READY_AGAIN
+        """What has become of the current batch, for a message: a batch that could not be loaded may be lost."""
         self._current: tuple[Any] | None = None
         self._ahead: tuple[Any] | BaseException | None = None
 
     def current(self) -> Any:
         """The current batch, loaded if need be. Raises what the dataset raises, and StopIteration never."""
         if self._current is None:
-            self._current = (self._load(),)
+            self.fate = _READY_AGAIN
+            try:
+                self._current = (self._load(),)
+            except BaseException:
+                self._lose()
+                raise
         return self._current[0]
 
     def loaded(self) -> Any | None:
@@ -127,6 +139,7 @@ class BatchSource:
             self._finished = None
         if self._iterator is None:
             self._iterator = iter(self._loader)
+            self._drawn = _Replayed.within(self._iterator)
         try:
             return next(self._iterator)
         except StopIteration:
@@ -136,12 +149,66 @@ class BatchSource:
             self._next_epoch()
             return self._load()
 
+    def _lose(self) -> None:
+        """Loading was broken off: have the same samples again, or say what is lost."""
+        if self._iterator is None or (self._drawn is not None and self._drawn.put_back()):
+            return
+        if not self._is_exact:
+            # A generator that has raised is finished.
+            self.fate = "the pass over the data begins anew"
+            self._next_epoch()
+            self._finished = None
+        else:
+            self.fate = "the batch that could not be loaded is skipped"
+            self.index += 1
+            if self.length is not None and self.index >= self.length:
+                self._next_epoch()
+
+    def close(self) -> None:
+        """Let go of the loader's workers and of the batch."""
+        self._iterator = self._finished = self._current = self._ahead = self._drawn = None
+
     def _next_epoch(self) -> None:
         self.epoch += 1
         self.index = 0
         self._finished = self._iterator if self._ahead is None else None
         self._iterator = None
         self._ahead = None
+
+
+class _Replayed:
+    """The sampler's draws of one pass in this process, of which the last can be put back."""
+
+    def __init__(self, draws: Iterator[Any]) -> None:
+        self._draws = draws
+        self._last: list[Any] = []
+        self._again: list[Any] = []
+
+    @staticmethod
+    def within(iterator: Iterator[Any]) -> _Replayed | None:
+        """Put between a single-process loader's iterator and its sampler; None for any other loader."""
+        if type(iterator).__name__ != "_SingleProcessDataLoaderIter" or not hasattr(iterator, "_sampler_iter"):
+            return None
+        if getattr(iterator, "_dataset_kind", None) != _DatasetKind.Map:
+            return None
+        replayed = _Replayed(iterator._sampler_iter)
+        iterator._sampler_iter = replayed
+        return replayed
+
+    def put_back(self) -> bool:
+        """The last draw comes once more. False if there is none."""
+        self._again, self._last = self._last, []
+        return bool(self._again)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._again:
+            self._last = []
+            self._again = [next(self._draws)]
+        self._last, self._again = self._again, []
+        return self._last[0]
 
 
 class EmptyData(Exception):

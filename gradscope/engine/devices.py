@@ -36,27 +36,26 @@ def parse_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
-def move_batch(value: Any, device: torch.device) -> Any:
-    """The same structure with every tensor on `device`. Containers that hold no tensor off the device stay themselves."""
+def copy_batch(value: Any, device: torch.device) -> Any:
+    """The same structure with a copy of every tensor on `device`: a step that changes its batch in place leaves the
+    original as it was, for a second try."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        if value.requires_grad:
+            return value.detach().to(device, copy=True).requires_grad_()
+        return value.to(device, copy=True)
     if isinstance(value, PackedSequence):
-        return value.to(device=device)  # type: ignore[call-arg]
+        return value.to(device=device, copy=True)  # type: ignore[call-arg]
     if isinstance(value, Mapping):
-        moved = {key: move_batch(item, device) for key, item in value.items()}
-        if all(moved[key] is value[key] for key in moved):
-            return value
+        copied = {key: copy_batch(item, device) for key, item in value.items()}
         try:
-            return type(value)(moved)  # type: ignore[call-arg]
+            return type(value)(copied)  # type: ignore[call-arg]
         except TypeError:
-            return moved
+            return copied
     if isinstance(value, tuple):
-        items = [move_batch(item, device) for item in value]
-        if all(new is old for new, old in zip(items, value, strict=True)):
-            return value
+        items = [copy_batch(item, device) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, list):
-        return [move_batch(item, device) for item in value]
+        return [copy_batch(item, device) for item in value]
     if hasattr(value, "to") and callable(value.to) and not isinstance(value, type):
         return value.to(device)
     return value

@@ -41,11 +41,12 @@ def run(options: RunOptions) -> int:
     try:
         with contextlib.ExitStack() as stack:
             _check(options)
-            session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
-            out = stack.enter_context(_opened(options.jsonl))
+            stdout = sys.stdout
             if options.jsonl == "-":
                 # What the user's code prints must not end up between the JSON lines.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
+            out = stack.enter_context(_opened(options.jsonl, stdout))
             _train(session, options, out)
         return EXIT_DONE
     except GradscopeError as error:
@@ -113,11 +114,11 @@ def _check(options: RunOptions) -> None:
 
 
 @contextlib.contextmanager
-def _opened(name: str | None) -> Iterator[TextIO | None]:
+def _opened(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
     if name is None:
         yield None
     elif name == "-":
-        yield sys.stdout
+        yield stdout
     else:
         try:
             file = Path(name).open("w", encoding="utf-8")  # noqa: SIM115

@@ -56,6 +56,8 @@ def line_of(report: PhaseReport) -> str:
 
 def _subject(subject: Subject) -> dict[str, Any]:
     content: dict[str, Any] = {name: getattr(subject, name) for name in _FIELDS}
+    # The L2 norm of large doubles may lie beyond what a double can hold.
+    content["l2"] = _number(subject.l2)
     content["shape"] = list(subject.shape)
     if subject.note:
         content["note"] = subject.note

@@ -16,7 +16,7 @@ from types import ModuleType
 from gradscope.engine.randomness import MAX_SEED, RandomStates, seed_everything
 from gradscope.engine.recipe import Recipe, Source
 from gradscope.engine.unwinding import Unwind
-from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.engine.usercode import LIBRARIES, cut_traceback, describe_error
 from gradscope.protocol.failure import BadInput
 
 
@@ -53,7 +53,7 @@ def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
 
 
 def _import(file: Path) -> ModuleType:
-    name = "gradscope_recipe_" + re.sub(r"\W", "_", file.stem)
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -73,6 +73,19 @@ def _import(file: Path) -> ModuleType:
             f"{file.name} failed while it was imported: {describe_error(error)}", traceback=cut_traceback(error)
         ) from error
     return module
+
+
+def _module_name(file: Path) -> str:
+    """The file's own name where importing that finds this file: so do DataLoader workers that are spawned, not forked."""
+    stem = file.stem
+    if stem.isidentifier() and stem not in sys.modules:
+        try:
+            spec = importlib.util.find_spec(stem)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
+            return stem
+    return "gradscope_recipe_" + re.sub(r"\W", "_", stem)
 
 
 def _call(module: ModuleType, file: Path) -> Recipe:
@@ -103,21 +116,32 @@ def _undone_on_failure(folder: Path) -> Iterator[None]:
     path, modules = list(sys.path), dict(sys.modules)
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
     for name, module in modules.items():
-        file = getattr(module, "__file__", None)
-        if file and not name.startswith("gradscope.") and _is_beside(Path(file), folder):
+        if _is_beside(name, module, folder):
             del sys.modules[name]
+    # Python's cache misses an edit within the second that leaves the length as it was.
+    writes_no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
     except BaseException:
         states.restore()
         sys.path[:] = path
         for name in sys.modules.keys() - modules.keys():
-            if name.startswith("gradscope_recipe_"):
+            if name.startswith("gradscope_recipe_") or _is_beside(name, sys.modules[name], folder):
                 del sys.modules[name]
-        sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
+        sys.modules.update(modules)
         raise
+    finally:
+        sys.dont_write_bytecode = writes_no_cache
 
 
-def _is_beside(file: Path, folder: Path) -> bool:
-    """True for the user's own modules under the recipe's folder (not for an environment that lies inside it)."""
-    return file.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(file.parts)
+def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
+    """True for the user's own modules under the recipe's folder (not for an environment that lies inside it, nor for the
+    script that loads the recipe)."""
+    file = getattr(module, "__file__", None)
+    if not file or name.partition(".")[0] in ("gradscope", "__main__", "__mp_main__"):
+        return False
+    path = Path(file)
+    if not path.is_relative_to(folder) or {"site-packages", "dist-packages"} & set(path.parts):
+        return False
+    # The interpreter itself may live under the folder (a pyenv in the home directory).
+    return not any(path.is_relative_to(library) for library in LIBRARIES)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from gradscope.engine.quantities.values import Unreadable, dtype_name, readable
 from gradscope.engine.session import Session, ValuesUnavailable
+from gradscope.engine.usercode import describe_error
 from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
 
 MAX_PAGE = 512
@@ -35,6 +36,8 @@ def look(
                     return _histogram(tensor, request)
     except (ValuesUnavailable, Unreadable) as reason:
         return Unavailable(subject=request.subject, reason=str(reason))
+    except (RuntimeError, ValueError, NotImplementedError, TypeError) as error:
+        return Unavailable(subject=request.subject, reason=f"These values cannot be shown: {describe_error(error)}")
 
 
 def _slice(tensor: Tensor, index: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
@@ -82,7 +85,7 @@ def _picture(tensor: Tensor, request: FetchPicture) -> Picture:
     block = tuple(max(1, math.ceil(size / side)) for size in plane.shape)
     # On the CPU and in float32: no half-precision pooling, and MPS lacks some of it.
     values = plane.to(device="cpu", dtype=torch.float32)
-    if block != (1, 1):
+    if block != (1, 1) and values.numel():
         values = functional.avg_pool2d(values[None, None], block, ceil_mode=True, count_include_pad=False)[0, 0]
     return Picture(
         subject=request.subject,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -88,9 +89,12 @@ class Observer:
         record, self._record = self._record, None
         return record.finish() if record is not None else None
 
-    def innermost_layer(self) -> tuple[str, int] | None:
-        """(name, call) of the layer that was entered last and not left; None outside any layer."""
-        return self._entered[-1][:2] if self._entered else None
+    def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
+        """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
+        running = {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
+        modules = dict(self._model.named_modules()) if isinstance(self._model, nn.Module) else {}
+        # Not simply the one that was entered last: its error may have been caught, and another raised later.
+        return next((e[:2] for e in reversed(self._entered) if id(modules.get(e[0])) in running), None)
 
     def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
         """A sub-step of the session is done: note it, and stop here if somebody wants to."""
@@ -98,6 +102,11 @@ class Observer:
         if self._record is not None:
             self._record.pass_place(substep, start=start, detail=detail)
         self._stop_here(substep, "", "", 0)
+
+    def leave_out(self, seconds: float) -> None:
+        """Training stood still for so long: that is nobody's running time."""
+        if self._record is not None:
+            self._record.paused_seconds += seconds
 
     def elapsed(self) -> float:
         return self._record.elapsed() if self._record is not None else math.nan
@@ -179,10 +188,15 @@ class Observer:
         """A checkpointed layer runs once more inside the backward: its numbers are known, its graph is new."""
         call = self._recomputed.get(name, 0)
         self._recomputed[name] = call + 1
-        if self._calls.get(name, 0) > 1:
-            return
         for leaf, tensor in output:
-            self._await_gradient(SubjectKey(SubjectKind.ACTIVATION_GRAD, name, call, leaf), tensor)
+            key = SubjectKey(SubjectKind.ACTIVATION_GRAD, name, call, leaf)
+            if self._calls.get(name, 0) <= 1:
+                self._await_gradient(key, tensor)
+            elif self._record is not None and key not in self._awaited and not self._record.has(key):
+                reason = (
+                    "a checkpoint ran it again, and it was called more than once: which call this is cannot be known"
+                )
+                self._record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
 
     def _await_gradient(self, key: SubjectKey, tensor: Tensor) -> None:
         if not tensor.requires_grad:
@@ -282,15 +296,17 @@ class Observer:
 
 
 class _GradientTap:
-    """The tensor hook of one output."""
+    """The tensor hook of one output. Weak: the collector cannot see through a graph that holds what holds the graph."""
 
     __slots__ = ("_key", "_observer", "_pass")
 
     def __init__(self, observer: Observer, key: SubjectKey, of_pass: int) -> None:
-        self._observer, self._key, self._pass = observer, key, of_pass
+        self._observer, self._key, self._pass = weakref.ref(observer), key, of_pass
 
     def __call__(self, gradient: Tensor) -> None:
-        self._observer.gradient_arrived(self._key, self._pass, gradient)
+        observer = self._observer()
+        if observer is not None:
+            observer.gradient_arrived(self._key, self._pass, gradient)
 
 
 class _AccumulatedTap:
@@ -299,13 +315,15 @@ class _AccumulatedTap:
     __slots__ = ("_name", "_observer")
 
     def __init__(self, observer: Observer, name: str) -> None:
-        self._observer, self._name = observer, name
+        self._observer, self._name = weakref.ref(observer), name
 
     def __deepcopy__(self, memo: object) -> _AccumulatedTap:
         return self
 
     def __call__(self, tensor: Tensor) -> None:
-        self._observer.parameter_gradient_arrived(self._name, tensor)
+        observer = self._observer()
+        if observer is not None:
+            observer.parameter_gradient_arrived(self._name, tensor)
 
 
 def _shape_text(tensor: Tensor) -> str:

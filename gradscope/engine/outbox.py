@@ -12,9 +12,12 @@ from collections import deque
 from typing import Any
 
 from gradscope.protocol.codec import ProtocolError, encode
+from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.messages import Failed, Note, Report, Skipped
+from gradscope.protocol.phases import Position
 
 MAX_WAITING_REPORTS = 240
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 class Outbox:
@@ -23,7 +26,7 @@ class Outbox:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._waiting: deque[tuple[int, Any]] = deque()
-        self._reports = 0
+        self._reports = self._report_bytes = 0
         self._skipped = 0
         self._changed = threading.Condition()
         self._is_closed = False
@@ -36,7 +39,10 @@ class Outbox:
                 return
             if isinstance(message, Report):
                 self._reports += 1
-                if self._reports > MAX_WAITING_REPORTS:
+                self._report_bytes += _size(message)
+                while self._reports > 1 and (
+                    self._reports > MAX_WAITING_REPORTS or self._report_bytes > MAX_WAITING_BYTES
+                ):
                     self._leave_out_oldest()
             self._waiting.append((number, message))
             self._changed.notify()
@@ -52,6 +58,7 @@ class Outbox:
         for i, (_, message) in enumerate(self._waiting):
             if isinstance(message, Report):
                 del self._waiting[i]
+                self._report_bytes -= _size(message)
                 self._reports -= 1
                 self._skipped += 1
                 return
@@ -65,7 +72,7 @@ class Outbox:
                     return
                 batch = list(self._waiting)
                 self._waiting.clear()
-                self._reports = 0
+                self._reports = self._report_bytes = 0
                 if self._skipped:
                     batch.append((0, Skipped(reports=self._skipped)))
                     self._skipped = 0
@@ -77,10 +84,17 @@ class Outbox:
                 return
 
 
+def _size(report: Report) -> int:
+    return report.summaries.nbytes + report.histograms.nbytes
+
+
 def _encoded(message: Any, number: int) -> bytes:
+    """Never raises: a request whose reply cannot be sent is answered with Failed, an event becomes a note."""
     try:
         return encode(message, number=number)
-    except ProtocolError as error:
-        if isinstance(message, Failed):
-            raise
-        return encode(Note(text=f"A message could not be sent: {error}", warning=True), number=number)
+    except (ProtocolError, TypeError, ValueError) as error:
+        text = f"A {type(message).__name__} could not be sent to the app: {error}"
+    if number == 0:
+        return encode(Note(text=text, warning=True))
+    failure = Failure(kind=FailureKind.OUR_BUG, sentence=text)
+    return encode(Failed(failure=failure, position=getattr(message, "position", Position())), number=number)

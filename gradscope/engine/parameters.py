@@ -41,7 +41,7 @@ class PreviousValues:
         """Copy the current values (of dense floating-point and complex tensors)."""
         sources: list[Tensor] = []
         targets: list[Tensor] = []
-        self._of = dict(tensors)
+        self._of = {}
         with torch.no_grad():
             for name in self._buffers.keys() - tensors.keys():
                 del self._buffers[name]
@@ -59,6 +59,8 @@ class PreviousValues:
                     targets.append(buffer)
             if sources:
                 torch._foreach_copy_(targets, sources)
+        # Last: a copy that was broken off must not be put back.
+        self._of = dict(tensors)
 
     def forget(self) -> None:
         """There is no newest step any more (the buffers stay, for the next one)."""

@@ -70,7 +70,10 @@ def _serve(connection: socket.socket, decoder: Decoder) -> int:
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
     Server(connection, decoder).run(str(torch.__version__), numpy.__version__)
-    return 0
+    # Taking torch down in order takes a second, and the app waits to close its window.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _greet(connection: socket.socket, decoder: Decoder, token: str) -> Any:

@@ -35,6 +35,8 @@ class PhaseRecord:
         self.absent: list[Absence] = []
         self.own_seconds = 0.0
         """Time spent observing."""
+        self.paused_seconds = 0.0
+        """Time that training stood still, stopped by a person."""
         self._tables = tables
         self._keeper = keeper
         self._started = time.perf_counter()
@@ -70,7 +72,8 @@ class PhaseRecord:
             position = self._place_summary(key, values, self._tables.subjects.number(row))
         self._positions[key] = position
         # A weak reference: a strong one to a gradient would keep autograd from adding to it in place.
-        self._last = (weakref.ref(tensor), tensor._version, position)
+        # An inference tensor has no version: changes of it cannot be noticed.
+        self._last = None if tensor.is_inference() else (weakref.ref(tensor), tensor._version, position)
         if self._keeper.wants(key):
             self._keeper.keep(key, tensor)
 
@@ -95,8 +98,8 @@ class PhaseRecord:
     # ------------------------------------------------------------------------------------------ places
 
     def elapsed(self) -> float:
-        """Seconds since the phase began, gradscope's own work left out."""
-        return time.perf_counter() - self._started - self.own_seconds
+        """Seconds since the phase began, gradscope's own work and pauses left out."""
+        return time.perf_counter() - self._started - self.own_seconds - self.paused_seconds
 
     def pass_place(
         self,
@@ -124,7 +127,7 @@ class PhaseRecord:
             places=np.asarray(self._places, dtype=np.int64),
             times=np.asarray(self._times, dtype=np.float64).reshape(-1, 3),
             absent=tuple(self.absent),
-            seconds=time.perf_counter() - self._started,
+            seconds=time.perf_counter() - self._started - self.paused_seconds,
         )
 
 

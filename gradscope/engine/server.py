@@ -6,7 +6,9 @@ the model, answers requests there, and goes on when told to.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import gc
 import os
 import queue
 import signal
@@ -17,6 +19,8 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
+import torch
+
 from gradscope.engine.devices import available_devices
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.looking import look
@@ -25,6 +29,7 @@ from gradscope.engine.randomness import RandomStates
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
@@ -84,8 +89,12 @@ class Server:
         self._goal: _Goal | None = None
         self._deferred: Frame | None = None
         self._pause_wanted = False
+        self._pause_number = 0
         self._interrupt_wanted = False
+        self._interrupt_number = 0
         self._is_interruptible = False
+        self._is_opening = False
+        self._settings = TorchSettings.capture()
         self._is_over = False
         self._sent_subjects = 0
         self._sent_places = 0
@@ -115,8 +124,9 @@ class Server:
                     self._take(frame)
         except (OSError, ProtocolError) as error:
             print(f"gradscope engine: the connection to the app has failed: {error}", flush=True)
-        # The app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours.
-        os._exit(EXIT_APP_GONE)
+        finally:
+            # The app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours.
+            os._exit(EXIT_APP_GONE)
 
     def _take(self, frame: Frame) -> None:
         """Control messages are acted on at once, whatever the main thread does."""
@@ -124,23 +134,28 @@ class Server:
             case messages.Ping():
                 self._outbox.put(Pong(), number=frame.number)
             case messages.Pause():
+                self._pause_number = frame.number
                 self._pause_wanted = self.is_armed = True
                 self._outbox.put(Pong(), number=frame.number)
             case messages.Interrupt():
                 self._outbox.put(Pong(), number=frame.number)
+                self._interrupt_number = frame.number
+                self._interrupt_wanted = self.is_armed = True
                 if self._is_interruptible:
-                    self._interrupt_wanted = self.is_armed = True
-                    # A real signal also wakes a system call that waits.
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    _wake_main_thread()
             case messages.Shutdown():
                 self._is_over = self._interrupt_wanted = self.is_armed = True
                 self._requests.put(frame)
-                threading.Timer(SHUTDOWN_GRACE_SECS, os._exit, args=(0,)).start()
+                timer = threading.Timer(SHUTDOWN_GRACE_SECS, os._exit, args=(0,))
+                timer.daemon = True
+                timer.start()
             case _:
                 self._requests.put(frame)
 
     def _on_interrupt_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._is_interruptible:
+        # Only out of the user's code: gradscope's own bookkeeping is left at the next moment, by the gate.
+        in_user_code = self._is_opening or (self._session is not None and self._session.in_user_code)
+        if self._is_interruptible and in_user_code and (self._interrupt_wanted or self._is_over):
             self._interrupt_wanted = False
             raise Unwind("interrupted")
 
@@ -198,7 +213,11 @@ class Server:
         if reply is not None:
             self._outbox.put(reply, number=frame.number)
             if isinstance(reply, messages.Opened):
-                self._introduce()
+                try:
+                    self._introduce()
+                except Exception as error:
+                    text = f"The parameters of the model could not be looked at: {describe_error(error)}"
+                    self._outbox.put(messages.Note(text=text, warning=True))
 
     def _answer(self, frame: Frame) -> Any:
         match frame.message:
@@ -228,17 +247,26 @@ class Server:
         return self._session
 
     def _open(self, request: messages.Open) -> messages.Opened:
-        states = RandomStates.capture()
-        self._is_interruptible = True
+        states, settings = RandomStates.capture(), TorchSettings.capture()
+        self._interrupt_wanted = False
+        self._is_interruptible = self._is_opening = True
         try:
+            self._settings.restore()
             session = Session(load_recipe(request.path, request.seed), request.device, gate=self)
         except BaseException:
+            self._is_interruptible = False
+            settings.restore()
             states.restore()
             raise
         finally:
-            self._is_interruptible = False
+            self._is_interruptible = self._is_opening = False
         if self._session is not None:
             self._session.close()
+            self._session = None
+            # Modules and graphs refer to each other in circles; the next model needs their memory.
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
         self._session, self._opened = session, request
         self._sent_subjects = self._sent_places = self._told_errors = 0
         return messages.Opened(session=session.info, position=session.position)
@@ -259,6 +287,8 @@ class Server:
         reason = refusal(position.rest, go.verb, running=self._goal is not None)
         if reason is not None:
             raise BadInput(reason)
+        if go.verb in (Verb.PAUSE, Verb.RESET):
+            raise BadInput(f"{go.verb.value} is a request of its own, nothing that the session goes on with")
         if go.verb is Verb.RUN and go.until is RunUntil.STEPS and go.steps < 1:
             raise BadInput(f"A run of {go.steps} steps was asked for; expected at least one")
         is_run = go.verb is Verb.RUN
@@ -268,7 +298,9 @@ class Server:
             until_step=position.step + go.steps if is_run and go.until is RunUntil.STEPS else None,
             until_epoch=position.epoch + 1 if is_run and go.until is RunUntil.EPOCH else None,
         )
-        self._pause_wanted = False
+        # A pause that was asked for after this Go is meant for it; one from before, like an old interruption, is over.
+        self._pause_wanted = self._pause_wanted and self._pause_number > number
+        self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -280,6 +312,9 @@ class Server:
             self._pause_wanted = self.is_armed = False
             self._end_goal(paused=True)
             return
+        if self._interrupt_wanted:
+            self._fail(_cancelled("The run was interrupted between two phases"))
+            return
         session.keeper.keeps_all = goal.ends_with_next_step(session.position)
         self._move(is_running=True)
         try:
@@ -289,7 +324,9 @@ class Server:
             finally:
                 self._is_interruptible = False
         except Unwind:
-            self._fail(_cancelled("The phase was broken off and undone"))
+            self._fail(_cancelled("The phase was broken off", undone=session.undone))
+            if session.is_broken:
+                self._abandon_session()
         except UserCodeFailed as error:
             if isinstance(error.report, PhaseReport):
                 self._send_report(error.report)
@@ -385,8 +422,16 @@ class Server:
         self._told_errors = len(errors)
 
 
-def _cancelled(sentence: str) -> Failure:
-    return Failure(kind=FailureKind.CANCELLED, sentence=sentence)
+def _wake_main_thread() -> None:
+    """A real signal also wakes a system call that waits; Windows has none for a thread."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main(signal.SIGINT)
+
+
+def _cancelled(sentence: str, *, undone: str = "") -> Failure:
+    return Failure(kind=FailureKind.CANCELLED, sentence=sentence, undone=undone)
 
 
 def _our_bug(error: BaseException) -> Failure:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.describe import describe_session
-from gradscope.engine.devices import move_batch, move_model, move_optimizer_state, parse_device
+from gradscope.engine.devices import copy_batch, move_model, move_optimizer_state, parse_device
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.observer import Observer
+from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import MAX_SEED
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
@@ -107,6 +109,10 @@ class Session:
         )
         self.keeper = Keeper(budget_bytes=budget_bytes)
         self.observer = Observer(recipe.model, keeper=self.keeper, stop_here=self._pass_moment)
+        self.in_user_code = False
+        """True while the user's code runs: only then may an interruption raise wherever it happens to be."""
+        self.undone = ""
+        """What was undone when a phase was broken off the last time."""
         self.is_broken = False
         """A failed phase could not be undone: nothing here can be trusted any more."""
         self.reports: dict[Phase, PhaseReport] = {}
@@ -118,7 +124,9 @@ class Session:
         self._batch_on_device: Any = None
         self._loss: Tensor | None = None
         self._loss_value: float | None = None
-        self._epoch_losses: list[float] = []
+        self._epoch_loss = (0.0, 0)
+        """Sum and number of the losses of this epoch's finished steps."""
+        self._rates: tuple[float, ...] = ()
         self._step_seconds = 0.0
         self._report_identity = (0, 0)
         self._forward_undo = ForwardUndo(recipe.model)
@@ -164,21 +172,27 @@ class Session:
         passing, elapsed = self.observer.passing, self.observer.elapsed
         self._forward_undo.remember()
         start = elapsed()
-        batch = self._batch_on_device = move_batch(self._batches.current(), self.device)
+        with self._user_code():
+            loaded = self._batches.current()
+        batch = self._batch_on_device = copy_batch(loaded, self.device)
+        self._forward_undo.remember_random_states()
         passing(SubStep.BATCH, start=start)
         self.recipe.optimizer.zero_grad(set_to_none=True)
         start = elapsed()
         if self.recipe.training_step is not None:
-            loss = _loss_of(self.recipe.training_step(self.recipe.model, batch))
+            with self._user_code():
+                loss = _loss_of(self.recipe.training_step(self.recipe.model, batch))
             passing(SubStep.FORWARD, start=start)
             start = elapsed()
         else:
             x, target = _pair(batch)
             assert callable(self.recipe.model) and self.recipe.loss is not None
-            output = self.recipe.model(x)
+            with self._user_code():
+                output = self.recipe.model(x)
             passing(SubStep.FORWARD, start=start)
             start = elapsed()
-            loss = self.recipe.loss(output, target)
+            with self._user_code():
+                loss = self.recipe.loss(output, target)
         self._loss = _checked_loss(loss)
         self._loss_value = float(self._loss.detach())
         passing(SubStep.LOSS, start=start)
@@ -187,29 +201,35 @@ class Session:
         assert self._loss is not None
         self._remember_gradients()
         start = self.observer.elapsed()
-        self._loss.backward()
+        with self._user_code():
+            self._loss.backward()
         self._loss = None
         self.observer.passing(SubStep.BACKWARD, start=start)
 
     def _optimize(self) -> None:
         passing, elapsed = self.observer.passing, self.observer.elapsed
+        # Until both copies are complete there is nothing to put back.
+        self.observer.previous.forget()
+        self._step_undo.forget()
         self._step_undo.remember()
-        self.observer.previous.remember(self.observer.moving())
+        self.observer.previous.remember(self._movable())
         start = elapsed()
-        self.recipe.optimizer.step()
+        with self._user_code():
+            self.recipe.optimizer.step()
         passing(SubStep.STEP, start=start)
         start = elapsed()
         is_last = self._batches.is_last()
         if self.recipe.scheduler is not None and (self.recipe.scheduler_unit == "step" or is_last):
-            self._schedule()
+            with self._user_code():
+                self._schedule()
         passing(SubStep.SCHEDULE, start=start)
 
     def _schedule(self) -> None:
         scheduler = self.recipe.scheduler
         assert scheduler is not None
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            losses = [*self._epoch_losses, self._loss_value if self._loss_value is not None else float("nan")]
-            scheduler.step(sum(losses) / len(losses))
+            total, count = self._epoch_loss
+            scheduler.step((total + _number(self._loss_value)) / (count + 1))
         else:
             scheduler.step()
 
@@ -219,8 +239,7 @@ class Session:
         reason = refusal(self._rest, Verb(phase.value))
         if reason is not None:
             raise BadInput(reason)
-        started = time.perf_counter()
-        rates = rates_of(self.recipe.optimizer)
+        rates = self._rates = rates_of(self.recipe.optimizer)
         self._report_identity = (self._batches.epoch, self._batches.index)
         if phase is Phase.FORWARD:
             self._loss_value = None
@@ -229,17 +248,17 @@ class Session:
         self._inside = phase
         try:
             body()
+            collected = self.observer.end()
         except (Unwind, KeyboardInterrupt):
-            self._leave_failed(undo)
+            self._leave_failed(phase, undo)
             raise
         except BaseException as error:
             # BaseException: also sys.exit() in the user's code is only a failure of theirs.
             raise self._failed(phase, error, undo) from error
-        collected = self.observer.end()
-        report = self.reports[phase] = self._report(phase, collected, rates)
+        report = self.reports[phase] = self._report(phase, collected)
         self._inside = self._moment = None
         self._rest = AFTER[phase]
-        self._step_seconds += time.perf_counter() - started
+        self._step_seconds += collected.seconds
         if phase is Phase.STEP:
             self._complete_step(rates)
         return report
@@ -258,10 +277,9 @@ class Session:
                 seconds=self._step_seconds,
             )
         )
-        self._epoch_losses.append(self._loss_value if self._loss_value is not None else float("nan"))
+        total, count = self._epoch_loss
         self._batches.advance()
-        if self._batches.index == 0:
-            self._epoch_losses.clear()
+        self._epoch_loss = (0.0, 0) if self._batches.index == 0 else (total + _number(self._loss_value), count + 1)
         self._step += 1
 
     def _total_norm(self, phase: Phase, kind: SubjectKind) -> float | None:
@@ -271,10 +289,10 @@ class Session:
         return report.total_l2(kind)
 
     def _failed(self, phase: Phase, error: BaseException, undo: Callable[[], str]) -> UserCodeFailed:
-        inside = self.observer.innermost_layer()
+        inside = self.observer.innermost_layer(error)
         moment = self._moment
         substep = self._failing_substep(phase)
-        collected, undone = self._leave_failed(undo)
+        report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
         failure = Failure(
             kind=FailureKind.BAD_INPUT if isinstance(error, EmptyData) else FailureKind.USER_CODE,
@@ -284,23 +302,26 @@ class Session:
             substep=substep,
             layer=inside[0] if inside else (moment.layer if moment and moment.event == "gradient" else None),
             call=inside[1] if inside else 0,
-            undone=undone,
+            undone=self.undone,
         )
         failed = UserCodeFailed(failure)
-        if collected is not None:
-            failed.report = self._report(phase, collected, rates_of(self.recipe.optimizer), complete=False)
+        failed.report = report
         return failed
 
-    def _leave_failed(self, undo: Callable[[], str]) -> tuple[Collected | None, str]:
-        collected = self.observer.abandon()
+    def _leave_failed(self, phase: Phase, undo: Callable[[], str]) -> PhaseReport | None:
+        """Undo the phase; what it has shown so far is its report now."""
+        report = None
         try:
-            undone = undo()
+            collected = self.observer.abandon()
+            if collected is not None:
+                report = self.reports[phase] = self._report(phase, collected, complete=False)
+            self.undone = undo()
         except Exception as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.
             self.is_broken = True
-            undone = f"It could not be undone ({describe_error(error)}): restart the engine"
+            self.undone = f"It could not be undone ({describe_error(error)}): restart the engine"
         self._inside = self._moment = None
-        return collected, undone
+        return report
 
     def _failing_substep(self, phase: Phase) -> SubStep:
         """The sub-step that was under way: the one after the last that was passed."""
@@ -314,7 +335,7 @@ class Session:
         self._forward_undo.restore()
         self._loss = None
         self._loss_value = None
-        return "The forward was undone: buffers and random states are as before, and the same batch is ready again"
+        return f"The forward was undone: buffers and random states are as before, and {self._batches.fate}"
 
     def _undo_backward(self) -> str:
         for tensor, gradient, copied in self._older_gradients:
@@ -357,7 +378,7 @@ class Session:
         collected = self.observer.so_far()
         if collected is None or self._inside is None:
             return None
-        return self._report(self._inside, collected, rates_of(self.recipe.optimizer), complete=False)
+        return self._report(self._inside, collected, complete=False)
 
     @property
     def batch(self) -> Any:
@@ -408,12 +429,14 @@ class Session:
     def schedule(self, steps: int) -> Schedule:
         """The rates of the next `steps` steps, simulated on stand-ins."""
         length = self._batches.length
+        # Stopped after the scheduler has moved, the rates are those of the next step already.
+        ahead = 1 if self._inside is Phase.STEP and self.observer.last_passed is SubStep.SCHEDULE else 0
         return foretell(
             self.recipe.optimizer,
             self.recipe.scheduler,
-            first_step=self._step,
+            first_step=self._step + ahead,
             steps=steps,
-            steps_to_epoch_end=None if length is None else length - self._batches.index,
+            steps_to_epoch_end=None if length is None else (length - self._batches.index - ahead) or length,
             steps_per_epoch=length,
             per_epoch=self.recipe.scheduler_unit == "epoch",
         )
@@ -428,8 +451,31 @@ class Session:
         """Remove every hook and copy. The model stays as trained."""
         self.observer.close()
         self.keeper.forget(*SubjectKind)
+        self._batches.close()
+        self._forward_undo.forget()
+        self._step_undo.forget()
+        self._older_gradients = []
+        self._loss = self._batch_on_device = self.gate = None
 
     # ------------------------------------------------------------------------------------------ private
+
+    @contextlib.contextmanager
+    def _user_code(self) -> Iterator[None]:
+        self.in_user_code = True
+        try:
+            yield
+        finally:
+            self.in_user_code = False
+
+    def _movable(self) -> dict[str, Tensor]:
+        """The model's parameters, and what else the optimizer holds (a loss function with weights of its own)."""
+        found = self.observer.moving()
+        known = {id(tensor) for tensor in found.values()}
+        for i, group in enumerate(self.recipe.optimizer.param_groups):
+            for k, tensor in enumerate(group["params"]):
+                if id(tensor) not in known and not is_uninitialised(tensor):
+                    found[f"(optimizer group {i}, parameter {k})"] = tensor
+        return found
 
     def _place_on_device(self) -> None:
         try:
@@ -446,11 +492,14 @@ class Session:
         if self.gate is None or not self.gate.is_armed:
             return
         self._moment = Moment(step=self._step, substep=substep, event=event, layer=layer, call=call)
-        self.gate.stop(self._moment)
+        stopped_at = time.perf_counter()
+        try:
+            self.gate.stop(self._moment)
+        finally:
+            self._moment = None
+            self.observer.leave_out(time.perf_counter() - stopped_at)
 
-    def _report(
-        self, phase: Phase, collected: Collected, rates: tuple[float, ...], *, complete: bool = True
-    ) -> PhaseReport:
+    def _report(self, phase: Phase, collected: Collected, *, complete: bool = True) -> PhaseReport:
         epoch, batch = self._report_identity
         raw = Report(
             phase=phase,
@@ -458,7 +507,7 @@ class Session:
             epoch=epoch,
             batch=batch,
             loss=self._loss_value,
-            lr=rates,
+            lr=self._rates,
             subjects=collected.subjects,
             summaries=collected.summaries,
             histograms=collected.histograms,
@@ -478,6 +527,10 @@ def _checked_seed(recipe: Recipe, seed: int | None) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
     return seed
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

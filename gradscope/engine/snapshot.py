@@ -28,6 +28,7 @@ from gradscope.engine.report import Subject
 from gradscope.engine.schedule import rates_of
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Attachment
+from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def _write_files(session: Session, folder: Path, attachments: Sequence[Attachmen
 
 
 def tensor_name(key: SubjectKey) -> str:
-    """A subject's name in a safetensors file: `encoder.lstm`, `block#2` for a later call, `head.logits` with its leaf."""
-    return f"{key.name or '(model)'}{f'#{key.call}' if key.call else ''}{key.leaf}"
+    """A subject's name in a safetensors file: `encoder`, `block#2` for a later call, `head:.logits` for a leaf."""
+    return f"{key.name or '(model)'}{f'#{key.call}' if key.call else ''}{f':{key.leaf}' if key.leaf else ''}"
 
 
 def _tensors_of(session: Session, kind: SubjectKind) -> Iterable[tuple[str, Tensor]]:
@@ -129,6 +130,8 @@ def _write_tensors(path: Path, tensors: Iterable[tuple[str, Tensor]], left_out: 
             dense = tensor.detach().to_dense() if tensor.layout is not torch.strided else tensor.detach()
             if dense.is_quantized:
                 dense = dense.dequantize()
+            if dense.is_complex() and dense.dtype is not torch.complex64:
+                raise ValueError(f"safetensors cannot hold {dense.dtype}")
             # A copy of its own: safetensors refuses tensors that share memory.
             savable[name] = dense.cpu().clone(memory_format=torch.contiguous_format)
         except (RuntimeError, NotImplementedError, ValueError) as error:
@@ -180,7 +183,8 @@ def _write_attachment(folder: Path, attachment: Attachment) -> None:
 
 def _manifest(session: Session, left_out: list[str]) -> Mapping[str, Any]:
     source, position = session.recipe.source, session.position
-    newest = next(reversed(session.reports.values()), None)
+    order = list(Phase)
+    newest = max(session.reports.values(), key=lambda report: (report.step, order.index(report.phase)), default=None)
     loss = newest.loss if newest is not None else None
     return {
         "format": "gradscope snapshot",
@@ -203,6 +207,10 @@ def _manifest(session: Session, left_out: list[str]) -> Mapping[str, Any]:
             "step": position.step,
             "epoch": position.epoch,
             "batch": position.batch,
+            "phases": {
+                phase.value: {"step": report.step, "complete": report.raw.complete}
+                for phase, report in session.reports.items()
+            },
         },
         "device": str(session.device),
         "seed": session.seed,

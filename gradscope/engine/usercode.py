@@ -7,10 +7,11 @@ import traceback
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
-_LIBRARIES = tuple(
+LIBRARIES = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _MAX_FRAMES = 30
+_MAX_CHARACTERS = 50_000
 
 
 def is_users_file(filename: str) -> bool:
@@ -22,18 +23,23 @@ def is_users_file(filename: str) -> bool:
         return "_bundled" in Path(path).parts
     if "site-packages" in path or "dist-packages" in path:
         return False
-    return not path.startswith(tuple(library + ("\\" if "\\" in library else "/") for library in _LIBRARIES))
+    return not path.startswith(tuple(library + ("\\" if "\\" in library else "/") for library in LIBRARIES))
 
 
 def cut_traceback(error: BaseException) -> str:
-    """The traceback with only the user's own frames (all frames where none is theirs), chained errors included."""
+    """The traceback with only the user's own frames (torch's where none is theirs), chained errors included."""
     told = traceback.TracebackException.from_exception(error, capture_locals=False)
     part: traceback.TracebackException | None = told
     while part is not None:
         own = [frame for frame in part.stack if is_users_file(frame.filename)]
-        part.stack = traceback.StackSummary.from_list(own[-_MAX_FRAMES:])
+        rest = [frame for frame in part.stack if not frame.filename.startswith((_PACKAGE, "<"))]
+        part.stack = traceback.StackSummary.from_list((own or rest)[-_MAX_FRAMES:])
         part = part.__cause__ or part.__context__
-    return "".join(told.format()).strip()
+    text = "".join(told.format()).strip()
+    if len(text) > _MAX_CHARACTERS:
+        half = _MAX_CHARACTERS // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return text
 
 
 def last_user_line(error: BaseException) -> tuple[str, int] | None:

@@ -123,7 +123,6 @@ class AppState:
                 self.schedule = message
                 self.touch(Topic.SCHEDULE)
             case messages.Failed(failure=failure, position=position):
-                self.opening = None
                 self._move(position)
                 self.failure = failure
                 self.log.add(failure.sentence, is_warning=True)

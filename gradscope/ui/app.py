@@ -82,12 +82,15 @@ def override(settings: Settings, options: Options) -> Settings:
 
 def build(app: QApplication, settings: Settings) -> MainWindow:
     """Stage 3: the style, the objects behind the window, and the window, not shown yet."""
-    themes = ThemeManager(settings, app)
+    themes = ThemeManager(settings)
     themes.apply(app)
-    client = EngineClient(app)
-    controller = Controller(AppState(), client, settings, app)
-    settings.setParent(app)
-    return MainWindow(controller, themes)
+    client = EngineClient()
+    controller = Controller(AppState(), client, settings)
+    window = MainWindow(controller, themes)
+    # They live as long as the window.
+    for part in (settings, themes, client, controller):
+        part.setParent(window)
+    return window
 
 
 def start_engine(window: MainWindow, options: Options) -> None:

@@ -11,7 +11,7 @@ from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages
 from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Rest, RunUntil, Verb
+from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
@@ -38,7 +38,6 @@ class Controller(QObject):
         self.client = client
         self.settings = settings
         self._queued: messages.Open | None = None
-        self._opened: messages.Open | None = None
         self._watched: tuple[SubjectKey, ...] = ()
         self._python = ""
         self._timer = QTimer(self)
@@ -117,7 +116,7 @@ class Controller(QObject):
         on_reply: Callable[[Any], None],
     ) -> None:
         """Ask for values. `on_reply` gets the answer or Unavailable; nothing at all if the session ends before."""
-        if self.state.engine.status is not EngineStatus.READY or self.state.position.rest is Rest.EMPTY:
+        if not self._has_session:
             on_reply(
                 messages.Unavailable(subject=message.subject, reason=self.tr("The values are gone with their session"))
             )
@@ -128,6 +127,11 @@ class Controller(QObject):
         self, path: str, attachments: tuple[messages.Attachment, ...], on_reply: Callable[[Any], None]
     ) -> None:
         """Write a snapshot folder; `on_reply` gets Exported or Failed."""
+        if not self._has_session:
+            sentence = self.tr("There is no session to export: open a recipe first")
+            failure = Failure(kind=FailureKind.BAD_INPUT, sentence=sentence)
+            on_reply(messages.Failed(failure=failure, position=self.state.position))
+            return
         try:
             self.client.request(messages.Export(path=path, attachments=attachments), on_reply=on_reply)
         except ProtocolError as error:
@@ -158,19 +162,28 @@ class Controller(QObject):
 
     @Slot(object)
     def _on_engine_state(self, engine: EngineState) -> None:
-        before = self.state.engine.status
+        before, was_silent = self.state.engine.status, bool(self.state.engine.text)
         self.state.set_engine(engine)
-        if engine.status is EngineStatus.DEAD:
+        if engine.status is EngineStatus.STARTING and before is not EngineStatus.STARTING:
+            # Whatever the engine before had open is gone with it, also where it was ended and has not died.
+            position = self.state.position
+            self.state.apply(messages.Moved(position=Position(step=position.step, epoch=position.epoch)))
+            self.state.log.flush()
+        elif engine.status is EngineStatus.DEAD:
             self._queued = None
             self.state.log.flush()
             if before is not EngineStatus.DEAD:
-                self.state.log.add(engine.text, is_warning=True)
+                # The lines below the first are error output, which is in the log already.
+                self.state.log.add(engine.text.partition("\n")[0], is_warning=True)
                 self.state.touch(Topic.LOG)
         elif engine.status is EngineStatus.READY and before is not EngineStatus.READY:
             self._watched = ()
             if self._queued is not None:
                 queued, self._queued = self._queued, None
                 self._open(queued)
+        elif engine.status is EngineStatus.READY and engine.text and not was_silent:
+            self.state.log.add(engine.text, is_warning=True)
+            self.state.touch(Topic.LOG)
         self._wake()
 
     @Slot(str, object)
@@ -181,18 +194,24 @@ class Controller(QObject):
 
     # ------------------------------------------------------------------------------------------ private
 
+    @property
+    def _has_session(self) -> bool:
+        return self.state.engine.status is EngineStatus.READY and self.state.position.rest is not Rest.EMPTY
+
     def _open(self, request: messages.Open) -> None:
-        self._opened = request
         self.state.set_opening(request.path)
         self._wake()
         if self.state.engine.status is EngineStatus.READY:
-            self.client.request(request)
+            self.client.request(request, on_reply=self._on_open_replied)
             return
         self._queued = request
         if self.state.engine.status is not EngineStatus.STARTING:
             self.start_engine()
-            self._queued = request
-            self.state.set_opening(request.path)
+
+    def _on_open_replied(self, reply: object) -> None:
+        if isinstance(reply, messages.Failed):
+            self.state.set_opening(None)
+            self._wake()
 
     def _go(self, go: messages.Go) -> None:
         if self.state.refusal(go.verb) is None:
@@ -203,8 +222,7 @@ class Controller(QObject):
     def _watch(self) -> None:
         subject = self.state.selection.subject
         wanted = () if subject is None else (subject,)
-        has_session = self.state.position.rest is not Rest.EMPTY and self.state.engine.status is EngineStatus.READY
-        if has_session and wanted != self._watched:
+        if self._has_session and wanted != self._watched:
             self._watched = wanted
             self.client.request(messages.Watch(subjects=wanted))
 

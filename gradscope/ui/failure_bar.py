@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import (
     QFrame,
@@ -77,6 +77,8 @@ class FailureBar(QFrame):
         self.dismiss.setProperty("flat", True)
         self.dismiss.setToolTip(self.tr("Dismiss"))
         self.dismiss.setAccessibleName(self.tr("Dismiss"))
+        side = self.fontMetrics().height()
+        self.dismiss.setIconSize(QSize(side, side))
         self.dismiss.clicked.connect(self._on_dismissed)
         self.details = QPlainTextEdit(self)
         self.details.setReadOnly(True)

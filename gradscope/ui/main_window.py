@@ -30,8 +30,9 @@ from gradscope.ui.toolbar import ToolBar
 
 _LAYOUT_VERSION = 1
 _SIZE = (1440, 900)
-_SIDE_DIGITS = (58, 41)
-"""The widths of the panels at the sides, in digits of the font."""
+_SIDE_DIGITS = (59, 41)
+_SIDE_SHARES = (0.325, 0.25)
+"""The widths of the panels at the sides: in digits of the font, and at most so much of the window."""
 _BOTTOM_LINES = 15
 
 
@@ -135,9 +136,12 @@ class MainWindow(QMainWindow):
     @Slot()
     def _resize_panels(self) -> None:
         digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
-        sides = [min(digits * digit, self.width() // 3) for digits in _SIDE_DIGITS]
+        sides = [
+            min(digits * digit, round(share * self.width()))
+            for digits, share in zip(_SIDE_DIGITS, _SIDE_SHARES, strict=True)
+        ]
         self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
-        self.resizeDocks([self.moments], [_BOTTOM_LINES * line], Qt.Orientation.Vertical)
+        self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
 
     def _show_panels(self) -> None:
         """The first session is open: bring the panels in, as they were left the last time."""

@@ -45,6 +45,8 @@ class StartPage(QScrollArea):
         self.cards = [self._card(number, path) for number, path in enumerate(sample_paths(), start=1)]
         self.open_button = QPushButton(self.tr("Open recipe..."), page)
         self.open_button.setProperty("emphasised", True)
+        side = self.fontMetrics().height()
+        self.open_button.setIconSize(QSize(side, side))
         self.open_button.setToolTip(open_action.toolTip())
         self.open_button.clicked.connect(open_action.trigger)
         self._recent = QVBoxLayout()

@@ -48,6 +48,7 @@ QTabBar::tab { background: transparent; color: $muted; padding: 4px 12px; border
 QTabBar::tab:hover { color: $text; background: $raised; }
 QTabBar::tab:selected { color: $text; border-bottom: 2px solid $accent; }
 QTabBar::tab:disabled { color: $faded; }
+QTabBar QToolButton { background: $window; border: none; padding: 0; border-radius: 0; }
 QTabBar:focus { outline: none; }
 QTabBar::tab:selected:focus { background: $selection; }
 
@@ -66,6 +67,7 @@ QToolButton[emphasised="true"]:hover, QPushButton[emphasised="true"]:hover, QPus
 QToolButton[emphasised="true"]:focus, QPushButton[emphasised="true"]:focus, QPushButton:default:focus {
     border-color: $text; }
 QToolButton[flat="true"], QPushButton[flat="true"] { background: transparent; border-color: transparent; }
+QToolButton[flat="true"][checkable="true"] { border-color: $border; }
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover { background: $selection; }
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus { border-color: $accent; }
 QToolButton[popupMode="1"] { padding-right: 24px; }
@@ -101,6 +103,7 @@ QHeaderView::section { background: $raised; color: $muted; border: none; border-
 QTableCornerButton::section { background: $raised; border: none; border-bottom: 1px solid $border; }
 QPlainTextEdit, QTextBrowser { background: $surface; color: $text; border: none; }
 QScrollArea { background: transparent; border: none; }
+QAbstractScrollArea::corner { background: transparent; border: none; }
 QScrollBar:vertical { background: transparent; width: 12px; margin: 0; }
 QScrollBar:horizontal { background: transparent; height: 12px; margin: 0; }
 QScrollBar::handle { background: $scroll; border-radius: 4px; margin: 2px; }

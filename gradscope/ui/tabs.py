@@ -31,6 +31,7 @@ class Workspace(QTabWidget):
         self._controller = controller
         self._themes = themes
         self.setDocumentMode(True)
+        self._pages: list[QVBoxLayout] = []
         self._builders: dict[int, Callable[[], QWidget]] = {}
         for label, build in (
             (self.tr("Overview"), self._overview),
@@ -42,6 +43,7 @@ class Workspace(QTabWidget):
             page = QWidget()
             layout = QVBoxLayout(page)
             layout.setContentsMargins(0, 0, 0, 0)
+            self._pages.append(layout)
             self._builders[self.addTab(page, label)] = build
         self.currentChanged.connect(self._on_current_changed)
 
@@ -75,9 +77,7 @@ class Workspace(QTabWidget):
     def _build(self, index: int) -> None:
         builder = self._builders.pop(index, None)
         if builder is not None:
-            layout = self.widget(index).layout()
-            assert layout is not None
-            layout.addWidget(builder())
+            self._pages[index].addWidget(builder())
 
     # ------------------------------------------------------------------------------------------ the tabs
 

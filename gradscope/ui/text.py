@@ -17,7 +17,10 @@ def number(value: float | None, *, digits: int = 3) -> str:
         return "NaN"
     if math.isinf(value):
         return "Inf" if value > 0 else "-Inf"
-    return f"{value:.{digits}g}"
+    if 0 < abs(value) < 1e-3:
+        # 8.8e-4, where "g" would write 0.00088.
+        return f"{value:.{digits - 1}e}".replace("e-0", "e-")
+    return f"{value:.{digits}g}".replace("e+0", "e+")
 
 
 def shape(sizes: Sequence[int]) -> str:

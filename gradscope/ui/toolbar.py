@@ -101,7 +101,9 @@ class ToolBar(QToolBar):
 
     @Slot()
     def _on_seed_edited(self) -> None:
-        self._controller.settings.set(Setting.SEED, min(int(self.seed.text() or "0"), _MAX_SEED))
+        seed = min(int(self.seed.text() or "0"), _MAX_SEED)
+        self.seed.setText(str(seed))
+        self._controller.settings.set(Setting.SEED, seed)
         self._refresh_start()
 
     # ------------------------------------------------------------------------------------------ private

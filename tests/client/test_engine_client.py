@@ -1,7 +1,5 @@
 """The client against engines that misbehave in every way that we could think of."""
 
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from gradscope.client.endings import describe_end, with_last_output
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages as m
 from gradscope.state.app_state import EngineState, EngineStatus
@@ -135,7 +132,7 @@ def test_an_unfit_interpreter_says_what_is_missing(qtbot: QtBot, heard: Heard, f
         fake_engine("""
         c = connect(); c.sendall(hello())
         for frame in frames(c):
-            c.sendall(encode(m.EngineUnfit(reason="torch is missing"))); time.sleep(0.2); sys.exit(3)
+            c.sendall(encode(m.EngineUnfit(reason="torch is missing"))); os._exit(3)
         """)
     )
     _until(qtbot, heard, EngineStatus.DEAD)
@@ -218,11 +215,130 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def test_endings_in_words() -> None:
-    assert describe_end(exit_code=int(signal.SIGSEGV), crashed=True).startswith("The engine was killed by SIGSEGV")
-    assert "exit code 3" in describe_end(exit_code=3, crashed=False)
-    assert "code 4242" in describe_end(exit_code=4242, crashed=True)
-    assert with_last_output("It ended", []) == "It ended"
-    assert with_last_output("It ended", ["a", "", "b"]).endswith("a / b")
-    assert len(with_last_output("It ended", ["x" * 5000])) < 600
-    assert os.name
+def test_the_last_words_before_a_death_are_heard(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(
+        fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            else:
+                c.sendall(b"".join(encode(m.Note(text=str(i))) for i in range(2000))); os._exit(1)
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    heard.client.request(m.Reset())
+    _until(qtbot, heard, EngineStatus.DEAD)
+    assert heard.messages[-1] == m.Note(text="1999")
+
+
+def test_silence_is_told_and_taken_back(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard.client.start(
+        fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            elif isinstance(frame.message, m.Reset):
+                time.sleep(1.2); c.sendall(encode(m.Pong(), number=frame.number))
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    assert heard.client.state.text == ""
+    heard.client._pings.setInterval(50)
+    heard.client.request(m.Reset())
+    qtbot.waitUntil(lambda: "has not answered" in heard.client.state.text)
+    assert heard.status is EngineStatus.READY
+    qtbot.waitUntil(lambda: heard.client.state.text == "")
+    qtbot.waitUntil(lambda: not heard.client._pings.isActive())
+
+
+def test_another_session_makes_what_was_asked_of_the_old_one_void(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine
+) -> None:
+    heard.client.start(
+        fake_engine("""
+        session = m.SessionInfo(name="n", description="", path="p", sha256="", seed=0, device="cpu", modules=(),
+                                parameters=(), groups=(), optimizer="", scheduler=None, loss="", scheduler_unit="step",
+                                batches_per_epoch=None)
+        c = connect(); c.sendall(hello())
+        asked = []
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            elif isinstance(frame.message, m.Open):
+                c.sendall(encode(m.Opened(session=session, position=m.Position()), number=frame.number))
+                for number in asked:
+                    c.sendall(encode(m.Pong(), number=number))
+                c.sendall(encode(m.Note(text="end")))
+            else:
+                asked.append(frame.number)
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    replies: list[object] = []
+    heard.client.request(m.Watch(subjects=()), on_reply=replies.append)
+    heard.client.request(m.Open(path="p"), on_reply=replies.append)
+    qtbot.waitUntil(lambda: m.Note(text="end") in heard.messages)
+    assert [type(reply) for reply in replies] == [m.Opened]
+    assert m.Pong() not in heard.messages
+
+
+def test_an_end_while_starting_is_not_blamed_on_the_user(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(fake_engine("print('no libfoo.so', file=sys.stderr); sys.exit(1)"))
+    _until(qtbot, heard, EngineStatus.DEAD)
+    first = heard.client.state.text.splitlines()[0]
+    expected = "The engine has ended while it was starting, with exit code 1. Last error output: no libfoo.so"
+    assert first == expected
+
+
+def test_requests_without_an_engine_are_dropped(qtbot: QtBot, heard: Heard) -> None:
+    replies: list[object] = []
+    heard.client.request(m.Reset(), on_reply=replies.append)
+    heard.client.send(m.Pause())
+    heard.client.shut_down()
+    heard.client.shut_down()
+    assert replies == []
+    assert heard.states == []
+
+
+def test_impatient_restarts_leave_one_engine(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    python = fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                print("pid", os.getpid()); ready(c)
+        """)
+    heard.client.start(python)
+    for _ in range(4):
+        heard.client.restart()
+        qtbot.wait(30)
+    _until(qtbot, heard, EngineStatus.READY)
+    qtbot.waitUntil(lambda: not heard.client._retired, timeout=8000)
+    pids = [int(line.split()[1]) for line in "".join(heard.output).splitlines() if line.startswith("pid")]
+    assert [pid for pid in pids if _is_alive(pid)] == [heard.client.pid]
+    assert all(state.status is not EngineStatus.DEAD for state in heard.states)
+
+
+def test_controls_and_requests_are_numbered_in_one_row(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    """The engine tells by the numbers whether a Pause is meant for the Go before it."""
+    heard.client.start(
+        fake_engine("""
+        c = connect(); c.sendall(hello())
+        for frame in frames(c):
+            if isinstance(frame.message, m.Welcome):
+                ready(c)
+            else:
+                c.sendall(encode(m.Note(text=f"{type(frame.message).__name__} {frame.number}")))
+        """)
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    first = heard.client.request(m.Reset())
+    heard.client.send(m.Pause())
+    third = heard.client.request(m.Reset())
+    qtbot.waitUntil(lambda: sum(isinstance(message, m.Note) for message in heard.messages) == 3)
+    said = [message.text for message in heard.messages if isinstance(message, m.Note)]
+    assert said == [f"Reset {first}", f"Pause {first + 1}", f"Reset {third}"]
+    assert third == first + 2

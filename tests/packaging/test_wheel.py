@@ -134,6 +134,46 @@ def test_installed_command_says_its_version(installed: Path, wheel: Path) -> Non
     assert wheel.name.split("-")[1] in printed
 
 
+APP = """
+import sys, time
+import gradscope
+from gradscope.assets import sample_path
+from gradscope.protocol.phases import Verb
+from gradscope.ui.app import build, make_application
+from gradscope.ui.settings import Settings
+
+app = make_application()
+window = build(app, Settings())
+window.show()
+controller, state = window.controller, window.controller.state
+controller.start_engine()
+window.commands.open_file(str(sample_path("digits_mlp")))
+
+def wait(condition):
+    end = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < end, (state.engine, state.failure)
+        app.processEvents()
+        time.sleep(0.005)
+
+wait(lambda: state.session is not None and state.opening is None)
+controller.go(Verb.NEXT_BATCH)
+wait(lambda: state.position.step == 1)
+print(gradscope.__file__, state.session.path, sep="\\n")
+controller.client.shut_down()
+"""
+
+
+def test_installed_wheel_opens_its_window_and_steps_a_sample(installed: Path) -> None:
+    """gradscope from the wheel, everything else from the environment of the tests, started from another folder."""
+    env = {"PYTHONPATH": str(installed), "QT_LOGGING_RULES": "*=false"}
+    printed = run(sys.executable, "-c", APP, cwd=FOREIGN_FOLDER, env=env)
+    package, sample = printed.splitlines()[-2:]
+    assert Path(package).is_relative_to(installed)
+    assert Path(sample).is_relative_to(installed)
+    run(sys.executable, "-m", "gradscope.cli", "run", "digits_mlp", "--steps", "2", cwd=FOREIGN_FOLDER, env=env)
+
+
 def test_editable_install_copies_nothing(tmp_path: Path) -> None:
     """A copy would go stale, and would be a second `gradscope` to tools that read site-packages."""
     code = f"from hatchling.build import build_editable; build_editable({str(tmp_path)!r})"

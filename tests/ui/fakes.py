@@ -64,7 +64,8 @@ class FakeTraining:
     # ------------------------------------------------------------------------------------------ messages
 
     def opened(self) -> Iterator[object]:
-        modules = [messages.ModuleInfo(name="", type="Sequential", description="")]
+        root = [messages.ModuleInfo(name="", type="Sequential", description="")]
+        modules = root if self.layers else []
         modules += [
             messages.ModuleInfo(name=name, type="Linear", description="8, 8, bias=True") for name in self.layers if name
         ]

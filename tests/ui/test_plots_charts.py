@@ -65,12 +65,19 @@ def shown(qtbot: QtBot, chart: T) -> T:
 @pytest.mark.parametrize("make", EVERY)
 def test_empty_charts_say_what_to_do(qtbot: QtBot, themes: ThemeManager, make: Make) -> None:
     chart = shown(qtbot, make(FakeController(), themes))
-    assert chart.message == "Open a recipe to begin"
+    assert chart.message == (
+        "The selected rows appear here as lines" if make is LinesChart else "Open a recipe to begin"
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
-    [(heat_map, "Forward (F5)"), (LossChart, "Forward (F5)"), (GradientFlow, "Backward (F6)"), (UpdateRatio, "Step (F7)")],
+    [
+        (heat_map, "Forward (F5)"),
+        (LossChart, "Forward (F5)"),
+        (GradientFlow, "Backward (F6)"),
+        (UpdateRatio, "Step (F7)"),
+    ],
 )
 def test_an_open_recipe_asks_for_the_next_button(qtbot: QtBot, themes: ThemeManager, make: Make, words: str) -> None:
     chart = shown(qtbot, make(started(small_training()), themes))
@@ -90,7 +97,9 @@ def test_every_chart_draws_and_has_a_table(qtbot: QtBot, themes: ThemeManager, m
 
 
 @pytest.mark.parametrize("make", EVERY)
-def test_only_what_is_seen_is_drawn(qtbot: QtBot, themes: ThemeManager, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_seen_is_drawn(
+    qtbot: QtBot, themes: ThemeManager, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     controller = started(small_training(), steps=2)
     chart = make(controller, themes)
     qtbot.addWidget(chart)
@@ -134,7 +143,7 @@ def test_another_session_starts_anew(qtbot: QtBot, themes: ThemeManager) -> None
     chart = shown(qtbot, heat_map(controller, themes))
     chart.plot.following_changed.emit(False)
     controller.play(bare_training().opened())
-    assert chart.message == "Press Forward (F5) to see activations"
+    assert "no layers" in chart.message
 
 
 # ------------------------------------------------------------------------------------------ heat map
@@ -182,7 +191,9 @@ def test_rows_can_be_walked_by_keyboard(qtbot: QtBot, themes: ThemeManager) -> N
     assert controller.state.selection.name == "net.0"
 
 
-def test_pointing_says_layer_step_and_exact_value(qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pointing_says_layer_step_and_exact_value(
+    qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     controller = started(small_training(non_finite_from={SubjectKey(K.ACTIVATION, "net.2"): 2}), steps=4)
     chart = shown(qtbot, heat_map(controller, themes))
     tips: list[str] = []
@@ -235,13 +246,25 @@ def test_lines_are_the_selected_row_and_its_siblings(qtbot: QtBot, themes: Theme
     chart = shown(qtbot, LinesChart(controller, themes))
     chart.show_quantity(K.UPDATE, Quantity.RATIO)
     controller.select(Selection.of_node("net.2.weight", is_parameter=True))
-    assert [key.name for key in chart._drawn_keys] == ["net.2.weight", "net.2.bias"]
-    assert [curve.isVisible() for curve in chart._curves] == [True, True, False, False, False]
+    assert [key.name for key in chart._drawn_keys] == ["net.2.weight", "net.0.weight", "net.2.bias"]
+    assert [curve.isVisible() for curve in chart._curves] == [True, True, True, False, False]
     assert chart._band._region.isVisible()
     ratio = controller.state.history.update_ratio()[2][2]
     np.testing.assert_allclose(chart._curves[0].yData, np.log10(ratio), rtol=1e-4)
     chart.show_quantity(K.UPDATE, Quantity.MEAN)
     assert not chart._band._region.isVisible()
+
+
+def test_a_layer_that_only_some_batches_reach_is_drawn_as_points(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(), steps=6)
+    updates = controller.state.history.blocks[K.GRAD]
+    row = updates.index_of(SubjectKey(K.GRAD, "net.0.bias"))
+    updates._data[:, row, 1:6:2] = np.nan
+    chart = shown(qtbot, LinesChart(controller, themes))
+    chart.show_quantity(K.GRAD, Quantity.L2)
+    controller.select(Selection.of_node("net.0.bias", is_parameter=True))
+    small = [point["x"] for point in chart._ends.data if point["size"] == 5]
+    assert small == [0, 2, 4]
 
 
 # ------------------------------------------------------------------------------------------ bars

@@ -74,6 +74,7 @@ def test_a_selection_means_rows_of_every_kind() -> None:
     assert rows_of_selection(activations, weight) == [0]
     assert rows_of_selection(activations, layer) == [2]
     assert rows_of_selection(updates, layer) == [2, 3]
+    assert rows_of_selection(updates, Selection.of_node("net", is_parameter=False)) == [0, 1, 2, 3]
     assert rows_of_selection(updates, Selection()) == []
     assert rows_of_selection([], weight) == []
 
@@ -93,10 +94,12 @@ def test_a_selection_without_a_part_finds_the_first_part() -> None:
     assert selected_subject(history, Selection()) is None
 
 
-def test_siblings_are_the_nearest_below_the_same_parent() -> None:
+def test_siblings_are_below_the_same_parent_or_of_the_same_name() -> None:
     keys = [SubjectKey(K.GRAD, f"{layer}.{part}") for layer in "abc" for part in ("w", "x", "y", "z")]
     assert with_siblings(keys, [5], at_most=3) == [5, 4, 6]
-    assert with_siblings(keys, [5], at_most=9) == [5, 4, 6, 7]
+    # Then those of the same last name, the nearest first.
+    assert with_siblings(keys, [5], at_most=5) == [5, 1, 4, 6, 7]
+    assert with_siblings(keys, [5], at_most=9) == [5, 1, 4, 6, 7, 9]
     assert with_siblings(keys, [], at_most=3) == [0, 6, 11]
     assert with_siblings(keys[:1], [], at_most=3) == [0]
     assert with_siblings([], [], at_most=3) == []

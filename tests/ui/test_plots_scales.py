@@ -103,7 +103,14 @@ def test_exact_tells_every_float32_apart() -> None:
 
 
 def test_a_few_zeros_are_not_none() -> None:
-    assert [percent(x) for x in (0, 0.01, 50, 53.14, 99.99, 100)] == ["0 %", "<0.1 %", "50 %", "53.1 %", ">99.9 %", "100 %"]
+    assert [percent(x) for x in (0, 0.01, 50, 53.14, 99.99, 100)] == [
+        "0 %",
+        "<0.1 %",
+        "50 %",
+        "53.1 %",
+        ">99.9 %",
+        "100 %",
+    ]
 
 
 def test_powers() -> None:

@@ -17,7 +17,15 @@ from gradscope.ui.plots.overview_tab import OverviewTab
 from gradscope.ui.plots.quantities import Quantity
 from gradscope.ui.tabs import Workspace
 from gradscope.ui.theme import ThemeManager
-from tests.ui.fakes import FakeController, bare_training, deep_training, fill_history, light_themes, small_training, started
+from tests.ui.fakes import (
+    FakeController,
+    bare_training,
+    deep_training,
+    fill_history,
+    light_themes,
+    small_training,
+    started,
+)
 
 BUDGET_MS = 30
 
@@ -32,7 +40,7 @@ def test_tabs_are_built_when_they_are_first_seen(qtbot: QtBot, themes: ThemeMana
     qtbot.addWidget(workspace)
     assert workspace.charts() == []
     workspace.show()
-    assert len(workspace.charts()) == 4
+    qtbot.waitUntil(lambda: len(workspace.charts()) == 4)
     for index in range(workspace.count()):
         workspace.setCurrentIndex(index)
     assert len(workspace.charts()) == 4 + 3 * 2 + 1
@@ -63,6 +71,7 @@ def test_the_gradients_tab_switches_between_two_kinds(qtbot: QtBot, themes: Them
     workspace.show()
     workspace.setCurrentIndex(2)
     tab = workspace.findChild(HistoryTab)
+    qtbot.waitUntil(tab.heat_map.isVisible)
     assert [key.kind for key in tab.heat_map._keys] == [SubjectKind.GRAD] * 4
     tab.show_quantity(Quantity.MEAN)
     tab.show_kind(SubjectKind.ACTIVATION_GRAD)
@@ -76,6 +85,7 @@ def test_the_overview_stands_in_one_column_where_it_is_narrow(qtbot: QtBot, them
     qtbot.addWidget(overview)
     overview.resize(1000, 700)
     overview.show()
+    qtbot.waitUntil(lambda: len(overview.charts) == 4 and overview.charts[3].isVisible())
     assert overview.charts[1].x() > overview.charts[0].x()
     overview.resize(350, 700)
     qtbot.waitUntil(lambda: overview.charts[1].x() == overview.charts[0].x())

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 _HALF = (torch.float16, torch.bfloat16)
+_WIDE_UNSIGNED = (torch.uint16, torch.uint32)
+"""torch has hardly any operations for them; int64 holds them all. Nor for uint64, which nothing holds."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def _readable(tensor: Tensor) -> Readable:
         raise Unreadable("a functorch tensor (inside torch.func) has no values to look at")
     if tensor.is_meta or type(tensor).__name__ == "FakeTensor":
         raise Unreadable("a meta tensor has no values")
+    if tensor.dtype is torch.uint64:
+        raise Unreadable("torch cannot compute with uint64")
     note = ""
     if tensor.layout is torch.sparse_coo:
         tensor = tensor.coalesce()
@@ -74,7 +78,10 @@ def _readable(tensor: Tensor) -> Readable:
         tensor, note = tensor.abs(), "of abs()"
     if tensor.dtype in _HALF or (tensor.is_floating_point() and tensor.element_size() == 1):
         tensor = tensor.to(torch.float32)
-    return Readable(_flat(tensor), note)
+    if tensor.dtype in _WIDE_UNSIGNED:
+        tensor = tensor.to(torch.int64)
+    # The imaginary part of a conjugate is a view with its sign still to be turned, which numpy cannot read.
+    return Readable(_flat(tensor.resolve_neg()), note)
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QStackedLayout, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.app_state import AppState, Topic
@@ -24,6 +24,8 @@ from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
+
+_LEAST_TAB_LINES = 13
 
 
 class InspectorDock(Panel):
@@ -51,13 +53,22 @@ class InspectorDock(Panel):
         numbers = QVBoxLayout(self._numbers)
         numbers.setContentsMargins(0, 0, 0, 0)
         numbers.setSpacing(0)
-        self.summary.setContentsMargins(4, 0, 8, 0)
-        numbers.addWidget(self.summary)
+        summary = QVBoxLayout()
+        summary.setContentsMargins(4, 0, 8, 4)
+        summary.addWidget(self.summary)
+        numbers.addLayout(summary)
         numbers.addWidget(self.tabs, 1)
         self._missing = EmptyNote("")
+        # With large letters there is not room for everything at once.
+        self.tabs.setMinimumHeight(_LEAST_TAB_LINES * self.fontMetrics().height())
+        scroll = QScrollArea()
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(self._numbers)
         below = QWidget()
         self._below = QStackedLayout(below)
-        self._below.addWidget(self._numbers)
+        self._below.addWidget(scroll)
         self._below.addWidget(self._missing)
         page = QWidget()
         column = QVBoxLayout(page)
@@ -117,7 +128,7 @@ class InspectorDock(Panel):
             self._missing.setText(_why_missing(state, key))
             self._below.setCurrentWidget(self._missing)
             return
-        self._below.setCurrentWidget(self._numbers)
+        self._below.setCurrentIndex(0)
         self.summary.show_subject(state, latest)
         view = self.tabs.currentWidget()
         assert isinstance(view, (HistogramChart, PictureChart, ValuesView))

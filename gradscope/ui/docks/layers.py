@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, Slot
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QTreeView, QWidget
 
 from gradscope.state.app_state import Topic
@@ -15,8 +16,11 @@ from gradscope.ui.theme import Theme, ThemeManager
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
-_WIDTHS = {Column.NAME: 15, Column.FORM: 12, Column.VALUE: 14, Column.GRADIENT: 8, Column.UPDATE: 8}
+_WIDTHS = {Column.NAME: 15, Column.FORM: 13, Column.VALUE: 15, Column.GRADIENT: 8, Column.UPDATE: 7}
 """In digits of the view's font."""
+_MAX_NAME_WIDTH = 28
+_ROOM_FOR_FORMS = 45
+"""In a narrower panel the numbers count for more than types and shapes, which a tooltip tells, too."""
 
 
 class LayersDock(Panel):
@@ -92,6 +96,9 @@ class LayersDock(Panel):
         node = self.model.node(current)
         if self._is_following or node is None:
             return
+        # The view makes its first row current when it gets the keyboard, without selecting it.
+        flags = QItemSelectionModel.SelectionFlag
+        self.view.selectionModel().select(current, flags.ClearAndSelect | flags.Rows)
         kind = self._controller.state.selection.kind
         self._controller.select(Selection.of_node(node.name, is_parameter=node.is_parameter, kind=kind))
 
@@ -107,7 +114,9 @@ class LayersDock(Panel):
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         view.setTextElideMode(Qt.TextElideMode.ElideRight)
-        view.setIndentation(16)
+        view.setIndentation(round(0.9 * view.fontMetrics().height()))
+        side = view.fontMetrics().ascent()
+        view.setIconSize(QSize(side, side))
         header = view.header()
         header.setStretchLastSection(True)
         header.setSectionsMovable(False)
@@ -131,7 +140,15 @@ class LayersDock(Panel):
             self.view.expandAll()
         else:
             self.view.expandToDepth(1)
+        self._fit_names()
         self._is_following = False
+
+    def _fit_names(self) -> None:
+        """The column of names is as wide as the names need, within bounds."""
+        digit = self.view.fontMetrics().horizontalAdvance("0")
+        needed = self.view.sizeHintForColumn(Column.NAME)
+        width = max(_WIDTHS[Column.NAME] * digit, min(needed + digit, _MAX_NAME_WIDTH * digit))
+        self.view.header().resizeSection(Column.NAME, width)
 
     def _follow_selection(self) -> None:
         selection = self._controller.state.selection
@@ -164,3 +181,10 @@ class LayersDock(Panel):
         for name in self._expanded or ():
             self.view.expand(self.model.index_of(name, is_parameter=False))
         self._expanded = None
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        digit = self.view.fontMetrics().horizontalAdvance("0")
+        self.view.setColumnHidden(Column.FORM, event.size().width() < _ROOM_FOR_FORMS * digit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QStackedLayout, QWidget
 
@@ -11,7 +11,11 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.docks.log_view import LogView
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.theme import Theme, ThemeManager
+
+_LINES_AT_ONCE = 200
+"""A flood of prints comes into the view bit by bit, so that the window answers in between."""
+_PAUSE_MS = 10
 
 
 class LogDock(Panel):
@@ -21,6 +25,11 @@ class LogDock(Panel):
         super().__init__(self.tr("Log"), name="logDock", themes=themes, parent=parent)
         self._controller = controller
         self._seen = 0
+        self._cleared_at = 0
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_PAUSE_MS)
+        self._rest.timeout.connect(self._append_new)
         self.view = LogView(themes, self)
         self.view.setAccessibleName(self.tr("Log"))
         self._empty = EmptyNote(self.tr("What your code prints appears here"), self)
@@ -32,6 +41,7 @@ class LogDock(Panel):
         self.body.addLayout(self._stack, 1)
         self._append_new()
         controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
@@ -46,11 +56,23 @@ class LogDock(Panel):
     @Slot()
     def _on_clear_clicked(self) -> None:
         self.view.clear_lines()
+        self._seen = self._cleared_at = self._controller.state.log.total
         self._stack.setCurrentWidget(self._empty)
 
+    @Slot(object)
+    def _on_theme_changed(self, _theme: Theme) -> None:
+        self.view.clear_lines()
+        self._seen = self._cleared_at
+        self._append_new()
+
+    @Slot()
     def _append_new(self) -> None:
         log = self._controller.state.log
-        lines, self._seen = log.since(self._seen), log.total
-        if lines:
+        lines = log.since(self._seen)
+        now, later = lines[:_LINES_AT_ONCE], lines[_LINES_AT_ONCE:]
+        self._seen = log.total - len(later)
+        if now:
             self._stack.setCurrentWidget(self.view)
-            self.view.append_lines(lines)
+            self.view.append_lines(now)
+        if later:
+            self._rest.start()

@@ -42,7 +42,6 @@ class LogView(QPlainTextEdit):
         self._is_empty = True
         self.setViewportMargins(self.margin_width(), 0, 0, 0)
         self.updateRequest.connect(self._on_update_request)
-        themes.changed.connect(self._on_theme_changed)
 
     def append_lines(self, lines: list[Line]) -> None:
         bar = self.verticalScrollBar()
@@ -87,16 +86,6 @@ class LogView(QPlainTextEdit):
 
     @Slot(QRect, int)
     def _on_update_request(self, _rect: QRect, _dy: int) -> None:
-        self._margin.update()
-
-    @Slot(object)
-    def _on_theme_changed(self, _theme: Theme) -> None:
-        block = self.document().begin()
-        while block.isValid():
-            cursor = QTextCursor(block)
-            cursor.select(QTextCursor.SelectionType.BlockUnderCursor)
-            cursor.setCharFormat(self._format(max(0, block.userState())))
-            block = block.next()
         self._margin.update()
 
     def _format(self, mark: int) -> QTextCharFormat:

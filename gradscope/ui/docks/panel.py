@@ -7,6 +7,9 @@ from PySide6.QtWidgets import QDockWidget, QFrame, QVBoxLayout, QWidget
 from gradscope.ui.docks.panel_title import PanelTitle
 from gradscope.ui.theme import ThemeManager
 
+_MIN_DIGITS = 24
+_MIN_LINES = 5
+
 
 class Panel(QDockWidget):
     """A dock that can be moved, floated and closed. Subclasses fill `body`, a vertical layout."""
@@ -21,6 +24,9 @@ class Panel(QDockWidget):
         self.body = QVBoxLayout(frame)
         self.body.setContentsMargins(1, 1, 1, 1)
         self.body.setSpacing(0)
+        # Contents may ask for more than a small window has; they are cut off rather than push the others aside.
+        metrics = self.fontMetrics()
+        frame.setMinimumSize(_MIN_DIGITS * metrics.horizontalAdvance("0"), _MIN_LINES * metrics.lineSpacing())
         self.setWidget(frame)
 
     def set_title_note(self, note: str) -> None:

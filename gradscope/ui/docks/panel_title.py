@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtWidgets import QDockWidget, QFrame, QHBoxLayout, QLabel, QMainWindow, QToolButton
 
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -68,6 +68,8 @@ class PanelTitle(QFrame):
     def _button(self, icon_name: str, tooltip: str) -> QToolButton:
         button = self._icons[icon_name] = QToolButton(self)
         button.setIcon(icon(icon_name, self._themes.theme, colour=self._themes.theme.muted))
+        side = self.fontMetrics().height()
+        button.setIconSize(QSize(side, side))
         button.setToolTip(tooltip)
         button.setAccessibleName(tooltip)
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)

@@ -31,8 +31,9 @@ class IndexBar(QWidget):
             return
         self._sizes = sizes
         while (item := self._layout.takeAt(0)) is not None:
-            if item.widget() is not None:
-                item.widget().deleteLater()
+            widget = item.widget()
+            if widget is not None:
+                widget.deleteLater()
         self._spins = []
         for dimension, size in enumerate(sizes):
             spin = QSpinBox()

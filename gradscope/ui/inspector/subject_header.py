@@ -112,7 +112,8 @@ class SubjectHeader(QWidget):
         group.idClicked.connect(self._on_kind_clicked)
         buttons = {}
         for number, kind in enumerate(SubjectKind):
-            button = QToolButton(text=texts[kind])
+            button = QToolButton()
+            button.setText(texts[kind])
             button.setCheckable(True)
             group.addButton(button, number)
             buttons[kind] = button

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHeaderView, QSizePolicy, QWidget
 
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
@@ -17,6 +18,11 @@ from gradscope.ui.plots.formats import percent
 
 if TYPE_CHECKING:
     from gradscope.ui.theme import Theme, ThemeManager
+
+_DIGITS = 6
+_FEWER_DIGITS = 3
+"""Where there is little room, or large letters."""
+_WIDE_FROM_CHARACTERS = 38
 
 
 class SummaryView(CopyTable):
@@ -38,10 +44,13 @@ class SummaryView(CopyTable):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._digits = _DIGITS
+        self._shown: tuple[AppState, Latest] | None = None
         self._on_theme_changed(themes.theme)
         themes.changed.connect(self._on_theme_changed)
 
     def show_subject(self, state: AppState, latest: Latest) -> None:
+        self._shown = (state, latest)
         before = self._model.rowCount()
         self._model.show_entries(self._entries(state, latest))
         if self._model.rowCount() != before:
@@ -67,7 +76,11 @@ class SummaryView(CopyTable):
             self._number("std", summary[STD]),
             self._count("NaN", int(summary[NAN]), is_alarming=summary[NAN] > 0),
             self._count("Inf", int(summary[INF]), is_alarming=summary[INF] > 0),
-            Entry(name=self.tr("zeros"), text=f"{zeros:,} ({share})", exact=str(zeros)),
+            Entry(
+                name=self.tr("zeros"),
+                text=f"{zeros:,} ({share})" if self._digits == _DIGITS else share,
+                exact=str(zeros),
+            ),
             self._number("L2", summary[L2]),
         ]
         key = latest.row.key
@@ -79,17 +92,25 @@ class SummaryView(CopyTable):
     def _count(name: str, value: int, *, is_alarming: bool = False) -> Entry:
         return Entry(name=name, text=f"{value:,}", exact=str(value), is_alarming=bool(is_alarming))
 
-    @staticmethod
-    def _number(name: str, value: float) -> Entry:
+    def _number(self, name: str, value: float) -> Entry:
         value = float(value)
         if math.isnan(value):
             return Entry(name=name, text="–", exact="")
-        return Entry(name=name, text=f"{value:.6g}", exact=repr(value))
+        return Entry(name=name, text=f"{value:.{self._digits}g}", exact=repr(value))
 
     # ------------------------------------------------------------------------------------------ Qt
 
     def sizeHint(self) -> QSize:
         return QSize(240, self._model.rowCount() * self.verticalHeader().defaultSectionSize() + 4)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        room = self.width() / max(1, self.fontMetrics().averageCharWidth())
+        digits = _DIGITS if room >= _WIDE_FROM_CHARACTERS else _FEWER_DIGITS
+        if digits != self._digits:
+            self._digits = digits
+            if self._shown is not None:
+                self.show_subject(*self._shown)
 
     def minimumSizeHint(self) -> QSize:
         return QSize(120, self.sizeHint().height())

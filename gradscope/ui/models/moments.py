@@ -30,7 +30,7 @@ class Column(IntEnum):
     MEMORY = 6
 
 
-_NUMBERS = (Column.CALL, Column.START, Column.DURATION, Column.MEMORY)
+_NUMBERS = (Column.START, Column.DURATION, Column.MEMORY)
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,8 @@ class MomentsModel(QAbstractTableModel):
                 return title
             case _Role.ToolTipRole:
                 return explanation
+            case _Role.TextAlignmentRole if section == Column.CALL:
+                return Qt.AlignmentFlag.AlignCenter
             case _Role.TextAlignmentRole:
                 side = Qt.AlignmentFlag.AlignRight if section in _NUMBERS else Qt.AlignmentFlag.AlignLeft
                 return side | Qt.AlignmentFlag.AlignVCenter
@@ -174,6 +176,8 @@ class MomentsModel(QAbstractTableModel):
         match role:
             case _Role.DisplayRole:
                 return self._display(row, column)
+            case _Role.TextAlignmentRole if column == Column.CALL:
+                return Qt.AlignmentFlag.AlignCenter
             case _Role.TextAlignmentRole if column in _NUMBERS:
                 return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             case _Role.ForegroundRole:

@@ -100,6 +100,12 @@ class Chart(QWidget):
         if self.isVisible():
             self.redraw()
 
+    def replace_title(self, widget: QWidget | None) -> None:
+        """Another widget says what this is (None: what the chart stands in says it)."""
+        self._title.hide()
+        if widget is not None:
+            self.header.insertWidget(0, widget)
+
     def hide_buttons(self) -> None:
         """For pictures, where nothing can be pressed."""
         self._buttons.hide()
@@ -194,11 +200,14 @@ class Chart(QWidget):
         self.plot.setAccessibleName(title)
 
     def _make_buttons(self, explanation: str) -> QWidget:
-        self._fit_button = QToolButton(text=self.tr("Fit"))
+        self._fit_button = QToolButton()
+        self._fit_button.setText(self.tr("Fit"))
         self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
         self._fit_button.clicked.connect(self.plot.fit)
         self._fit_button.hide()
-        self._table_button = QToolButton(text=self.tr("Table"), checkable=True)
+        self._table_button = QToolButton()
+        self._table_button.setText(self.tr("Table"))
+        self._table_button.setCheckable(True)
         self._table_button.setToolTip(self.tr("The same numbers as a table"))
         self._table_button.toggled.connect(self._on_table_toggled)
         self._info_button = QToolButton()

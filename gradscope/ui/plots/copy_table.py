@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, Qt, Slot
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
+from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 COPY_ROLE = int(Qt.ItemDataRole.UserRole) + 1
@@ -32,7 +32,7 @@ class CopyTable(QTableView):
         chosen = self.selectionModel().selection()
         if chosen.isEmpty():
             return ""
-        ranges = list(chosen)
+        ranges = [chosen.at(i) for i in range(chosen.count())]
         top, bottom = min(r.top() for r in ranges), max(r.bottom() for r in ranges)
         left, right = min(r.left() for r in ranges), max(r.right() for r in ranges)
         bottom = min(bottom, top + max(1, MAX_CELLS // (right - left + 1)) - 1)
@@ -71,3 +71,12 @@ class CopyTable(QTableView):
         if text is None:
             text = index.data()
         return "" if text is None else str(text)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        # Qt itself would copy the current cell alone.
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self._on_copy()
+        else:
+            super().keyPressEvent(event)

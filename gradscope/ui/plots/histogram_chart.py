@@ -10,7 +10,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Slot
 from PySide6.QtGui import QFontMetricsF
-from PySide6.QtWidgets import QCheckBox, QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from gradscope.protocol.messages import FetchHistogram, FloatArray, Histogram, Unavailable
 from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, NAN, ZERO, histogram_edges
@@ -22,7 +22,7 @@ from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import exact, short
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.scales import nice_above
+from gradscope.ui.plots.scales import nice_range
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -95,10 +95,15 @@ class HistogramChart(Chart):
         for item in (self._bars, self._zero_bar):
             plot.addItem(item, ignoreBounds=True)
         self._drawn: tuple[FloatArray, FloatArray, FloatArray] = (np.zeros(0), np.zeros(0), np.zeros(0))
-        self._powers = QCheckBox(self.tr("Powers of two"))
+        self._powers = QToolButton()
+        self._powers.setText(self.tr("Powers of two"))
+        self._powers.setCheckable(True)
+        self._powers.setProperty("flat", True)
         self._powers.toggled.connect(self._on_powers_toggled)
         self.header.insertWidget(2, self._powers)
         plot.pointed_at.connect(self._on_pointed_at)
+        # The tab of the inspector is its title.
+        self.replace_title(None)
         self.restyle(self.theme)
 
     def look_at(self, latest: Latest, token: object | None) -> None:
@@ -148,7 +153,7 @@ class HistogramChart(Chart):
         self._zero_bar.setOpts(x0=[], x1=[], height=[])
         left, right = float(edges[0]), float(edges[-1])
         pad = 0.02 * (right - left) or 0.5
-        self.plot.show_range((left - pad, right + pad), (0.0, 1.05 * nice_above(float(shares.max()))))
+        self.plot.show_range((left - pad, right + pad), (0.0, 1.02 * nice_range(0.0, float(shares.max()))[1]))
         self.readout.show_text("")
         return ""
 
@@ -175,7 +180,7 @@ class HistogramChart(Chart):
         if right - left < 8:
             left, right = (left + right) / 2 - 4, (left + right) / 2 + 4
         top = max(float(shares.max(initial=0)), zero_share)
-        self.plot.show_range((left, right), (0.0, 1.05 * nice_above(top)))
+        self.plot.show_range((left, right), (0.0, 1.02 * nice_range(0.0, top)[1]))
         is_sample = sampled < whole
         self.readout.show_text(
             self.tr("from a sample of {count}").format(count=f"{latest.sampled:,}") if is_sample else ""

@@ -142,7 +142,10 @@ class LayerBars(Chart):
         self._band.show_between(None if band is None else (np.log10(band[0]), np.log10(band[1])))
         self._names.set_room(_NAMES_SHARE * self.width())
         self._names.set_names([key.label() for key in self._keys])
-        self.plot.show_range((low - pad, high + pad), (-0.6, max(len(self._keys), _LEAST_ROWS) - 0.4))
+        rows = max(len(self._keys), _LEAST_ROWS)
+        # Below the last bar there is room for the name of the band.
+        free = 0.0 if band is None else rows * self.fontMetrics().height() * 1.8 / max(50.0, self.plot.box.height())
+        self.plot.show_range((low - pad, high + pad), (-0.6, rows - 0.4 + free))
         selected = rows_of_selection(self._keys, state.selection)
         self._selected.setData(np.full(len(selected), low - 0.6 * pad), np.array(selected, dtype=np.float64))
 

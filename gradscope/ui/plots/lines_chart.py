@@ -24,7 +24,6 @@ from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, series_of
 from gradscope.ui.plots.sampling import apart, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection, with_siblings
-from gradscope.ui.plots.wording import what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 _MAX_LINES = 5
 _LONG_LEGEND = 80
+_MAX_ALONE = 100
 _SYMBOLS = ("o", "s", "t", "d", "+")
 _GLYPHS = ("●", "■", "▼", "◆", "✚")
 """What the symbols look like in the legend."""
@@ -89,6 +89,11 @@ class LinesChart(Chart):
         self._band.restyle(theme)
         for curve, colour in zip(self._curves, theme.series, strict=False):
             curve.setPen(pg.mkPen(colour, width=1))
+        # pyqtgraph keeps a picture of a symbol for every pen and brush that it has ever seen.
+        self._end_styles = [
+            {"symbol": symbol, "pen": pg.mkPen(colour), "brush": pg.mkBrush(colour)}
+            for symbol, colour in zip(_SYMBOLS, theme.series, strict=False)
+        ]
         self._zeros.setBrush(pg.mkBrush(theme.surface))
         self._zeros.setPen(pg.mkPen(theme.text))
         self._crosses.setPen(pg.mkPen(theme.bad))
@@ -99,7 +104,7 @@ class LinesChart(Chart):
     def draw(self, state: AppState) -> str:
         block = state.history.blocks[self._kind]
         if not block.keys or not len(block.steps):
-            return what_to_press(state, self._kind)
+            return self.tr("The selected rows appear here as lines")
         order = execution_order(state, self._kind)
         keys = [block.keys[i] for i in order]
         selected = rows_of_selection(keys, state.selection)
@@ -130,15 +135,14 @@ class LinesChart(Chart):
             curve.setData(x, drawn[i], connect="finite")
             known = np.flatnonzero(np.isfinite(drawn[i]))
             if len(known):
-                colour = self.theme.series[i]
-                ends.append(
-                    {
-                        "pos": (x[known[-1]], drawn[i, known[-1]]),
-                        "symbol": _SYMBOLS[i],
-                        "brush": pg.mkBrush(colour),
-                        "pen": pg.mkPen(colour),
-                    }
-                )
+                ends.append({"pos": (x[known[-1]], drawn[i, known[-1]]), "size": 9, **self._end_styles[i]})
+                # A point without neighbours is no line: a layer that only some batches go through.
+                is_known = np.isfinite(drawn[i])
+                alone = is_known & ~np.append(is_known[1:], False) & ~np.insert(is_known[:-1], 0, False)
+                ends += [
+                    {"pos": (x[at], drawn[i, at]), "size": 5, **self._end_styles[i]}
+                    for at in np.flatnonzero(alone)[-_MAX_ALONE:]
+                ]
         self._ends.setData(ends)
         shown = step_range(int(self._steps[0]), int(self._steps[-1]))
         gap = 12 * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())

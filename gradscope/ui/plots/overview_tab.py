@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Slot
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QWidget
+from PySide6.QtCore import QTimer, Slot
+from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QSizePolicy, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.ui.plots.chart import Chart
@@ -41,11 +42,13 @@ class GradientFlow(LayerBars):
             parent=parent,
         )
         self._choice = QComboBox()
-        self._choice.addItem(self.tr("Parameters (.grad)"), SubjectKind.GRAD)
-        self._choice.addItem(self.tr("Activations"), SubjectKind.ACTIVATION_GRAD)
+        self._choice.addItem(self.tr("Gradient flow (.grad)"), SubjectKind.GRAD)
+        self._choice.addItem(self.tr("Gradient flow (activations)"), SubjectKind.ACTIVATION_GRAD)
         self._choice.setAccessibleName(self.tr("Which gradients"))
+        self._choice.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self._choice.setMinimumContentsLength(8)
         self._choice.currentIndexChanged.connect(self._on_choice_changed)
-        self.header.insertWidget(2, self._choice)
+        self.replace_title(self._choice)
 
     @Slot(int)
     def _on_choice_changed(self, _index: int) -> None:
@@ -75,13 +78,19 @@ class OverviewTab(QScrollArea):
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.charts: tuple[Chart, ...] = (
-            LossChart(controller, themes),
-            GradientFlow(controller, themes),
-            RateChart(controller, themes, is_detailed=False),
-            UpdateRatio(controller, themes),
-        )
-        self._columns = 0
+        self.charts: list[Chart] = []
+        self._to_build: list[Callable[[], Chart]] = [
+            lambda: LossChart(controller, themes),
+            lambda: GradientFlow(controller, themes),
+            lambda: RateChart(controller, themes, is_detailed=False),
+            lambda: UpdateRatio(controller, themes),
+        ]
+        # A child, so that it ends with this widget.
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._build_next)
+        self._columns = 2
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
         page = QWidget()
@@ -89,12 +98,17 @@ class OverviewTab(QScrollArea):
         self._grid.setContentsMargins(4, 4, 4, 4)
         self._grid.setSpacing(8)
         self.setWidget(page)
-        self._arrange(2)
 
-    def _arrange(self, columns: int) -> None:
-        if columns == self._columns:
-            return
-        self._columns = columns
+    @Slot()
+    def _build_next(self) -> None:
+        """One chart at a time, so that the window goes on answering in between."""
+        if self.isVisible() and self._to_build:
+            self.charts.append(self._to_build.pop(0)())
+            self._arrange()
+            self._timer.start()
+
+    def _arrange(self) -> None:
+        columns = self._columns
         em = self.fontMetrics().height()
         for i, chart in enumerate(self.charts):
             self._grid.removeWidget(chart)
@@ -109,5 +123,12 @@ class OverviewTab(QScrollArea):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         em = self.fontMetrics().height()
-        self._arrange(2 if self.viewport().width() >= _TWO_COLUMNS_FROM_EMS * em else 1)
+        columns = 2 if self.viewport().width() >= _TWO_COLUMNS_FROM_EMS * em else 1
+        if columns != self._columns:
+            self._columns = columns
+            self._arrange()
         super().resizeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._build_next()

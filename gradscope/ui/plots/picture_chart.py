@@ -70,6 +70,8 @@ class PictureChart(Chart):
         self._strip = ColorStrip()
         self.body_layout.addWidget(self._strip)
         plot.pointed_at.connect(self._on_pointed_at)
+        # The tab of the inspector is its title.
+        self.replace_title(None)
         self.restyle(self.theme)
 
     def look_at(self, latest: Latest, token: object | None) -> None:

@@ -8,11 +8,12 @@ from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
+from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.messages import IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.history import Block, History
+from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
 ALL_STEPS = slice(None)
@@ -138,8 +139,9 @@ def values_of(history: History, kind: SubjectKind, quantity: Quantity, steps: In
     block = history.blocks[kind]
     if quantity is Quantity.RATIO:
         sizes = history.blocks[SubjectKind.PARAMETER]
-        rows = [sizes.index_of(SubjectKey(SubjectKind.PARAMETER, key.name)) for key in block.keys]
-        if None in rows or len(sizes.steps) != len(block.steps):
+        found = [sizes.index_of(SubjectKey(SubjectKind.PARAMETER, key.name)) for key in block.keys]
+        rows = [row for row in found if row is not None]
+        if len(rows) < len(found) or len(sizes.steps) != len(block.steps):
             return history.update_ratio()[2][:, steps]
         return _ratio(block.column(L2)[:, steps], sizes.column(L2)[:, steps][rows])
     return _computed(lambda column: block.column(column)[:, steps], quantity)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QCheckBox, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
 from gradscope.protocol.messages import FloatArray, IntArray
 from gradscope.state.app_state import AppState, Topic
@@ -23,6 +24,8 @@ from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
+
+AnyFloats = npt.NDArray[np.floating[Any]]
 
 _MAX_GROUPS = 8
 _MAX_DASHED_POINTS = 300
@@ -60,7 +63,10 @@ class RateChart(Chart):
         self._now_line = pg.InfiniteLine(angle=90, movable=False)
         for item in (*self._past_curves, *self._ahead_curves, self._now, self._now_line):
             plot.addItem(item, ignoreBounds=True)
-        self._log = QCheckBox(self.tr("Logarithmic"))
+        self._log = QToolButton()
+        self._log.setText(self.tr("Logarithmic"))
+        self._log.setCheckable(True)
+        self._log.setProperty("flat", True)
         self._log.toggled.connect(self._on_log_toggled)
         self.header.insertWidget(2, self._log)
         self._log.setVisible(is_detailed)
@@ -83,6 +89,8 @@ class RateChart(Chart):
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
         self._now_line.setPen(pg.mkPen(theme.muted, width=1, style=Qt.PenStyle.DotLine))
+        # pyqtgraph keeps a picture of a symbol for every pen and brush that it has ever seen.
+        self._now_styles = [{"pen": pg.mkPen(colour), "brush": pg.mkBrush(colour)} for colour in theme.series]
         for i, colour in enumerate(theme.series[:_MAX_GROUPS]):
             self._past_curves[i].setPen(pg.mkPen(colour, width=2))
             self._ahead_curves[i].setPen(pg.mkPen(colour, width=1, style=Qt.PenStyle.DashLine))
@@ -122,19 +130,21 @@ class RateChart(Chart):
             self._ahead_curves[i].setVisible(ahead)
             if past:
                 x = self._past_steps.astype(np.float64)
-                self._past_curves[i].setData(*decimate(x, drawn_past[:, i], max_points=2000), connect="finite")
+                self._past_curves[i].setData(
+                    *decimate(x, drawn_past[:, i].astype(np.float64), max_points=2000), connect="finite"
+                )
             if ahead:
                 x = self._ahead_steps.astype(np.float64)
-                y = drawn_ahead[:, i]
+                y = drawn_ahead[:, i].astype(np.float64)
                 self._ahead_curves[i].setData(*decimate(x, y, max_points=_MAX_DASHED_POINTS), connect="finite")
             if past or ahead:
                 at = (self._ahead_steps[0], drawn_ahead[0, i]) if ahead else (self._past_steps[-1], drawn_past[-1, i])
-                points.append({"pos": at, "brush": self.theme.series[i], "pen": self.theme.series[i]})
+                points.append({"pos": at, **self._now_styles[i]})
         self._now.setData(points)
         self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
         self.plot.show_range(step_range(int(steps[0]), int(steps[-1])), y_range)
 
-    def _on_scale(self) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
+    def _on_scale(self) -> tuple[AnyFloats, AnyFloats, tuple[float, float]]:
         both = np.concatenate([self._past.ravel(), self._ahead.ravel()])
         known = both[np.isfinite(both)]
         self._values_axis.is_log = self._log.isChecked()
@@ -155,7 +165,7 @@ class RateChart(Chart):
         if self._is_detailed:
             lines = []
             for i, group in enumerate(state.session.groups[: len(rates)]):
-                text = self.tr("Group {number}: {rate}, {count} parameters", "", len(group.parameters))
+                text = self.tr("Group {number}: {rate} (parameters: {count})")
                 lines.append(
                     f'<span style="color:{self.theme.series[i % len(self.theme.series)]}">■</span> '
                     + text.format(number=i, rate=rates[i], count=len(group.parameters))

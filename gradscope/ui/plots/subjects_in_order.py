@@ -52,7 +52,8 @@ def rows_of_selection(keys: list[SubjectKey], selection: Selection) -> list[int]
     if same_name:
         return same_name
     if keys[0].kind in PARAMETER_KINDS:
-        return [i for i, key in enumerate(keys) if key.name.rpartition(".")[0] == selection.name]
+        own = [i for i, key in enumerate(keys) if key.name.rpartition(".")[0] == selection.name]
+        return own or [i for i, key in enumerate(keys) if key.name.startswith(selection.name + ".")]
     if selection.is_parameter:
         owner = selection.name.rpartition(".")[0]
         return [i for i, key in enumerate(keys) if key.name == owner]
@@ -60,14 +61,22 @@ def rows_of_selection(keys: list[SubjectKey], selection: Selection) -> list[int]
 
 
 def with_siblings(keys: list[SubjectKey], rows: list[int], *, at_most: int) -> list[int]:
-    """The rows and their nearest neighbours below the same parent; without any rows, some spread evenly."""
+    """The rows, their neighbours below the same parent, then the nearest of the same last name.
+
+    Without any rows, some spread evenly.
+    """
     if not keys:
         return []
     if not rows:
         count = min(at_most, len(keys))
         return sorted({round(i * (len(keys) - 1) / max(1, count - 1)) for i in range(count)})
     chosen = rows[:at_most]
-    parent = keys[chosen[0]].name.rpartition(".")[0]
-    siblings = [i for i, key in enumerate(keys) if i not in chosen and key.name.rpartition(".")[0] == parent]
-    siblings.sort(key=lambda i: abs(i - chosen[0]))
-    return chosen + sorted(siblings[: at_most - len(chosen)])
+    parent, _, last = keys[chosen[0]].name.rpartition(".")
+
+    def kinship(row: int) -> int:
+        other_parent, _, other_last = keys[row].name.rpartition(".")
+        return 0 if other_parent == parent else 1 if other_last == last else 2
+
+    others = [row for row in range(len(keys)) if row not in chosen and kinship(row) < 2]
+    others.sort(key=lambda row: (kinship(row), abs(row - chosen[0])))
+    return chosen + sorted(others[: at_most - len(chosen)])

@@ -18,7 +18,7 @@ def what_to_press(state: AppState, kind: SubjectKind) -> str:
     if state.session is None:
         return translate(_CONTEXT, "Open a recipe to begin")
     is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
-    if is_layer and len(state.session.modules) <= 1 and state.position.step > 0:
+    if is_layer and not state.session.modules:
         return translate(_CONTEXT, "This model has no layers, so there is nothing between input and loss to show")
     match kind:
         case SubjectKind.ACTIVATION:

@@ -1,0 +1,307 @@
+"""The glue: what a person does becomes a request, what the engine says becomes state. A fake client; the real one is in
+tests/e2e."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QObject, Signal
+from pytestqt.qtbot import QtBot
+
+from gradscope.client.engine_client import EngineClient
+from gradscope.protocol import messages as m
+from gradscope.protocol.codec import MAX_FRAME_BYTES, ProtocolError
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.log import Source
+from gradscope.state.selection import Selection
+from gradscope.ui.controller import Controller
+from gradscope.ui.settings import Setting, Settings
+
+SESSION = m.SessionInfo(
+    name="Net",
+    description="",
+    path="/a.py",
+    sha256="",
+    seed=0,
+    device="cpu",
+    modules=(m.ModuleInfo(name="", type="Net", description=""),),
+    parameters=(),
+    groups=(),
+    optimizer="SGD",
+    scheduler=None,
+    loss="mse",
+    scheduler_unit="step",
+    batches_per_epoch=3,
+)
+KEY = SubjectKey(SubjectKind.ACTIVATION, "a")
+
+
+class FakeClient(QObject):
+    message_received = Signal(object)
+    state_changed = Signal(object)
+    output_received = Signal(str, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[str] = []
+        self.requests: list[Any] = []
+        self.replies: list[Callable[[Any], None] | None] = []
+        self.sent: list[Any] = []
+
+    def start(self, executable: str) -> None:
+        self.started.append(executable)
+        self.become(EngineStatus.STARTING)
+
+    def request(self, message: Any, *, on_reply: Callable[[Any], None] | None = None) -> int:
+        if isinstance(message, m.Export) and sum(a.data.nbytes for a in message.attachments) > MAX_FRAME_BYTES:
+            raise ProtocolError("too long")
+        self.requests.append(message)
+        self.replies.append(on_reply)
+        return len(self.requests)
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def become(self, status: EngineStatus, text: str = "") -> None:
+        self.state_changed.emit(EngineState(status=status, text=text))
+
+    def open(self, session: m.SessionInfo = SESSION) -> None:
+        self.message_received.emit(m.Opened(session=session, position=Position(rest=Rest.READY)))
+
+
+class Lab:
+    def __init__(self, tmp_path: Path) -> None:
+        self.client = FakeClient()
+        self.settings = Settings(tmp_path / "settings.ini")
+        self.controller = Controller(AppState(), cast(EngineClient, self.client), self.settings)
+        self.state = self.controller.state
+        self.refreshed: list[set[Topic]] = []
+        self.failed: list[Failure] = []
+        self.controller.refreshed.connect(self.refreshed.append)
+        self.controller.failed.connect(self.failed.append)
+
+    def ready(self) -> "Lab":
+        self.controller.start_engine()
+        self.client.become(EngineStatus.READY)
+        return self
+
+    def opened(self) -> "Lab":
+        self.ready()
+        self.controller.open_recipe("/a.py")
+        self.client.open()
+        self.client.requests.clear()
+        self.client.replies.clear()
+        return self
+
+
+@pytest.fixture
+def lab(qtbot: QtBot, tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------- opening
+
+
+def test_a_recipe_opened_early_waits_for_the_engine(lab: Lab) -> None:
+    lab.controller.open_recipe("/a.py", seed=3, device="cuda:0")
+    assert lab.client.started, "an engine that does not run is started"
+    assert lab.state.opening == "/a.py"
+    assert lab.client.requests == []
+    lab.client.become(EngineStatus.READY)
+    assert lab.client.requests == [m.Open(path="/a.py", seed=3, device="cuda:0")]
+    lab.client.become(EngineStatus.READY, "some text")
+    assert len(lab.client.requests) == 1, "once"
+
+
+def test_only_the_last_of_several_early_recipes_is_opened(lab: Lab) -> None:
+    lab.controller.open_recipe("/a.py")
+    lab.controller.open_recipe("/b.py")
+    lab.client.become(EngineStatus.READY)
+    assert [request.path for request in lab.client.requests] == ["/b.py"]
+    assert len(lab.client.started) == 1
+
+
+def test_seed_and_device_come_from_the_settings_unless_given(lab: Lab) -> None:
+    lab.ready()
+    lab.settings.set(Setting.SEED, 41)
+    lab.settings.set(Setting.DEVICE, "mps")
+    lab.controller.open_recipe("/a.py")
+    lab.controller.open_recipe("/a.py", seed=0, device="cpu")
+    assert [(request.seed, request.device) for request in lab.client.requests] == [(41, "mps"), (0, "cpu")]
+
+
+def test_an_engine_that_cannot_be_started_ends_the_opening(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab.client, "start", lambda _: lab.client.become(EngineStatus.DEAD, "no such file"))
+    lab.controller.open_recipe("/a.py")
+    assert lab.state.opening is None
+    lab.client.become(EngineStatus.STARTING)
+    lab.client.become(EngineStatus.READY)
+    assert lab.client.requests == [], "nothing is run that was given up"
+
+
+def test_a_failed_open_keeps_the_session_and_is_told(lab: Lab) -> None:
+    lab.opened()
+    lab.controller.open_recipe("/b.py")
+    assert lab.state.refusal(Verb.FORWARD) == "A recipe is being opened"
+    failure = Failure(kind=FailureKind.BAD_INPUT, sentence="b.py has no recipe()")
+    failed = m.Failed(failure=failure, position=Position(rest=Rest.FORWARD))
+    lab.client.message_received.emit(failed)
+    on_reply = lab.client.replies[-1]
+    assert on_reply is not None
+    on_reply(failed)
+    assert lab.failed == [failure]
+    assert lab.state.session is SESSION
+    assert lab.state.opening is None
+    assert lab.state.refusal(Verb.BACKWARD) is None
+
+
+# ----------------------------------------------------------------------------------------------- verbs
+
+
+def test_verbs_go_where_the_phase_table_allows_them(lab: Lab) -> None:
+    lab.controller.go(Verb.FORWARD)
+    lab.opened()
+    lab.controller.go(Verb.BACKWARD)
+    lab.controller.pause()
+    assert lab.client.requests == []
+    assert lab.client.sent == []
+    lab.controller.go(Verb.FORWARD)
+    lab.controller.go(Verb.FORWARD)
+    assert lab.client.requests == [m.Go(verb=Verb.FORWARD)], "a double click is one forward"
+    lab.controller.pause()
+    lab.controller.interrupt()
+    assert lab.client.sent == [m.Pause(), m.Interrupt()]
+    lab.client.message_received.emit(m.Done(position=Position(rest=Rest.FORWARD)))
+    lab.controller.run(RunUntil.STEPS, 7)
+    assert lab.client.requests[1:] == [m.Go(verb=Verb.RUN, until=RunUntil.STEPS, steps=7)]
+
+
+# ----------------------------------------------------------------------------------------------- death and restart
+
+
+def test_a_restart_leaves_the_plots_and_no_session(lab: Lab) -> None:
+    """Also of an engine that is well: it is ended without dying, and what it had open is gone all the same."""
+    lab.opened()
+    lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.FORWARD, step=5, running=True)))
+    history = lab.state.history
+    lab.controller.restart_engine()
+    lab.client.become(EngineStatus.READY)
+    assert lab.state.position == Position(step=5)
+    assert lab.state.refusal(Verb.BACKWARD) == "Open a recipe first"
+    assert lab.state.history is history
+    assert lab.client.requests == [], "the user's code is not run again by itself"
+    lab.controller.reset()
+    assert [request.path for request in lab.client.requests] == ["/a.py"]
+
+
+def test_a_death_is_logged_once_and_reset_starts_another_engine(lab: Lab) -> None:
+    lab.opened()
+    lab.client.output_received.emit("half a li", Source.STDOUT)
+    lab.client.become(EngineStatus.DEAD, "It was killed. Last error output: x\nx\ny")
+    assert [line.text for line in lab.state.log.lines] == ["half a li", "It was killed. Last error output: x"]
+    assert lab.state.session is SESSION
+    lab.controller.reset()
+    assert len(lab.client.started) == 2
+    lab.client.become(EngineStatus.READY)
+    assert [request.path for request in lab.client.requests] == ["/a.py"]
+
+
+def test_output_of_two_engines_is_not_glued_together(lab: Lab) -> None:
+    lab.ready()
+    lab.client.output_received.emit("old", Source.STDOUT)
+    lab.controller.restart_engine()
+    lab.client.output_received.emit("new\n", Source.STDOUT)
+    assert [line.text for line in lab.state.log.lines] == ["old", "new"]
+
+
+def test_an_engine_that_falls_silent_is_told_once(lab: Lab) -> None:
+    lab.opened()
+    for seconds in (10, 12, 14):
+        lab.client.become(EngineStatus.READY, f"The engine has not answered for {seconds} s")
+    assert [line.text for line in lab.state.log.lines] == ["The engine has not answered for 10 s"]
+    assert lab.state.position.rest is Rest.READY
+
+
+def test_the_interpreter_is_the_settings_or_the_given_one(lab: Lab) -> None:
+    lab.settings.set(Setting.PYTHON, "/env/python")
+    lab.controller.start_engine()
+    lab.controller.start_engine("/given/python")
+    lab.controller.restart_engine()
+    assert lab.client.started == ["/env/python", "/given/python", "/given/python"]
+
+
+# ----------------------------------------------------------------------------------------------- selection, values
+
+
+def test_the_selected_subject_is_watched(lab: Lab) -> None:
+    lab.controller.select(Selection.of_subject(KEY))
+    assert lab.client.requests == [], "there is nobody to watch it"
+    lab.opened()
+    lab.controller.select(Selection.of_subject(KEY))
+    lab.controller.select(Selection.of_subject(KEY))
+    assert lab.client.requests == [m.Watch(subjects=(KEY,))]
+    lab.client.open()
+    assert lab.client.requests[1:] == [m.Watch(subjects=(KEY,))], "the new session does not know of it"
+    lab.controller.select(Selection())
+    assert lab.client.requests[2:] == [m.Watch(subjects=())]
+
+
+def test_values_are_asked_for_while_there_is_a_session(lab: Lab) -> None:
+    replies: list[object] = []
+    lab.controller.fetch(m.FetchPage(subject=KEY), replies.append)
+    assert [type(reply) for reply in replies] == [m.Unavailable]
+    lab.opened()
+    lab.controller.fetch(m.FetchPage(subject=KEY), replies.append)
+    assert lab.client.requests == [m.FetchPage(subject=KEY)]
+    assert lab.client.replies == [replies.append]
+
+
+def test_an_export_that_cannot_be_is_answered(lab: Lab) -> None:
+    replies: list[m.Failed] = []
+    lab.controller.export_snapshot("/s", (), replies.append)
+    lab.opened()
+    too_large = m.Attachment(name="a.png", data=np.zeros(MAX_FRAME_BYTES + 1, dtype=np.uint8))
+    lab.controller.export_snapshot("/s", (too_large,), replies.append)
+    assert [reply.failure.kind for reply in replies] == [FailureKind.BAD_INPUT, FailureKind.OUR_BUG]
+    lab.controller.export_snapshot("/s", (), replies.append)
+    assert lab.client.requests == [m.Export(path="/s")]
+
+
+# ----------------------------------------------------------------------------------------------- redraws
+
+
+def test_redraws_are_gathered_and_messages_are_not(qtbot: QtBot, lab: Lab) -> None:
+    lab.opened()
+    lab.controller.flush()
+    lab.refreshed.clear()
+    for step in range(500):
+        lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.READY, step=step)))
+        assert lab.state.position.step == step
+    lab.client.output_received.emit("a\n", Source.STDOUT)
+    assert lab.refreshed == []
+    qtbot.waitUntil(lambda: bool(lab.refreshed))
+    qtbot.wait(80)
+    assert lab.refreshed == [{Topic.POSITION, Topic.LOG}]
+
+
+def test_flush_is_at_once_and_silent_without_changes(lab: Lab) -> None:
+    lab.opened()
+    lab.controller.flush()
+    count = len(lab.refreshed)
+    lab.controller.flush()
+    assert len(lab.refreshed) == count
+
+
+def test_at_most_thirty_redraws_a_second(qtbot: QtBot, lab: Lab) -> None:
+    lab.opened()
+    lab.controller.flush()
+    lab.refreshed.clear()
+    for step in range(50):
+        lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.READY, step=step)))
+        qtbot.wait(10)
+    assert 3 <= len(lab.refreshed) <= 30

@@ -1,0 +1,75 @@
+"""However a process ends, the first line says how, and what its last error output was about."""
+
+import signal
+
+import pytest
+
+from gradscope.client.endings import describe_end, with_last_output
+
+DUMP = """Fatal Python error: Segmentation fault
+
+Thread 0x00007f0c (most recent call first):
+  File "/home/me/loader.py", line 3 in wait
+
+Current thread 0x00007f0d (most recent call first):
+  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
+  File "/home/me/net.py", line 11 in forward
+  File "/venv/lib/python3.11/site-packages/torch/nn/modules/module.py", line 1884 in _call_impl
+  File "/src/gradscope/engine/session.py", line 178 in _forward
+
+Extension modules: numpy._core._multiarray_umath, torch._C (total: 2)
+""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "crashed", "said"),
+    [
+        (0, False, "The engine has ended (sys.exit or os._exit in the user's code?)"),
+        (3, False, "The engine has ended with exit code 3 (sys.exit or os._exit in the user's code?)"),
+        (signal.SIGSEGV, True, "The engine was killed by SIGSEGV (segmentation fault"),
+        (
+            signal.SIGKILL,
+            True,
+            "The engine was killed by SIGKILL (often the system's out-of-memory killer, or kill -9)",
+        ),
+        (signal.SIGABRT, True, "The engine was killed by SIGABRT (compiled code has aborted)"),
+        (signal.SIGHUP, True, "The engine was killed by SIGHUP"),
+        (4242, True, "The engine has crashed (code 4242)"),
+    ],
+)
+def test_every_end_has_its_words(exit_code: int, crashed: bool, said: str) -> None:
+    assert describe_end(exit_code=int(exit_code), crashed=crashed).startswith(said)
+
+
+@pytest.mark.parametrize(("exit_code", "crashed"), [(1, False), (signal.SIGKILL, True)])
+def test_users_code_is_not_blamed_for_what_ran_before_it(exit_code: int, crashed: bool) -> None:
+    sentence = describe_end(exit_code=int(exit_code), crashed=crashed, was_ready=False)
+    assert "while it was starting" in sentence
+    assert "user" not in sentence
+
+
+def test_the_first_line_has_the_gist_and_the_rest_the_output() -> None:
+    assert with_last_output("It ended", []) == "It ended"
+    assert with_last_output("It ended", ["a", "", "b "]) == "It ended. Last error output: a / b\na\nb"
+    first, *rest = with_last_output("It ended", ["x" * 5000]).splitlines()
+    assert len(first) < 600
+    assert rest == ["x" * 5000]
+
+
+def test_of_a_crash_dump_the_users_own_line_is_told() -> None:
+    first, *rest = with_last_output("It ended", ["hello", *DUMP]).splitlines()
+    gist = "Fatal Python error: Segmentation fault, in forward (/home/me/net.py, line 11)"
+    assert first == f"It ended. Last error output: {gist}"
+    assert rest[0] == "hello"
+    assert not any("Extension modules" in line for line in rest)
+
+
+def test_a_crash_dump_without_users_code_is_told_too() -> None:
+    dump = [line for line in DUMP if "/home/me" not in line]
+    assert with_last_output("It ended", dump).splitlines()[0].endswith("output: Fatal Python error: Segmentation fault")
+
+
+def test_an_engine_that_gives_up_says_itself_why() -> None:
+    lines = ["a warning", "gradscope engine: numpy is missing in /x/python"]
+    assert with_last_output("It ended", lines, was_ready=False) == "numpy is missing in /x/python"
+    assert with_last_output("It ended", lines).startswith("It ended"), "later, anybody may print that"

@@ -1,0 +1,214 @@
+"""The border: who is let in, and what comes of everybody else. Raw sockets play the engine."""
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+from PySide6.QtCore import QTimer
+from pytestqt.qtbot import QtBot
+
+from gradscope.client.link import Link
+from gradscope.protocol import messages as m
+from gradscope.protocol.codec import Decoder, Frame, encode
+
+Connect = Callable[[], socket.socket]
+
+
+def _hello(token: str) -> m.Hello:
+    return m.Hello(
+        token=token, protocol_version=1, gradscope_version="0", python_version="3", executable="python", pid=1
+    )
+
+
+class Heard:
+    def __init__(self, link: Link) -> None:
+        self.hellos: list[m.Hello] = []
+        self.frames: list[Frame] = []
+        self.broken: list[str] = []
+        link.hello.connect(self.hellos.append)
+        link.received.connect(self.frames.append)
+        link.broken.connect(self.broken.append)
+
+
+@pytest.fixture
+def link(qtbot: QtBot) -> Iterator[Link]:
+    link = Link()
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def heard(link: Link) -> Heard:
+    return Heard(link)
+
+
+@pytest.fixture
+def connect(link: Link) -> Iterator[Connect]:
+    opened: list[socket.socket] = []
+
+    def make() -> socket.socket:
+        opened.append(socket.create_connection(("127.0.0.1", link.port)))
+        opened[-1].setblocking(False)
+        return opened[-1]
+
+    yield make
+    for connection in opened:
+        connection.close()
+
+
+def _is_dropped(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def _raw(header: dict[str, object]) -> bytes:
+    data = json.dumps(header).encode()
+    return struct.pack(">II", 4 + len(data), len(data)) + data
+
+
+def _strangers() -> dict[str, bytes]:
+    hello = {"token": "\ud800", "protocol_version": 1, "gradscope_version": "", "python_version": "", "executable": ""}
+    return {
+        "wrong token": encode(_hello("wrong")),
+        "empty token": encode(_hello("")),
+        "half a surrogate pair": _raw({"type": "Hello", "number": 0, "body": {**hello, "pid": 1}, "buffers": []}),
+        "no Hello first": encode(m.Pong()),
+        "a browser": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "a flood": b"\x00\x10\x00\x00" + b"x" * 100_000,
+    }
+
+
+@pytest.mark.parametrize("data", _strangers().values(), ids=_strangers().keys())
+def test_a_stranger_is_dropped_and_the_engine_comes_in(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, data: bytes
+) -> None:
+    stranger = connect()
+    stranger.sendall(data)
+    qtbot.waitUntil(lambda: _is_dropped(stranger))
+    assert heard.hellos == []
+    connect().sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    assert link.is_connected
+
+
+def test_a_silent_stranger_is_dropped(
+    qtbot: QtBot, link: Link, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.client.candidate.HELLO_TIMEOUT_SECS", 0.05)
+    stranger = connect()
+    qtbot.waitUntil(lambda: _is_dropped(stranger))
+    assert not link.is_connected
+
+
+def test_silent_strangers_do_not_keep_the_engine_out(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    waiting = [connect() for _ in range(5)]
+    connect().sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    qtbot.waitUntil(lambda: all(_is_dropped(stranger) for stranger in waiting))
+
+
+def test_once_the_engine_is_in_nobody_else_is(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    connect().sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", link.port or 1), timeout=1)
+    assert len(heard.hellos) == 1
+
+
+def test_a_hello_in_pieces_and_with_company(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    data = encode(_hello(link.token)) + encode(m.Note(text="one")) + encode(m.Note(text="two"))
+    connection = connect()
+    connection.sendall(data[:3])
+    qtbot.wait(20)
+    connection.sendall(data[3:-5])
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection.sendall(data[-5:])
+    qtbot.waitUntil(lambda: len(heard.frames) == 2)
+    assert [frame.message for frame in heard.frames] == [m.Note(text="one"), m.Note(text="two")]
+
+
+def test_garbage_from_the_engine_is_said_once_and_ends_it(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect
+) -> None:
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection.sendall(encode(m.Pong(), number=3) + b"\0" * 400)
+    qtbot.waitUntil(lambda: bool(heard.broken))
+    qtbot.waitUntil(lambda: _is_dropped(connection))
+    assert [frame.number for frame in heard.frames] == [3], "what came before the garbage counts"
+    assert len(heard.broken) == 1
+    assert not link.is_connected
+
+
+def test_what_is_sent_arrives(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    link.send(m.Ping())
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    link.send(m.Welcome(app_version="1"))
+    link.send(m.Reset(), number=7)
+    decoder, frames = Decoder(), list[Frame]()
+
+    def receive() -> bool:
+        try:
+            frames.extend(decoder.feed(connection.recv(65536)))
+        except BlockingIOError:
+            return False
+        return len(frames) == 2
+
+    qtbot.waitUntil(receive)
+    assert frames == [Frame(0, m.Welcome(app_version="1")), Frame(7, m.Reset())]
+
+
+def test_a_burst_is_worked_off_in_slices_and_in_order(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it lies ready at once; that the event loop has its turns in between is up to the link."""
+    monkeypatch.setattr("gradscope.client.link.SLICE_SECS", 0.005)
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    link.received.connect(lambda _: time.sleep(0.001))
+    beats = [0]
+    beat = QTimer()
+    beat.timeout.connect(lambda: beats.append(len(heard.frames)))
+    beat.start(0)
+    connection.sendall(b"".join(encode(m.Pong(), number=i) for i in range(300)))
+    qtbot.waitUntil(lambda: len(heard.frames) == 300, timeout=20_000)
+    beat.stop()
+    assert [frame.number for frame in heard.frames] == list(range(300))
+    assert max(after - before for before, after in pairwise(beats)) <= 10
+
+
+def test_closing_from_inside_a_slot_stops_the_stream(qtbot: QtBot, link: Link, connect: Connect) -> None:
+    frames: list[Frame] = []
+
+    def take(frame: Frame) -> None:
+        frames.append(frame)
+        link.close()
+
+    link.received.connect(take)
+    connect().sendall(encode(_hello(link.token)) + encode(m.Pong()) * 5)
+    qtbot.waitUntil(lambda: bool(frames))
+    qtbot.wait(30)
+    assert len(frames) == 1
+
+
+def test_drain_takes_in_what_had_been_sent(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection.sendall(encode(m.Note(text="x" * 100)) * 300)
+    connection.close()
+    link.drain()
+    assert len(heard.frames) == 300
+    link.drain()

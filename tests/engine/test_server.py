@@ -1,0 +1,466 @@
+"""A real engine process: requests, the stream of events, and every way to stop it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peer import TOKEN, Peer
+
+from gradscope import Session, load_recipe
+from gradscope.assets import sample_path
+from gradscope.protocol import PROTOCOL_VERSION, messages
+from gradscope.protocol.failure import FailureKind
+from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
+from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+SLOW = """
+import time, torch
+from torch import nn
+from gradscope import Recipe
+
+class Slow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.linear = nn.Linear(4, 2)
+        self.trap = Trap()
+
+    def forward(self, x):
+        return self.trap(self.linear(self.norm(x)))
+
+class Trap(nn.Module):
+    def forward(self, x):
+        {body}
+        return x
+
+def recipe():
+    model = Slow()
+    data = torch.utils.data.TensorDataset(torch.randn(24, 4), torch.randint(0, 2, (24,)))
+    return Recipe(model=model, dataset=data, loss=nn.CrossEntropyLoss(), batch_size=8,
+                  optimizer=torch.optim.Adam(model.parameters(), lr=0.01))
+"""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Peer]:
+    """One engine for the tests that leave it alive; each opens its own recipe."""
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def own() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def mlp() -> Path:
+    path = sample_path("digits_mlp")
+    assert path is not None
+    return path
+
+
+@pytest.fixture
+def slow(write_recipe: Callable[..., Path]) -> Callable[[str], Path]:
+    return lambda body: write_recipe(SLOW.format(body=body))
+
+
+def test_hello_and_ready(shared: Peer) -> None:
+    assert shared.hello.token == TOKEN and shared.hello.protocol_version == PROTOCOL_VERSION
+    assert shared.hello.pid == shared.process.pid
+    assert shared.ready.torch_version == torch.__version__
+    assert shared.ready.devices[0] == messages.DeviceInfo(name="cpu", label="CPU")
+
+
+def test_without_a_session(own: Peer, mlp: Path, tmp_path: Path) -> None:
+    for request in (messages.Go(verb=Verb.FORWARD), messages.Reset(), messages.Export(path=str(tmp_path / "x"))):
+        failed = own.ask(request)
+        assert isinstance(failed, messages.Failed) and failed.failure.kind is FailureKind.BAD_INPUT
+        assert failed.position.rest is Rest.EMPTY
+    key = SubjectKey(SubjectKind.PARAMETER, "w")
+    assert own.ask(messages.FetchPage(subject=key)).reason == "No recipe is open"
+    # An open that fails leaves it so.
+    assert isinstance(own.open(mlp.parent), messages.Failed)
+    assert isinstance(own.ask(messages.Reset()), messages.Failed)
+
+
+def test_open_introduces_the_session(shared: Peer, mlp: Path) -> None:
+    shared.drain()
+    opened = shared.open(mlp, seed=3)
+    assert isinstance(opened, messages.Opened)
+    assert (opened.session.name, opened.session.seed) == ("Digits, a small MLP", 3)
+    assert opened.position.rest is Rest.READY
+    after = [type(message) for message in shared.drain()]
+    after = after[after.index(messages.Opened) :]
+    assert after[:4] == [messages.Opened, messages.Subjects, messages.InitialParameters, messages.Schedule]
+
+
+def test_phases_and_the_order_of_events(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    known = known_subjects(shared.drain())
+    rests = []
+    for verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP, Verb.NEXT_BATCH):
+        done = shared.go(verb)
+        assert isinstance(done, messages.Done) and not done.paused and not done.position.running
+        rests.append(done.position.rest)
+    assert rests == [Rest.FORWARD, Rest.BACKWARD, Rest.READY, Rest.READY]
+    reports = check_stream(shared.drain(), known)
+    assert [(r.step, r.phase) for r in reports] == [(step, phase) for step in (0, 1) for phase in Phase]
+
+
+def known_subjects(stream: list[object]) -> int:
+    return sum(len(m.rows) for m in stream if isinstance(m, messages.Subjects))
+
+
+def check_stream(stream: list[object], known: int = 0) -> list[messages.Report]:
+    """Every row is told before a report uses it; rows are numbered without gaps."""
+    places, reports = None, []
+    for message in stream:
+        if isinstance(message, messages.Subjects):
+            assert message.first == known
+            known += len(message.rows)
+        elif isinstance(message, messages.Places):
+            assert places is None or message.first == places
+            places = message.first + len(message.rows)
+        elif isinstance(message, messages.Report):
+            assert message.subjects.max(initial=-1) < known
+            assert message.summaries.shape == (len(message.subjects), 9)
+            assert message.histograms.shape == (len(message.subjects), HISTOGRAM_BINS)
+            assert message.places.max(initial=-1) < (places or 0)
+            reports.append(message)
+    return reports
+
+
+def test_the_stream_is_the_same_as_a_session_in_this_process(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp, seed=1)
+    shared.drain()
+    shared.run_steps(3)
+    reports = [m for m in shared.drain() if isinstance(m, messages.Report)]
+    with Session(load_recipe(mlp, 1)) as session:
+        session.initial_parameters()
+        expected = [report.raw for _ in range(3) for report in session.next_batch()]
+    for found, raw in zip(reports, expected, strict=True):
+        assert (found.loss, found.lr) == (raw.loss, raw.lr)
+        np.testing.assert_array_equal(found.subjects, raw.subjects)
+        np.testing.assert_array_equal(found.summaries, raw.summaries)
+        np.testing.assert_array_equal(found.histograms, raw.histograms)
+
+
+def test_refused_verbs(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    failed = shared.go(Verb.STEP)
+    assert failed.failure.sentence == "Step needs gradients: press Forward, then Backward"
+    assert failed.position.rest is Rest.READY
+    assert isinstance(shared.go(Verb.RUN, until=RunUntil.STEPS, steps=0), messages.Failed)
+    for verb in (Verb.PAUSE, Verb.RESET):
+        assert isinstance(shared.go(verb), messages.Failed)
+
+
+def test_run_to_the_end_of_the_epoch(shared: Peer, mlp: Path) -> None:
+    opened = shared.open(mlp)
+    shared.go(Verb.NEXT_BATCH)
+    shared.drain()
+    done = shared.go(Verb.RUN, until=RunUntil.EPOCH)
+    assert (done.position.epoch, done.position.batch) == (1, 0)
+    assert done.position.step == opened.session.batches_per_epoch
+    told = shared.drain()
+    reports = [m for m in told if isinstance(m, messages.Report)]
+    left_out = sum(m.reports for m in told if isinstance(m, messages.Skipped))
+    assert len(reports) + left_out == 3 * (opened.session.batches_per_epoch - 1)
+
+
+def test_pause_and_go_on(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    number = shared.send(messages.Go(verb=Verb.RUN))
+    shared.event(messages.Report)
+    assert isinstance(shared.ask(messages.Pause()), messages.Pong)
+    done = shared.reply(number)
+    assert isinstance(done, messages.Done) and done.paused and not done.position.running
+    done = shared.go(Verb.NEXT_BATCH)
+    assert done.position.rest is Rest.READY
+
+
+def test_a_pause_right_behind_the_go_is_not_lost(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    for _ in range(3):
+        last = shared.send(messages.Go(verb=Verb.RUN), messages.Pause())
+        assert shared.reply(last - 1).paused
+        shared.drain()
+
+
+def test_a_pause_while_nothing_runs_does_not_stop_the_next_go(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    shared.ask(messages.Pause())
+    assert not shared.run_steps(2).paused
+
+
+def test_stopped_inside_a_phase(shared: Peer, slow: Callable[[str], Path]) -> None:
+    shared.open(slow("time.sleep(0.5)"))
+    number = shared.send(messages.Go(verb=Verb.FORWARD))
+    shared.position_when(lambda p: p.running)
+    time.sleep(0.2)
+    shared.ask(messages.Pause())
+    done = shared.reply(number)
+    assert done.paused and done.position.rest is Rest.IN_FORWARD
+    moment = done.position.moment
+    assert (moment.substep, moment.event, moment.layer) == (SubStep.FORWARD, "leave", "trap")
+    # The partial report and the values are there while it is stopped.
+    page = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.ACTIVATION, "linear")))
+    assert isinstance(page, messages.Page) and page.values.shape == (8, 2)
+    assert shared.go(Verb.BACKWARD).failure.kind is FailureKind.BAD_INPUT
+    done = shared.go(Verb.FORWARD)
+    assert not done.paused and done.position.rest is Rest.FORWARD
+    assert shared.go(Verb.BACKWARD).position.rest is Rest.BACKWARD
+
+
+def test_stopped_inside_and_gone_on_is_the_same_training(shared: Peer, slow: Callable[[str], Path]) -> None:
+    path = slow("time.sleep(0.02)")
+    shared.open(path)
+    number = shared.send(messages.Go(verb=Verb.RUN))
+    for _ in range(3):
+        time.sleep(0.05)
+        shared.ask(messages.Pause())
+        shared.reply(number)
+        number = shared.send(messages.Go(verb=Verb.RUN))
+    shared.ask(messages.Pause())
+    done = shared.reply(number)
+    if done.position.rest is not Rest.READY:
+        done = shared.go(Verb.NEXT_BATCH)
+    with Session(load_recipe(path)) as session:
+        while session.position.step < done.position.step:
+            session.advance()
+        page = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.PARAMETER, "linear.weight")))
+        expected = session.values(SubjectKey(SubjectKind.PARAMETER, "linear.weight"))
+        np.testing.assert_array_equal(page.values, expected.double().numpy())
+
+
+def test_reset_and_open_while_stopped_inside(shared: Peer, slow: Callable[[str], Path], mlp: Path) -> None:
+    for request in (messages.Reset(), messages.Open(path=str(mlp))):
+        shared.open(slow("time.sleep(0.3)"))
+        number = shared.send(messages.Go(verb=Verb.RUN))
+        shared.position_when(lambda p: p.running)
+        shared.ask(messages.Pause())
+        assert shared.reply(number).position.rest is Rest.IN_FORWARD
+        opened = shared.ask(request)
+        assert isinstance(opened, messages.Opened) and opened.position.rest is Rest.READY
+
+
+def test_reset_while_running(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    number = shared.send(messages.Go(verb=Verb.RUN))
+    shared.event(messages.Report)
+    reset = shared.send(messages.Reset())
+    assert shared.reply(number).paused
+    assert isinstance(shared.reply(reset), messages.Opened)
+    assert shared.go(Verb.NEXT_BATCH).position.step == 1
+
+
+def test_reset_reads_the_file_again(shared: Peer, slow: Callable[[str], Path]) -> None:
+    path = slow("pass")
+    shared.open(path, seed=4)
+    shared.run_steps(2)
+    path.write_text(path.read_text().replace("lr=0.01", "lr=0.5"))
+    opened = shared.ask(messages.Reset())
+    assert opened.session.groups[0].options["lr"] == "0.5" and opened.session.seed == 4
+    assert opened.position.step == 0
+
+
+@pytest.mark.parametrize("body", ["while True: pass", "time.sleep(600)", "[i for i in iter(int, 1)]"])
+def test_interrupt(body: str, shared: Peer, slow: Callable[[str], Path]) -> None:
+    shared.open(slow(body))
+    number = shared.send(messages.Go(verb=Verb.FORWARD))
+    shared.position_when(lambda p: p.running)
+    time.sleep(0.3)
+    # The reader thread answers all the while.
+    assert isinstance(shared.ask(messages.Ping()), messages.Pong)
+    started = time.monotonic()
+    shared.ask(messages.Interrupt())
+    failed = shared.reply(number)
+    assert time.monotonic() - started < 3
+    assert failed.failure.kind is FailureKind.CANCELLED
+    assert failed.position.rest is Rest.READY and failed.position.moment is None
+    # The session is usable, and batch normalisation did not move.
+    page = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.PARAMETER, "norm.weight")))
+    assert isinstance(page, messages.Page)
+
+
+def test_an_interrupt_while_nothing_runs_does_nothing(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    assert isinstance(shared.ask(messages.Interrupt()), messages.Pong)
+    assert isinstance(shared.run_steps(2), messages.Done)
+
+
+def test_interrupt_a_recipe_that_loads_for_ever(shared: Peer, mlp: Path, write_recipe: Callable[..., Path]) -> None:
+    shared.open(mlp)
+    number = shared.send(messages.Open(path=str(write_recipe("import time\ntime.sleep(600)\n"))))
+    time.sleep(0.3)
+    shared.ask(messages.Interrupt())
+    assert shared.reply(number).failure.kind is FailureKind.CANCELLED
+    assert shared.run_steps(1).position.step == 1
+
+
+def test_a_failed_open_keeps_the_session(shared: Peer, mlp: Path, write_recipe: Callable[..., Path]) -> None:
+    shared.open(mlp, seed=2)
+    shared.run_steps(2)
+    before = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.PARAMETER, "output.bias")))
+    for path in (write_recipe("1 / 0\n"), mlp.parent / "nowhere.py"):
+        failed = shared.open(path)
+        assert isinstance(failed, messages.Failed) and failed.failure.kind is FailureKind.BAD_INPUT
+        assert (failed.position.rest, failed.position.step) == (Rest.READY, 2)
+    assert isinstance(shared.open(mlp, device="cuda:99"), messages.Failed)
+    after = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.PARAMETER, "output.bias")))
+    np.testing.assert_array_equal(before.values, after.values)
+    # And training goes on as if nothing had been.
+    shared.run_steps(2)
+    found = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.PARAMETER, "output.bias")))
+    with Session(load_recipe(mlp, 2)) as session:
+        for _ in range(4):
+            session.next_batch()
+        expected = session.values(SubjectKey(SubjectKind.PARAMETER, "output.bias"))
+    np.testing.assert_array_equal(found.values[:, 0], expected.double().numpy())
+
+
+def test_user_code_that_fails(shared: Peer, slow: Callable[[str], Path]) -> None:
+    shared.open(slow("raise ValueError('in the trap')"))
+    shared.drain()
+    failed = shared.go(Verb.RUN)
+    assert failed.failure.kind is FailureKind.USER_CODE and failed.failure.layer == "trap"
+    (report,) = [m for m in shared.drain() if isinstance(m, messages.Report)]
+    assert not report.complete and len(report.subjects) == 2
+
+
+def test_pages_pictures_and_histograms(shared: Peer, mlp: Path, tmp_path: Path) -> None:
+    shared.open(mlp)
+    shared.go(Verb.FORWARD)
+    with Session(load_recipe(mlp)) as session:
+        session.forward()
+        for key in (SubjectKey(SubjectKind.ACTIVATION, "hidden"), SubjectKey(SubjectKind.PARAMETER, "hidden.weight")):
+            live = session.values(key).double().numpy()
+            page = shared.ask(messages.FetchPage(subject=key, row=3, rows=5, column=200, columns=1000))
+            np.testing.assert_array_equal(page.values, live[3:8, 200:712])
+            assert (page.shape, page.dtype, page.row, page.column) == (live.shape, "float32", 3, 200)
+            assert not page.integer
+            beyond = shared.ask(messages.FetchPage(subject=key, row=10**6, column=-5))
+            assert beyond.values.shape == (0, 64)
+
+            picture = shared.ask(messages.FetchPicture(subject=key, side=50))
+            rows, columns = picture.block
+            assert max(picture.values.shape) <= 50
+            expected = live[:rows, :columns].mean()
+            assert picture.values[0, 0] == pytest.approx(expected, rel=1e-4)
+            # The last pixel is the mean of what is left there.
+            last = live[(live.shape[0] - 1) // rows * rows :, (live.shape[1] - 1) // columns * columns :]
+            assert picture.values[-1, -1] == pytest.approx(last.mean(), rel=1e-4)
+
+            histogram = shared.ask(messages.FetchHistogram(subject=key, bins=37))
+            counts, edges = np.histogram(live, 37)
+            np.testing.assert_array_equal(histogram.counts, counts)
+            np.testing.assert_allclose(histogram.edges, edges)
+            assert (histogram.nan, histogram.inf) == (0, 0)
+        bias = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.PARAMETER, "output.bias")))
+        assert bias.values.shape == (10, 1)
+    gone = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.GRAD, "output.bias")))
+    assert isinstance(gone, messages.Unavailable) and ".grad is None" in gone.reason
+    exported = shared.ask(messages.Export(path=str(tmp_path / "shot")))
+    assert Path(exported.path) == tmp_path / "shot" and "manifest.json" in exported.files
+    assert isinstance(shared.ask(messages.Export(path=str(tmp_path / "shot"))), messages.Failed)
+    assert EXPONENT_BINS * 2 == HISTOGRAM_BINS
+
+
+def test_a_slice_of_many_dimensions(shared: Peer) -> None:
+    path = sample_path("digits_cnn")
+    assert path is not None
+    shared.open(path)
+    key = SubjectKey(SubjectKind.PARAMETER, "conv2.weight")
+    with Session(load_recipe(path)) as session:
+        live = session.values(key).double().numpy()
+    page = shared.ask(messages.FetchPage(subject=key, index=(5, 7)))
+    np.testing.assert_array_equal(page.values, live[5, 7])
+    assert page.index == (5, 7)
+    wild = shared.ask(messages.FetchPage(subject=key, index=(10**6, -3, 2, 2)))
+    np.testing.assert_array_equal(wild.values, live[-1, 0])
+
+
+def test_watched_values_are_kept_through_a_run(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    key = SubjectKey(SubjectKind.ACTIVATION, "hidden")
+    shared.ask(messages.Watch(subjects=(key,)))
+    number = shared.send(messages.Go(verb=Verb.RUN))
+    shared.event(messages.Report)
+    shared.ask(messages.Pause())
+    shared.reply(number)
+    shared.go(Verb.NEXT_BATCH)
+    assert isinstance(shared.ask(messages.FetchPage(subject=key)), messages.Page)
+
+
+def test_a_message_that_is_no_request(shared: Peer) -> None:
+    failed = shared.ask(messages.Pong())
+    assert isinstance(failed, messages.Failed) and "does not answer Pong" in failed.failure.sentence
+
+
+ENDINGS = [
+    ("idle", "shutdown"),
+    ("running", "close"),
+    ("hanging", "shutdown"),
+    ("hanging", "close"),
+    ("stopped inside", "shutdown"),
+    ("stopped inside", "close"),
+    ("before ready", "close"),
+]
+
+
+@pytest.mark.parametrize(("state", "ending"), ENDINGS)
+def test_shutdown_and_a_closed_socket_end_the_process(state: str, ending: str, slow: Callable[[str], Path]) -> None:
+    peer = Peer(welcome=state != "before ready")
+    try:
+        bring_to(peer, state, slow)
+        if ending == "shutdown":
+            peer.send(messages.Shutdown())
+            assert peer.process.wait(8) == 0
+        else:
+            peer.connection.close()
+            assert peer.process.wait(8) != 0
+    finally:
+        peer.close()
+
+
+def bring_to(peer: Peer, state: str, slow: Callable[[str], Path]) -> None:
+    if state in ("idle", "before ready"):
+        return
+    body = {"running": "pass", "hanging": "while True: pass", "stopped inside": "time.sleep(0.3)"}[state]
+    peer.open(slow(body))
+    number = peer.send(messages.Go(verb=Verb.RUN))
+    peer.position_when(lambda p: p.running)
+    if state == "stopped inside":
+        peer.ask(messages.Pause())
+        assert peer.reply(number).position.rest is Rest.IN_FORWARD
+
+
+def test_a_malformed_frame_ends_the_engine(own: Peer) -> None:
+    own.connection.sendall(b"\xff" * 64)
+    assert own.process.wait(8) != 0
+    assert own.process.stdout is not None
+    assert b"connection to the app has failed" in own.process.stdout.read()
+
+
+def test_started_by_hand_it_says_who_starts_it() -> None:
+    import subprocess
+
+    from peer import ENGINE
+
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADSCOPE_")}
+    done = subprocess.run([sys.executable, str(ENGINE)], env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 3
+    assert "the app starts the engine, people start the app" in done.stderr

@@ -1,0 +1,148 @@
+"""What each message changes in the state, and which views hear of it."""
+
+import numpy as np
+import pytest
+
+from gradscope.protocol import messages as m
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.phases import Phase, Position, Rest, SubStep, Verb
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
+from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.selection import Selection
+
+WEIGHT = SubjectKey(SubjectKind.PARAMETER, "w")
+POSITION = Position(rest=Rest.FORWARD, step=2)
+NOTHING = {
+    "summaries": np.zeros((0, len(COLUMNS))),
+    "histograms": np.zeros((0, HISTOGRAM_BINS), dtype=np.int32),
+    "sampled": np.zeros(0, dtype=np.int64),
+    "subjects": np.zeros(0, dtype=np.int64),
+}
+REPORT = m.Report(
+    phase=Phase.FORWARD,
+    step=2,
+    epoch=0,
+    batch=2,
+    loss=0.5,
+    lr=(0.1,),
+    places=np.zeros(0, dtype=np.int64),
+    times=np.zeros((0, 3)),
+    **NOTHING,
+)
+FAILURE = Failure(kind=FailureKind.USER_CODE, sentence="It broke")
+
+
+@pytest.mark.parametrize(
+    ("message", "topics"),
+    [
+        (REPORT, {Topic.HISTORY}),
+        (m.Moved(position=POSITION), {Topic.POSITION}),
+        (m.Done(position=POSITION), {Topic.POSITION}),
+        (m.InitialParameters(**NOTHING), {Topic.HISTORY}),
+        (m.Schedule(first_step=0, rates=np.ones((1, 3))), {Topic.SCHEDULE}),
+        (m.Failed(failure=FAILURE, position=POSITION), {Topic.POSITION, Topic.FAILURE, Topic.LOG, Topic.ENGINE}),
+        (m.Note(text="hm"), {Topic.LOG}),
+        (m.Skipped(reports=3), {Topic.HISTORY}),
+        (m.EngineReady(torch_version="2", numpy_version="2", devices=()), {Topic.ENGINE, Topic.POSITION}),
+        (m.Pong(), set()),
+        (m.Unavailable(subject=WEIGHT, reason=""), set()),
+        (m.Exported(path="", files=(), size_bytes=0), set()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_message_touches_its_topics(message: object, topics: set[Topic]) -> None:
+    state = AppState()
+    state.apply(message)
+    assert state.take_changes() == topics
+    assert state.take_changes() == set()
+
+
+def test_tables_grow_by_their_numbers_and_reports_use_them() -> None:
+    state = AppState()
+    rows = tuple(SubjectRow(SubjectKey(SubjectKind.PARAMETER, name), (2,), "float32") for name in "abw")
+    state.apply(m.Subjects(first=0, rows=rows[:1]))
+    state.apply(m.Subjects(first=1, rows=rows[1:]))
+    assert state.history.rows == list(rows)
+    place = m.Place(SubStep.LOSS, "", 0, "", "()")
+    state.apply(m.Places(first=0, rows=(place,)))
+    state.apply(m.Places(first=1, rows=(place, place)))
+    assert len(state.places) == 3
+    summaries = np.zeros((1, len(COLUMNS)))
+    summaries[0, L2] = 3.0
+    state.apply(
+        m.InitialParameters(
+            subjects=np.array([2]),
+            summaries=summaries,
+            histograms=np.zeros((1, HISTOGRAM_BINS), dtype=np.int32),
+            sampled=np.zeros(1, dtype=np.int64),
+        )
+    )
+    latest = state.history.latest(WEIGHT)
+    assert latest is not None
+    assert latest.row is rows[2]
+    assert latest.summary[L2] == 3.0
+    assert state.history.latest(SubjectKey(SubjectKind.GRAD, "w")) is None
+
+
+def test_the_newest_report_of_each_phase_is_kept() -> None:
+    state = AppState()
+    state.apply(REPORT)
+    state.apply(REPORT)
+    assert state.reports == {Phase.FORWARD: REPORT}
+    assert state.history.loss.values.tolist() == [[0.5]]
+
+
+def test_what_was_skipped_adds_up() -> None:
+    state = AppState()
+    state.apply(m.Skipped(reports=3))
+    state.apply(m.Skipped(reports=4))
+    assert state.skipped_reports == 7
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_a_point(loss: float) -> None:
+    state = AppState()
+    report = m.Report(**{**{name: getattr(REPORT, name) for name in REPORT.__dataclass_fields__}, "loss": loss})
+    state.apply(report)
+    np.testing.assert_array_equal(state.history.loss.values, [[loss]])
+
+
+def test_a_sent_verb_runs_until_the_engine_says_otherwise() -> None:
+    state = AppState()
+    state.apply(m.EngineReady(torch_version="2", numpy_version="2", devices=()))
+    state.apply(m.Moved(position=POSITION))
+    state.set_running()
+    assert state.position.step == POSITION.step
+    assert state.refusal(Verb.BACKWARD) == "The session is running: press Pause first"
+    state.apply(m.Failed(failure=FAILURE, position=POSITION))
+    assert state.refusal(Verb.BACKWARD) is None
+
+
+def test_opening_shuts_the_verbs_and_death_opens_it_again() -> None:
+    state = AppState()
+    state.apply(m.EngineReady(torch_version="2", numpy_version="2", devices=()))
+    state.apply(m.Moved(position=POSITION))
+    state.set_opening("/a.py")
+    assert {state.refusal(verb) for verb in Verb} == {"A recipe is being opened"}
+    state.set_engine(EngineState(status=EngineStatus.DEAD))
+    assert state.opening is None
+    assert state.position.step == POSITION.step, "so far the plots go"
+
+
+def test_the_same_selection_again_is_no_change() -> None:
+    state = AppState()
+    state.select(Selection.of_subject(WEIGHT))
+    assert state.take_changes() == {Topic.SELECTION}
+    state.select(Selection.of_subject(WEIGHT))
+    assert state.take_changes() == set()
+    assert state.selection.subject == WEIGHT
+    assert state.selection.with_kind(SubjectKind.GRAD).subject == SubjectKey(SubjectKind.GRAD, "w")
+
+
+def test_a_dismissed_failure_is_gone() -> None:
+    state = AppState()
+    state.apply(m.Failed(failure=FAILURE, position=POSITION))
+    state.take_changes()
+    state.dismiss_failure()
+    assert state.failure is None
+    assert state.take_changes() == {Topic.FAILURE}

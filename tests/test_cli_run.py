@@ -1,0 +1,269 @@
+"""`gradscope run` and its neighbours as a shell sees them: exit codes, JSON lines, sentences, and what is imported."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradscope import __version__, cli
+
+ROOT = Path(__file__).parents[1]
+TOP = ["step", "phase", "epoch", "batch", "loss", "lr", "subjects"]
+SUBJECT = [
+    "kind",
+    "name",
+    "call",
+    "leaf",
+    "shape",
+    "dtype",
+    "count",
+    "nan",
+    "inf",
+    "zero",
+    "min",
+    "max",
+    "mean",
+    "std",
+    "l2",
+]
+KINDS = {
+    "forward": {"activation"},
+    "backward": {"activation_grad", "grad"},
+    "step": {"parameter", "update"},
+}
+
+RECIPE = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+def loss(output, target):
+    {loss}
+
+def recipe():
+    print("a word of the user's")
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    data = torch.utils.data.TensorDataset(torch.randn(8, 2), torch.zeros(8, dtype=torch.long))
+    return Recipe(model=model, dataset=data, loss=loss, optimizer=torch.optim.SGD(model.parameters(), 0.1), batch_size=4)
+"""
+GOOD = "return nn.functional.cross_entropy(output, target)"
+
+
+def gradscope(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "gradscope.cli", *map(str, arguments)],
+        cwd=cwd or "/",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Faster: torch is imported only once."""
+    given = [str(argument) for argument in arguments]
+    try:
+        code = cli.main(given)
+    except SystemExit as left:
+        code = int(left.code or 0)
+    told = capsys.readouterr()
+    return subprocess.CompletedProcess(given, code, told.out, told.err)
+
+
+@pytest.fixture(autouse=True)
+def _imports_as_they_were() -> Iterator[None]:
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("gradscope_recipe_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[[str], Path]:
+    def write(loss: str = GOOD) -> Path:
+        file = tmp_path / "recipe.py"
+        file.write_text(RECIPE.format(loss=loss), encoding="utf-8")
+        return file
+
+    return write
+
+
+def strict(text: str) -> Any:
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=no_constant)
+
+
+def check_line(line: dict[str, Any], *, extra: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    assert list(line)[: len(TOP)] == TOP
+    assert set(line) - set(TOP) <= {"not_seen", *extra}
+    assert all(type(line[name]) is int for name in ("step", "epoch", "batch"))
+    assert line["loss"] is None or type(line["loss"]) is float
+    assert all(type(rate) is float for rate in line["lr"])
+    for subject in line["subjects"]:
+        assert list(subject)[: len(SUBJECT)] == SUBJECT and set(subject) - set(SUBJECT) <= {"note"}
+        assert subject["kind"] in KINDS[line["phase"]]
+        assert type(subject["name"]) is str and type(subject["leaf"]) is str and type(subject["call"]) is int
+        assert subject["count"] == math.prod(subject["shape"])
+        assert all(type(subject[name]) is int for name in ("count", "nan", "inf", "zero"))
+        assert all(
+            subject[name] is None or type(subject[name]) is float for name in ("min", "max", "mean", "std", "l2")
+        )
+
+
+def test_json_lines_and_export(tmp_path: Path) -> None:
+    done = gradscope(
+        "run", "digits_cnn", "--steps", 2, "--seed", 5, "--jsonl", "out.jsonl", "--export", "shot", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Snapshot written to" in done.stdout and "Digits, a CNN: 2 steps, loss" in done.stdout
+    lines = [strict(text) for text in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["step"], line["phase"]) for line in lines] == [(s, p) for s in (0, 1) for p in KINDS]
+    for line in lines:
+        check_line(line)
+        assert {subject["kind"] for subject in line["subjects"]} == KINDS[line["phase"]]
+    assert lines[0]["subjects"][0]["name"] == "conv1" and lines[0]["subjects"][0]["shape"] == [32, 16, 28, 28]
+    manifest = strict((tmp_path / "shot/manifest.json").read_text("utf-8"))
+    assert (manifest["seed"], manifest["loss"], manifest["moment"]["step"]) == (5, lines[-1]["loss"], 2)
+    assert (tmp_path / "shot/activations.safetensors").stat().st_size > 1000
+
+
+def test_json_lines_on_standard_output_stand_alone(recipe: Callable[..., Path]) -> None:
+    done = gradscope("run", recipe(), "--steps", 1, "--jsonl", "-", "--quiet")
+    assert done.returncode == 0, done.stderr
+    lines = [text for text in done.stdout.splitlines() if text.startswith("{")]
+    assert [strict(text)["phase"] for text in lines] == list(KINDS)
+    assert done.stdout.splitlines() == lines
+
+
+def test_quiet_says_nothing(recipe: Callable[..., Path]) -> None:
+    done = gradscope("run", recipe(), "--steps", 1, "--quiet")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "a word of the user's", "")
+
+
+def test_what_is_undefined_is_null(
+    recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    body = "return (output * float('nan')).sum()"
+    done = in_process(capsys, "run", recipe(body), "--steps", 2, "--jsonl", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    lines = [strict(text) for text in out.read_text().splitlines()]
+    for line in lines:
+        check_line(line, extra={"loss_text"})
+        assert line["loss"] is None and line["loss_text"] == "nan"
+    gradient = next(s for s in lines[1]["subjects"] if s["kind"] == "grad")
+    assert gradient["nan"] == gradient["count"] and gradient["min"] is gradient["l2"] is None
+
+
+def test_an_infinite_norm_is_null_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "huge.py"
+    file.write_text(
+        "import torch\nfrom gradscope import Recipe\n"
+        "def recipe():\n"
+        "    w = torch.full((4,), 1.5e308, dtype=torch.float64, requires_grad=True)\n"
+        "    return Recipe(model={'w': w}, dataset=[torch.zeros(1)] * 2, batch_size=1,\n"
+        "                  optimizer=torch.optim.SGD([w], 1e-3), training_step=lambda m, b: (m['w'] * 1e-308).sum())\n"
+    )
+    done = in_process(capsys, "run", file, "--steps", 1, "--jsonl", "-", "--quiet")
+    assert done.returncode == 0, done.stderr
+    *_, step = (strict(text) for text in done.stdout.splitlines())
+    assert step["subjects"][0]["max"] == 1.5e308 and step["subjects"][0]["l2"] is None
+
+
+def test_failing_user_code_is_1(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    done = gradscope("run", recipe("raise ValueError('no loss today')"), "--steps", 3, "--jsonl", out)
+    assert done.returncode == 1
+    assert "gradscope: The loss of step 0 failed: ValueError: no loss today (recipe.py, line 7)" in done.stderr
+    assert "site-packages" not in done.stderr and "gradscope/engine" not in done.stderr
+    (line,) = map(strict, out.read_text().splitlines())
+    check_line(line, extra={"failed"})
+    assert line["failed"] is True and line["loss"] is None and line["subjects"]
+
+
+BAD_INPUT = {
+    "unknown name": (["run", "digits_mpl", "--steps", "1"], "digits_mpl is neither a file nor a sample"),
+    "no steps": (["run", "digits_mlp", "--steps", "0"], "--steps is 0; expected a whole number from 1"),
+    "steps missing": (["run", "digits_mlp"], "--steps"),
+    "steps as text": (["run", "digits_mlp", "--steps", "many"], "many"),
+    "device": (
+        ["run", "linear_regression", "--steps", "1", "--device", "gpu"],
+        "The device is 'gpu'; this machine has cpu",
+    ),
+    "seed": (["run", "digits_mlp", "--steps", "1", "--seed", "-1"], "'-1' is no seed"),
+    "folder": (["run", "/tmp", "--steps", "1"], "is a folder"),
+    "jsonl": (
+        ["run", "linear_regression", "--steps", "1", "--jsonl", "/nowhere/x"],
+        "--jsonl: /nowhere/x cannot be written",
+    ),
+    "export": (["run", "linear_regression", "--steps", "1", "--export", "/tmp"], "--export: /tmp exists already"),
+    "unknown flag": (["run", "digits_mlp", "--steps", "1", "--fast"], "--fast"),
+    "no file": (["no_such_file.py"], "neither a file nor a sample"),
+    "python": (["--python", "/nowhere/python"], "--python: /nowhere/python does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_2(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, sentence = BAD_INPUT[name]
+    done = in_process(capsys, *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_broken_recipe_is_told_with_its_lines(
+    recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = in_process(capsys, "run", recipe("return ("), "--steps", 1)
+    assert done.returncode in (1, 2)
+    assert "gradscope: recipe.py cannot be compiled: SyntaxError" in done.stderr
+    assert "return (" in done.stderr
+
+
+def test_a_file_called_like_a_command(recipe: Callable[..., Path]) -> None:
+    file = recipe()
+    file.rename(file.parent / "run.py")
+    assert gradscope("run", "./run.py", "--steps", 1, "--quiet", cwd=file.parent).returncode == 0
+
+
+def test_samples_and_version() -> None:
+    done = gradscope("samples")
+    assert done.returncode == 0
+    names = [line.split()[0] for line in done.stdout.splitlines() if line and not line.startswith("Open")]
+    assert names[:3] == ["linear_regression", "scalar_graph", "digits_mlp"] and len(names) == 6
+    assert gradscope("--version").stdout.strip() == f"gradscope {__version__}"
+
+
+LIGHT = {
+    "import": "import gradscope; gradscope.__version__; gradscope.BadInput",
+    "help": "from gradscope import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass",
+    "run help": "from gradscope import cli\ntry: cli.main(['run', '--help'])\nexcept SystemExit: pass",
+    "version": "from gradscope import cli\ntry: cli.main(['--version'])\nexcept SystemExit: pass",
+    "samples": "from gradscope import cli; assert cli.main(['samples']) == 0",
+    "unknown": "from gradscope import cli; assert cli.main(['nowhere.py']) == 2",
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_stays_light(name: str) -> None:
+    script = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{LIGHT[name]}\n" + (
+        "heavy = {'torch', 'PySide6', 'shiboken6', 'pyqtgraph'} & {m.partition('.')[0] for m in sys.modules}\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/", timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,137 @@
+"""What the shell's tests need beyond `fakes`: a controller that notes what it was asked, and times of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtCore import QObject
+
+from gradscope.protocol import messages
+from gradscope.protocol.messages import DeviceInfo, Place
+from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
+from gradscope.state.app_state import EngineState, EngineStatus
+from gradscope.ui.settings import Settings
+from tests.ui.fakes import FakeController, FakeTraining
+
+DEVICES = (DeviceInfo(name="cpu", label="CPU"), DeviceInfo(name="cuda:0", label="cuda:0: A card"))
+
+
+class FakeClient(QObject):
+    was_shut_down = False
+
+    def shut_down(self) -> None:
+        self.was_shut_down = True
+
+
+class ShellController(FakeController):
+    """Notes in `asked` what it was asked to do."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.settings = Settings(folder / "settings.ini", self)
+        self.client = FakeClient(self)
+        self.asked: list[tuple[object, ...]] = []
+        self.exports: list[tuple[messages.Attachment, ...]] = []
+        self.set_engine(EngineStatus.READY)
+
+    def set_engine(self, status: EngineStatus, text: str = "") -> None:
+        engine = EngineState(
+            status=status, text=text, torch_version="2.13.0", executable="/opt/env/bin/python", devices=DEVICES
+        )
+        self.state.set_engine(engine)
+        self.flush()
+
+    def start(self, training: FakeTraining, *, steps: int = 0) -> ShellController:
+        """Open a session that has made some steps."""
+        self.play(training.opened())
+        self.play(with_places(training.steps(steps)))
+        return self
+
+    def rest_at(self, rest: Rest, *, running: bool = False) -> None:
+        position = replace(self.state.position, rest=rest, running=running, moment=None)
+        self.state.apply(messages.Moved(position=position))
+        self.flush()
+
+    # ------------------------------------------------------------------------------------------ the interface
+
+    def open_recipe(self, path: str, *, seed: int | None = None, device: str | None = None) -> None:
+        self.asked.append(("open", path))
+
+    def go(self, verb: Verb) -> None:
+        self.asked.append(("go", verb))
+
+    def run(self, until: RunUntil, steps: int = 1) -> None:
+        self.asked.append(("run", until, steps))
+
+    def pause(self) -> None:
+        self.asked.append(("pause",))
+
+    def interrupt(self) -> None:
+        self.asked.append(("interrupt",))
+
+    def reset(self) -> None:
+        self.asked.append(("reset",))
+
+    def restart_engine(self) -> None:
+        self.asked.append(("restart",))
+
+    def dismiss_failure(self) -> None:
+        self.state.dismiss_failure()
+        self.flush()
+
+    def export_snapshot(self, path: str, attachments: tuple[messages.Attachment, ...], on_reply: object) -> None:
+        self.asked.append(("export", path))
+        self.exports.append(attachments)
+        assert callable(on_reply)
+        on_reply(messages.Exported(path=path, files=("manifest.json",), size_bytes=2048))
+
+
+def with_places(stream: Iterator[object]) -> Iterator[object]:
+    """The stream with what ran added to its reports: sub-steps, calls and gradients, in the order of their ends."""
+    numbers: dict[Place, int] = {}
+    for message in stream:
+        if not isinstance(message, messages.Report):
+            yield message
+            continue
+        places = _PLACES[message.phase]
+        new = [place for place in places if place not in numbers]
+        if new:
+            yield messages.Places(first=len(numbers), rows=tuple(new))
+            numbers.update({place: len(numbers) + i for i, place in enumerate(new)})
+        yield replace(
+            message,
+            places=np.array([numbers[place] for place in places], dtype=np.int64),
+            times=_times(message.phase, len(places)),
+        )
+
+
+def _times(phase: Phase, count: int) -> np.ndarray:
+    times = np.full((count, 3), np.nan)
+    times[:, 0] = np.arange(count) * 1e-3
+    if phase is Phase.FORWARD:
+        times[:, 1] = 1e-3
+        times[1:-2, 2] = 2048
+        # The model itself was entered before its layers, and left after them.
+        times[-2, :2] = 0.5e-3, 4e-3
+    return times
+
+
+_PLACES = {
+    Phase.FORWARD: [
+        Place(SubStep.BATCH, "", 0, "", ""),
+        Place(SubStep.FORWARD, "net.0", 0, "call", "(32, 16)"),
+        Place(SubStep.FORWARD, "net.1", 0, "call", "(32, 16)"),
+        Place(SubStep.FORWARD, "net.2", 0, "call", "(32, 10)"),
+        Place(SubStep.FORWARD, "", 0, "call", "(32, 10)"),
+        Place(SubStep.LOSS, "", 0, "", ""),
+    ],
+    Phase.BACKWARD: [
+        Place(SubStep.BACKWARD, "net.2.weight", 0, "gradient", "(10, 16)"),
+        Place(SubStep.BACKWARD, "net.0.weight", 0, "gradient", "(16, 8)"),
+    ],
+    Phase.STEP: [Place(SubStep.STEP, "", 0, "", ""), Place(SubStep.SCHEDULE, "", 0, "", "")],
+}
+FORWARD_PLACES = len(_PLACES[Phase.FORWARD])

@@ -1,0 +1,140 @@
+"""The action table, and what it makes of menus and buttons."""
+
+from itertools import product
+
+import pytest
+from PySide6.QtCore import QObject
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QMainWindow, QWidget
+from pytestqt.qtbot import QtBot
+
+from gradscope.assets import sample_paths
+from gradscope.protocol.phases import Rest, RunUntil, Verb
+from gradscope.state.app_state import EngineStatus
+from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain, translated
+from gradscope.ui.commands import Commands
+from gradscope.ui.menus import Menus
+from gradscope.ui.settings import Setting, ThemeChoice
+from gradscope.ui.theme import ThemeManager
+from tests.ui.fakes import small_training
+from tests.ui.shell_fakes import ShellController
+
+
+@pytest.fixture
+def window(qtbot: QtBot) -> QMainWindow:
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    return window
+
+
+@pytest.fixture
+def actions(controller: ShellController, themes: ThemeManager, window: QMainWindow) -> Actions:
+    commands = Commands(controller, window=window, plot_images=lambda: iter(()))  # type: ignore[arg-type]
+    return Actions(controller, themes, commands.handlers(), window)  # type: ignore[arg-type]
+
+
+def test_every_action_has_a_row_and_a_handler(controller: ShellController, window: QWidget) -> None:
+    commands = Commands(controller, window=window, plot_images=lambda: iter(()))  # type: ignore[arg-type]
+    assert set(TABLE) == set(ActionId) == set(commands.handlers())
+
+
+def test_no_shortcut_is_given_twice() -> None:
+    shortcuts = [QKeySequence(key).toString() for row in TABLE.values() for key in row.shortcuts]
+    assert len(shortcuts) == len(set(shortcuts))
+    assert all(shortcuts)
+
+
+def test_texts_are_sentence_case_and_have_no_full_stop() -> None:
+    for row in TABLE.values():
+        text = plain(row.text)
+        assert text[0].isupper()
+        assert not row.tooltip.endswith(".")
+        assert text.removesuffix("...").count(".") == 0
+
+
+@pytest.mark.parametrize(("rest", "running"), list(product(Rest, (False, True))), ids=str)
+def test_verbs_are_enabled_exactly_as_the_phase_table_says(
+    actions: Actions, controller: ShellController, rest: Rest, running: bool
+) -> None:
+    controller.start(small_training())
+    controller.rest_at(rest, running=running)
+    for action_id, row in TABLE.items():
+        if row.verb is None:
+            continue
+        reason = controller.state.refusal(row.verb)
+        assert actions[action_id].isEnabled() == (reason is None)
+        if reason is not None:
+            assert reason in actions[action_id].toolTip()
+        for key in row.shortcuts[:1]:
+            assert QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText) in actions[action_id].toolTip()
+
+
+@pytest.mark.parametrize("status", [EngineStatus.STARTING, EngineStatus.DEAD])
+def test_nothing_can_be_run_without_an_engine(
+    actions: Actions, controller: ShellController, status: EngineStatus
+) -> None:
+    controller.start(small_training())
+    controller.set_engine(status, "gone")
+    for action_id in (ActionId.FORWARD, ActionId.RUN_STEPS, ActionId.EXPORT):
+        assert not actions[action_id].isEnabled()
+    assert actions[ActionId.OPEN].isEnabled()
+    assert actions[ActionId.RESTART_ENGINE].isEnabled() == (status is EngineStatus.DEAD)
+
+
+def test_triggering_asks_the_controller(actions: Actions, controller: ShellController) -> None:
+    controller.start(small_training())
+    controller.settings.set(Setting.RUN_STEPS, 25)
+    for action_id in (ActionId.FORWARD, ActionId.NEXT_BATCH, ActionId.RUN_STEPS, ActionId.RUN_EPOCH):
+        actions[action_id].trigger()
+    controller.rest_at(Rest.IN_FORWARD, running=True)
+    for action_id in (ActionId.PAUSE, ActionId.INTERRUPT):
+        actions[action_id].trigger()
+    assert controller.asked == [
+        ("go", Verb.FORWARD),
+        ("go", Verb.NEXT_BATCH),
+        ("run", RunUntil.STEPS, 25),
+        ("run", RunUntil.EPOCH, 1),
+        ("pause",),
+        ("interrupt",),
+    ]
+
+
+def test_the_run_says_how_many_steps(actions: Actions, controller: ShellController) -> None:
+    controller.settings.set(Setting.RUN_STEPS, 12)
+    assert plain(actions[ActionId.RUN_STEPS].text()) == "Run 12 steps"
+    assert "12 training steps" in actions[ActionId.RUN_STEPS].toolTip()
+    assert translated("Make %1 training steps", steps=3) == "Make 3 training steps"
+
+
+def test_the_theme_actions_show_and_set_the_choice(actions: Actions, controller: ShellController) -> None:
+    assert actions[ActionId.THEME_SYSTEM].isChecked()
+    actions[ActionId.THEME_DARK].trigger()
+    assert controller.settings.get(Setting.THEME) is ThemeChoice.DARK
+    assert [actions[i].isChecked() for i in (ActionId.THEME_SYSTEM, ActionId.THEME_DARK)] == [False, True]
+
+
+def test_menus_hold_every_action_samples_and_recent_files(
+    actions: Actions, controller: ShellController, window: QMainWindow
+) -> None:
+    opened: list[str] = []
+    panel = QAction("A panel", window)
+    menus = Menus(
+        window.menuBar(), actions, controller.settings, panels=[panel], open_file=opened.append, parent=window
+    )
+    shown = [action for menu in menus._menus.values() for action in menu.actions()]
+    assert all(actions[action_id] in shown for action_id in ActionId)
+    assert panel in menus._menus[Menu.VIEW].actions()
+    menus._samples.aboutToShow.emit()
+    assert [action.text() for action in menus._samples.actions()] == [path.stem for path in sample_paths()]
+    menus._samples.actions()[0].trigger()
+    menus._recent.aboutToShow.emit()
+    assert not menus._recent.actions()[0].isEnabled()
+    controller.settings.add_recent_file("/some/where/mine & yours.py")
+    menus._recent.aboutToShow.emit()
+    assert "&&" in menus._recent.actions()[0].text()
+    menus._recent.actions()[0].trigger()
+    assert opened == [str(sample_paths()[0]), "/some/where/mine & yours.py"]
+
+
+def test_actions_are_children_of_what_they_were_given(actions: Actions, window: QObject) -> None:
+    assert actions.parent() is window

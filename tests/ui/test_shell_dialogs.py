@@ -1,0 +1,129 @@
+"""The dialogs: what they refuse and how they say it, and what they hand on."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QDialogButtonBox, QLabel
+from pytestqt.qtbot import QtBot
+
+import gradscope
+from gradscope.state.app_state import EngineState
+from gradscope.ui.actions import TABLE
+from gradscope.ui.dialogs.about import AboutDialog
+from gradscope.ui.dialogs.error_report import ErrorReportDialog
+from gradscope.ui.dialogs.export import ExportDialog
+from gradscope.ui.dialogs.interpreter import problem_with_interpreter
+from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
+from gradscope.ui.dialogs.settings import SettingsDialog
+from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
+from gradscope.ui.settings import Setting, Settings, ThemeChoice
+
+
+def test_interpreters_are_checked_by_their_file(tmp_path: Path) -> None:
+    plain = tmp_path / "python"
+    plain.write_text("")
+    assert problem_with_interpreter("") is None
+    assert problem_with_interpreter(sys.executable) is None
+    assert "no file" in (problem_with_interpreter(str(tmp_path / "nothing")) or "")
+    assert "is a folder" in (problem_with_interpreter(str(tmp_path)) or "")
+    if sys.platform != "win32":
+        assert "not executable" in (problem_with_interpreter(str(plain)) or "")
+
+
+def test_settings_say_what_is_wrong_next_to_the_field(qtbot: QtBot, tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "settings.ini")
+    dialog = SettingsDialog(settings, running="")
+    qtbot.addWidget(dialog)
+    ok = dialog.buttons.button(QDialogButtonBox.StandardButton.Ok)
+    assert ok.isEnabled()
+    assert "Restart engine" in dialog.hint.text()
+    dialog.python.setText("/no/such/python")
+    assert not ok.isEnabled()
+    assert "/no/such/python" in dialog.hint.text()
+    assert dialog.hint.property("role") == "bad"
+    dialog.accept()
+    assert settings.get(Setting.PYTHON) == ""
+    dialog.python.setText(sys.executable)
+    dialog.theme.setCurrentIndex(dialog.theme.findData(ThemeChoice.DARK))
+    dialog.accept()
+    assert settings.get(Setting.PYTHON) == sys.executable
+    assert settings.get(Setting.THEME) is ThemeChoice.DARK
+
+
+def test_cancelled_settings_change_nothing(qtbot: QtBot, tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "settings.ini")
+    dialog = SettingsDialog(settings, running="")
+    qtbot.addWidget(dialog)
+    dialog.python.setText(sys.executable)
+    dialog.reject()
+    assert settings.get(Setting.PYTHON) == ""
+
+
+def test_an_export_refuses_what_is_there_and_what_cannot_be(qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    dialog = ExportDialog(folder=tmp_path, name="digits-step41")
+    qtbot.addWidget(dialog)
+    chosen: list[str] = []
+    dialog.chosen.connect(chosen.append)
+    assert dialog.problem() is None
+    assert dialog.export.isEnabled()
+    for name in ("taken", "", "..", "a/b"):
+        dialog.name.setText(name)
+        assert not dialog.export.isEnabled(), name
+        assert dialog.hint.property("role") == "bad"
+        assert "." not in (dialog.problem() or "")[-1:]
+        dialog.accept()
+    dialog.name.setText("free")
+    dialog.folder.setText(str(tmp_path / "nowhere"))
+    assert "no folder" in (dialog.problem() or "")
+    assert chosen == []
+    dialog.folder.setText(str(tmp_path))
+    dialog.accept()
+    assert chosen == [str(tmp_path / "free")]
+
+
+def test_shortcuts_lists_every_key(qtbot: QtBot) -> None:
+    dialog = ShortcutsDialog(steps=100)
+    qtbot.addWidget(dialog)
+    rows = [dialog.list.topLevelItem(i) for i in range(dialog.list.topLevelItemCount())]
+    keys = [row.text(0) for row in rows if row is not None]
+    assert len(keys) == sum(bool(row.shortcuts) for row in TABLE.values())
+    assert "F5" in keys
+    assert "F10, Shift+F9" in keys
+    assert not any("%1" in row.text(1) + row.text(2) for row in rows if row is not None)
+
+
+def test_about_names_versions(qtbot: QtBot) -> None:
+    dialog = AboutDialog(EngineState(torch_version="2.13.0", executable="/opt/python"))
+    qtbot.addWidget(dialog)
+    texts = [label.text() for label in dialog.findChildren(QLabel)]
+    assert {gradscope.__version__, "2.13.0", "/opt/python", "MIT"} <= set(texts)
+
+
+def test_a_report_can_be_copied_and_grows(qtbot: QtBot) -> None:
+    dialog = ErrorReportDialog("A bug", "Please report", "first")
+    qtbot.addWidget(dialog)
+    dialog.add("second")
+    dialog._on_copy_clicked()
+    assert QGuiApplication.clipboard().text() == "first\n\nsecond"
+
+
+def test_open_recipe_starts_in_the_folder_with_python_files(qtbot: QtBot, tmp_path: Path) -> None:
+    dialog = OpenRecipeDialog(folder=tmp_path)
+    qtbot.addWidget(dialog)
+    assert Path(dialog.directory().absolutePath()) == tmp_path
+    assert "*.py" in dialog.selectedNameFilter()
+
+
+@pytest.mark.parametrize("make", [lambda: ShortcutsDialog(steps=1), lambda: AboutDialog(EngineState())])
+def test_escape_closes(qtbot: QtBot, make: object) -> None:
+    assert callable(make)
+    dialog = make()
+    qtbot.addWidget(dialog)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    dialog.open()
+    qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+    assert not dialog.isVisible()

@@ -1,0 +1,323 @@
+"""The Layers panel: the tree, its numbers and flags, the filter, and the one selection."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy
+from PySide6.QtWidgets import QTreeView
+from pytestqt.qtbot import QtBot
+
+from gradscope.protocol import messages
+from gradscope.protocol.messages import Absence, ModuleInfo, ParameterInfo, SessionInfo
+from gradscope.protocol.phases import Phase, Position, Rest
+from gradscope.protocol.subjects import L2, MEAN, STD, SubjectKey, SubjectKind
+from gradscope.state.selection import Selection
+from gradscope.ui import text
+from gradscope.ui.docks.layers import LayersDock
+from gradscope.ui.models.layer_tree import Column, LayerTreeModel
+from gradscope.ui.theme import DARK, LIGHT, ThemeManager
+from tests.ui.fakes import FakeTraining, bare_training, deep_training, small_training, switch_theme
+from tests.ui.shell_fakes import ShellController
+
+K = SubjectKind
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, controller: ShellController, themes: ThemeManager) -> LayersDock:
+    dock = LayersDock(controller, themes)  # type: ignore[arg-type]
+    qtbot.addWidget(dock)
+    dock.resize(700, 500)
+    dock.show()
+    return dock
+
+
+def cell(model: LayerTreeModel, name: str, column: Column, *, is_parameter: bool = False) -> str:
+    index = model.index_of(name, is_parameter=is_parameter)
+    assert index.isValid(), name
+    return str(index.siblingAtColumn(column).data())
+
+
+def names(model: LayerTreeModel) -> list[str]:
+    """All rows, as the view shows them when everything is expanded."""
+    found: list[str] = []
+    waiting = [model.index(0, 0)] if model.rowCount() else []
+    while waiting:
+        index = waiting.pop(0)
+        found.append(index.data())
+        waiting[:0] = [model.index(row, 0, index) for row in range(model.rowCount(index))]
+    return found
+
+
+def test_the_model_is_a_good_qt_model(controller: ShellController, qtbot: QtBot) -> None:
+    model = LayerTreeModel(controller.state, LIGHT)
+    tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
+    training = small_training()
+    controller.start(training, steps=2)
+    model.rebuild()
+    model.refresh_values()
+    model.set_filter("weight")
+    model.set_filter("")
+    model.set_theme(DARK)
+    assert tester.model() is model
+
+
+def test_parameters_come_before_the_layers_below(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training())
+    assert names(dock.model) == ["Small", "net", "0", "weight", "bias", "1", "2", "weight", "bias"]
+    assert cell(dock.model, "net.0.weight", Column.FORM, is_parameter=True) == "16 × 8"
+
+
+def test_bare_tensors_hang_at_the_root(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(bare_training(), steps=1)
+    assert names(dock.model) == ["Bare", "w", "b"]
+    assert cell(dock.model, "w", Column.FORM, is_parameter=True) == "scalar"
+    assert cell(dock.model, "w", Column.GRADIENT, is_parameter=True)
+
+
+def test_the_numbers_are_the_newest_summaries(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=3)
+    latest = controller.state.history.latest
+    output, weight = latest(SubjectKey(K.ACTIVATION, "net.1")), latest(SubjectKey(K.PARAMETER, "net.0.weight"))
+    gradient, update = latest(SubjectKey(K.GRAD, "net.0.weight")), latest(SubjectKey(K.UPDATE, "net.0.weight"))
+    assert output and weight and gradient and update
+    value = cell(dock.model, "net.1", Column.VALUE)
+    assert value == f"{text.number(output.summary[MEAN], digits=2)} ± {text.number(output.summary[STD], digits=2)}"
+    shown = cell(dock.model, "net.0.weight", Column.GRADIENT, is_parameter=True)
+    assert shown == text.number(gradient.summary[L2])
+    shown = cell(dock.model, "net.0.weight", Column.UPDATE, is_parameter=True)
+    assert float(shown) == pytest.approx(update.summary[L2] / weight.summary[L2], rel=0.05)
+    index = dock.model.index_of("net.1", is_parameter=False).siblingAtColumn(Column.VALUE)
+    assert index.data(Qt.ItemDataRole.TextAlignmentRole) & Qt.AlignmentFlag.AlignRight
+
+
+def test_parameters_have_a_value_before_the_first_step(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training())
+    assert "±" in cell(dock.model, "net.0.bias", Column.VALUE, is_parameter=True)
+    assert cell(dock.model, "net.0.bias", Column.GRADIENT, is_parameter=True) == ""
+
+
+def test_numbers_refresh_without_a_reset(dock: LayersDock, controller: ShellController) -> None:
+    training = small_training()
+    controller.start(training)
+    dock.view.collapse(dock.model.index_of("net.0", is_parameter=False))
+    resets, changes = QSignalSpy(dock.model.modelReset), QSignalSpy(dock.model.dataChanged)
+    controller.play(training.steps(2))
+    assert resets.count() == 0
+    assert changes.count() >= 1
+    assert not dock.view.isExpanded(dock.model.index_of("net.0", is_parameter=False))
+
+
+def test_another_session_makes_every_row_anew(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    controller.start(bare_training())
+    assert names(dock.model) == ["Bare", "w", "b"]
+    assert cell(dock.model, "w", Column.GRADIENT, is_parameter=True) == ""
+
+
+def test_nan_is_flagged_in_words_with_an_icon_and_above(dock: LayersDock, controller: ShellController) -> None:
+    training = small_training(non_finite_from={SubjectKey(K.ACTIVATION, "net.1"): 1})
+    controller.start(training, steps=1)
+    assert cell(dock.model, "net.1", Column.FLAGS) == ""
+    controller.play(training.forward())
+    assert cell(dock.model, "net.1", Column.FLAGS) == "NaN, Inf"
+    assert cell(dock.model, "net", Column.FLAGS) == "NaN inside, Inf inside"
+    assert cell(dock.model, "net.2", Column.FLAGS) == ""
+    index = dock.model.index_of("net.1", is_parameter=False)
+    assert not index.data(Qt.ItemDataRole.DecorationRole).isNull()
+    assert "output: 170" in index.siblingAtColumn(Column.FLAGS).data(Qt.ItemDataRole.ToolTipRole)
+
+
+def test_a_flag_goes_when_the_numbers_are_finite_again(dock: LayersDock, controller: ShellController) -> None:
+    key = SubjectKey(K.ACTIVATION, "net.1")
+    training = small_training(non_finite_from={key: 0})
+    controller.start(training, steps=1)
+    assert "NaN" in cell(dock.model, "net.1", Column.FLAGS)
+    training.non_finite_from.clear()
+    controller.play(training.forward())
+    assert cell(dock.model, "net.1", Column.FLAGS) == ""
+    assert cell(dock.model, "net", Column.FLAGS) == ""
+
+
+def test_absences_frozen_and_tied_are_flagged(dock: LayersDock, controller: ShellController) -> None:
+    session = SessionInfo(
+        name="Flags",
+        description="",
+        path="/flags.py",
+        sha256="",
+        seed=0,
+        device="cpu",
+        modules=(
+            ModuleInfo(name="", type="Net", description=""),
+            ModuleInfo(name="used", type="Linear", description=""),
+            ModuleInfo(name="idle", type="Linear", description="", training=False),
+        ),
+        parameters=(
+            ParameterInfo(name="used.weight", shape=(2,), dtype="float32", requires_grad=False, group=None),
+            ParameterInfo(
+                name="used.bias", shape=(2,), dtype="float32", requires_grad=True, group=0, aliases=("head.bias",)
+            ),
+            ParameterInfo(name="idle.weight", shape=(2,), dtype="float32", requires_grad=True, group=None),
+        ),
+        groups=(),
+        optimizer="SGD",
+        scheduler=None,
+        loss="mse",
+        scheduler_unit="step",
+        batches_per_epoch=None,
+    )
+    controller.play(iter([messages.Opened(session=session, position=Position(rest=Rest.READY))]))
+    empty = np.zeros(0, dtype=np.int64)
+    report = messages.Report(
+        phase=Phase.FORWARD,
+        step=0,
+        epoch=0,
+        batch=0,
+        loss=1.0,
+        lr=(0.1,),
+        subjects=empty,
+        summaries=np.zeros((0, 9)),
+        histograms=np.zeros((0, 96), dtype=np.int32),
+        sampled=empty,
+        places=empty,
+        times=np.zeros((0, 3)),
+        absent=(Absence(name="idle", kind="activation", reason="never called in this forward"),),
+    )
+    reached = Absence(name="used.bias", kind="grad", reason="no gradient reached it")
+    frozen = Absence(name="used.weight", kind="grad", reason="frozen")
+    controller.play(iter([report, replace(report, phase=Phase.BACKWARD, absent=(reached, frozen))]))
+    flags = {
+        (name, is_parameter): cell(dock.model, name, Column.FLAGS, is_parameter=is_parameter)
+        for name, is_parameter in (
+            ("idle", False),
+            ("used", False),
+            ("used.weight", True),
+            ("used.bias", True),
+            ("idle.weight", True),
+        )
+    }
+    assert flags == {
+        ("idle", False): "never called, eval mode",
+        ("used", False): "",
+        ("used.weight", True): "frozen",
+        ("used.bias", True): "no gradient, tied",
+        ("idle.weight", True): "not in optimizer",
+    }
+
+
+def test_selecting_a_row_selects_the_node(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    dock.view.setCurrentIndex(dock.model.index_of("net.2.weight", is_parameter=True))
+    assert controller.state.selection == Selection.of_node("net.2.weight", is_parameter=True)
+    dock.view.setCurrentIndex(dock.model.index_of("net.2", is_parameter=False))
+    assert controller.state.selection.kind is K.ACTIVATION
+
+
+def test_the_row_follows_the_selection(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    dock.view.collapseAll()
+    controller.select(Selection.of_node("net.2.bias", is_parameter=True, kind=K.GRAD))
+    node = dock.model.node(dock.view.currentIndex())
+    assert node is not None
+    assert node.name == "net.2.bias"
+    assert dock.view.selectionModel().isRowSelected(dock.view.currentIndex().row(), dock.view.currentIndex().parent())
+    assert controller.state.selection.kind is K.GRAD
+    controller.select(Selection())
+    assert not dock.view.selectionModel().hasSelection()
+
+
+def test_what_the_keyboard_makes_current_is_selected(
+    dock: LayersDock, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(small_training())
+    dock.view.setCurrentIndex(dock.model.index(0, 0))
+    qtbot.keyClick(dock.view, Qt.Key.Key_Down)
+    assert controller.state.selection.name == "net"
+    assert dock.view.selectionModel().isSelected(dock.view.currentIndex())
+
+
+def test_the_filter_keeps_matches_and_what_lies_above(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training())
+    dock.view.collapse(dock.model.index_of("net.0", is_parameter=False))
+    dock.filter.setText("2.BIAS")
+    assert names(dock.model) == ["Small", "net", "2", "bias"]
+    assert dock.view.isExpanded(dock.model.index_of("net.2", is_parameter=False))
+    dock.filter.setText("no such layer")
+    assert names(dock.model) == []
+    dock.filter.setText("linear")
+    assert "1" in names(dock.model)
+    dock.filter.clear()
+    assert len(names(dock.model)) == 9
+    assert not dock.view.isExpanded(dock.model.index_of("net.0", is_parameter=False))
+    assert dock.view.isExpanded(dock.model.index_of("net.2", is_parameter=False))
+
+
+def test_the_filter_keeps_the_selection(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training())
+    wanted = Selection.of_node("net.2", is_parameter=False)
+    controller.select(wanted)
+    dock.filter.setText("net.0")
+    assert controller.state.selection == wanted
+    dock.filter.clear()
+    node = dock.model.node(dock.view.currentIndex())
+    assert node is not None
+    assert node.name == "net.2"
+
+
+def test_focus_filter(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training())
+    dock.activateWindow()
+    dock.focus_filter()
+    assert dock.focusWidget() is dock.filter
+
+
+def _deep(controller: ShellController) -> FakeTraining:
+    training = deep_training(600)
+    controller.start(training)
+    return training
+
+
+def test_six_hundred_layers_are_fast(dock: LayersDock, controller: ShellController) -> None:
+    training = _deep(controller)
+    stream = list(training.steps(1))
+    for message in stream:
+        controller.state.apply(message)
+    started = time.perf_counter()
+    controller.flush()
+    dock.view.grab()
+    refreshing = time.perf_counter() - started
+    started = time.perf_counter()
+    dock.filter.setText("layers.7.")
+    dock.view.grab()
+    filtering = time.perf_counter() - started
+    assert dock.view.uniformRowHeights()
+    assert refreshing < 0.25
+    assert filtering < 0.5
+
+
+def test_a_large_model_opens_with_its_first_levels(dock: LayersDock, controller: ShellController) -> None:
+    _deep(controller)
+    view: QTreeView = dock.view
+    assert view.isExpanded(dock.model.index(0, 0))
+    assert not view.isExpanded(dock.model.index_of("transformer.encoder.layers", is_parameter=False))
+
+
+def test_colours_follow_the_theme(dock: LayersDock, controller: ShellController, themes: ThemeManager) -> None:
+    controller.start(small_training())
+    index = dock.model.index_of("net.0", is_parameter=False).siblingAtColumn(Column.FORM)
+    assert index.data(Qt.ItemDataRole.ForegroundRole).name() == LIGHT.muted
+    switch_theme(themes, DARK)
+    assert index.data(Qt.ItemDataRole.ForegroundRole).name() == DARK.muted
+
+
+def test_a_narrow_panel_keeps_the_numbers_and_drops_the_types(
+    dock: LayersDock, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(small_training())
+    assert not dock.view.isColumnHidden(Column.FORM)
+    dock.resize(260, 500)
+    qtbot.waitUntil(lambda: dock.view.isColumnHidden(Column.FORM))
+    index = dock.model.index_of("net.0.weight", is_parameter=True)
+    assert "16 × 8" in index.data(Qt.ItemDataRole.ToolTipRole)

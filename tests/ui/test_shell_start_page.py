@@ -1,0 +1,96 @@
+"""The start page: samples as cards, recent files, and their layout."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QPushButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from gradscope.assets import sample_paths
+from gradscope.ui.card_grid import CardGrid
+from gradscope.ui.start_page import StartPage
+from gradscope.ui.theme import DARK, ThemeManager
+from tests.ui.fakes import switch_theme
+from tests.ui.shell_fakes import ShellController
+
+
+@pytest.fixture
+def opened() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def page(qtbot: QtBot, controller: ShellController, themes: ThemeManager, opened: list[str]) -> Iterator[StartPage]:
+    action = QAction("Open")
+    action.triggered.connect(lambda: opened.append("dialog"))
+    page = StartPage(controller, themes, open_action=action, open_file=opened.append)  # type: ignore[arg-type]
+    qtbot.addWidget(page)
+    page.resize(1200, 800)
+    page.show()
+    yield page
+    action.deleteLater()
+
+
+def test_every_sample_has_a_card_in_teaching_order(page: StartPage) -> None:
+    assert [card.path for card in page.cards] == sample_paths()
+    assert all(card.accessibleName() for card in page.cards)
+    assert "`" not in "".join(card.accessibleName() + card.accessibleDescription() for card in page.cards)
+
+
+def test_a_click_and_the_enter_key_open_a_card(page: StartPage, opened: list[str], qtbot: QtBot) -> None:
+    qtbot.mouseClick(page.cards[0], Qt.MouseButton.LeftButton)
+    page.cards[2].setFocus()
+    qtbot.keyClick(page.cards[2], Qt.Key.Key_Space)
+    assert opened == [str(sample_paths()[0]), str(sample_paths()[2])]
+
+
+def test_the_button_opens_the_dialog(page: StartPage, opened: list[str]) -> None:
+    page.open_button.click()
+    assert opened == ["dialog"]
+
+
+def test_recent_files_appear_and_open(page: StartPage, controller: ShellController, opened: list[str]) -> None:
+    assert page._recent_heading.isHidden()
+    controller.settings.add_recent_file("/some/where/mine.py")
+    controller.settings.add_recent_file("/some/where/yours.py")
+    assert not page._recent_heading.isHidden()
+    assert [button.toolTip() for button in page._recent_buttons] == ["/some/where/yours.py", "/some/where/mine.py"]
+    page._recent_buttons[1].click()
+    assert opened == ["/some/where/mine.py"]
+
+
+@pytest.mark.parametrize("width", [1400, 900, 500])
+def test_cards_never_overlap_and_are_never_cut(page: StartPage, qtbot: QtBot, width: int) -> None:
+    page.resize(width, 700)
+    qtbot.wait(20)
+    rectangles = [card.geometry() for card in page.cards]
+    for i, one in enumerate(rectangles):
+        assert not any(one.intersects(other) for other in rectangles[i + 1 :])
+        assert page.cards[i].heightForWidth(one.width()) <= one.height()
+    holder = page.cards[0].parentWidget()
+    assert max(rectangle.bottom() for rectangle in rectangles) <= holder.height()
+    assert max(rectangle.right() for rectangle in rectangles) <= holder.width()
+
+
+def test_fewer_columns_in_less_room(qtbot: QtBot) -> None:
+    grid = CardGrid([QPushButton() for _ in range(4)])
+    qtbot.addWidget(grid)
+    assert [grid.columns(width) for width in (2000, 100)] == [3, 1]
+
+
+def test_it_restyles(page: StartPage, themes: ThemeManager) -> None:
+    switch_theme(themes, DARK)
+    assert not page.grab().isNull()
+
+
+def test_card_texts_let_clicks_through(page: StartPage) -> None:
+    labels = page.cards[0].findChildren(QWidget)
+    assert labels
+    assert all(label.testAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents) for label in labels)
+
+
+def test_paths_are_shown(page: StartPage) -> None:
+    assert Path(page.cards[0].toolTip()).is_file()

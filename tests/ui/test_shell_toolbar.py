@@ -1,0 +1,137 @@
+"""The tool bar: the natural next button, the fields of the next session, and room for the texts."""
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QMainWindow
+from pytestqt.qtbot import QtBot
+
+from gradscope.protocol.phases import Rest
+from gradscope.state.app_state import EngineStatus
+from gradscope.ui.actions import ActionId, Actions
+from gradscope.ui.commands import Commands
+from gradscope.ui.settings import Setting
+from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.toolbar import ToolBar
+from tests.ui.fakes import small_training, switch_theme
+from tests.ui.shell_fakes import ShellController
+
+
+@pytest.fixture
+def toolbar(qtbot: QtBot, controller: ShellController, themes: ThemeManager) -> ToolBar:
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    commands = Commands(controller, window=window, plot_images=lambda: iter(()))  # type: ignore[arg-type]
+    actions = Actions(controller, themes, commands.handlers(), window)  # type: ignore[arg-type]
+    toolbar = ToolBar(controller, themes, actions, window)  # type: ignore[arg-type]
+    window.addToolBar(toolbar)
+    window.resize(1600, 200)
+    window.show()
+    toolbar._test_window = window  # type: ignore[attr-defined]
+    return toolbar
+
+
+def emphasised(toolbar: ToolBar) -> list[ActionId]:
+    return [action_id for action_id, button in toolbar.buttons.items() if button.is_emphasised()]
+
+
+@pytest.mark.parametrize(
+    ("rest", "running", "expected"),
+    [
+        (Rest.READY, False, ActionId.FORWARD),
+        (Rest.FORWARD, False, ActionId.BACKWARD),
+        (Rest.BACKWARD, False, ActionId.STEP),
+        (Rest.IN_BACKWARD, False, ActionId.BACKWARD),
+        (Rest.IN_FORWARD, True, ActionId.PAUSE),
+    ],
+)
+def test_the_natural_next_button_stands_out(
+    toolbar: ToolBar, controller: ShellController, rest: Rest, running: bool, expected: ActionId
+) -> None:
+    controller.start(small_training())
+    controller.rest_at(rest, running=running)
+    assert emphasised(toolbar) == [expected]
+
+
+def test_no_button_stands_out_without_a_session_or_an_engine(toolbar: ToolBar, controller: ShellController) -> None:
+    assert emphasised(toolbar) == []
+    controller.start(small_training())
+    controller.set_engine(EngineStatus.DEAD, "gone")
+    assert emphasised(toolbar) == []
+
+
+def test_a_button_presses_its_action(toolbar: ToolBar, controller: ShellController, qtbot: QtBot) -> None:
+    controller.start(small_training())
+    qtbot.mouseClick(toolbar.buttons[ActionId.FORWARD], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(toolbar.buttons[ActionId.BACKWARD], Qt.MouseButton.LeftButton)
+    assert [what[0] for what in controller.asked] == ["go"]
+    assert "Backward needs a forward" in toolbar.buttons[ActionId.BACKWARD].toolTip()
+
+
+def test_the_number_of_steps_is_a_setting(toolbar: ToolBar, controller: ShellController) -> None:
+    toolbar.steps.setValue(42)
+    assert controller.settings.get(Setting.RUN_STEPS) == 42
+    controller.settings.set(Setting.RUN_STEPS, 5)
+    assert toolbar.steps.value() == 5
+
+
+def test_devices_come_from_the_engine_and_stay_when_it_dies(toolbar: ToolBar, controller: ShellController) -> None:
+    def labels() -> list[str]:
+        return [toolbar.device.itemText(i) for i in range(toolbar.device.count())]
+
+    assert labels() == ["CPU", "cuda:0: A card"]
+    toolbar.device.setCurrentIndex(1)
+    toolbar.device.activated.emit(1)
+    assert controller.settings.get(Setting.DEVICE) == "cuda:0"
+    controller.set_engine(EngineStatus.DEAD, "gone")
+    assert labels() == ["CPU", "cuda:0: A card"]
+    assert toolbar.device.currentData() == "cuda:0"
+
+
+def test_a_device_that_is_not_there_is_shown_all_the_same(toolbar: ToolBar, controller: ShellController) -> None:
+    controller.settings.set(Setting.DEVICE, "mps")
+    assert toolbar.device.currentData() == "mps"
+
+
+def test_a_seed_that_the_session_does_not_have_is_marked(
+    toolbar: ToolBar, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(small_training())
+    assert not toolbar.seed.property("differs")
+    toolbar.seed.setFocus()
+    toolbar.seed.selectAll()
+    qtbot.keyClicks(toolbar.seed, "x99999999999")
+    qtbot.keyClick(toolbar.seed, Qt.Key.Key_Return)
+    assert controller.settings.get(Setting.SEED) == 2**32 - 1
+    assert toolbar.seed.text() == str(2**32 - 1)
+    assert toolbar.seed.property("differs")
+    assert "Reset" in toolbar.seed.toolTip()
+    controller.settings.set(Setting.SEED, 0)
+    assert not toolbar.seed.property("differs")
+
+
+def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar) -> None:
+    styles = Qt.ToolButtonStyle
+
+    def style(action_id: ActionId) -> Qt.ToolButtonStyle:
+        return toolbar.buttons[action_id].toolButtonStyle()
+
+    assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
+    full = toolbar.sizeHint().width()
+    toolbar.resize(full - 10, toolbar.height())
+    assert style(ActionId.RESET) is styles.ToolButtonIconOnly
+    assert style(ActionId.FORWARD) is styles.ToolButtonTextBesideIcon
+    toolbar.resize(200, toolbar.height())
+    assert style(ActionId.FORWARD) is styles.ToolButtonIconOnly
+    assert toolbar.buttons[ActionId.FORWARD].accessibleName() == "Forward"
+
+
+def test_the_icon_of_an_emphasised_button_fits_its_background(
+    toolbar: ToolBar, controller: ShellController, themes: ThemeManager
+) -> None:
+    controller.start(small_training())
+    switch_theme(themes, DARK)
+    image = toolbar.buttons[ActionId.FORWARD].icon().pixmap(32, 32).toImage()
+    names = {
+        image.pixelColor(x, y).name() for x in range(32) for y in range(32) if image.pixelColor(x, y).alpha() == 255
+    }
+    assert names == {DARK.accent_text}

@@ -1,0 +1,165 @@
+"""The main window: what it shows when, its layout, and files dropped on it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from pytestqt.qtbot import QtBot
+
+from gradscope.ui.actions import ActionId
+from gradscope.ui.main_window import MainWindow
+from gradscope.ui.settings import Setting
+from gradscope.ui.theme import DARK, ThemeManager
+from tests.ui.fakes import bare_training, small_training, switch_theme
+from tests.ui.shell_fakes import ShellController
+
+MakeWindow = Callable[[], MainWindow]
+
+
+@pytest.fixture
+def make_window(qtbot: QtBot, controller: ShellController, themes: ThemeManager) -> MakeWindow:
+    def make() -> MainWindow:
+        window = MainWindow(controller, themes)  # type: ignore[arg-type]
+        qtbot.addWidget(window)
+        window.show()
+        return window
+
+    return make
+
+
+@pytest.fixture
+def window(make_window: MakeWindow) -> MainWindow:
+    return make_window()
+
+
+def drop(window: MainWindow, *paths: str) -> bool:
+    """Drag files over the window and let go; whether they were accepted."""
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(path) for path in paths])
+    action, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(QPoint(5, 5), action, mime, left, none)
+    enter.ignore()
+    window.dragEnterEvent(enter)
+    if enter.isAccepted():
+        window.dropEvent(QDropEvent(QPointF(5, 5), action, mime, left, none))
+    return enter.isAccepted()
+
+
+def test_a_fresh_window_shows_the_start_page_and_no_panels(window: MainWindow) -> None:
+    assert window.start_page.isVisible()
+    assert not any(panel.isVisible() for panel in window.panels)
+    assert window.windowTitle() == "gradscope"
+
+
+def test_a_session_brings_workspace_panels_and_title(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    assert window.workspace.isVisible()
+    assert not window.start_page.isVisible()
+    assert window.layers.isVisible()
+    assert window.inspector.isVisible()
+    assert window.moments.isVisible()
+    assert window.windowTitle() == "Small – gradscope"
+    assert controller.settings.get(Setting.RECENT_FILES) == ["/made/up/Small.py"]
+
+
+def test_the_log_lies_behind_the_moments(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training())
+    assert window.log in window.tabifiedDockWidgets(window.moments)
+    assert not window.moments.visibleRegion().isEmpty()
+
+
+def test_a_closed_panel_comes_back_by_the_view_menu(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training())
+    window.layers.close()
+    assert not window.layers.isVisible()
+    window.layers.toggleViewAction().trigger()
+    assert window.layers.isVisible()
+
+
+def test_the_layout_is_kept_and_can_be_reset(make_window: MakeWindow, controller: ShellController) -> None:
+    first = make_window()
+    controller.start(small_training())
+    first.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, first.layers)
+    first.inspector.close()
+    first.close()
+    assert controller.client.was_shut_down
+    second = make_window()
+    assert second.dockWidgetArea(second.layers) is Qt.DockWidgetArea.RightDockWidgetArea
+    assert not second.inspector.isVisible()
+    second.actions_[ActionId.RESET_LAYOUT].trigger()
+    assert second.dockWidgetArea(second.layers) is Qt.DockWidgetArea.LeftDockWidgetArea
+    assert second.inspector.isVisible()
+
+
+def test_a_window_without_a_session_keeps_the_earlier_layout(
+    make_window: MakeWindow, controller: ShellController
+) -> None:
+    first = make_window()
+    controller.start(small_training())
+    first.inspector.close()
+    first.close()
+    kept = controller.settings.get(Setting.LAYOUT)
+    controller.state.session = None
+    make_window().close()
+    assert controller.settings.get(Setting.LAYOUT) == kept
+
+
+def test_another_session_leaves_the_panels_as_they_are(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training())
+    window.inspector.close()
+    controller.start(bare_training())
+    assert not window.inspector.isVisible()
+    assert window.windowTitle() == "Bare – gradscope"
+
+
+def test_a_python_file_can_be_dropped(window: MainWindow, controller: ShellController, tmp_path: Path) -> None:
+    assert not drop(window, str(tmp_path / "picture.png"))
+    assert drop(window, str(tmp_path / "notes.txt"), str(tmp_path / "recipe.py"))
+    assert controller.asked == [("open", str(tmp_path / "recipe.py"))]
+
+
+def test_it_fits_a_small_screen(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    window.resize(1024, 700)
+    assert window.width() == 1024
+    assert window.height() == 700
+    assert window.workspace.width() > 350
+
+
+def test_twice_the_font_size_fits_a_laptop(make_window: MakeWindow, controller: ShellController, qtbot: QtBot) -> None:
+    window = make_window()
+    font = window.font()
+    font.setPointSizeF(2 * font.pointSizeF())
+    window.setFont(font)
+    controller.start(small_training(), steps=1)
+    window.resize(1440, 900)
+    qtbot.wait(10)
+    assert window.width() == 1440
+    assert window.height() == 900
+
+
+def test_it_restyles_while_a_session_is_open(
+    window: MainWindow, controller: ShellController, themes: ThemeManager
+) -> None:
+    controller.start(small_training(), steps=2)
+    switch_theme(themes, DARK)
+    assert not window.grab().isNull()
+
+
+def test_find_layer_goes_to_the_filter(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training())
+    window.layers.close()
+    window.activateWindow()
+    window.actions_[ActionId.FIND_LAYER].trigger()
+    assert window.layers.isVisible()
+    assert window.focusWidget() is window.layers.filter
+
+
+def test_selecting_in_one_panel_is_followed_by_the_others(window: MainWindow, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    index = window.layers.model.index_of("net.1", is_parameter=False)
+    window.layers.view.setCurrentIndex(index)
+    row = window.moments.view.currentIndex().row()
+    assert window.moments.model.place(row).layer == "net.1"
