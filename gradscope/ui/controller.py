@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,9 @@ from gradscope.ui.settings import Setting, Settings
 
 REFRESH_INTERVAL_MS = 33
 """At most 30 redraws a second."""
+SPARE_FACTOR = 4
+"""After a redraw, so many times its duration is left to everything else (painting is not in that duration)."""
+SLOWEST_INTERVAL_MS = 300
 
 
 class Controller(QObject):
@@ -144,7 +148,11 @@ class Controller(QObject):
         self._timer.stop()
         changed = self.state.take_changes()
         if changed:
+            started = time.perf_counter()
             self.refreshed.emit(changed)
+            # Where redrawing is slow, it is done less often: the window has to answer, and the engine needs the processor.
+            spent_ms = int(1000 * (time.perf_counter() - started))
+            self._timer.setInterval(min(max(REFRESH_INTERVAL_MS, SPARE_FACTOR * spent_ms), SLOWEST_INTERVAL_MS))
 
     # ------------------------------------------------------------------------------------------ slots
 

@@ -1,7 +1,8 @@
 """How long the window keeps a person waiting while Run goes at full speed: `python tests/benchmarks/responsiveness.py`.
 
 Starts the real app (offscreen unless QT_QPA_PLATFORM says otherwise) with a real engine, runs each sample for some seconds
-with every dock open, and measures the gaps between two turns of the event loop: how long a click would have waited. The aim is below 50 ms. On a loaded machine a gap may also be the machine's; the median and the 99th percentile tell.
+with every dock open, and measures the gaps between two turns of the event loop: how long a click would have waited.
+The aim is below 50 ms. On a loaded machine a gap may be the machine's own; the median and the 99th percentile tell.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def _under_xvfb(folder: Path, settings: str) -> int:
 def _take(folder: Path) -> None:
     from gradscope.assets import sample_path
     from gradscope.protocol.phases import RunUntil, Verb
-    from gradscope.protocol.subjects import SubjectKey, SubjectKind
+    from gradscope.protocol.subjects import SubjectKind
     from gradscope.state.selection import Selection
     from gradscope.ui.app import build, make_application
     from gradscope.ui.settings import Setting, Settings, ThemeChoice
@@ -96,7 +96,6 @@ def _take(folder: Path) -> None:
         return state.opening is None and not state.position.running
 
     wait(lambda: bool(state.engine.torch_version))
-    save("start")
     path = sample_path("digits_cnn")
     assert path is not None
     window.commands.open_file(str(path))
@@ -110,13 +109,10 @@ def _take(folder: Path) -> None:
     weights = [key for key in state.history.subjects(SubjectKind.GRAD) if key.name.endswith("weight")]
     controller.select(Selection.of_subject(weights[-1]))
     wait(still, 1.5)
-    for index, name in enumerate(("overview", "activations", "gradients", "updates", "learning-rate")):
-        window.workspace.setCurrentIndex(index)
-        kind = SubjectKind.ACTIVATION if name == "activations" else SubjectKind.GRAD
-        subjects = state.history.subjects(kind)
-        controller.select(Selection.of_subject(SubjectKey(kind, subjects[len(subjects) // 3].name)))
-        wait(still, 1.0)
-        save(name)
+    save("overview")
+    window.workspace.setCurrentIndex(2)
+    wait(still, 1.0)
+    save("gradients")
     window.close()
     controller.client.shut_down()
 

@@ -16,7 +16,7 @@ from gradscope.ui.theme import Theme, ThemeManager
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
-_WIDTHS = {Column.NAME: 15, Column.FORM: 13, Column.VALUE: 15, Column.GRADIENT: 8, Column.UPDATE: 7}
+_WIDTHS = {Column.NAME: 15, Column.FORM: 11, Column.VALUE: 14, Column.GRADIENT: 8, Column.UPDATE: 7}
 """In digits of the view's font."""
 _MAX_NAME_WIDTH = 28
 _ROOM_FOR_FORMS = 45

@@ -75,8 +75,8 @@ def nice_range(low: float, high: float) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
     span = high - low
-    # A range around one value, or around values that differ only in their last digits.
-    span = max(span, abs(high) * 1e-6, abs(low) * 1e-6) or 1.0
+    # A range around one value, or around values that differ only in their last digits: wide enough for different labels.
+    span = max(span, abs(high) * 1e-3, abs(low) * 1e-3) or 1.0
     step = nice_above(span) / 5
     nice_low, nice_high = math.floor(low / step) * step, math.ceil(high / step) * step
     if nice_low == nice_high:
