@@ -119,7 +119,11 @@ def _decode_buffers(described: Any, data: memoryview) -> list[np.ndarray[Any, An
                 raise ProtocolError(f"A buffer is described as {entry!r}; [dtype, shape] was expected")
         if size > len(data) - offset:
             raise ProtocolError("A frame is shorter than its buffers")
-        buffers.append(np.frombuffer(data[offset : offset + size], dtype=dtype).reshape(shape))
+        try:
+            buffers.append(np.frombuffer(data[offset : offset + size], dtype=dtype).reshape(shape))
+        except ValueError as error:
+            # Too many dimensions, or an empty array with a side that no array can have.
+            raise ProtocolError(f"A buffer cannot have the shape {shape!r:.80}: {error}") from None
         offset += size
     if offset != len(data):
         raise ProtocolError("A frame is longer than its buffers")
@@ -183,7 +187,10 @@ def _decode_value(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]]
         except ValueError:
             raise _mismatch(where, f"one of {[member.value for member in expected]}", value) from None
     if expected is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _mismatch(where, "float", value) from None
     if type(value) is not expected:
         raise _mismatch(where, getattr(expected, "__name__", str(expected)), value)
     return value
@@ -227,7 +234,7 @@ def _decode_tuple(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]]
 
 def _decode_array(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> np.ndarray[Any, Any]:
     match value:
-        case {"$": int(index)} if 0 <= index < len(buffers) and len(value) == 1:
+        case {"$": int(index)} if type(index) is int and 0 <= index < len(buffers) and len(value) == 1:
             array = buffers[index]
         case _:
             raise _mismatch(where, "an array", value)

@@ -1,6 +1,7 @@
 """Every message survives the wire; nothing but ProtocolError comes of what does not."""
 
 import contextlib
+import json
 import struct
 
 import numpy as np
@@ -133,6 +134,35 @@ def test_garbage_is_a_protocol_error_or_incomplete(data: bytes) -> None:
         list(Decoder().feed(struct.pack(">I", len(data)) + data))
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5) | st.just("$"), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def _paths(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """Where every value inside a header is found."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(below for key, item in inner for below in _paths(item, (*path, key)))]
+
+
+@given(st.sampled_from(EXAMPLES), JSON, st.data())
+def test_any_value_in_any_place_is_a_protocol_error_or_another_message(
+    message: object, value: object, data: st.DataObject
+) -> None:
+    frame = encode(message)
+    (length,) = struct.unpack_from(">I", frame, 4)
+    header = json.loads(frame[8 : 8 + length])
+    *path, last = data.draw(st.sampled_from(_paths(header)[1:]))
+    place = header
+    for key in path:
+        place = place[key]
+    place[last] = value
+    with contextlib.suppress(ProtocolError):
+        list(Decoder().feed(_frame(json.dumps(header).encode(), frame[8 + length :])))
+
+
 @given(st.sampled_from(EXAMPLES), st.integers(0, 10_000), st.integers(0, 255))
 def test_a_damaged_frame_is_a_protocol_error_or_another_message(message: object, place: int, byte: int) -> None:
     data = bytearray(encode(message))
@@ -155,6 +185,28 @@ def _frame(header: bytes, body: bytes = b"") -> bytes:
         (b'{"type":"Pong","number":0,"body":{},"buffers":[["float64",[9]]]}', b"", "shorter than its buffers"),
         (b'{"type":"Pong","number":0,"body":{},"buffers":[["object",[1]]]}', b"12345678", "described as"),
         (b'{"type":"Pong","number":0,"body":{},"buffers":[["float64",[-1]]]}', b"", "described as"),
+        (b'{"type":"Pong","number":0,"body":{},"buffers":[["float64",[0,%d]]]}' % 2**70, b"", "cannot have the shape"),
+        (
+            b'{"type":"Pong","number":0,"body":{},"buffers":[["uint8",[%s1]]]}' % (b"1," * 99),
+            b"1",
+            "cannot have the shape",
+        ),
+        (
+            b'{"type":"Schedule","number":0,"body":{"first_step":0,"rates":{"$":true}},"buffers":[["float64",[0]]]}',
+            b"",
+            "has to be an array",
+        ),
+        (
+            b'{"type":"Note","number":0,"body":{"text":%s},"buffers":[]}' % (b"[" * 5000 + b"]" * 5000),
+            b"",
+            "not be read",
+        ),
+        (
+            b'{"type":"Report","number":0,"body":{"phase":"step","step":0,"epoch":0,"batch":0,"loss":1%s},"buffers":[]}'
+            % (b"0" * 400),
+            b"",
+            "Report.loss has to be float",
+        ),
         (b'{"type":"Note","number":0,"body":{"text":3},"buffers":[]}', b"", "Note.text has to be str"),
         (b'{"type":"Note","number":0,"body":{},"buffers":[]}', b"", "Note.text is missing"),
         (b'{"type":"Go","number":0,"body":{"verb":"fly"},"buffers":[]}', b"", "Go.verb has to be one of"),
