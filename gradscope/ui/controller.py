@@ -24,6 +24,7 @@ REFRESH_INTERVAL_MS = 33
 SPARE_FACTOR = 4
 """After a redraw, so many times its duration is left to everything else (painting is not in that duration)."""
 SLOWEST_INTERVAL_MS = 300
+PANELS_DELAY_MS = 8
 
 
 class Controller(QObject):
@@ -31,6 +32,8 @@ class Controller(QObject):
 
     refreshed = Signal(object)
     """set[Topic]: what has changed since the last time; at most 30 times a second."""
+    panels_refreshed = Signal(object)
+    """The same for the panels around the plots, a moment later: the window answers between the two halves of a redraw."""
     failed = Signal(object)
     """Failure."""
 
@@ -47,7 +50,12 @@ class Controller(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_INTERVAL_MS)
-        self._timer.timeout.connect(self.flush)
+        self._timer.timeout.connect(self._on_due)
+        self._late: set[Topic] = set()
+        self._panels_timer = QTimer(self)
+        self._panels_timer.setSingleShot(True)
+        self._panels_timer.setInterval(PANELS_DELAY_MS)
+        self._panels_timer.timeout.connect(self._on_panels_due)
         client.message_received.connect(self._on_message)
         client.state_changed.connect(self._on_engine_state)
         client.output_received.connect(self._on_output)
@@ -144,17 +152,32 @@ class Controller(QObject):
 
     @Slot()
     def flush(self) -> None:
-        """Tell the views what has changed, now."""
-        self._timer.stop()
-        changed = self.state.take_changes()
-        if changed:
-            started = time.perf_counter()
-            self.refreshed.emit(changed)
-            # Where redrawing is slow, it is done less often: the window has to answer, and the engine needs the processor.
-            spent_ms = int(1000 * (time.perf_counter() - started))
-            self._timer.setInterval(min(max(REFRESH_INTERVAL_MS, SPARE_FACTOR * spent_ms), SLOWEST_INTERVAL_MS))
+        """Tell all views what has changed, now."""
+        self._on_due()
+        self._on_panels_due()
 
     # ------------------------------------------------------------------------------------------ slots
+
+    @Slot()
+    def _on_due(self) -> None:
+        self._timer.stop()
+        changed = self.state.take_changes()
+        if not changed:
+            return
+        started = time.perf_counter()
+        self.refreshed.emit(changed)
+        self._late |= changed
+        self._panels_timer.start()
+        # Where redrawing is slow, it is done less often: the window has to answer, and the engine needs the processor.
+        spent_ms = int(1000 * (time.perf_counter() - started))
+        self._timer.setInterval(min(max(REFRESH_INTERVAL_MS, SPARE_FACTOR * spent_ms), SLOWEST_INTERVAL_MS))
+
+    @Slot()
+    def _on_panels_due(self) -> None:
+        self._panels_timer.stop()
+        late, self._late = self._late, set()
+        if late:
+            self.panels_refreshed.emit(late)
 
     @Slot(object)
     def _on_message(self, message: object) -> None:

@@ -278,6 +278,7 @@ class FakeController(QObject):
     """The controller's interface over an AppState, without an engine. Fetches wait until they are answered."""
 
     refreshed = Signal(object)
+    panels_refreshed = Signal(object)
     failed = Signal(object)
 
     def __init__(self) -> None:
@@ -302,6 +303,7 @@ class FakeController(QObject):
         changed = self.state.take_changes()
         if changed:
             self.refreshed.emit(changed)
+            self.panels_refreshed.emit(changed)
 
     def refresh_all(self) -> None:
         self.state.touch(*Topic)

@@ -81,7 +81,7 @@ class InspectorDock(Panel):
         self._pages.addWidget(self._note)
         self._pages.addWidget(page)
         self.body.addLayout(self._pages, 1)
-        controller.refreshed.connect(self._on_refreshed)
+        controller.panels_refreshed.connect(self._on_refreshed)
 
     @property
     def message(self) -> str:

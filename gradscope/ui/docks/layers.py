@@ -51,7 +51,7 @@ class LayersDock(Panel):
         self.body.addLayout(self._stack, 1)
         self._filter_holder = holder
         self._start_session()
-        controller.refreshed.connect(self._on_refreshed)
+        controller.panels_refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
 
     def focus_filter(self) -> None:

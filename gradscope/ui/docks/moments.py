@@ -36,7 +36,7 @@ class MomentsDock(Panel):
         self._stack.addWidget(self.view)
         self.body.addLayout(self._stack, 1)
         self._refresh()
-        controller.refreshed.connect(self._on_refreshed)
+        controller.panels_refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
         self.visibilityChanged.connect(self._on_visibility_changed)
 
