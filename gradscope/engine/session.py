@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
+from gradscope.engine.checks import checked_loss, checked_seed, input_and_target, loss_of, or_nan
 from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import copy_batch, move_model, move_optimizer_state, parse_device
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised
-from gradscope.engine.randomness import MAX_SEED
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
@@ -98,7 +98,7 @@ class Session:
         if not isinstance(recipe, Recipe):
             raise BadInput(f"Session() got a {type(recipe).__name__}; expected a Recipe (load_recipe(path) gives one)")
         self.recipe = recipe
-        self.seed = _checked_seed(recipe, seed)
+        self.seed = checked_seed(recipe, seed)
         self.device = parse_device(device)
         self.gate = gate
         self.history: list[StepRecord] = []
@@ -181,11 +181,11 @@ class Session:
         start = elapsed()
         if self.recipe.training_step is not None:
             with self._user_code():
-                loss = _loss_of(self.recipe.training_step(self.recipe.model, batch))
+                loss = loss_of(self.recipe.training_step(self.recipe.model, batch))
             passing(SubStep.FORWARD, start=start)
             start = elapsed()
         else:
-            x, target = _pair(batch)
+            x, target = input_and_target(batch)
             assert callable(self.recipe.model) and self.recipe.loss is not None
             with self._user_code():
                 output = self.recipe.model(x)
@@ -193,7 +193,7 @@ class Session:
             start = elapsed()
             with self._user_code():
                 loss = self.recipe.loss(output, target)
-        self._loss = _checked_loss(loss)
+        self._loss = checked_loss(loss)
         self._loss_value = float(self._loss.detach())
         passing(SubStep.LOSS, start=start)
 
@@ -229,7 +229,7 @@ class Session:
         assert scheduler is not None
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             total, count = self._epoch_loss
-            scheduler.step((total + _number(self._loss_value)) / (count + 1))
+            scheduler.step((total + or_nan(self._loss_value)) / (count + 1))
         else:
             scheduler.step()
 
@@ -279,7 +279,7 @@ class Session:
         )
         total, count = self._epoch_loss
         self._batches.advance()
-        self._epoch_loss = (0.0, 0) if self._batches.index == 0 else (total + _number(self._loss_value), count + 1)
+        self._epoch_loss = (0.0, 0) if self._batches.index == 0 else (total + or_nan(self._loss_value), count + 1)
         self._step += 1
 
     def _total_norm(self, phase: Phase, kind: SubjectKind) -> float | None:
@@ -519,40 +519,3 @@ class Session:
             complete=complete,
         )
         return PhaseReport(raw, self.observer.tables.subjects.rows)
-
-
-def _checked_seed(recipe: Recipe, seed: int | None) -> int:
-    if seed is None:
-        return recipe.source.seed if recipe.source is not None else 0
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
-    return seed
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _pair(batch: Any) -> tuple[Any, Any]:
-    if isinstance(batch, (list, tuple)) and len(batch) == 2:
-        return batch[0], batch[1]
-    found = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (list, tuple, dict)) else "")
-    raise TypeError(f"a batch is {found}; expected (input, target), or a recipe with a training_step(model, batch)")
-
-
-def _loss_of(returned: Any) -> Any:
-    if isinstance(returned, tuple) and len(returned) == 2:
-        return returned[0]
-    return returned
-
-
-def _checked_loss(loss: Any) -> Tensor:
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"the loss is a {type(loss).__name__}; expected a tensor with one element")
-    if loss.numel() != 1:
-        raise ValueError(f"the loss has the shape {tuple(loss.shape)}; expected one number (take its mean() or sum())")
-    if not loss.requires_grad:
-        raise ValueError(
-            "the loss depends on nothing that requires a gradient; expected one that backward() can start from"
-        )
-    return loss
