@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
@@ -154,7 +154,8 @@ class MainWindow(QMainWindow):
     def _restore_geometry(self) -> None:
         geometry = self.controller.settings.get(Setting.GEOMETRY)
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
-            available = self.screen().availableSize()
+            # The frame comes on top; its height is not known before the window is shown.
+            available = self.screen().availableSize() - QSize(0, 2 * self.fontMetrics().lineSpacing())
             self.resize(min(_SIZE[0], available.width()), min(_SIZE[1], available.height()))
 
     def _refresh(self) -> None:

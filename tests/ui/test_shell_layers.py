@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, QObject, QRect, Qt
+from PySide6.QtGui import QPaintEvent
 from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy
-from PySide6.QtWidgets import QTreeView
+from PySide6.QtWidgets import QTreeView, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
@@ -108,6 +109,34 @@ def test_numbers_refresh_without_a_reset(dock: LayersDock, controller: ShellCont
     assert resets.count() == 0
     assert changes.count() >= 1
     assert not dock.view.isExpanded(dock.model.index_of("net.0", is_parameter=False))
+
+
+class Painted(QObject):
+    """The areas of a widget that were painted."""
+
+    def __init__(self, widget: QWidget) -> None:
+        super().__init__(widget)
+        self.areas: list[QRect] = []
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QPaintEvent):
+            self.areas.append(event.region().boundingRect())
+        return False
+
+
+def test_every_row_is_painted_anew(dock: LayersDock, controller: ShellController, qtbot: QtBot) -> None:
+    training = small_training()
+    controller.start(training)
+    controller.play(training.steps(1))
+    viewport = dock.view.viewport()
+    painted = Painted(viewport)
+    qtbot.waitExposed(dock)
+    qtbot.wait(50)
+    painted.areas.clear()
+    controller.play(training.steps(1))
+    qtbot.waitUntil(lambda: bool(painted.areas))
+    assert painted.areas[-1].contains(viewport.rect())
 
 
 def test_another_session_makes_every_row_anew(dock: LayersDock, controller: ShellController) -> None:

@@ -126,6 +126,7 @@ class LayersDock(Panel):
         for column, width in _WIDTHS.items():
             header.resizeSection(column, width * digit)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
+        self.model.dataChanged.connect(view.viewport().update)
         return view
 
     def _start_session(self) -> None:

@@ -150,8 +150,8 @@ class LayerTreeModel(QAbstractItemModel):
         self._flags_of.clear()
 
     def _tell_all_changed(self) -> None:
-        # A range makes the view repaint all that is visible, whatever its parent; a signal for every parent of a
-        # large model would take longer than the painting.
+        # One signal for all: one for every parent of a large model would take longer than the painting. A view repaints
+        # only the rows that are named, so the dock has it repaint all that is visible.
         if self._nodes and self._place[0] >= 0:
             first = self.createIndex(0, 0, 0)
             self.dataChanged.emit(first, first.siblingAtColumn(Column.FLAGS))

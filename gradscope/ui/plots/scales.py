@@ -76,7 +76,7 @@ def nice_range(low: float, high: float) -> tuple[float, float]:
         return 0.0, 1.0
     span = high - low
     # A range around one value, or around values that differ only in their last digits: wide enough for different labels.
-    span = max(span, abs(high) * 1e-3, abs(low) * 1e-3) or 1.0
+    span = max(span, abs(high) * 0.02, abs(low) * 0.02) or 1.0
     step = nice_above(span) / 5
     nice_low, nice_high = math.floor(low / step) * step, math.ceil(high / step) * step
     if nice_low == nice_high:
