@@ -36,7 +36,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
 from gradscope.protocol.messages import Done, Failed, Go, Pong
-from gradscope.protocol.phases import Moment, Position, Rest, RunUntil, Verb, refusal
+from gradscope.protocol.phases import INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 
 MOVED_INTERVAL_SECS = 0.05
 SCHEDULE_INTERVAL_SECS = 2.0
@@ -385,7 +385,11 @@ class Server:
         if is_running and now - self._moved_at < MOVED_INTERVAL_SECS:
             return
         self._moved_at = now
-        self._outbox.put(messages.Moved(position=self._position()))
+        position = self._position()
+        if is_running and position.rest in NEXT_PHASE:
+            # The phase begins now: a long one is not to look as if nothing happened.
+            position = replace(position, rest=INSIDE[NEXT_PHASE[position.rest]])
+        self._outbox.put(messages.Moved(position=position))
 
     def _send_report(self, report: PhaseReport) -> None:
         self._send_tables()
