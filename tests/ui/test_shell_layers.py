@@ -111,6 +111,27 @@ def test_numbers_refresh_without_a_reset(dock: LayersDock, controller: ShellCont
     assert not dock.view.isExpanded(dock.model.index_of("net.0", is_parameter=False))
 
 
+def test_a_gradient_of_an_earlier_step_is_not_shown_as_the_newest(
+    dock: LayersDock, controller: ShellController
+) -> None:
+    training = small_training()
+    controller.start(training)
+    controller.play(training.steps(1))
+    assert cell(dock.model, "net.0.weight", Column.GRADIENT, is_parameter=True)
+    report = controller.state.reports[Phase.BACKWARD]
+    nothing = np.zeros(0, dtype=np.int64)
+    empty = replace(
+        report,
+        step=report.step + 1,
+        subjects=nothing,
+        sampled=nothing,
+        summaries=report.summaries[:0],
+        histograms=report.histograms[:0],
+    )
+    controller.play(iter([empty]))
+    assert cell(dock.model, "net.0.weight", Column.GRADIENT, is_parameter=True) == ""
+
+
 class Painted(QObject):
     """The areas of a widget that were painted."""
 

@@ -12,10 +12,12 @@ from gradscope.ui import text
 
 
 class LayerValues:
-    """Reads the history of one session. A node with several outputs or calls is told by its first."""
+    """Reads the history of one session. A node with several outputs or calls is told by its first; one that the newest pass
+    did not reach has no text."""
 
     def __init__(self, state: AppState) -> None:
         self._history = state.history
+        self._reports = state.reports
         self._first: dict[tuple[SubjectKind, str], SubjectKey] = {}
         self._known = dict.fromkeys(SubjectKind, 0)
 
@@ -51,4 +53,8 @@ class LayerValues:
     def _newest(self, kind: SubjectKind, node: Node) -> FloatArray | None:
         # Before the first step a parameter has no place in the history yet, only its newest summary.
         latest = self._history.latest(self._first.get((kind, node.name), SubjectKey(kind, node.name)))
-        return None if latest is None else latest.summary
+        if latest is None:
+            return None
+        # A layer or parameter that the newest pass did not reach has no number now; an older one would be a lie.
+        newest = self._reports.get(latest.phase) if latest.phase is not None else None
+        return None if newest is not None and newest.step > latest.step else latest.summary
