@@ -4,11 +4,12 @@ The environment is set while this file is imported, before anything imports Qt o
 inherit it.
 """
 
+import gc
 import os
 import shutil
 import site
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,14 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def garbage_between_tests() -> Iterator[None]:
+    """As in the app (gradscope/ui/collector.py): no widget is destroyed by the collector in the middle of a Qt call."""
+    gc.disable()
+    yield
+    gc.collect(1)
 
 
 @pytest.fixture(autouse=True)

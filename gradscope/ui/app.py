@@ -13,6 +13,7 @@ import gradscope
 from gradscope.assets import resources_dir
 from gradscope.client.engine_client import EngineClient
 from gradscope.state.app_state import AppState
+from gradscope.ui.collector import Collector
 from gradscope.ui.controller import Controller
 from gradscope.ui.crash_file import CrashFile
 from gradscope.ui.error_reporter import ErrorReporter
@@ -39,6 +40,7 @@ def run(*, file: str | None, python: str | None, seed: int | None, device: str |
     last_crash = crash_file.take_last_report()
     crash_file.enable()
     app = make_application()
+    collector = Collector(app)
     window = build(app, override(Settings(), options))
     reporter = ErrorReporter(lambda: window, window)
     reporter.install()
@@ -55,6 +57,7 @@ def run(*, file: str | None, python: str | None, seed: int | None, device: str |
         interrupts.restore()
         reporter.uninstall()
         crash_file.close()
+        collector.stop()
 
 
 def make_application() -> QApplication:
