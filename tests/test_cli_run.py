@@ -16,7 +16,7 @@ import pytest
 from gradscope import __version__, cli
 
 ROOT = Path(__file__).parents[1]
-TOP = ["step", "phase", "epoch", "batch", "loss", "lr", "subjects"]
+TOP = ["step", "phase", "epoch", "batch", "micro", "loss", "lr", "subjects"]
 SUBJECT = [
     "kind",
     "name",
@@ -37,7 +37,7 @@ SUBJECT = [
 KINDS = {
     "forward": {"activation"},
     "backward": {"activation_grad", "grad"},
-    "step": {"parameter", "update"},
+    "step": {"parameter", "update", "optimizer_state"},
 }
 
 RECIPE = """
@@ -163,7 +163,7 @@ def test_what_is_undefined_is_null(
     assert done.returncode == 0, done.stderr
     lines = [strict(text) for text in out.read_text().splitlines()]
     for line in lines:
-        check_line(line, extra={"loss_text"})
+        check_line(line, extra={"loss_text", "notes"})
         assert line["loss"] is None and line["loss_text"] == "nan"
     gradient = next(s for s in lines[1]["subjects"] if s["kind"] == "grad")
     assert gradient["nan"] == gradient["count"] and gradient["min"] is gradient["l2"] is None

@@ -16,15 +16,23 @@ from gradscope.protocol.failure import BadInput
 
 def make_loader(recipe: Recipe, seed: int) -> DataLoader[Any]:
     """The loader of the determinism contract (see `Recipe`). Raises BadInput if the dataset is empty or has no length."""
-    dataset = recipe.dataset
+    return _make(recipe, recipe.dataset, "dataset", shuffle=recipe.shuffle, seed=seed)
+
+
+def make_validation_loader(recipe: Recipe) -> DataLoader[Any]:
+    """The loader of the recipe's validation data, in the order of the data. Raises BadInput as `make_loader` does."""
+    return _make(recipe, recipe.validation, "validation dataset", shuffle=False, seed=0)
+
+
+def _make(recipe: Recipe, dataset: Any, what: str, *, shuffle: bool, seed: int) -> DataLoader[Any]:
     if isinstance(dataset, DataLoader):
         loader = dataset
     else:
         is_iterable = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__")
-        options: dict[str, Any] = {} if is_iterable else {"shuffle": recipe.shuffle}
+        options: dict[str, Any] = {} if is_iterable else {"shuffle": shuffle}
         try:
             loader = DataLoader(
-                _Iterable(dataset) if is_iterable and not isinstance(dataset, IterableDataset) else dataset,  # type: ignore[arg-type]
+                _Iterable(dataset) if is_iterable and not isinstance(dataset, IterableDataset) else dataset,
                 recipe.batch_size,
                 collate_fn=recipe.collate,
                 generator=torch.Generator().manual_seed(seed),
@@ -32,13 +40,13 @@ def make_loader(recipe: Recipe, seed: int) -> DataLoader[Any]:
             )
         except (TypeError, ValueError) as error:
             if not is_iterable and hasattr(dataset, "__len__") and _length(dataset) == 0:
-                raise BadInput("The dataset is empty; expected at least one sample") from error
+                raise BadInput(f"The {what} is empty; expected at least one sample") from error
             raise BadInput(
-                f"No DataLoader can be made of the dataset: {describe_error(error)}", traceback=cut_traceback(error)
+                f"No DataLoader can be made of the {what}: {describe_error(error)}", traceback=cut_traceback(error)
             ) from error
     if length_of(loader) == 0:
         raise BadInput(
-            "The dataset gives no batch; expected at least one (is it empty, or drop_last with too few samples?)"
+            f"The {what} gives no batch; expected at least one (is it empty, or drop_last with too few samples?)"
         )
     return loader
 

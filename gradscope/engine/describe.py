@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.recipe import Recipe
+from gradscope.engine.training import Training, groups_of
 from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
 
 
-def describe_session(recipe: Recipe, *, seed: int, device: str, batches_per_epoch: int | None) -> SessionInfo:
+def describe_session(
+    recipe: Recipe, training: Training, *, seed: int, device: str, batches_per_epoch: int | None
+) -> SessionInfo:
     source = recipe.source
     named = named_tensors(recipe.model)
+    schedulers = [type(turn.scheduler).__name__ for turn in training.turns if turn.scheduler is not None]
     return SessionInfo(
         name=recipe.name or "Untitled",
         description=recipe.description,
@@ -24,14 +28,23 @@ def describe_session(recipe: Recipe, *, seed: int, device: str, batches_per_epoc
         seed=seed,
         device=device,
         modules=_modules(recipe.model),
-        parameters=_parameters(recipe.model, recipe.optimizer),
-        groups=_groups(recipe.optimizer, {id(tensor): name for name, (tensor, _) in named.items()}),
-        optimizer=type(recipe.optimizer).__name__,
-        scheduler=type(recipe.scheduler).__name__ if recipe.scheduler is not None else None,
-        loss=_loss_name(recipe),
-        scheduler_unit=recipe.scheduler_unit,
+        parameters=_parameters(recipe.model, training),
+        groups=_groups(training, {id(tensor): name for name, (tensor, _) in named.items()}),
+        optimizer=" + ".join(type(optimizer).__name__ for optimizer in training.optimizers),
+        scheduler=" + ".join(schedulers) or None,
+        loss=_loss_name(training),
+        scheduler_unit=training.scheduler_unit,
         batches_per_epoch=batches_per_epoch,
-        warnings=_warnings(recipe, named),
+        substeps=training.substeps(),
+        optimizers=tuple(turn.name for turn in training.turns),
+        accumulate=training.accumulate,
+        zero_grad=training.zero_grad,
+        clip_norm=training.clip_norm,
+        clip_value=training.clip_value,
+        precision=training.precision,
+        has_validation=training.has_validation,
+        metrics=tuple(recipe.metrics),
+        warnings=_warnings(training, named),
     )
 
 
@@ -61,8 +74,8 @@ def _extra(module: nn.Module) -> str:
         return ""
 
 
-def _parameters(model: Model, optimizer: Optimizer) -> tuple[ParameterInfo, ...]:
-    group_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
+def _parameters(model: Model, training: Training) -> tuple[ParameterInfo, ...]:
+    group_of = {id(p): i for i, group in enumerate(groups_of(training.optimizers)) for p in group["params"]}
     return tuple(
         ParameterInfo(
             name=name,
@@ -76,13 +89,15 @@ def _parameters(model: Model, optimizer: Optimizer) -> tuple[ParameterInfo, ...]
     )
 
 
-def _groups(optimizer: Optimizer, names: dict[int, str]) -> tuple[GroupInfo, ...]:
+def _groups(training: Training, names: dict[int, str]) -> tuple[GroupInfo, ...]:
     return tuple(
         GroupInfo(
             parameters=tuple(names.get(id(p), "(not in the model)") for p in group["params"]),
             options={key: _option(value) for key, value in group.items() if key != "params"},
+            optimizer=turn.name,
         )
-        for group in optimizer.param_groups
+        for turn in training.turns
+        for group in turn.optimizer.param_groups
     )
 
 
@@ -90,15 +105,18 @@ def _option(value: Any) -> str:
     return repr(value.item()) if isinstance(value, Tensor) and value.numel() == 1 else repr(value)
 
 
-def _loss_name(recipe: Recipe) -> str:
-    function = recipe.training_step if recipe.training_step is not None else recipe.loss
+def _loss_name(training: Training) -> str:
+    return " + ".join(dict.fromkeys(_name_of(turn.training_step or training.loss) for turn in training.turns))
+
+
+def _name_of(function: Any) -> str:
     if isinstance(function, nn.Module):
         return type(function).__name__
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _warnings(recipe: Recipe, named: dict[str, tuple[Tensor, tuple[str, ...]]]) -> tuple[str, ...]:
-    in_optimizer = {id(p) for group in recipe.optimizer.param_groups for p in group["params"]}
+def _warnings(training: Training, named: dict[str, tuple[Tensor, tuple[str, ...]]]) -> tuple[str, ...]:
+    in_optimizer = {id(p) for group in groups_of(training.optimizers) for p in group["params"]}
     in_model = {id(tensor) for tensor, _ in named.values()}
     missing = [name for name, (tensor, _) in named.items() if tensor.requires_grad and id(tensor) not in in_optimizer]
     frozen = [name for name, (tensor, _) in named.items() if not tensor.requires_grad and id(tensor) in in_optimizer]
@@ -106,16 +124,18 @@ def _warnings(recipe: Recipe, named: dict[str, tuple[Tensor, tuple[str, ...]]]) 
     found = []
     if missing:
         found.append(
-            f"The optimizer does not hold {_list(missing)}: no step will move it, although it requires a gradient"
+            f"The optimizer does not hold {listed(missing)}: no step will move it, although it requires a gradient"
         )
     if frozen:
-        found.append(f"The optimizer holds {_list(frozen)}, frozen by requires_grad=False: it gets no gradient")
+        found.append(f"The optimizer holds {listed(frozen)}, frozen by requires_grad=False: it gets no gradient")
     if strangers:
         found.append(
             f"The optimizer holds {strangers} tensors that are not in the model (was it made before the model was changed?)"
         )
+    for turn in training.turns:
+        if turn.scheduler is not None and getattr(turn.scheduler, "optimizer", turn.optimizer) is not turn.optimizer:
+            found.append(
+                f"The scheduler {type(turn.scheduler).__name__} was made for another optimizer than the one that is "
+                "stepped: it will not change its rates"
+            )
     return tuple(found)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from gradscope.engine.lines import line_of
+from gradscope.engine.lines import line_of, validation_line
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
-from gradscope.protocol.phases import Rest
 
 EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _BAR_WIDTH = 28
@@ -60,6 +59,13 @@ def run(options: RunOptions) -> int:
 def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
     for warning in session.info.warnings:
         print(f"gradscope: note: {warning}", file=sys.stderr)
+    horizon = session.schedule(1).horizon
+    if horizon is not None and options.steps > horizon:
+        print(
+            f"gradscope: note: {session.info.scheduler} ends after step {horizon - 1}: it was made for {horizon} steps, and "
+            f"{options.steps} are asked for",
+            file=sys.stderr,
+        )
     progress = _Progress(options.steps, shown=not options.quiet and sys.stderr.isatty())
     session.keeper.keeps_all = False
     try:
@@ -84,24 +90,26 @@ def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
 
 
 def _one_step(session: Session, out: TextIO | None) -> None:
-    while True:
+    """To the end of the next optimizer step, and the validation that may follow it."""
+    step, validated = session.position.step, len(session.validations)
+    while session.position.step == step:
         try:
             report = session.advance()
         except GradscopeError as error:
             partial = getattr(error, "report", None)
             if isinstance(partial, PhaseReport):
-                _write(out, partial)
+                _write(out, line_of(partial))
             raise
-        _write(out, report)
-        if session.position.rest is Rest.READY:
-            return
+        _write(out, line_of(report))
+    for validation in session.validations[validated:]:
+        _write(out, validation_line(validation))
 
 
-def _write(out: TextIO | None, report: PhaseReport) -> None:
+def _write(out: TextIO | None, line: str) -> None:
     if out is None:
         return
     try:
-        out.write(line_of(report) + "\n")
+        out.write(line + "\n")
     except OSError as error:
         raise BadInput(f"The JSON lines cannot be written: {error.strerror or error}") from error
 

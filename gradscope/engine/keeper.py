@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 
 DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
 
@@ -25,10 +25,11 @@ class Keeper:
         self._refused: dict[SubjectKey, str] = {}
 
     def wants(self, key: SubjectKey) -> bool:
-        return self.keeps_all or key in self.watched
+        """Only what is gone after its phase: parameters and what belongs to them can be had at any time."""
+        return key.kind not in PARAMETER_KINDS and (self.keeps_all or key in self.watched)
 
-    def keep(self, key: SubjectKey, tensor: Tensor) -> None:
-        """Keep a copy, if it is wanted and fits."""
+    def keep(self, key: SubjectKey, tensor: Tensor, scale: float | None = None) -> None:
+        """Keep a copy, divided by `scale`, if it is wanted and fits."""
         self._drop(key)
         self._refused.pop(key, None)
         if not self.wants(key):
@@ -44,8 +45,9 @@ class Keeper:
             self._refused[oldest] = f"newer values needed the {self._budget_bytes >> 20} MB kept for looking at"
             self._drop(oldest)
         with torch.no_grad():
-            self._kept[key] = tensor.detach().clone()
-        self._bytes += size
+            kept = tensor.detach().clone() if scale is None else tensor.detach().to(torch.float32) / scale
+        self._kept[key] = kept
+        self._bytes += _bytes_of(kept)
 
     def get(self, key: SubjectKey) -> Tensor | None:
         return self._kept.get(key)

@@ -7,6 +7,8 @@ import math
 from typing import Any
 
 from gradscope.engine.report import PhaseReport, Subject
+from gradscope.engine.validation import Validation
+from gradscope.protocol.phases import Phase
 
 _FIELDS = (
     "kind",
@@ -30,19 +32,31 @@ _FIELDS = (
 def line_of(report: PhaseReport) -> str:
     """The report as one line of JSON, without the line break.
 
-    `{"step", "phase", "epoch", "batch", "loss", "lr", "subjects": [...]}`; "not_seen" lists what could not be captured;
-    "loss_text" is there when the loss is NaN or infinite (and "loss" therefore null); "failed" is true when the
-    phase was broken off.
+    `{"step", "phase", "epoch", "batch", "micro", "loss", "lr", "subjects": [...]}`; "step" counts optimizer steps, "micro"
+    the micro-batches of a step, both from 0. Where it applies: "optimizer" (whose turn it is), "scale" (the loss scale,
+    by which all gradients are divided), "notes" (sentences); on step lines "clip" (`{"norm", "coefficient"}` of all
+    gradients together), "skipped" (with "scale": whether the scaler left the step out), "evaluations" (of a closure).
+    "not_seen" lists what could not be captured; "loss_text" is there when the loss is NaN or infinite (and "loss"
+    therefore null); "failed" is true when the phase was broken off.
     """
     content: dict[str, Any] = {
         "step": report.step,
         "phase": report.phase.value,
         "epoch": report.epoch,
         "batch": report.batch,
+        "micro": report.micro,
         "loss": _number(report.loss),
         "lr": [_number(rate) for rate in report.lr],
         "subjects": [_subject(subject) for subject in report.subjects],
     }
+    if report.optimizer:
+        content["optimizer"] = report.optimizer
+    if report.scale is not None:
+        content["scale"] = _number(report.scale)
+    if report.phase is Phase.STEP:
+        content.update(_of_step(report))
+    if report.notes:
+        content["notes"] = list(report.notes)
     if report.loss is not None and not math.isfinite(report.loss):
         content["loss_text"] = str(report.loss)
     if report.absent:
@@ -52,6 +66,35 @@ def line_of(report: PhaseReport) -> str:
     if not report.raw.complete:
         content["failed"] = True
     return json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def validation_line(validation: Validation) -> str:
+    """A validation as one line of JSON: `{"step", "phase": "validation", "epoch", "loss", "metrics", "batches", "samples"}`.
+
+    "step" is the newest step that was done before it.
+    """
+    content = {
+        "step": validation.step,
+        "phase": "validation",
+        "epoch": validation.epoch,
+        "loss": _number(validation.loss),
+        "metrics": {name: _number(value) for name, value in validation.metrics.items()},
+        "batches": validation.batches,
+        "samples": validation.samples,
+        "best": validation.is_best,
+    }
+    return json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def _of_step(report: PhaseReport) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if report.clip is not None:
+        content["clip"] = {"norm": _number(report.clip.norm), "coefficient": _number(report.clip.coefficient)}
+    if report.scale is not None:
+        content["skipped"] = report.is_skipped
+    if report.raw.evaluations:
+        content["evaluations"] = report.raw.evaluations
+    return content
 
 
 def _subject(subject: Subject) -> dict[str, Any]:

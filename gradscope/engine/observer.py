@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -41,6 +42,9 @@ class Observer:
         self._stop_here = stop_here
         self.last_passed: SubStep | None = None
         """The newest sub-step of the session that is done."""
+        self.gradient_scale: float | None = None
+        """What all gradients are multiplied with now; they are shown divided by it."""
+        self._is_muted = False
         self._record: PhaseRecord | None = None
         self._entered: list[tuple[str, int, float]] = []
         self._calls: dict[str, int] = {}
@@ -70,15 +74,24 @@ class Observer:
         self.last_passed = None
         self._record = PhaseRecord(phase, self.tables, self.keeper)
 
-    def end(self) -> Collected:
-        """Complete the record of the phase that `begin` opened."""
+    def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
+        """Complete the record of the phase that `begin` opened, with `more` subjects."""
         record = self._record
         assert record is not None
         try:
-            self._guarded(partial(self._complete, record))
+            self._guarded(partial(self._complete, record, more))
             return record.finish()
         finally:
             self._record = None
+
+    @contextlib.contextmanager
+    def muted(self) -> Iterator[None]:
+        """Inside, the model runs for other reasons than the phase: nothing is noted and nothing stops."""
+        before, self._is_muted = self._is_muted, True
+        try:
+            yield
+        finally:
+            self._is_muted = before
 
     def so_far(self) -> Collected | None:
         """What has been collected of the phase under way; None between phases."""
@@ -143,7 +156,7 @@ class Observer:
 
     def layer_entered(self, name: str) -> None:
         record = self._record
-        if record is None or inside_backward():
+        if record is None or self._is_muted or inside_backward():
             return
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
@@ -152,7 +165,7 @@ class Observer:
 
     def layer_left(self, name: str, output: list[tuple[str, Tensor]]) -> None:
         record = self._record
-        if record is None:
+        if record is None or self._is_muted:
             return
         if inside_backward():
             self._guarded(partial(self._recompute, name, output))
@@ -210,9 +223,9 @@ class Observer:
     def gradient_arrived(self, key: SubjectKey, of_pass: int, gradient: Tensor) -> None:
         record = self._record
         # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
-        if record is None or record.phase is not Phase.BACKWARD or of_pass != self._pass:
+        if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._pass:
             return
-        self._guarded(partial(record.add, key, gradient))
+        self._guarded(partial(record.add, key, gradient, self.gradient_scale))
         self._awaited.pop(key, None)
         self._stop_here(SubStep.BACKWARD, "gradient", key.name, key.call)
 
@@ -226,19 +239,19 @@ class Observer:
 
     def parameter_gradient_arrived(self, name: str, tensor: Tensor) -> None:
         record = self._record
-        if record is None or record.phase is not Phase.BACKWARD or tensor.grad is None:
+        if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
         self._guarded(partial(self._note_gradient, record, name, tensor.grad))
         record.pass_place(SubStep.BACKWARD, layer=name, event="gradient", detail=_shape_text(tensor))
         self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
 
     def _note_gradient(self, record: PhaseRecord, name: str, gradient: Tensor) -> None:
-        record.add(SubjectKey(SubjectKind.GRAD, name), gradient)
+        record.add(SubjectKey(SubjectKind.GRAD, name), gradient, self.gradient_scale)
         self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
 
     # ------------------------------------------------------------------------------------------ ends
 
-    def _complete(self, record: PhaseRecord) -> None:
+    def _complete(self, record: PhaseRecord, more: Iterable[tuple[SubjectKey, Tensor]]) -> None:
         if record.phase is Phase.FORWARD:
             self._tell_uncalled(record)
         elif record.phase is Phase.BACKWARD:
@@ -249,6 +262,8 @@ class Observer:
                 delta = self.previous.delta(name)
                 if delta is not None:
                     record.add(SubjectKey(SubjectKind.UPDATE, name), delta)
+        for key, tensor in more:
+            record.add(key, tensor)
 
     def _complete_backward(self, record: PhaseRecord) -> None:
         for name, tensor in self.tensors().items():
@@ -257,7 +272,7 @@ class Observer:
                 # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
                 reference, version = self._seen_gradients.get(name, (None, 0))
                 if reference is None or reference() is not tensor.grad or tensor.grad._version != version:
-                    record.add(key, tensor.grad)
+                    record.add(key, tensor.grad, self.gradient_scale)
             elif tensor.requires_grad:
                 record.absent.append(Absence(name=name, kind=key.kind.value, reason="no gradient reached it"))
             else:

@@ -7,13 +7,14 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradscope.protocol.failure import BadInput
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.utils.data import DataLoader, Dataset
+
+TRAIN_LOSS = "train_loss"
+VALIDATION_LOSS = "loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,32 @@ class Recipe:
     4. Each step is::
 
            optimizer.zero_grad(set_to_none=True)
-           loss = loss_fn(model(x), y)          # x, y = batch; or: training_step(model, batch)
-           loss.backward()
-           optimizer.step()
-           scheduler.step()                     # after each step, or after each epoch's last step
+           for x, y in window:                          # n micro-batches, n = accumulate
+               with torch.autocast(device.type, dtype): # where precision is given
+                   loss = loss_fn(model(x), y)          # or: training_step(model, batch)
+               scaler.scale(loss / n).backward()        # loss / n where n > 1; scale() with "fp16"
+           scaler.unscale_(optimizer)                   # with "fp16"
+           clip_grad_norm_(parameters, clip_norm)       # where given
+           clip_grad_value_(parameters, clip_value)     # where given
+           scaler.step(optimizer)                       # without "fp16": optimizer.step()
+           scaler.update()                              # with "fp16"
+           scheduler.step()                             # after each step, or after each epoch's last step
 
-       A `ReduceLROnPlateau` is stepped per epoch, with the mean of the epoch's training losses.
+       A window never crosses an epoch. The last one of an epoch may be shorter; then n is its own number of
+       micro-batches where the loader has a length, and `accumulate` where it has none (the end of the data is found by
+       asking for the next batch before the step). `parameters` is `model.parameters()`; with several optimizers, those
+       of the optimizer whose turn it is. The scaler is `torch.amp.GradScaler(device.type)`; after a step that it skips,
+       a scheduler that is stepped per step is not. With `zero_grad="manual"` nothing is cleared.
+       An optimizer whose step needs a closure (LBFGS) gets one that does the lines from `zero_grad` to the clipping; what
+       the phases have computed already is the closure's first evaluation. `ReduceLROnPlateau` is stepped per epoch with
+       `scheduler_metric`.
+    5. Several named optimizers take turns on each batch, in the order of the dict: each turn is a step as above with
+       the `training_step` and the scheduler of that name. What happens after an epoch's last step happens after the
+       last turn's, for all of them.
+    6. After the last step of an epoch, and before schedulers that are stepped per epoch, the model is set to `eval()` and
+       the validation data goes through it under `torch.no_grad()` (and autocast). Loss and metrics are means over the
+       batches, weighted by their number of samples (the first dimension of a batch's first tensor). Random states,
+       buffers and train/eval flags are then put back: training goes on as if there had been no validation.
 
     Observing draws no random numbers and changes no tensor.
 
@@ -60,111 +81,63 @@ class Recipe:
     """Map-style (`__len__` and `__getitem__`), iterable, or a ready DataLoader."""
     loss: Callable[[Any, Any], Tensor] | None = None
     """`loss(output, target)`, a scalar tensor. Not needed where `training_step` is given."""
-    optimizer: Optimizer
-    scheduler: LRScheduler | None = None
+    optimizer: Optimizer | dict[str, Optimizer]
+    """Or a dict of name -> optimizer (the discriminator's and the generator's): they take turns on each batch."""
+    scheduler: LRScheduler | dict[str, LRScheduler] | None = None
+    """With several optimizers a dict, with the names of those that have a scheduler."""
     scheduler_unit: Literal["step", "epoch"] = "step"
     """ "step": the scheduler is stepped after every optimizer step; "epoch": after the last step of an epoch."""
+    scheduler_metric: str = TRAIN_LOSS
+    """What a `ReduceLROnPlateau` is stepped with: "train_loss", the mean of the epoch's training losses; "loss", the
+    validation's; or one of `metrics`."""
     batch_size: int = 32
     shuffle: bool = True
     collate: Callable[[list[Any]], Any] | None = None
     """`collate_fn` of the DataLoader that is made from `dataset`."""
-    training_step: Callable[[Any, Any], Any] | None = None
-    """`training_step(model, batch)` returns the loss, or (loss, output), for anything that is not loss(model(x), y)."""
+    training_step: Callable[[Any, Any], Any] | dict[str, Callable[[Any, Any], Any]] | None = None
+    """`training_step(model, batch)` returns the loss, or (loss, output), for anything that is not loss(model(x), y).
+    With several optimizers a dict, one for each."""
+    accumulate: int = 1
+    """Micro-batches whose gradients are added up before each step."""
+    zero_grad: Literal["auto", "manual"] = "auto"
+    """ "auto": gradients are cleared at the start of each window; "manual": only by `Session.zero_grad()` (a button)."""
+    clip_norm: float | None = None
+    """Largest L2 norm of all gradients together (`torch.nn.utils.clip_grad_norm_`)."""
+    clip_value: float | None = None
+    """Largest magnitude of a single gradient element (`torch.nn.utils.clip_grad_value_`), after `clip_norm`."""
+    precision: Literal["bf16", "fp16"] | None = None
+    """Forward and loss under `torch.autocast`; "fp16" also scales the loss."""
+    validation: Dataset[Any] | Iterable[Any] | DataLoader[Any] | None = None
+    """As `dataset`; the DataLoader that is made from it does not shuffle."""
+    validation_step: Callable[[Any, Any], Any] | None = None
+    """`validation_step(model, batch)` returns the loss, or (loss, output); default: the way of training."""
+    metrics: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    """name -> `metric(output, target)`, a number for one validation batch. With a training_step, the target is that of a
+    batch that is a pair, otherwise the batch."""
+    best_metric: str | None = None
+    """Keep the weights of the best validation by "loss" or one of `metrics`."""
+    best_mode: Literal["min", "max"] = "min"
     name: str = ""
     description: str = ""
     source: Source | None = field(default=None, repr=False, compare=False)
     """Set by `load_recipe`."""
 
     def __post_init__(self) -> None:
-        for check in (_check_model, _check_data, _check_loss, _check_optimizer, _check_schedule, _check_texts):
-            check(self)
+        from gradscope.engine.recipe_checks import check_recipe
 
+        check_recipe(self)
 
-def _wrong(name: str, value: object, expected: str) -> BadInput:
-    return BadInput(f"Recipe({name}=...) is {_describe(value)}; expected {expected}")
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """All optimizers by name, in the order of their turns; a single one has the name ""."""
+        return dict(self.optimizer) if isinstance(self.optimizer, dict) else {"": self.optimizer}
 
-
-def _describe(value: object) -> str:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return f"{value!r:.60}"
-    if isinstance(value, type):
-        return f"the class {value.__name__} (an instance is needed)"
-    article = "an" if type(value).__name__[:1].upper() in "AEIOU" else "a"
-    return f"{article} {type(value).__name__}"
-
-
-def _check_model(recipe: Recipe) -> None:
-    import torch
-
-    model = recipe.model
-    expected = "a torch.nn.Module, or a dict of name -> leaf tensors"
-    if isinstance(model, torch.nn.Module):
-        return
-    if not isinstance(model, Mapping) or not model:
-        raise _wrong("model", model, expected)
-    for name, tensor in model.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise BadInput(f"Recipe(model=...) has {name!r}: {_describe(tensor)}; expected {expected}")
-        if not tensor.is_leaf:
-            raise BadInput(
-                f"Recipe(model=...)[{name!r}] is the result of an operation; expected a leaf tensor "
-                "(create it with requires_grad=True, or call .detach().requires_grad_())"
-            )
-    if recipe.training_step is None:
-        raise BadInput(
-            "Recipe(training_step=...) is missing; a dict of tensors has no forward, so a step has to be given"
-        )
-
-
-def _check_data(recipe: Recipe) -> None:
-    dataset = recipe.dataset
-    if isinstance(dataset, (str, bytes)) or not (hasattr(dataset, "__getitem__") or hasattr(dataset, "__iter__")):
-        raise _wrong("dataset", dataset, "a map-style or iterable dataset, or a DataLoader")
-    if isinstance(recipe.batch_size, bool) or not isinstance(recipe.batch_size, int) or recipe.batch_size < 1:
-        raise _wrong("batch_size", recipe.batch_size, "a whole number from 1")
-    if not isinstance(recipe.shuffle, bool):
-        raise _wrong("shuffle", recipe.shuffle, "True or False")
-    if recipe.collate is not None and not callable(recipe.collate):
-        raise _wrong("collate", recipe.collate, "a function that makes a batch of a list of samples")
-
-
-def _check_loss(recipe: Recipe) -> None:
-    if recipe.training_step is not None and not callable(recipe.training_step):
-        raise _wrong("training_step", recipe.training_step, "a function training_step(model, batch)")
-    if recipe.loss is None and recipe.training_step is None:
-        raise BadInput("Recipe(loss=...) is missing; expected loss(output, target), or a training_step")
-    if recipe.loss is not None and (isinstance(recipe.loss, type) or not callable(recipe.loss)):
-        raise _wrong("loss", recipe.loss, "a callable loss(output, target), for example torch.nn.CrossEntropyLoss()")
-
-
-def _check_optimizer(recipe: Recipe) -> None:
-    import torch
-
-    if not isinstance(recipe.optimizer, torch.optim.Optimizer):
-        raise _wrong(
-            "optimizer",
-            recipe.optimizer,
-            "a torch.optim.Optimizer, for example torch.optim.SGD(model.parameters(), lr=0.1)",
-        )
-
-
-def _check_schedule(recipe: Recipe) -> None:
-    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-
-    if recipe.scheduler is not None and not isinstance(recipe.scheduler, LRScheduler):
-        raise _wrong("scheduler", recipe.scheduler, "a torch.optim.lr_scheduler.LRScheduler or None")
-    if isinstance(recipe.scheduler, ReduceLROnPlateau) and recipe.scheduler_unit == "step":
-        raise BadInput(
-            'Recipe(scheduler=...) is a ReduceLROnPlateau, which is stepped with a metric; expected scheduler_unit="epoch"'
-        )
-    if recipe.scheduler_unit not in ("step", "epoch"):
-        raise _wrong("scheduler_unit", recipe.scheduler_unit, '"step" or "epoch"')
-
-
-def _check_texts(recipe: Recipe) -> None:
-    for name in ("name", "description"):
-        if not isinstance(getattr(recipe, name), str):
-            raise _wrong(name, getattr(recipe, name), "a text")
+    @property
+    def schedulers(self) -> dict[str, LRScheduler]:
+        """The schedulers that there are, by the name of their optimizer."""
+        if isinstance(self.scheduler, dict):
+            return dict(self.scheduler)
+        return {} if self.scheduler is None else {"": self.scheduler}
 
 
 FIELD_NAMES = tuple(f.name for f in fields(Recipe) if f.name != "source")

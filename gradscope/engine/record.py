@@ -49,16 +49,16 @@ class PhaseRecord:
 
     # ------------------------------------------------------------------------------------------ subjects
 
-    def add(self, key: SubjectKey, tensor: Tensor) -> None:
-        """Summarise a tensor now. A second time for the same subject replaces the first."""
+    def add(self, key: SubjectKey, tensor: Tensor, scale: float | None = None) -> None:
+        """Summarise a tensor, divided by `scale`, now. A second time for the same subject replaces the first."""
         started = time.perf_counter()
         try:
-            self._add(key, tensor)
+            self._add(key, tensor, scale)
         except Unreadable as reason:
             self.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=str(reason)))
         self.own_seconds += time.perf_counter() - started
 
-    def _add(self, key: SubjectKey, tensor: Tensor) -> None:
+    def _add(self, key: SubjectKey, tensor: Tensor, scale: float | None) -> None:
         same = self._last_position(tensor)
         if same is not None and key not in self._positions:
             # A container that hands on its last layer's output: the same numbers under another name.
@@ -67,7 +67,7 @@ class PhaseRecord:
             row = SubjectRow(key, form.shape, form.dtype, form.note)
             self._rows.append(self._tables.subjects.number(row))
         else:
-            values = readable(tensor)
+            values = readable(tensor) if scale is None else readable(tensor).divided_by(scale)
             row = SubjectRow(key, shape_of(tensor), dtype_name(tensor.dtype), values.note)
             position = self._place_summary(key, values, self._tables.subjects.number(row))
         self._positions[key] = position
@@ -75,7 +75,7 @@ class PhaseRecord:
         # An inference tensor has no version: changes of it cannot be noticed.
         self._last = None if tensor.is_inference() else (weakref.ref(tensor), tensor._version, position)
         if self._keeper.wants(key):
-            self._keeper.keep(key, tensor)
+            self._keeper.keep(key, tensor, scale)
 
     def _place_summary(self, key: SubjectKey, values: Readable, row_number: int) -> int:
         position = self._positions.get(key)

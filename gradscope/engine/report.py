@@ -75,7 +75,38 @@ class PhaseReport:
 
     @property
     def loss(self) -> float | None:
+        """Of the micro-batch; in a step, the mean over its micro-batches."""
         return self.raw.loss
+
+    @property
+    def micro(self) -> int:
+        """Index of the micro-batch in its window, from 0."""
+        return self.raw.micro
+
+    @property
+    def optimizer(self) -> str:
+        """Whose turn it was, where the recipe has several optimizers."""
+        return self.raw.optimizer
+
+    @property
+    def clip(self) -> messages.Clip | None:
+        """What clipping did in this step."""
+        return self.raw.clip
+
+    @property
+    def scale(self) -> float | None:
+        """The loss scale; gradients are shown divided by it."""
+        return self.raw.scale
+
+    @property
+    def is_skipped(self) -> bool:
+        """The gradient scaler left this step out."""
+        return self.raw.skipped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of this phase."""
+        return self.raw.notes
 
     @property
     def lr(self) -> tuple[float, ...]:

@@ -3,77 +3,143 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.training import Training, Turn, momenta_of, rates_of
 from gradscope.protocol.messages import FloatArray, Schedule
 
 
-def rates_of(optimizer: Optimizer) -> tuple[float, ...]:
-    """The current learning rate of every parameter group; NaN for a group that has none."""
-    return tuple(float(group.get("lr", float("nan"))) for group in optimizer.param_groups)
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Where in the epoch the next step is."""
+
+    turn: int
+    """Index of the optimizer whose turn it is."""
+    steps_to_epoch_end: int | None
+    """How many steps the current epoch still has, the next one included. None where unknown."""
+    steps_per_epoch: int | None
 
 
-def foretell(
-    optimizer: Optimizer,
-    scheduler: LRScheduler | None,
-    *,
-    first_step: int,
-    steps: int,
-    steps_to_epoch_end: int | None,
-    steps_per_epoch: int | None,
-    per_epoch: bool,
-) -> Schedule:
-    """The rates that steps `first_step` ... `first_step + steps - 1` will use, if nothing is changed by hand.
+@dataclass(frozen=True)
+class _Interval:
+    """When a scheduler is stepped: after `first` steps, and then after every `then`."""
 
-    `steps_to_epoch_end`: how many steps, from first_step on, the current epoch still has (for a per-epoch scheduler).
-    """
-    now = rates_of(optimizer)
-    if scheduler is None:
-        return Schedule(first_step=first_step, rates=np.repeat(np.asarray(now)[:, None], steps, axis=1))
-    if isinstance(scheduler, ReduceLROnPlateau):
-        return _nothing(first_step, "ReduceLROnPlateau depends on results: its future cannot be drawn")
-    if per_epoch and (steps_per_epoch is None or steps_to_epoch_end is None):
-        return _nothing(first_step, "The length of an epoch is unknown, and the scheduler is stepped per epoch")
+    first: int
+    then: int
+
+
+class _Unforeseeable(Exception):
+    """The future of a schedule cannot be told; the text says why."""
+
+
+def foretell(training: Training, timing: Timing, *, first_step: int, steps: int) -> Schedule:
+    """The rates that steps `first_step` ... `first_step + steps - 1` will use, if nothing is changed by hand."""
+    rates: list[FloatArray] = []
+    momenta: list[FloatArray] = []
+    reasons: list[str] = []
+    horizons: list[int] = []
     states = RandomStates.capture()
     try:
-        twin_optimizer, twin = _stand_ins(optimizer, scheduler)
-        rates = _simulate(
-            twin_optimizer, twin, steps, steps_to_epoch_end if per_epoch else 1, steps_per_epoch if per_epoch else 1
-        )
-    except Exception as error:
-        return _nothing(first_step, f"{type(scheduler).__name__} cannot be simulated: {type(error).__name__}: {error}")
+        for number, turn in enumerate(training.turns):
+            try:
+                interval = _interval(training, turn, number, timing)
+                ahead = _ahead(turn, interval, steps)
+                horizons += _horizon(turn, interval, first_step)
+            except _Unforeseeable as reason:
+                reasons.append(str(reason))
+                if len(training.turns) == 1:
+                    return Schedule(first_step=first_step, rates=np.zeros((0, 0)), reason=reasons[0])
+                ahead = [(rates_of([turn.optimizer]), momenta_of([turn.optimizer]))]
+            rates.append(_columns([rate for rate, _ in ahead], steps))
+            momenta.append(_columns([momentum for _, momentum in ahead], steps))
     finally:
         states.restore()
-    return Schedule(first_step=first_step, rates=rates)
+    known = max(int(np.isfinite(part).any(axis=0).sum()) for part in rates)
+    moving = np.concatenate(momenta)[:, :known]
+    return Schedule(
+        first_step=first_step,
+        rates=np.concatenate(rates)[:, :known],
+        reason="; ".join(reasons),
+        momenta=moving if _varies(moving) else np.zeros((0, 0)),
+        horizon=min(horizons, default=None),
+    )
+
+
+def _interval(training: Training, turn: Turn, number: int, timing: Timing) -> _Interval | None:
+    """None: there is no schedule."""
+    scheduler = turn.scheduler
+    if scheduler is None:
+        return None
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise _Unforeseeable("ReduceLROnPlateau depends on results: its future cannot be drawn")
+    if training.scheduler_unit == "epoch":
+        if timing.steps_per_epoch is None or timing.steps_to_epoch_end is None:
+            raise _Unforeseeable("The length of an epoch is unknown, and the scheduler is stepped per epoch")
+        return _Interval(timing.steps_to_epoch_end, timing.steps_per_epoch)
+    turns = len(training.turns)
+    return _Interval((number - timing.turn) % turns + 1, turns)
+
+
+def _ahead(turn: Turn, interval: _Interval | None, steps: int) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """(rates, momenta) of each step, as far as the schedule goes."""
+    if turn.scheduler is None or interval is None:
+        return [(rates_of([turn.optimizer]), momenta_of([turn.optimizer]))] * steps
+    try:
+        optimizer, scheduler = _stand_ins(turn.optimizer, turn.scheduler)
+        return _simulate(optimizer, scheduler, interval, steps)
+    except Exception as error:
+        name = type(turn.scheduler).__name__
+        raise _Unforeseeable(f"{name} cannot be simulated: {type(error).__name__}: {error}") from error
 
 
 def _simulate(
-    optimizer: Optimizer, scheduler: LRScheduler, steps: int, first_interval: int | None, interval: int | None
-) -> FloatArray:
-    assert first_interval is not None and interval is not None
-    rates: list[tuple[float, ...]] = []
-    until_next = first_interval
+    optimizer: Optimizer, scheduler: LRScheduler, interval: _Interval, steps: int
+) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    found: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+    until_next = interval.first
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        while len(rates) < steps:
-            rates.append(rates_of(optimizer))
+        while len(found) < steps:
+            found.append((rates_of([optimizer]), momenta_of([optimizer])))
             until_next -= 1
             if until_next > 0:
                 continue
-            until_next = interval
+            until_next = interval.then
             try:
                 scheduler.step()
             except ValueError:
                 # OneCycleLR ends with an error after its last step: there is no rate beyond.
                 break
-    return np.asarray(rates, dtype=np.float64).T.copy()
+    return found
+
+
+def _horizon(turn: Turn, interval: _Interval | None, first_step: int) -> list[int]:
+    """The first step after which OneCycleLR cannot be stepped any more."""
+    if interval is None or not isinstance(turn.scheduler, OneCycleLR):
+        return []
+    left = int(turn.scheduler.total_steps) - int(turn.scheduler.last_epoch)
+    return [first_step + interval.first - 1 + left * interval.then]
+
+
+def _columns(rows: list[tuple[float, ...]], steps: int) -> FloatArray:
+    """Shape (groups, steps), NaN where the schedule has ended."""
+    table = np.full((steps, len(rows[0])), np.nan)
+    table[: len(rows)] = rows
+    return table.T
+
+
+def _varies(table: FloatArray) -> bool:
+    finite = table[np.isfinite(table).all(axis=1)]
+    return bool(finite.size and not math.isclose(float(np.ptp(finite, axis=1).max()), 0.0))
 
 
 def _stand_ins(optimizer: Optimizer, scheduler: LRScheduler) -> tuple[Optimizer, LRScheduler]:
@@ -87,7 +153,3 @@ def _stand_ins(optimizer: Optimizer, scheduler: LRScheduler) -> tuple[Optimizer,
     if not isinstance(twin_optimizer, Optimizer):
         raise TypeError("the scheduler does not hold the recipe's optimizer")
     return twin_optimizer, twin_scheduler
-
-
-def _nothing(first_step: int, reason: str) -> Schedule:
-    return Schedule(first_step=first_step, rates=np.zeros((0, 0)), reason=reason)

@@ -36,7 +36,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
 from gradscope.protocol.messages import Done, Failed, Go, Pong
-from gradscope.protocol.phases import INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
+from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 
 MOVED_INTERVAL_SECS = 0.05
 SCHEDULE_INTERVAL_SECS = 2.0
@@ -52,14 +52,16 @@ class _Goal:
     verb: Verb
     until_step: int | None = None
     until_epoch: int | None = None
+    first_optimizer: str = ""
+    """Whose turn begins a batch."""
 
     def is_met(self, position: Position) -> bool:
-        if self.verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP):
+        if self.verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP, Verb.VALIDATE):
             return True
         if position.rest is not Rest.READY:
             return False
         if self.verb is Verb.NEXT_BATCH:
-            return True
+            return position.optimizer == self.first_optimizer
         if self.until_step is not None:
             return position.step >= self.until_step
         return self.until_epoch is not None and position.epoch >= self.until_epoch
@@ -98,6 +100,7 @@ class Server:
         self._is_over = False
         self._sent_subjects = 0
         self._sent_places = 0
+        self._sent_validations = 0
         self._told_errors = 0
         self._moved_at = 0.0
         self._scheduled_at = 0.0
@@ -268,7 +271,7 @@ class Server:
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
         self._session, self._opened = session, request
-        self._sent_subjects = self._sent_places = self._told_errors = 0
+        self._sent_subjects = self._sent_places = self._sent_validations = self._told_errors = 0
         return messages.Opened(session=session.info, position=session.position)
 
     def _introduce(self) -> None:
@@ -289,6 +292,11 @@ class Server:
             raise BadInput(reason)
         if go.verb in (Verb.PAUSE, Verb.RESET):
             raise BadInput(f"{go.verb.value} is a request of its own, nothing that the session goes on with")
+        if go.verb is Verb.ZERO_GRAD:
+            session.zero_grad()
+            self._outbox.put(messages.Note(text="The gradients were cleared"))
+            self._outbox.put(Done(position=self._position()), number=number)
+            return
         if go.verb is Verb.RUN and go.until is RunUntil.STEPS and go.steps < 1:
             raise BadInput(f"A run of {go.steps} steps was asked for; expected at least one")
         is_run = go.verb is Verb.RUN
@@ -297,6 +305,7 @@ class Server:
             go.verb,
             until_step=position.step + go.steps if is_run and go.until is RunUntil.STEPS else None,
             until_epoch=position.epoch + 1 if is_run and go.until is RunUntil.EPOCH else None,
+            first_optimizer=session.training.turns[0].name,
         )
         # A pause that was asked for after this Go is meant for it; one from before, like an old interruption, is over.
         self._pause_wanted = self._pause_wanted and self._pause_number > number
@@ -308,7 +317,7 @@ class Server:
         """One phase towards the goal; then whatever has been asked meanwhile."""
         session, goal = self._need_session(), self._goal
         assert goal is not None
-        if self._pause_wanted and session.position.rest in (Rest.READY, Rest.FORWARD, Rest.BACKWARD):
+        if self._pause_wanted and session.position.rest in AT_REST:
             self._pause_wanted = self.is_armed = False
             self._end_goal(paused=True)
             return
@@ -320,7 +329,7 @@ class Server:
         try:
             self._is_interruptible = True
             try:
-                report = session.advance()
+                report = session.validate() if goal.verb is Verb.VALIDATE else session.advance()
             finally:
                 self._is_interruptible = False
         except Unwind:
@@ -338,7 +347,9 @@ class Server:
         except Exception as error:
             self._fail(_our_bug(error))
         else:
-            self._send_report(report)
+            if isinstance(report, PhaseReport):
+                self._send_report(report)
+            self._send_validations()
             if self._goal is not None and self._goal.is_met(session.position):
                 self._end_goal(paused=False)
         self._serve_waiting()
@@ -386,7 +397,8 @@ class Server:
             return
         self._moved_at = now
         position = self._position()
-        if is_running and position.rest in NEXT_PHASE:
+        is_phase = self._goal is not None and self._goal.verb is not Verb.VALIDATE
+        if is_running and is_phase and position.rest in NEXT_PHASE:
             # The phase begins now: a long one is not to look as if nothing happened.
             position = replace(position, rest=INSIDE[NEXT_PHASE[position.rest]])
         self._outbox.put(messages.Moved(position=position))
@@ -399,6 +411,12 @@ class Server:
         due = time.monotonic() - self._scheduled_at > SCHEDULE_INTERVAL_SECS
         if due and session.position.rest is Rest.READY:
             self._send_schedule()
+
+    def _send_validations(self) -> None:
+        validations = self._need_session().validations
+        for validation in validations[self._sent_validations :]:
+            self._outbox.put(messages.Validated(**vars(validation)))
+        self._sent_validations = len(validations)
 
     def _send_tables(self) -> None:
         tables = self._need_session().observer.tables

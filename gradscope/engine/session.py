@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
+from gradscope.engine import notes
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
-from gradscope.engine.checks import checked_loss, checked_seed, input_and_target, loss_of, or_nan
+from gradscope.engine.checks import checked_seed
+from gradscope.engine.clipping import with_details
 from gradscope.engine.describe import describe_session
-from gradscope.engine.devices import copy_batch, move_model, move_optimizer_state, parse_device
+from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
+from gradscope.engine.loop import Loop
 from gradscope.engine.observer import Observer
-from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
-from gradscope.engine.schedule import foretell, rates_of
-from gradscope.engine.undo import ForwardUndo, StepUndo
+from gradscope.engine.schedule import foretell
+from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.engine.validation import Best, Validation, Validator
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
-from gradscope.protocol.messages import InitialParameters, Report, Schedule, SessionInfo
+from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo
 from gradscope.protocol.phases import (
     AFTER,
-    BEFORE,
     INSIDE,
     NEXT_PHASE,
+    PHASE_OF_SUBSTEP,
     Moment,
     Phase,
     Position,
@@ -65,13 +66,33 @@ class StepRecord:
     step: int
     epoch: int
     batch: int
+    """Index of the step's last batch in its epoch."""
     loss: float | None
+    """Mean over the step's micro-batches."""
     lr: tuple[float, ...]
     grad_l2: float | None
     """L2 norm of all parameters' gradients together."""
     update_l2: float | None
     """L2 norm of all parameters' updates together."""
     seconds: float
+    micro_batches: int = 1
+    optimizer: str = ""
+    """Whose turn it was, where the recipe has several optimizers."""
+    clip: Clip | None = None
+    scale: float | None = None
+    """The loss scale that the step's gradients had."""
+    is_skipped: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Identity:
+    """Which batch a report is about."""
+
+    epoch: int
+    batch: int
+    micro: int
+    window: int
+    optimizer: str
 
 
 class Session:
@@ -102,15 +123,21 @@ class Session:
         self.device = parse_device(device)
         self.gate = gate
         self.history: list[StepRecord] = []
-        self._batches = BatchSource(make_loader(recipe, self.seed))
+        self.validations: list[Validation] = []
+        self.best: Best | None = None
+        """The weights of the best validation, where the recipe names a `best_metric`."""
+        batches = BatchSource(make_loader(recipe, self.seed))
         self._place_on_device()
-        self.info: SessionInfo = describe_session(
-            recipe, seed=self.seed, device=str(self.device), batches_per_epoch=self._batches.length
-        )
+        self.training = Training(recipe, self.device)
         self.keeper = Keeper(budget_bytes=budget_bytes)
         self.observer = Observer(recipe.model, keeper=self.keeper, stop_here=self._pass_moment)
-        self.in_user_code = False
-        """True while the user's code runs: only then may an interruption raise wherever it happens to be."""
+        try:
+            validator = self._make_validator()
+        except BaseException:
+            self.observer.close()
+            raise
+        self.loop = Loop(self.training, batches, self.observer, self.device, validator)
+        self.info: SessionInfo = self.describe()
         self.undone = ""
         """What was undone when a phase was broken off the last time."""
         self.is_broken = False
@@ -121,17 +148,12 @@ class Session:
         self._rest = Rest.READY
         self._moment: Moment | None = None
         self._inside: Phase | None = None
-        self._batch_on_device: Any = None
-        self._loss: Tensor | None = None
-        self._loss_value: float | None = None
-        self._epoch_loss = (0.0, 0)
-        """Sum and number of the losses of this epoch's finished steps."""
         self._rates: tuple[float, ...] = ()
+        self._momenta: tuple[float, ...] = ()
         self._step_seconds = 0.0
-        self._report_identity = (0, 0)
-        self._forward_undo = ForwardUndo(recipe.model)
-        self._step_undo = StepUndo(recipe.optimizer, recipe.scheduler)
-        self._older_gradients: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
+        self._report_identity: _Identity | None = None
+        self._backward: Collected | None = None
+        self._is_window_complete = True
 
     def __enter__(self) -> Session:
         return self
@@ -144,16 +166,16 @@ class Session:
     # ------------------------------------------------------------------------------------------ the three phases
 
     def forward(self) -> PhaseReport:
-        """Load the batch, clear the gradients, run the model and the loss."""
-        return self._run(Phase.FORWARD, self._forward, self._undo_forward)
+        """Load the batch, clear the gradients (at the start of a window), run the model and the loss."""
+        return self._run(Phase.FORWARD, self.loop.forward, self._undo_forward)
 
     def backward(self) -> PhaseReport:
         """Backpropagate the loss: `.grad` of every parameter, the gradient of every layer's output."""
-        return self._run(Phase.BACKWARD, self._backward, self._undo_backward)
+        return self._run(Phase.BACKWARD, self._backpropagate, self._undo_backward)
 
     def step(self) -> PhaseReport:
-        """The optimizer moves the parameters, the scheduler sets the next rate."""
-        return self._run(Phase.STEP, self._optimize, self._undo_step)
+        """Unscale and clip, the optimizer moves the parameters, the scheduler sets the next rate."""
+        return self._run(Phase.STEP, self._optimize, self.loop.undo_step)
 
     def advance(self) -> PhaseReport:
         """Run the phase that comes next."""
@@ -162,125 +184,162 @@ class Session:
         ]()
 
     def next_batch(self) -> list[PhaseReport]:
-        """Run what is left of the current step, or a whole one; returns the reports."""
+        """Run what is left of the current step (with several optimizers: of all their turns), or a whole one."""
         reports = [self.advance()]
-        while self._rest is not Rest.READY:
+        while not self.is_between_batches:
             reports.append(self.advance())
         return reports
 
-    def _forward(self) -> None:
-        passing, elapsed = self.observer.passing, self.observer.elapsed
-        self._forward_undo.remember()
-        start = elapsed()
-        with self._user_code():
-            loaded = self._batches.current()
-        batch = self._batch_on_device = copy_batch(loaded, self.device)
-        self._forward_undo.remember_random_states()
-        passing(SubStep.BATCH, start=start)
-        self.recipe.optimizer.zero_grad(set_to_none=True)
-        start = elapsed()
-        if self.recipe.training_step is not None:
-            with self._user_code():
-                loss = loss_of(self.recipe.training_step(self.recipe.model, batch))
-            passing(SubStep.FORWARD, start=start)
-            start = elapsed()
-        else:
-            x, target = input_and_target(batch)
-            assert callable(self.recipe.model) and self.recipe.loss is not None
-            with self._user_code():
-                output = self.recipe.model(x)
-            passing(SubStep.FORWARD, start=start)
-            start = elapsed()
-            with self._user_code():
-                loss = self.recipe.loss(output, target)
-        self._loss = checked_loss(loss)
-        self._loss_value = float(self._loss.detach())
-        passing(SubStep.LOSS, start=start)
+    @property
+    def is_between_batches(self) -> bool:
+        """At rest before the first turn of a step."""
+        return self._rest is Rest.READY and self.loop.turn is self.training.turns[0]
 
-    def _backward(self) -> None:
-        assert self._loss is not None
-        self._remember_gradients()
-        start = self.observer.elapsed()
-        with self._user_code():
-            self._loss.backward()
-        self._loss = None
-        self.observer.passing(SubStep.BACKWARD, start=start)
+    def zero_grad(self) -> None:
+        """Clear the gradients of the optimizer whose turn it is, by hand. Raises BadInput inside a phase."""
+        self._need(Verb.ZERO_GRAD)
+        self.loop.zero_grad()
+
+    def validate(self) -> Validation:
+        """One pass over the validation data, which leaves training as it was. Raises BadInput without such data, and
+        UserCodeFailed if the user's code raises."""
+        self._need(Verb.VALIDATE)
+        if not self.training.has_validation:
+            raise BadInput("There is nothing to validate with; expected Recipe(validation=...)")
+        try:
+            validation = self.loop.validate()
+        except (Unwind, KeyboardInterrupt):
+            self.undone = "The validation was broken off; training is as before"
+            raise
+        except BaseException as error:
+            failure = Failure(
+                kind=FailureKind.USER_CODE,
+                sentence=f"The validation failed: {describe_error(error)}",
+                traceback=cut_traceback(error),
+                undone="Training is as before",
+            )
+            raise UserCodeFailed(failure) from error
+        return self._note_validation(validation)
+
+    def _backpropagate(self) -> None:
+        self._is_window_complete = self.loop.backward()
 
     def _optimize(self) -> None:
-        passing, elapsed = self.observer.passing, self.observer.elapsed
-        # Until both copies are complete there is nothing to put back.
-        self.observer.previous.forget()
-        self._step_undo.forget()
-        self._step_undo.remember()
-        self.observer.previous.remember(self._movable())
-        start = elapsed()
-        with self._user_code():
-            self.recipe.optimizer.step()
-        passing(SubStep.STEP, start=start)
-        start = elapsed()
-        is_last = self._batches.is_last()
-        if self.recipe.scheduler is not None and (self.recipe.scheduler_unit == "step" or is_last):
-            with self._user_code():
-                self._schedule()
-        passing(SubStep.SCHEDULE, start=start)
-
-    def _schedule(self) -> None:
-        scheduler = self.recipe.scheduler
-        assert scheduler is not None
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            total, count = self._epoch_loss
-            scheduler.step((total + or_nan(self._loss_value)) / (count + 1))
-        else:
-            scheduler.step()
+        self.loop.step(self._step)
 
     # ------------------------------------------------------------------------------------------ running and undoing
 
-    def _run(self, phase: Phase, body: Callable[[], None], undo: Callable[[], str]) -> PhaseReport:
-        reason = refusal(self._rest, Verb(phase.value))
+    def _need(self, verb: Verb) -> None:
+        reason = refusal(self._rest, verb)
         if reason is not None:
             raise BadInput(reason)
-        rates = self._rates = rates_of(self.recipe.optimizer)
-        self._report_identity = (self._batches.epoch, self._batches.index)
+
+    def _run(self, phase: Phase, body: Callable[[], None], undo: Callable[[], str]) -> PhaseReport:
+        self._need(Verb(phase.value))
+        optimizers = self.training.optimizers
+        self._rates, self._momenta = rates_of(optimizers), momenta_of(optimizers)
+        loop = self.loop
         if phase is Phase.FORWARD:
-            self._loss_value = None
-            self._step_seconds = 0.0
+            loop.loss = None
+            if loop.window.micro == 0:
+                self._step_seconds = 0.0
         self.observer.begin(phase)
         self._inside = phase
+        self._report_identity = self._identity()
         try:
             body()
-            collected = self.observer.end()
+            self._report_identity = self._identity()
+            collected = self.observer.end(self._more(phase))
         except (Unwind, KeyboardInterrupt):
             self._leave_failed(phase, undo)
             raise
         except BaseException as error:
             # BaseException: also sys.exit() in the user's code is only a failure of theirs.
             raise self._failed(phase, error, undo) from error
-        report = self.reports[phase] = self._report(phase, collected)
-        self._inside = self._moment = None
-        self._rest = AFTER[phase]
         self._step_seconds += collected.seconds
-        if phase is Phase.STEP:
-            self._complete_step(rates)
+        self._inside = self._moment = None
+        if phase is Phase.BACKWARD:
+            self._complete_backward(collected)
+        elif phase is Phase.STEP:
+            return self._complete_step(collected)
+        else:
+            self._rest = AFTER[phase]
+        report = self.reports[phase] = self._report(phase, collected)
         return report
 
-    def _complete_step(self, rates: tuple[float, ...]) -> None:
-        epoch, batch = self._report_identity
+    def _identity(self) -> _Identity:
+        loop = self.loop
+        return _Identity(
+            epoch=loop.batches.epoch,
+            batch=loop.batches.index,
+            micro=loop.window.micro,
+            window=loop.window.size,
+            optimizer=loop.turn.name,
+        )
+
+    def _more(self, phase: Phase) -> list[tuple[SubjectKey, Tensor]]:
+        if phase is not Phase.STEP:
+            return []
+        return [*self.loop.clipped(), *self.loop.optimizer_state()]
+
+    def _complete_backward(self, collected: Collected) -> None:
+        rows = self.observer.tables.subjects.rows
+        self.loop.notes += notes.non_finite(collected, rows, is_scaled=self.loop.scale is not None)
+        self._backward = collected
+        self.loop.finish_micro_batch(is_complete=self._is_window_complete)
+        self._rest = AFTER[Phase.BACKWARD] if self._is_window_complete else Rest.ACCUMULATING
+
+    def _complete_step(self, collected: Collected) -> PhaseReport:
+        loop = self.loop
+        if loop.clip is not None:
+            loop.clip = with_details(loop.clip, self._backward, collected, self.observer.tables.subjects.rows)
+        loop.loss = loop.window.mean_loss
+        report = self.reports[Phase.STEP] = self._report(Phase.STEP, collected)
+        assert self._report_identity is not None
         self.history.append(
             StepRecord(
                 step=self._step,
-                epoch=epoch,
-                batch=batch,
-                loss=self._loss_value,
-                lr=rates,
+                epoch=self._report_identity.epoch,
+                batch=self._report_identity.batch,
+                loss=loop.loss,
+                lr=self._rates,
                 grad_l2=self._total_norm(Phase.BACKWARD, SubjectKind.GRAD),
-                update_l2=self._total_norm(Phase.STEP, SubjectKind.UPDATE),
+                update_l2=report.total_l2(SubjectKind.UPDATE),
                 seconds=self._step_seconds,
+                micro_batches=len(loop.window.losses),
+                optimizer=loop.turn.name,
+                clip=loop.clip,
+                scale=loop.scale,
+                is_skipped=loop.is_skipped,
             )
         )
-        total, count = self._epoch_loss
-        self._batches.advance()
-        self._epoch_loss = (0.0, 0) if self._batches.index == 0 else (total + or_nan(self._loss_value), count + 1)
+        if loop.validation is not None:
+            self._note_validation(loop.validation)
+        self._rest = AFTER[Phase.STEP]
+        loop.finish_step(self._step)
         self._step += 1
+        return report
+
+    def _note_validation(self, validation: Validation) -> Validation:
+        metric = self.recipe.best_metric
+        if metric is not None and self._is_best(validation.value(metric)):
+            self.best = Best(
+                metric=metric,
+                value=validation.value(metric),
+                step=validation.step,
+                epoch=validation.epoch,
+                state_dict=_copy_of_state(self.recipe.model),
+            )
+            validation = replace(validation, is_best=True)
+        self.validations.append(validation)
+        return validation
+
+    def _is_best(self, value: float) -> bool:
+        if value != value:
+            return False
+        if self.best is None:
+            return True
+        return value < self.best.value if self.recipe.best_mode == "min" else value > self.best.value
 
     def _total_norm(self, phase: Phase, kind: SubjectKind) -> float | None:
         report = self.reports.get(phase)
@@ -325,51 +384,39 @@ class Session:
 
     def _failing_substep(self, phase: Phase) -> SubStep:
         """The sub-step that was under way: the one after the last that was passed."""
-        order = [substep for substep in SubStep if Moment(step=0, substep=substep).phase is phase]
+        order = [s for s in self.training.substeps() if s is not SubStep.ZERO_GRAD and PHASE_OF_SUBSTEP[s] is phase]
         passed = self.observer.last_passed
+        if passed is SubStep.ZERO_GRAD:
+            passed = SubStep.BATCH
         if passed in order and order.index(passed) + 1 < len(order):
             return order[order.index(passed) + 1]
         return order[0]
 
     def _undo_forward(self) -> str:
-        self._forward_undo.restore()
-        self._loss = None
-        self._loss_value = None
-        return f"The forward was undone: buffers and random states are as before, and {self._batches.fate}"
+        undone = self.loop.undo_forward()
+        self._rest = Rest.ACCUMULATING if self.loop.window.micro else Rest.READY
+        return undone
 
     def _undo_backward(self) -> str:
-        for tensor, gradient, copied in self._older_gradients:
-            if gradient is not None and copied is not None:
-                gradient.detach().copy_(copied)
-            tensor.grad = gradient
-        self._undo_forward()
-        self._rest = BEFORE[Phase.FORWARD]
-        return "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
-
-    def _undo_step(self) -> str:
-        self.observer.previous.restore()
-        self._step_undo.restore()
-        return "The step was undone: parameters, rates and schedule are as before, and the gradients are still there"
-
-    def _remember_gradients(self) -> None:
-        """Normally all None: only tensors that the optimizer does not clear have one already."""
-        self._older_gradients = [
-            (tensor, tensor.grad, None if tensor.grad is None else tensor.grad.detach().clone())
-            for tensor in self.observer.moving().values()
-            if tensor.is_leaf
-        ]
+        undone = self.loop.undo_backward()
+        self._rest = Rest.ACCUMULATING if self.loop.window.micro else Rest.READY
+        return undone
 
     # ------------------------------------------------------------------------------------------ questions
 
     @property
     def position(self) -> Position:
         rest = self._rest if self._inside is None else INSIDE[self._inside]
+        batches, window = self.loop.batches, self.loop.window
         return Position(
             rest=rest,
             step=self._step,
-            epoch=self._batches.epoch,
-            batch=self._batches.index,
-            batches_per_epoch=self._batches.length,
+            epoch=batches.epoch,
+            batch=batches.index,
+            batches_per_epoch=batches.length,
+            micro=window.micro,
+            window=window.size,
+            optimizer=self.loop.turn.name,
             moment=self._moment,
         )
 
@@ -383,7 +430,22 @@ class Session:
     @property
     def batch(self) -> Any:
         """The batch of the current or newest step, on the device; None before the first."""
-        return self._batch_on_device
+        return self.loop.batch
+
+    @property
+    def in_user_code(self) -> bool:
+        """True while the user's code runs: only then may an interruption raise wherever it happens to be."""
+        return self.loop.in_user_code
+
+    def describe(self) -> SessionInfo:
+        """What is known of the session, by its settings of now."""
+        return describe_session(
+            self.recipe,
+            self.training,
+            seed=self.seed,
+            device=str(self.device),
+            batches_per_epoch=self.loop.batches.length,
+        )
 
     def values(self, key: SubjectKey) -> Tensor:
         """The tensor of a subject as it is now, detached. Raises ValuesUnavailable with the reason."""
@@ -392,24 +454,39 @@ class Session:
             if kept is None:
                 raise ValuesUnavailable(self.keeper.why_not(key))
             return kept
+        if key.kind is SubjectKind.OPTIMIZER_STATE:
+            return self._state_of(key)
         tensor = self.observer.tensors().get(key.name)
         if tensor is None:
             raise ValuesUnavailable(f"The model has no parameter {key.name!r}")
         if key.kind is SubjectKind.PARAMETER:
             return tensor.detach()
         if key.kind is SubjectKind.GRAD:
-            if tensor.grad is None:
+            gradient = self.loop.gradient(key.name, tensor)
+            if gradient is None:
                 raise ValuesUnavailable(
                     "There is no gradient: .grad is None (a forward clears it, a backward makes it)"
                 )
+            return gradient
+        if key.kind is SubjectKind.CLIPPED_GRAD:
+            if self.loop.clip is None or tensor.grad is None:
+                raise ValuesUnavailable("There is no clipped gradient: a Step clips, where the recipe says so")
             return tensor.grad.detach()
         delta = self.observer.previous.delta(key.name)
         if delta is None:
             raise ValuesUnavailable("There is no update yet: press Step")
         return delta
 
+    def _state_of(self, key: SubjectKey) -> Tensor:
+        for known, tensor in self.loop.optimizer_state():
+            if known == key:
+                return tensor.detach()
+        raise ValuesUnavailable("The optimizer remembers no such thing of this parameter: it does after a Step")
+
     def known_subjects(self, kind: SubjectKind) -> list[SubjectKey]:
         """The subjects of a kind that there are now: of the newest reports, or every parameter."""
+        if kind is SubjectKind.OPTIMIZER_STATE:
+            return [key for key, _ in self.loop.optimizer_state()]
         if kind in PARAMETER_KINDS:
             return [SubjectKey(kind, name) for name in self.observer.tensors()]
         return [
@@ -428,18 +505,9 @@ class Session:
 
     def schedule(self, steps: int) -> Schedule:
         """The rates of the next `steps` steps, simulated on stand-ins."""
-        length = self._batches.length
         # Stopped after the scheduler has moved, the rates are those of the next step already.
         ahead = 1 if self._inside is Phase.STEP and self.observer.last_passed is SubStep.SCHEDULE else 0
-        return foretell(
-            self.recipe.optimizer,
-            self.recipe.scheduler,
-            first_step=self._step + ahead,
-            steps=steps,
-            steps_to_epoch_end=None if length is None else (length - self._batches.index - ahead) or length,
-            steps_per_epoch=length,
-            per_epoch=self.recipe.scheduler_unit == "epoch",
-        )
+        return foretell(self.training, self.loop.timing(steps_done=ahead), first_step=self._step + ahead, steps=steps)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot folder at `path`, which must not exist. Raises BadInput if it cannot be written."""
@@ -451,36 +519,21 @@ class Session:
         """Remove every hook and copy. The model stays as trained."""
         self.observer.close()
         self.keeper.forget(*SubjectKind)
-        self._batches.close()
-        self._forward_undo.forget()
-        self._step_undo.forget()
-        self._older_gradients = []
-        self._loss = self._batch_on_device = self.gate = None
+        self.loop.close()
+        self.best = self.gate = None
 
     # ------------------------------------------------------------------------------------------ private
 
-    @contextlib.contextmanager
-    def _user_code(self) -> Iterator[None]:
-        self.in_user_code = True
-        try:
-            yield
-        finally:
-            self.in_user_code = False
-
-    def _movable(self) -> dict[str, Tensor]:
-        """The model's parameters, and what else the optimizer holds (a loss function with weights of its own)."""
-        found = self.observer.moving()
-        known = {id(tensor) for tensor in found.values()}
-        for i, group in enumerate(self.recipe.optimizer.param_groups):
-            for k, tensor in enumerate(group["params"]):
-                if id(tensor) not in known and not is_uninitialised(tensor):
-                    found[f"(optimizer group {i}, parameter {k})"] = tensor
-        return found
+    def _make_validator(self) -> Validator | None:
+        if not self.training.has_validation:
+            return None
+        return Validator(self.recipe, self.training, self.device, lambda: self.loop.user_code())
 
     def _place_on_device(self) -> None:
         try:
             move_model(self.recipe.model, self.device)
-            move_optimizer_state(self.recipe.optimizer)
+            for optimizer in self.recipe.optimizers.values():
+                move_optimizer_state(optimizer)
             if isinstance(self.recipe.loss, nn.Module):
                 self.recipe.loss.to(self.device)
         except (RuntimeError, NotImplementedError) as error:
@@ -500,13 +553,14 @@ class Session:
             self.observer.leave_out(time.perf_counter() - stopped_at)
 
     def _report(self, phase: Phase, collected: Collected, *, complete: bool = True) -> PhaseReport:
-        epoch, batch = self._report_identity
+        loop, identity, is_step = self.loop, self._report_identity, phase is Phase.STEP
+        assert identity is not None
         raw = Report(
             phase=phase,
             step=self._step,
-            epoch=epoch,
-            batch=batch,
-            loss=self._loss_value,
+            epoch=identity.epoch,
+            batch=identity.batch,
+            loss=loop.loss,
             lr=self._rates,
             subjects=collected.subjects,
             summaries=collected.summaries,
@@ -517,5 +571,19 @@ class Session:
             absent=collected.absent,
             seconds=collected.seconds,
             complete=complete,
+            micro=identity.micro,
+            window=identity.window,
+            optimizer=identity.optimizer,
+            scale=None if phase is Phase.FORWARD else loop.scale,
+            skipped=is_step and loop.is_skipped,
+            clip=loop.clip if is_step else None,
+            evaluations=loop.evaluations if is_step else 0,
+            momentum=self._momenta,
+            notes=tuple(loop.notes),
         )
         return PhaseReport(raw, self.observer.tables.subjects.rows)
+
+
+def _copy_of_state(model: Any) -> dict[str, Any]:
+    state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
+    return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state.items()}

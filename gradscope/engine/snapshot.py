@@ -25,7 +25,7 @@ from torch import Tensor
 import gradscope
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.report import Subject
-from gradscope.engine.schedule import rates_of
+from gradscope.engine.training import groups_of, rates_of
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.phases import Phase
@@ -163,7 +163,7 @@ def _summary_row(subject: Subject) -> list[Any]:
 
 
 def _write_history(path: Path, session: Session) -> None:
-    groups = max((len(record.lr) for record in session.history), default=len(session.recipe.optimizer.param_groups))
+    groups = max((len(record.lr) for record in session.history), default=len(groups_of(session.training.optimizers)))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         rates = [f"lr_{i}" for i in range(groups)]
@@ -215,7 +215,7 @@ def _manifest(session: Session, left_out: list[str]) -> Mapping[str, Any]:
         "device": str(session.device),
         "seed": session.seed,
         "loss": None if loss is None else (loss if np.isfinite(loss) else str(loss)),
-        "rates": [rate if np.isfinite(rate) else None for rate in rates_of(session.recipe.optimizer)],
+        "rates": [rate if np.isfinite(rate) else None for rate in rates_of(session.training.optimizers)],
         "optimizer": session.info.optimizer,
         "scheduler": session.info.scheduler,
         "left_out": left_out,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gradscope.engine.parameters import Model, is_uninitialised
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.training import Training, Turn
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,15 @@ class ForwardUndo:
         """Also after the batch was loaded: it is kept, so the numbers that were drawn for it stay drawn."""
         self._states = RandomStates.capture()
 
-    def restore(self) -> None:
+    def restore(self, *, only_changed: bool = False) -> None:
+        """`only_changed`: a buffer that is as it was is left alone, so that a graph that waits for its backward can still
+        use it."""
         if self._states is not None:
             self._states.restore()
         with torch.no_grad():
             for buffer in self._buffers:
-                buffer.tensor.detach().copy_(buffer.copy)
+                if not (only_changed and torch.equal(buffer.tensor, buffer.copy)):
+                    buffer.tensor.detach().copy_(buffer.copy)
                 buffer.owner._buffers[buffer.name] = buffer.tensor
 
 
@@ -75,60 +78,118 @@ def _copied(known: _Buffer | None, module: nn.Module, name: str, tensor: Tensor)
     return known
 
 
+class GradientUndo:
+    """Every `.grad` as it was, None included. The copies' memory is used again."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self._copies: dict[str, Tensor] = {}
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy the gradients of leaves."""
+        # Copies that were broken off must not be put back.
+        self._tensors = {}
+        leaves = {name: tensor for name, tensor in tensors.items() if tensor.is_leaf}
+        self._copies = {
+            name: _same_or_new(self._copies.get(name), tensor.grad)
+            for name, tensor in leaves.items()
+            if tensor.grad is not None
+        }
+        self._tensors = {name: (tensor, tensor.grad) for name, tensor in leaves.items()}
+
+    def get(self, name: str) -> Tensor | None:
+        """The copy of a gradient; None where there was none, or nothing is remembered."""
+        return self._copies.get(name) if name in self._tensors else None
+
+    def restore(self) -> None:
+        for name, (tensor, gradient) in self._tensors.items():
+            if gradient is not None:
+                gradient.detach().copy_(self._copies[name])
+            tensor.grad = gradient
+
+    def forget(self, *, keep_memory: bool = False) -> None:
+        """`restore` puts nothing back any more."""
+        self._tensors = {}
+        if not keep_memory:
+            self._copies = {}
+
+
+def _same_or_new(known: Tensor | None, value: Tensor) -> Tensor:
+    value = value.detach()
+    fits = (
+        known is not None
+        and known.shape == value.shape
+        and known.dtype == value.dtype
+        and known.device == value.device
+        and known.layout is value.layout is torch.strided
+    )
+    return known.copy_(value) if known is not None and fits else value.clone()
+
+
 class StepUndo:
-    """What a step changes beside the parameters: the optimizer's options and state, the scheduler, the random states.
+    """What a step changes beside parameters and gradients: the options and state of optimizers, schedulers, the scaler, the
+    random states.
 
     The state is copied for torch's own optimizers too: a scheduler can fail, or a person stop, after the optimizer has moved.
     """
 
-    def __init__(self, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-        self._optimizer = optimizer
-        self._schedulers = list(_with_nested(scheduler)) if scheduler is not None else []
+    def __init__(self, training: Training) -> None:
+        self._training = training
         self.forget()
 
     def forget(self) -> None:
         """Let go of the copies; `restore` puts nothing back."""
         self._states: RandomStates | None = None
-        self._options: list[dict[str, Any]] = []
+        self._turn: Turn | None = None
+        self._options: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._state: dict[Any, Any] = {}
-        self._schedules: list[dict[str, Any]] = []
+        self._schedules: list[tuple[LRScheduler, dict[str, Any]]] = []
+        self._scaler: dict[str, Any] = {}
 
-    def remember(self) -> None:
+    def remember(self, turn: Turn) -> None:
+        """Copy everything; of the optimizers' states only that of `turn`, which alone is stepped."""
         states = RandomStates.capture()
         self._options = [
-            {key: _copy(value) for key, value in group.items() if key != "params"}
-            for group in self._optimizer.param_groups
+            (group, {key: _copy(value) for key, value in group.items() if key != "params"})
+            for optimizer in self._training.optimizers
+            for group in optimizer.param_groups
         ]
         self._state = {
             parameter: {key: _copy(value) for key, value in state.items()} if isinstance(state, dict) else _copy(state)
-            for parameter, state in self._optimizer.state.items()
+            for parameter, state in turn.optimizer.state.items()
         }
-        self._schedules = [_flat_copy(scheduler) for scheduler in self._schedulers]
+        self._schedules = [(scheduler, _flat_copy(scheduler)) for scheduler in self._training.schedulers()]
+        if self._training.scaler is not None:
+            self._scaler = {key: _copy(value) for key, value in self._training.scaler.__dict__.items()}
+        self._turn = turn
         # Last: it tells that the copies are complete.
         self._states = states
 
+    def options_of(self, group: dict[str, Any]) -> dict[str, Any] | None:
+        """A group's options before the step; None where nothing is remembered."""
+        return next((options for known, options in self._options if known is group), None)
+
+    def state_of(self, parameter: Tensor) -> dict[str, Any] | None:
+        """The optimizer's state of a parameter before the step; None where there was none."""
+        return self._state.get(parameter)
+
     def restore(self) -> None:
-        if self._states is None:
+        if self._states is None or self._turn is None:
             return
         self._states.restore()
-        for group, options in zip(self._optimizer.param_groups, self._options, strict=False):
+        for group, options in self._options:
             group.update(options)
-        self._optimizer.state.clear()
-        self._optimizer.state.update(self._state)
-        for scheduler, schedule in zip(self._schedulers, self._schedules, strict=True):
+        self._turn.optimizer.state.clear()
+        self._turn.optimizer.state.update(self._state)
+        for scheduler, schedule in self._schedules:
             scheduler.__dict__.update(schedule)
+        if self._training.scaler is not None:
+            self._training.scaler.__dict__.update(self._scaler)
 
 
 def _copy(value: Any) -> Any:
     # copy.copy of a tensor shares its memory.
     return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-
-
-def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:
-    """The scheduler, and those that a SequentialLR or ChainedScheduler holds."""
-    yield scheduler
-    for nested in getattr(scheduler, "_schedulers", ()):
-        yield from _with_nested(nested)
 
 
 def _flat_copy(scheduler: LRScheduler) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Open:
 
 @dataclass(frozen=True, kw_only=True)
 class Go:
-    """Use a verb (forward, backward, step, next_batch, run). Reply when it has ended or was paused: Done or Failed."""
+    """Use a verb (all but pause and reset). Reply when it has ended or was paused: Done or Failed."""
 
     verb: Verb
     until: RunUntil = RunUntil.PAUSED
@@ -232,6 +232,8 @@ class GroupInfo:
     parameters: tuple[str, ...]
     options: dict[str, str]
     """Every option but the parameters, as text: {"lr": "0.001", "momentum": "0.9"}."""
+    optimizer: str = ""
+    """Name of the optimizer that it belongs to, where the recipe has several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +254,20 @@ class SessionInfo:
     loss: str
     scheduler_unit: str
     batches_per_epoch: int | None
+    substeps: tuple[SubStep, ...] = tuple(SubStep)
+    """The stations that a step of this recipe goes through, in order."""
+    optimizers: tuple[str, ...] = ("",)
+    """The names of the optimizers, in the order of their turns; a single one has the name ""."""
+    accumulate: int = 1
+    """Micro-batches in a full window."""
+    zero_grad: str = "auto"
+    """ "auto": at the start of every window; "manual": only when somebody asks for it."""
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    precision: str | None = None
+    """ "bf16" or "fp16" where the forward runs under autocast."""
+    has_validation: bool = False
+    metrics: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -366,6 +382,21 @@ class Absence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What clipping did in one step."""
+
+    norm: float
+    """L2 norm of all gradients together before."""
+    coefficient: float | None
+    """What every gradient was multiplied with, at most 1; None where only single values were clipped."""
+    norm_after: float | None
+    dominant: str = ""
+    """The parameter with the largest gradient norm."""
+    dominant_share: float = 0.0
+    """Its part of the squared norm, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """All summaries of one phase."""
 
@@ -394,6 +425,23 @@ class Report:
     """How long the phase took, capture included."""
     complete: bool = True
     """False: the phase failed or was broken off; this is what was captured up to there."""
+    micro: int = 0
+    """Index of the micro-batch in its window, from 0."""
+    window: int = 1
+    """Micro-batches in the window: the divisor of the loss."""
+    optimizer: str = ""
+    """Whose turn it was, where the recipe has several optimizers."""
+    scale: float | None = None
+    """The loss scale of this step; gradients are shown divided by it."""
+    skipped: bool = False
+    """The gradient scaler found a gradient that is not finite and left the step out."""
+    clip: Clip | None = None
+    evaluations: int = 0
+    """How often the closure was evaluated in a step, for an optimizer that needs one (LBFGS)."""
+    momentum: tuple[float, ...] = ()
+    """Per parameter group: momentum, or the first beta; NaN for a group that has none."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what a person should know of this phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,6 +462,33 @@ class Schedule:
     rates: FloatArray
     reason: str = ""
     """Why nothing can be foretold, where `rates` is empty."""
+    momenta: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    """Momentum (or first beta) of each group ahead, in the shape of `rates`; empty where no schedule moves it."""
+    horizon: int | None = None
+    """The step at which the schedule ends (OneCycleLR): stepping it further is an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """Event: one pass over the validation data."""
+
+    step: int
+    """The newest step that was done before it; -1 before the first."""
+    epoch: int
+    loss: float | None
+    metrics: dict[str, float]
+    batches: int
+    samples: int
+    seconds: float
+    is_best: bool = False
+    """The best so far by the recipe's `best_metric`; its weights are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionChanged:
+    """Event: the settings of the running session are different now (an edit)."""
+
+    session: SessionInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -433,5 +508,18 @@ class Skipped:
 
 REQUESTS = (Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export)
 REPLIES = (Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported)
-EVENTS = (EngineReady, EngineUnfit, Moved, Subjects, Places, Report, InitialParameters, Schedule, Note, Skipped)
+EVENTS = (
+    EngineReady,
+    EngineUnfit,
+    Moved,
+    Subjects,
+    Places,
+    Report,
+    InitialParameters,
+    Schedule,
+    Validated,
+    SessionChanged,
+    Note,
+    Skipped,
+)
 HANDSHAKE = (Hello, Welcome, Refused)

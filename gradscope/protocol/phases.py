@@ -18,19 +18,32 @@ class SubStep(StrEnum):
     """The named stations inside a training step, in order."""
 
     BATCH = "batch"
+    ZERO_GRAD = "zero grad"
+    """At the start of a window of micro-batches."""
     FORWARD = "forward"
     LOSS = "loss"
     BACKWARD = "backward"
+    UNSCALE = "unscale"
+    CLIP = "clip"
     STEP = "step"
+    UPDATE = "update"
+    """The gradient scaler sets its next scale."""
+    VALIDATE = "validate"
+    """After the last step of an epoch."""
     SCHEDULE = "schedule"
 
 
 PHASE_OF_SUBSTEP: dict[SubStep, Phase] = {
     SubStep.BATCH: Phase.FORWARD,
+    SubStep.ZERO_GRAD: Phase.FORWARD,
     SubStep.FORWARD: Phase.FORWARD,
     SubStep.LOSS: Phase.FORWARD,
     SubStep.BACKWARD: Phase.BACKWARD,
+    SubStep.UNSCALE: Phase.STEP,
+    SubStep.CLIP: Phase.STEP,
     SubStep.STEP: Phase.STEP,
+    SubStep.UPDATE: Phase.STEP,
+    SubStep.VALIDATE: Phase.STEP,
     SubStep.SCHEDULE: Phase.STEP,
 }
 
@@ -44,8 +57,10 @@ class Rest(StrEnum):
     """Before a forward (also: after a step)."""
     FORWARD = "forward"
     """A forward is done; its graph waits for the backward."""
+    ACCUMULATING = "accumulating"
+    """Gradients of a part of the window are there; the next micro-batch adds to them."""
     BACKWARD = "backward"
-    """Gradients are there; the optimizer has not moved."""
+    """The gradients are complete; the optimizer has not moved."""
     IN_FORWARD = "in forward"
     IN_BACKWARD = "in backward"
     IN_STEP = "in step"
@@ -58,6 +73,8 @@ class Verb(StrEnum):
     BACKWARD = "backward"
     STEP = "step"
     NEXT_BATCH = "next_batch"
+    ZERO_GRAD = "zero_grad"
+    VALIDATE = "validate"
     RUN = "run"
     PAUSE = "pause"
     RESET = "reset"
@@ -70,23 +87,27 @@ INSIDE: dict[Phase, Rest] = {
 }
 """Where a session stands when it is stopped inside a phase."""
 
+AT_REST = frozenset(Rest) - {Rest.EMPTY} - frozenset(INSIDE.values())
+"""Between two phases of an open session."""
+
 AFTER: dict[Phase, Rest] = {
     Phase.FORWARD: Rest.FORWARD,
     Phase.BACKWARD: Rest.BACKWARD,
     Phase.STEP: Rest.READY,
 }
-"""Where a session rests when a phase is complete."""
+"""Where a session rests when a phase is complete (a backward inside a window leaves it ACCUMULATING)."""
 
 BEFORE: dict[Phase, Rest] = {
     Phase.FORWARD: Rest.READY,
     Phase.BACKWARD: Rest.FORWARD,
     Phase.STEP: Rest.BACKWARD,
 }
-"""Where a session has to rest for a phase to begin."""
+"""Where a session has to rest for a phase to begin (a forward also begins from ACCUMULATING)."""
 
 NEXT_PHASE: dict[Rest, Phase] = {
     Rest.READY: Phase.FORWARD,
     Rest.FORWARD: Phase.BACKWARD,
+    Rest.ACCUMULATING: Phase.FORWARD,
     Rest.BACKWARD: Phase.STEP,
     Rest.IN_FORWARD: Phase.FORWARD,
     Rest.IN_BACKWARD: Phase.BACKWARD,
@@ -95,12 +116,14 @@ NEXT_PHASE: dict[Rest, Phase] = {
 """The phase that comes next (or that has to be finished) from each place."""
 
 _ALWAYS = frozenset({Verb.NEXT_BATCH, Verb.RUN, Verb.RESET})
+_BETWEEN = _ALWAYS | {Verb.ZERO_GRAD, Verb.VALIDATE}
 
 ALLOWED: dict[Rest, frozenset[Verb]] = {
     Rest.EMPTY: frozenset(),
-    Rest.READY: _ALWAYS | {Verb.FORWARD},
-    Rest.FORWARD: _ALWAYS | {Verb.BACKWARD},
-    Rest.BACKWARD: _ALWAYS | {Verb.STEP},
+    Rest.READY: _BETWEEN | {Verb.FORWARD},
+    Rest.FORWARD: _BETWEEN | {Verb.BACKWARD},
+    Rest.ACCUMULATING: _BETWEEN | {Verb.FORWARD},
+    Rest.BACKWARD: _BETWEEN | {Verb.STEP},
     Rest.IN_FORWARD: _ALWAYS | {Verb.FORWARD},
     Rest.IN_BACKWARD: _ALWAYS | {Verb.BACKWARD},
     Rest.IN_STEP: _ALWAYS | {Verb.STEP},
@@ -114,6 +137,8 @@ _NEEDS: dict[tuple[Rest, Verb], str] = {
     (Rest.READY, Verb.STEP): "Step needs gradients: press Forward, then Backward",
     (Rest.FORWARD, Verb.FORWARD): "The forward of this batch is done: Backward comes next",
     (Rest.FORWARD, Verb.STEP): "Step needs gradients: press Backward first",
+    (Rest.ACCUMULATING, Verb.BACKWARD): "Backward needs the forward of the next micro-batch",
+    (Rest.ACCUMULATING, Verb.STEP): "Step needs the whole window: the forward of the next micro-batch comes next",
     (Rest.BACKWARD, Verb.FORWARD): "Gradients wait to be used: Step comes next",
     (Rest.BACKWARD, Verb.BACKWARD): "The backward of this batch is done: Step comes next",
 }
@@ -172,6 +197,13 @@ class Position:
     """Index of the batch in its epoch (of the current batch, or the next one when ready)."""
     batches_per_epoch: int | None = None
     """None where the loader does not know its length."""
+    micro: int = 0
+    """Index of the micro-batch in its window, from 0 (of the current one, or the next one)."""
+    window: int = 1
+    """Micro-batches in the window, which is also the divisor of the loss. Where the loader has no length, an epoch's last
+    window may end before."""
+    optimizer: str = ""
+    """Whose turn it is, where the recipe has several named optimizers."""
     running: bool = False
     moment: Moment | None = None
     """Where exactly, when stopped or running inside a phase."""

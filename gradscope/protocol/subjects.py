@@ -20,9 +20,14 @@ class SubjectKind(StrEnum):
     """A parameter's `.grad`."""
     UPDATE = "update"
     """A parameter's change in one optimizer step: value after minus value before."""
+    CLIPPED_GRAD = "clipped_grad"
+    """A parameter's `.grad` after clipping, as the optimizer has seen it."""
+    OPTIMIZER_STATE = "optimizer_state"
+    """What the optimizer remembers of a parameter, after the step; the leaf is ".exp_avg", ".momentum_buffer" ..."""
 
 
-PARAMETER_KINDS = frozenset({SubjectKind.PARAMETER, SubjectKind.GRAD, SubjectKind.UPDATE})
+PARAMETER_KINDS = frozenset(SubjectKind) - {SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD}
+"""The name of such a subject is a parameter's; that of the others is a module's."""
 
 
 @dataclass(frozen=True, order=True)

@@ -37,4 +37,5 @@ class Selection:
         )
 
     def with_kind(self, kind: SubjectKind) -> Selection:
-        return replace(self, kind=kind)
+        is_other_form = SubjectKind.OPTIMIZER_STATE in (kind, self.kind)
+        return replace(self, kind=kind, leaf="" if is_other_form else self.leaf)

@@ -15,6 +15,10 @@ _GAP = 8
 _LINE = 16
 
 
+PLAIN_STEP = tuple(s for s in SubStep if s not in (SubStep.UNSCALE, SubStep.CLIP, SubStep.UPDATE, SubStep.VALIDATE))
+"""The stations of a recipe without anything special."""
+
+
 class Station(Enum):
     """How one sub-step stands. Each has its own sign, not only its own colour."""
 
@@ -26,28 +30,27 @@ class Station(Enum):
 
 
 _DONE_AT_REST = {
-    Rest.READY: -1,
-    Rest.FORWARD: list(SubStep).index(SubStep.LOSS),
-    Rest.BACKWARD: list(SubStep).index(SubStep.BACKWARD),
+    Rest.READY: None,
+    Rest.FORWARD: SubStep.LOSS,
+    Rest.ACCUMULATING: None,
+    Rest.BACKWARD: SubStep.BACKWARD,
 }
 _MAIN_SUBSTEP = {Phase.FORWARD: SubStep.FORWARD, Phase.BACKWARD: SubStep.BACKWARD, Phase.STEP: SubStep.STEP}
 
 
-def stations(position: Position) -> dict[SubStep, Station]:
-    """How every sub-step stands at a position."""
-    order = list(SubStep)
+def stations(position: Position, substeps: tuple[SubStep, ...] = tuple(SubStep)) -> dict[SubStep, Station]:
+    """How every sub-step that a recipe has stands at a position."""
     if position.rest is Rest.EMPTY:
-        return dict.fromkeys(order, Station.LATER)
+        return dict.fromkeys(substeps, Station.LATER)
     current = _current(position)
-    if current is None:
-        done = _DONE_AT_REST[position.rest]
-        marked, sign = done + 1, Station.NEXT
+    if current is None or current not in substeps:
+        last = _DONE_AT_REST.get(position.rest)
+        marked, sign = 0 if last is None else substeps.index(last) + 1, Station.NEXT
     else:
-        marked = order.index(current)
-        done, sign = marked - 1, Station.RUNNING if position.running else Station.STOPPED
+        marked, sign = substeps.index(current), Station.RUNNING if position.running else Station.STOPPED
     return {
-        substep: Station.DONE if i <= done else sign if i == marked else Station.LATER
-        for i, substep in enumerate(order)
+        substep: Station.DONE if i < marked else sign if i == marked else Station.LATER
+        for i, substep in enumerate(substeps)
     }
 
 
@@ -65,13 +68,18 @@ class PhaseSteps(QWidget):
     def __init__(self, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._themes = themes
-        self._stations = stations(Position())
+        self._stations = stations(Position(), PLAIN_STEP)
         self._names = {
             SubStep.BATCH: self.tr("batch"),
+            SubStep.ZERO_GRAD: self.tr("zero grad"),
             SubStep.FORWARD: self.tr("forward"),
             SubStep.LOSS: self.tr("loss"),
             SubStep.BACKWARD: self.tr("backward"),
+            SubStep.UNSCALE: self.tr("unscale"),
+            SubStep.CLIP: self.tr("clip"),
             SubStep.STEP: self.tr("step"),
+            SubStep.UPDATE: self.tr("scale"),
+            SubStep.VALIDATE: self.tr("validate"),
             SubStep.SCHEDULE: self.tr("schedule"),
         }
         self._words = {
@@ -86,9 +94,12 @@ class PhaseSteps(QWidget):
         themes.changed.connect(self._on_theme_changed)
         self._describe()
 
-    def show_position(self, position: Position) -> None:
-        found = stations(position)
+    def show_position(self, position: Position, substeps: tuple[SubStep, ...]) -> None:
+        """`substeps`: those that the recipe has."""
+        found = stations(position, substeps)
         if found != self._stations:
+            if found.keys() != self._stations.keys():
+                self.updateGeometry()
             self._stations = found
             self._describe()
             self.update()
@@ -109,8 +120,9 @@ class PhaseSteps(QWidget):
 
     def _size(self, *, with_texts: bool) -> QSize:
         bold = self._bold()
-        markers = len(self._names) * (self._diameter() + _GAP) + (len(self._names) - 1) * (_LINE + _GAP)
-        widths = [bold.horizontalAdvance(name) + _GAP for name in self._names.values()]
+        names = [self._names[substep] for substep in self._stations]
+        markers = len(names) * (self._diameter() + _GAP) + (len(names) - 1) * (_LINE + _GAP)
+        widths = [bold.horizontalAdvance(name) + _GAP for name in names]
         return QSize(round(markers) + (sum(widths) if with_texts else max(widths)), bold.height() + 2 * _GAP)
 
     def _diameter(self) -> float:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidge
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.controller import Controller
-from gradscope.ui.phase_steps import PhaseSteps
+from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps
 from gradscope.ui.theme import Theme, ThemeManager
 
 
@@ -54,7 +54,8 @@ class PhaseStrip(QToolBar):
 
     def _refresh(self) -> None:
         state = self._controller.state
-        self.steps.show_position(state.position)
+        substeps = state.session.substeps if state.session is not None else PLAIN_STEP
+        self.steps.show_position(state.position, substeps)
         self.readout.setVisible(state.session is not None)
         pairs = self._pairs()
         muted = self._themes.theme.muted

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader, IterableDataset
 
 from gradscope import Recipe, Session
+from gradscope.protocol.phases import Phase
 
 
 @dataclass
@@ -23,6 +26,9 @@ class Outcome:
 
     losses: list[float] = field(default_factory=list)
     rates: list[list[float]] = field(default_factory=list)
+    scales: list[float | None] = field(default_factory=list)
+    """The loss scale after each step."""
+    skipped: list[bool] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -53,38 +59,145 @@ def plain_loader(recipe: Recipe, seed: int) -> DataLoader[Any]:
 
 
 def train_plainly(recipe: Recipe, *, seed: int = 0, epochs: int = 1, steps: int | None = None) -> Outcome:
-    """Contract, parts 3 and 4: whole epochs, or broken off after `steps` steps."""
-    loader, model, optimizer = plain_loader(recipe, seed), recipe.model, recipe.optimizer
-    scheduler, outcome = recipe.scheduler, Outcome()
-    if isinstance(model, nn.Module):
-        model.train()
-    for _ in range(epochs if steps is None else 10**9):
-        epoch_losses = []
-        for batch in loader:
-            optimizer.zero_grad(set_to_none=True)
-            loss = _loss(recipe, batch)
-            outcome.rates.append([float(group["lr"]) for group in optimizer.param_groups])
-            loss.backward()
-            optimizer.step()
-            if scheduler is not None and recipe.scheduler_unit == "step":
-                scheduler.step()
-            epoch_losses.append(loss.item())
-            outcome.losses.append(loss.item())
-            if len(outcome.losses) == steps:
-                outcome.state = state_of(recipe)
-                return outcome
-        if scheduler is not None and recipe.scheduler_unit == "epoch":
-            if isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step(sum(epoch_losses) / len(epoch_losses))
-            else:
-                scheduler.step()
+    """Contract, parts 3 to 5: whole epochs, or broken off after `steps` steps. Validation (6) changes nothing, so it is
+    not here; a scheduler that wants its results is not supported."""
+    outcome = Outcome()
+    if isinstance(recipe.model, nn.Module):
+        recipe.model.train()
+    for _ in _steps(recipe, plain_loader(recipe, seed), outcome, epochs if steps is None else 10**9):
+        if len(outcome.losses) == steps:
+            break
     outcome.state = state_of(recipe)
     return outcome
 
 
-def _loss(recipe: Recipe, batch: Any) -> Tensor:
-    if recipe.training_step is not None:
-        returned = recipe.training_step(recipe.model, batch)
+def _steps(recipe: Recipe, loader: DataLoader[Any], outcome: Outcome, epochs: int) -> Iterator[None]:
+    scaler = torch.amp.GradScaler("cpu") if recipe.precision == "fp16" else None
+    for _ in range(epochs):
+        epoch_losses: dict[str, list[float]] = {name: [] for name in recipe.optimizers}
+        batches = Peekable(loader)
+        while batches.has_next():
+            window = Window(batches, recipe.accumulate, _length(loader))
+            for name, optimizer in recipe.optimizers.items():
+                outcome.rates.append([float(g["lr"]) for o in recipe.optimizers.values() for g in o.param_groups])
+                losses: list[float] = []
+                skipped = _step(recipe, name, optimizer, window, scaler, losses)
+                epoch_losses[name] += losses
+                scheduler = recipe.schedulers.get(name)
+                if scheduler is not None and recipe.scheduler_unit == "step" and not skipped:
+                    scheduler.step()
+                outcome.losses.append(sum(losses) / len(losses))
+                outcome.scales.append(None if scaler is None else scaler.get_scale())
+                outcome.skipped.append(skipped)
+                is_last_turn = name == list(recipe.optimizers)[-1]
+                if is_last_turn and recipe.scheduler_unit == "epoch" and not batches.has_next():
+                    _end_epoch(recipe, epoch_losses)
+                yield
+
+
+class Peekable:
+    """The batches of an epoch; whether there is another one is found by asking for it."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._iterator = iter(loader)
+        self._ahead: list[Any] = []
+        self.taken = 0
+
+    def has_next(self) -> bool:
+        if not self._ahead:
+            self._ahead = list(itertools.islice(self._iterator, 1))
+        return bool(self._ahead)
+
+    def take(self) -> Any:
+        assert self.has_next()
+        self.taken += 1
+        return self._ahead.pop()
+
+
+class Window:
+    """The micro-batches of one step. Each is loaded when it is come to, and kept for a further evaluation."""
+
+    def __init__(self, batches: Peekable, size: int, length: int | None) -> None:
+        self.divisor = size if length is None else min(size, length - batches.taken)
+        self._batches, self._size = batches, size
+        self._loaded: list[Any] = []
+        self._is_complete = False
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._loaded
+        while not self._is_complete:
+            self._loaded.append(self._batches.take())
+            yield self._loaded[-1]
+            self._is_complete = len(self._loaded) == self._size or not self._batches.has_next()
+
+
+def _end_epoch(recipe: Recipe, losses: dict[str, list[float]]) -> None:
+    for name, scheduler in recipe.schedulers.items():
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(sum(losses[name]) / len(losses[name]))
+        else:
+            scheduler.step()
+
+
+def _step(recipe: Recipe, name: str, optimizer: Any, window: Window, scaler: Any, losses: list[float]) -> bool:
+    """True if the scaler has left the step out. `losses` takes the micro-batches' losses of the first evaluation."""
+
+    def gradients() -> float:
+        if recipe.zero_grad == "auto":
+            optimizer.zero_grad(set_to_none=True)
+        found, n = [], window.divisor
+        for batch in window:
+            with _autocast(recipe):
+                loss = _loss(recipe, name, batch)
+            found.append(loss.item())
+            loss = loss / n if n > 1 else loss
+            (loss if scaler is None else scaler.scale(loss)).backward()
+        if not losses:
+            losses.extend(found)
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        if recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(_clipped(recipe, optimizer), recipe.clip_norm)
+        if recipe.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(_clipped(recipe, optimizer), recipe.clip_value)
+        return sum(found) / len(found)
+
+    if type(optimizer) is torch.optim.LBFGS:
+        optimizer.step(gradients)
+        return False
+    gradients()
+    if scaler is None:
+        optimizer.step()
+        return False
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() < before
+
+
+def _length(loader: DataLoader[Any]) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None
+
+
+def _autocast(recipe: Recipe) -> Any:
+    if recipe.precision is None:
+        return nullcontext()
+    return torch.autocast("cpu", {"bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision])
+
+
+def _clipped(recipe: Recipe, optimizer: Any) -> list[Tensor]:
+    if isinstance(recipe.optimizer, dict):
+        return [p for group in optimizer.param_groups for p in group["params"]]
+    return list(recipe.model.parameters() if isinstance(recipe.model, nn.Module) else recipe.model.values())
+
+
+def _loss(recipe: Recipe, name: str, batch: Any) -> Tensor:
+    step = recipe.training_step[name] if isinstance(recipe.training_step, dict) else recipe.training_step
+    if step is not None:
+        returned = step(recipe.model, batch)
         return returned[0] if isinstance(returned, tuple) else returned
     x, y = batch
     return recipe.loss(recipe.model(x), y)
@@ -92,17 +205,19 @@ def _loss(recipe: Recipe, batch: Any) -> Tensor:
 
 def train_observed(session: Session, *, epochs: int = 1, steps: int | None = None) -> Outcome:
     """The same number of epochs or steps, phase by phase."""
+    scales = []
     while session.position.step < steps if steps is not None else session.position.epoch < epochs:
-        session.forward()
-        session.backward()
-        session.step()
-    return outcome_of(session)
+        if session.advance().phase is Phase.STEP:
+            scaler = session.training.scaler
+            scales.append(None if scaler is None else scaler.get_scale())
+    return replace(outcome_of(session), scales=scales)
 
 
 def outcome_of(session: Session) -> Outcome:
     losses = [record.loss for record in session.history]
     rates = [list(record.lr) for record in session.history]
-    return Outcome(losses, rates, state_of(session.recipe))
+    skipped = [record.is_skipped for record in session.history]
+    return Outcome(losses, rates, [None] * len(losses), skipped, state_of(session.recipe))
 
 
 def state_of(recipe: Recipe) -> dict[str, Any]:
@@ -113,8 +228,8 @@ def state_of(recipe: Recipe) -> dict[str, Any]:
     state = {
         "tensors": {name: t.detach() for name, t in tensors.items()},
         "grads": {name: None if p.grad is None else p.grad.detach() for name, p in named},
-        "optimizer": recipe.optimizer.state_dict(),
-        "scheduler": None if recipe.scheduler is None else _without_functions(recipe.scheduler.state_dict()),
+        "optimizer": [optimizer.state_dict() for optimizer in recipe.optimizers.values()],
+        "scheduler": [_without_functions(scheduler.state_dict()) for scheduler in recipe.schedulers.values()],
         "random": [random.getstate(), np.random.get_state(), torch.get_rng_state()],
     }
     return deepcopy(state)
@@ -150,4 +265,6 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 def assert_same_outcome(one: Outcome, other: Outcome) -> None:
     assert_same(one.losses, other.losses, "losses")
     assert_same(one.rates, other.rates, "rates")
+    assert_same(one.skipped, other.skipped, "skipped")
+    assert_same(one.scales, other.scales, "scales")
     assert_same(one.state, other.state, "state")

@@ -441,8 +441,9 @@ def test_moments_have_an_order() -> None:
     listener = Listener()
     with Session(plain.seeded(zoo.plain_mlp), gate=listener) as session:
         session.next_batch()
-    assert listener.seen[:3] == [("batch", "", ""), ("forward", "enter", ""), ("forward", "enter", "0")]
-    assert listener.seen[3:9] == [
+    assert listener.seen[:2] == [("batch", "", ""), ("zero grad", "", "")]
+    assert listener.seen[2:4] == [("forward", "enter", ""), ("forward", "enter", "0")]
+    assert listener.seen[4:10] == [
         ("forward", "leave", "0"),
         ("forward", "enter", "1"),
         ("forward", "leave", "1"),
@@ -450,9 +451,9 @@ def test_moments_have_an_order() -> None:
         ("forward", "leave", "2"),
         ("forward", "leave", ""),
     ]
-    assert listener.seen[9:11] == [("forward", "", ""), ("loss", "", "")]
+    assert listener.seen[10:12] == [("forward", "", ""), ("loss", "", "")]
     assert listener.seen[-3:] == [("backward", "", ""), ("step", "", ""), ("schedule", "", "")]
-    assert {event for _, event, _ in listener.seen[11:-3]} == {"gradient"}
+    assert {event for _, event, _ in listener.seen[12:-3]} == {"gradient"}
 
 
 def test_this_file_counts_as_the_users() -> None:

@@ -72,7 +72,7 @@ def test_positions() -> None:
 def test_kinds_in_each_report() -> None:
     with Session(plain.seeded(zoo.plain_mlp)) as session:
         kinds = [{s.kind for s in report.subjects} for report in session.next_batch()]
-    assert kinds == [{"activation"}, {"activation_grad", "grad"}, {"parameter", "update"}]
+    assert kinds == [{"activation"}, {"activation_grad", "grad"}, {"parameter", "update", "optimizer_state"}]
 
 
 def test_a_report_is_asked_by_name() -> None:
@@ -111,6 +111,7 @@ def test_values_in_each_phase() -> None:
     recipe = plain.seeded(zoo.plain_mlp)
     weight = recipe.model[0].weight  # type: ignore[index]
     keys = {kind: SubjectKey(kind, "0" if kind.value.startswith("activation") else "0.weight") for kind in SubjectKind}
+    keys[SubjectKind.OPTIMIZER_STATE] = SubjectKey(SubjectKind.OPTIMIZER_STATE, "0.weight", leaf=".momentum_buffer")
     with Session(recipe) as session:
         assert available(session, keys) == {"parameter"}
         session.forward()
@@ -119,11 +120,13 @@ def test_values_in_each_phase() -> None:
         assert available(session, keys) == {"parameter", "activation", "activation_grad", "grad"}
         before = weight.detach().clone()
         session.step()
-        assert available(session, keys) == {kind.value for kind in SubjectKind}
+        assert available(session, keys) == {kind.value for kind in SubjectKind} - {"clipped_grad"}
+        momentum = recipe.optimizer.state[weight]["momentum_buffer"]  # type: ignore[union-attr]
+        assert torch.equal(session.values(keys[SubjectKind.OPTIMIZER_STATE]), momentum)
         assert torch.equal(session.values(keys[SubjectKind.UPDATE]), weight.detach() - before)
         assert torch.equal(session.values(keys[SubjectKind.PARAMETER]), weight.detach())
         session.forward()
-        assert available(session, keys) == {"parameter", "activation", "update"}
+        assert available(session, keys) == {"parameter", "activation", "update", "optimizer_state"}
         assert not session.values(keys[SubjectKind.PARAMETER]).requires_grad
         for key in (SubjectKey(SubjectKind.PARAMETER, "9.weight"), SubjectKey(SubjectKind.ACTIVATION, "9")):
             with pytest.raises(ValuesUnavailable, match=r"no parameter|Nothing was captured"):
@@ -189,7 +192,7 @@ def test_places_and_times_run_forward() -> None:
             assert ends == sorted(ends) and all(end >= 0 for end in ends)
             named = {(row.substep.value, row.layer) for row in rows}
             if report.phase is Phase.FORWARD:
-                assert [row.substep.value for row in rows if not row.event] == ["batch", "forward", "loss"]
+                assert [row.substep.value for row in rows if not row.event] == ["batch", "zero grad", "forward", "loss"]
                 assert {("forward", "0"), ("forward", "1"), ("forward", "2"), ("forward", "")} <= named
             elif report.phase is Phase.STEP:
                 assert [row.substep.value for row in rows] == ["step", "schedule"]

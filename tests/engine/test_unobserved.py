@@ -105,8 +105,8 @@ def test_an_abandoned_session_dies_with_its_model() -> None:
 def test_the_graph_of_a_finished_step_is_freed() -> None:
     with Session(plain.seeded(zoo.plain_mlp)) as session:
         session.forward()
-        assert session._loss is not None
-        graph = weakref.ref(session._loss)
+        assert session.loop._graph is not None
+        graph = weakref.ref(session.loop._graph)
         session.backward()
         gc.collect()
         assert graph() is None

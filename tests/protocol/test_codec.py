@@ -45,6 +45,15 @@ REPORT = m.Report(
     times=np.zeros((0, 3)),
     absent=(m.Absence(name="a", kind="grad", reason="frozen"),),
     complete=False,
+    micro=1,
+    window=2,
+    optimizer="g",
+    scale=65536.0,
+    skipped=True,
+    clip=m.Clip(norm=float("inf"), coefficient=None, norm_after=0.5, dominant="w", dominant_share=0.25),
+    evaluations=3,
+    momentum=(0.9, float("nan")),
+    notes=("look here",),
     **MEASURED,
 )
 SESSION = m.SessionInfo(
@@ -62,6 +71,11 @@ SESSION = m.SessionInfo(
     loss="mse",
     scheduler_unit="step",
     batches_per_epoch=None,
+    substeps=(SubStep.FORWARD, SubStep.CLIP),
+    optimizers=("d", "g"),
+    clip_norm=1.5,
+    precision="fp16",
+    metrics=("accuracy",),
 )
 EXAMPLES = [
     m.Hello(token="t", protocol_version=1, gradscope_version="0", python_version="3", executable="p", pid=1),
@@ -95,6 +109,10 @@ EXAMPLES = [
     m.Places(first=0, rows=(m.Place(SubStep.LOSS, "", 0, "", "()"),)),
     REPORT,
     m.InitialParameters(**MEASURED),
+    m.Validated(
+        step=-1, epoch=0, loss=None, metrics={"a": float("nan")}, batches=2, samples=3, seconds=0.1, is_best=True
+    ),
+    m.SessionChanged(session=SESSION),
     m.Schedule(first_step=2, rates=np.ones((2, 3))),
     m.Note(text="hm", warning=True),
     m.Skipped(reports=4),

@@ -2,7 +2,20 @@
 
 import pytest
 
-from gradscope.protocol.phases import AFTER, ALLOWED, BEFORE, INSIDE, NEXT_PHASE, Phase, Rest, SubStep, Verb, refusal
+from gradscope.protocol.phases import (
+    AFTER,
+    ALLOWED,
+    AT_REST,
+    BEFORE,
+    INSIDE,
+    NEXT_PHASE,
+    PHASE_OF_SUBSTEP,
+    Phase,
+    Rest,
+    SubStep,
+    Verb,
+    refusal,
+)
 
 
 def test_a_full_step_goes_round_the_table() -> None:
@@ -41,4 +54,14 @@ def test_words_for_the_common_mistakes() -> None:
 
 
 def test_sub_steps_are_in_order() -> None:
-    assert [s.value for s in SubStep] == ["batch", "forward", "loss", "backward", "step", "schedule"]
+    order = "batch, zero grad, forward, loss, backward, unscale, clip, step, update, validate, schedule"
+    assert ", ".join(s.value for s in SubStep) == order
+    phases = [PHASE_OF_SUBSTEP[s] for s in SubStep]
+    assert phases == sorted(phases, key=list(Phase).index)
+
+
+def test_between_two_phases_gradients_can_be_cleared() -> None:
+    assert {Rest.READY, Rest.FORWARD, Rest.ACCUMULATING, Rest.BACKWARD} == AT_REST
+    for rest in Rest:
+        for verb in (Verb.ZERO_GRAD, Verb.VALIDATE):
+            assert (refusal(rest, verb) is None) == (rest in AT_REST)

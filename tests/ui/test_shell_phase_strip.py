@@ -4,7 +4,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Moment, Position, Rest, SubStep
-from gradscope.ui.phase_steps import PhaseSteps, Station, stations
+from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps, Station, stations
 from gradscope.ui.phase_strip import PhaseStrip
 from gradscope.ui.theme import DARK, ThemeManager
 from tests.ui.fakes import small_training, switch_theme
@@ -16,27 +16,28 @@ D, R, S, N, L = Station.DONE, Station.RUNNING, Station.STOPPED, Station.NEXT, St
 @pytest.mark.parametrize(
     ("position", "expected"),
     [
-        (Position(), [L, L, L, L, L, L]),
-        (Position(rest=Rest.READY), [N, L, L, L, L, L]),
-        (Position(rest=Rest.FORWARD), [D, D, D, N, L, L]),
-        (Position(rest=Rest.BACKWARD), [D, D, D, D, N, L]),
-        (Position(rest=Rest.IN_FORWARD), [D, S, L, L, L, L]),
-        (Position(rest=Rest.IN_BACKWARD, running=True), [D, D, D, R, L, L]),
+        (Position(), [L, L, L, L, L, L, L]),
+        (Position(rest=Rest.READY), [N, L, L, L, L, L, L]),
+        (Position(rest=Rest.FORWARD), [D, D, D, D, N, L, L]),
+        (Position(rest=Rest.ACCUMULATING), [N, L, L, L, L, L, L]),
+        (Position(rest=Rest.BACKWARD), [D, D, D, D, D, N, L]),
+        (Position(rest=Rest.IN_FORWARD), [D, D, S, L, L, L, L]),
+        (Position(rest=Rest.IN_BACKWARD, running=True), [D, D, D, D, R, L, L]),
         (
             Position(rest=Rest.IN_FORWARD, running=True, moment=Moment(step=3, substep=SubStep.BATCH)),
-            [R, L, L, L, L, L],
+            [R, L, L, L, L, L, L],
         ),
-        (Position(rest=Rest.IN_STEP, moment=Moment(step=3, substep=SubStep.SCHEDULE)), [D, D, D, D, D, S]),
+        (Position(rest=Rest.IN_STEP, moment=Moment(step=3, substep=SubStep.SCHEDULE)), [D, D, D, D, D, D, S]),
     ],
 )
 def test_stations(position: Position, expected: list[Station]) -> None:
-    assert list(stations(position).values()) == expected
+    assert list(stations(position, PLAIN_STEP).values()) == expected
 
 
 def test_stations_are_told_in_words(qtbot: QtBot, themes: ThemeManager) -> None:
     steps = PhaseSteps(themes)
     qtbot.addWidget(steps)
-    steps.show_position(Position(rest=Rest.FORWARD))
+    steps.show_position(Position(rest=Rest.FORWARD), PLAIN_STEP)
     assert "loss: done, backward: next, step: later" in steps.accessibleDescription()
 
 
@@ -51,7 +52,7 @@ def test_stations_are_drawn_differently_without_their_colours(qtbot: QtBot, them
         (Rest.IN_FORWARD, True),
         (Rest.FORWARD, False),
     ):
-        steps.show_position(Position(rest=rest, running=running))
+        steps.show_position(Position(rest=rest, running=running), PLAIN_STEP)
         image = steps.grab().toImage().convertToFormat(steps.grab().toImage().Format.Format_Grayscale8)
         pictures.add(bytes(image.constBits()))
     assert len(pictures) == 4

@@ -24,6 +24,12 @@ class Readable:
     def is_float(self) -> bool:
         return self.values.is_floating_point()
 
+    def divided_by(self, scale: float) -> Readable:
+        """The numbers without the loss scale that a gradient still carries."""
+        note = f"{self.note}, divided by the loss scale" if self.note else "divided by the loss scale"
+        with torch.no_grad():
+            return Readable(self.values / scale, note)
+
 
 class Unreadable(Exception):
     """This kind of tensor has no numbers to look at; the text says why."""

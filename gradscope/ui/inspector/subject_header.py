@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 
+_OPTIONAL = (SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE)
+"""Only some recipes have them."""
+
+
 class SubjectHeader(QWidget):
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -61,7 +65,8 @@ class SubjectHeader(QWidget):
         self._name.show_text(key.label())
         is_parameter = key.kind in PARAMETER_KINDS
         for kind, button in self._buttons.items():
-            button.setVisible((kind in PARAMETER_KINDS) == is_parameter)
+            is_there = kind not in _OPTIONAL or _first(state, kind, key.name) is not None
+            button.setVisible((kind in PARAMETER_KINDS) == is_parameter and is_there)
             button.setChecked(kind is key.kind)
         known = [other for other in state.history.subjects(key.kind) if other.name == key.name]
         calls = sorted({other.call for other in known})
@@ -80,7 +85,9 @@ class SubjectHeader(QWidget):
 
     @Slot(int)
     def _on_kind_clicked(self, number: int) -> None:
-        self._controller.select(self._controller.state.selection.with_kind(list(SubjectKind)[number]))
+        state, kind = self._controller.state, list(SubjectKind)[number]
+        first = _first(state, kind, state.selection.name) if kind in _OPTIONAL else None
+        self._controller.select(state.selection.with_kind(kind) if first is None else Selection.of_subject(first))
 
     @Slot(int)
     def _on_part_activated(self, _index: int) -> None:
@@ -107,6 +114,8 @@ class SubjectHeader(QWidget):
             SubjectKind.PARAMETER: self.tr("Value"),
             SubjectKind.GRAD: self.tr("Gradient"),
             SubjectKind.UPDATE: self.tr("Update"),
+            SubjectKind.CLIPPED_GRAD: self.tr("Clipped"),
+            SubjectKind.OPTIMIZER_STATE: self.tr("Optimizer state"),
         }
         group = QButtonGroup(self)
         group.idClicked.connect(self._on_kind_clicked)
@@ -126,6 +135,11 @@ class SubjectHeader(QWidget):
         chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         chooser.activated.connect(self._on_part_activated)
         return chooser
+
+
+def _first(state: AppState, kind: SubjectKind, name: str | None) -> SubjectKey | None:
+    """The first subject of a kind that a parameter has."""
+    return next((key for key in state.history.subjects(kind) if key.name == name), None)
 
 
 def _fill(chooser: QComboBox, items: list[tuple[str, object]], current: object) -> None:

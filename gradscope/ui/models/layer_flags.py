@@ -37,6 +37,8 @@ _PLACES = {
     SubjectKind.PARAMETER: QT_TRANSLATE_NOOP("LayerFlags", "value"),
     SubjectKind.GRAD: QT_TRANSLATE_NOOP("LayerFlags", "gradient"),
     SubjectKind.UPDATE: QT_TRANSLATE_NOOP("LayerFlags", "update"),
+    SubjectKind.CLIPPED_GRAD: QT_TRANSLATE_NOOP("LayerFlags", "clipped gradient"),
+    SubjectKind.OPTIMIZER_STATE: QT_TRANSLATE_NOOP("LayerFlags", "optimizer state"),
 }
 _WORDS = {NAN: "NaN", INF: "Inf"}
 

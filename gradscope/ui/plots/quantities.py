@@ -122,6 +122,8 @@ CHOICES: dict[SubjectKind, tuple[Quantity, ...]] = {
         Quantity.ZEROS,
     ),
     SubjectKind.PARAMETER: _COMMON,
+    SubjectKind.CLIPPED_GRAD: (Quantity.L2, Quantity.STD, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS),
+    SubjectKind.OPTIMIZER_STATE: (Quantity.L2, Quantity.STD, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS),
 }
 """The first one is shown first."""
 

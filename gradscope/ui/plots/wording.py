@@ -27,6 +27,14 @@ def what_to_press(state: AppState, kind: SubjectKind) -> str:
             return translate(_CONTEXT, "Press Forward (F5), then Backward (F6) to see gradients")
         case SubjectKind.UPDATE:
             return translate(_CONTEXT, "Press Forward (F5), Backward (F6), then Step (F7) to see updates")
+        case SubjectKind.CLIPPED_GRAD:
+            if state.session.clip_norm is None and state.session.clip_value is None:
+                return translate(_CONTEXT, "This recipe does not clip its gradients")
+            return translate(_CONTEXT, "Press Forward (F5), Backward (F6), then Step (F7) to see clipped gradients")
+        case SubjectKind.OPTIMIZER_STATE:
+            return translate(
+                _CONTEXT, "Press Step (F7) to see what the optimizer remembers; plain SGD remembers nothing"
+            )
         case _:
             return translate(_CONTEXT, "Open a recipe to begin")
 
@@ -62,6 +70,10 @@ def moment_text(kind: SubjectKind, step: int, *, batch: tuple[int, int] | None) 
             text = translate(_CONTEXT, "Gradient of the loss, batch {batch} of epoch {epoch}, before step {step}")
         case ((SubjectKind.ACTIVATION_GRAD | SubjectKind.GRAD), False):
             text = translate(_CONTEXT, "Gradient of the loss, before step {step}")
+        case SubjectKind.CLIPPED_GRAD, True:
+            text = translate(_CONTEXT, "Gradient after clipping, in step {step}, batch {batch} of epoch {epoch}")
+        case SubjectKind.CLIPPED_GRAD, False:
+            text = translate(_CONTEXT, "Gradient after clipping, in step {step}")
         case SubjectKind.UPDATE, True:
             text = translate(_CONTEXT, "Change made by step {step}, batch {batch} of epoch {epoch}")
         case SubjectKind.UPDATE, False:
@@ -79,4 +91,6 @@ _PHASE_OF_KIND = {
     SubjectKind.GRAD: Phase.BACKWARD,
     SubjectKind.PARAMETER: Phase.STEP,
     SubjectKind.UPDATE: Phase.STEP,
+    SubjectKind.CLIPPED_GRAD: Phase.STEP,
+    SubjectKind.OPTIMIZER_STATE: Phase.STEP,
 }

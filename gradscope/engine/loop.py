@@ -1,0 +1,432 @@
+"""The training step of the determinism contract (see `Recipe`), in the bodies of its three phases, and the undoing of each.
+
+Capture hangs on it from outside (`observer`), and so does pausing (`observer.passing`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from gradscope.engine import notes
+from gradscope.engine.batches import BatchSource
+from gradscope.engine.checks import checked_loss, input_and_target, loss_of, or_nan
+from gradscope.engine.clipping import clip_gradients
+from gradscope.engine.devices import copy_batch
+from gradscope.engine.observer import Observer
+from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.recipe import TRAIN_LOSS
+from gradscope.engine.schedule import Timing
+from gradscope.engine.training import Training, Turn, groups_of
+from gradscope.engine.undo import ForwardUndo, GradientUndo, StepUndo
+from gradscope.engine.validation import Validation, Validator
+from gradscope.protocol.messages import Clip
+from gradscope.protocol.phases import SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+
+@dataclass
+class Window:
+    """The micro-batches whose gradients are added up before a step."""
+
+    size: int = 1
+    """Also the divisor of the loss. The last window of a loader without a length may end before."""
+    micro: int = 0
+    """Index of the current micro-batch, or the next one."""
+    epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    batches: list[Any] = field(default_factory=list)
+    """On the device; kept only for an optimizer that evaluates the loss again."""
+
+    @property
+    def mean_loss(self) -> float | None:
+        return sum(self.losses) / len(self.losses) if self.losses else None
+
+
+class Loop:
+    """One phase after the other. What each has come to is in the attributes until the next one begins."""
+
+    def __init__(
+        self,
+        training: Training,
+        batches: BatchSource,
+        observer: Observer,
+        device: torch.device,
+        validator: Validator | None,
+    ) -> None:
+        self.training = training
+        self.batches = batches
+        self.in_user_code = False
+        """True while the user's code runs: only then may an interruption raise wherever it happens to be."""
+        self.batch: Any = None
+        """The newest batch, on the device."""
+        self.loss: float | None = None
+        """Of the newest micro-batch, not divided by the window."""
+        self.scale: float | None = None
+        """What the loss and so the gradients are multiplied with; None without a scaler."""
+        self.clip: Clip | None = None
+        self.is_skipped = False
+        self.evaluations = 0
+        self.notes: list[str] = []
+        self.validation: Validation | None = None
+        """Of the newest step, where it ended an epoch."""
+        self.window = Window(size=_window_size(training, batches))
+        self._turn = 0
+        self._done = -1
+        self._movable: dict[str, Tensor] = {}
+        self._observer = observer
+        self._device = device
+        self._validator = validator
+        self._graph: Tensor | None = None
+        self._epoch_losses: dict[str, tuple[float, int]] = {}
+        self._forward_undo = ForwardUndo(training.model)
+        self._older_gradients = GradientUndo()
+        self._step_undo = StepUndo(training)
+        self._seen_gradients = GradientUndo()
+        """As the backward left them: the step may unscale and clip them."""
+
+    @property
+    def turn(self) -> Turn:
+        """Whose step this is."""
+        return self.training.turns[self._turn]
+
+    @property
+    def is_last_turn(self) -> bool:
+        return self._turn + 1 == len(self.training.turns)
+
+    @property
+    def step_undo(self) -> StepUndo:
+        """What options and state were before the newest step."""
+        return self._step_undo
+
+    # ------------------------------------------------------------------------------------------ forward
+
+    def forward(self) -> None:
+        passing, elapsed, turn = self._observer.passing, self._observer.elapsed, self.turn
+        self.notes = []
+        self._seen_gradients.forget(keep_memory=True)
+        self._forward_undo.remember()
+        start = elapsed()
+        with self.user_code():
+            loaded = self.batches.current()
+        self.batch = copy_batch(loaded, self._device)
+        self._forward_undo.remember_random_states()
+        passing(SubStep.BATCH, start=start)
+        if self.window.micro == 0:
+            self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
+            if self.training.zero_grad == "auto":
+                turn.optimizer.zero_grad(set_to_none=True)
+                passing(SubStep.ZERO_GRAD)
+        self._graph = checked_loss(self._loss_of(turn, self.batch))
+        self.loss = float(self._graph.detach())
+        passing(SubStep.LOSS)
+
+    def _loss_of(self, turn: Turn, batch: Any) -> Any:
+        passing, elapsed, training = self._observer.passing, self._observer.elapsed, self.training
+        start = elapsed()
+        with training.autocast():
+            if turn.training_step is not None:
+                with self.user_code():
+                    loss = loss_of(turn.training_step(training.model, batch))
+                passing(SubStep.FORWARD, start=start)
+                return loss
+            x, target = input_and_target(batch)
+            assert callable(training.model) and training.loss is not None
+            with self.user_code():
+                output = training.model(x)
+            passing(SubStep.FORWARD, start=start)
+            with self.user_code():
+                return training.loss(output, target)
+
+    def undo_forward(self) -> str:
+        self._forward_undo.restore()
+        self._graph = None
+        self.loss = None
+        if self.window.micro and self.window.epoch != self.batches.epoch:
+            # The batch was lost with its epoch: a window does not go on in the next.
+            self.window = Window(size=_window_size(self.training, self.batches))
+        return f"The forward was undone: buffers and random states are as before, and {self.batches.fate}"
+
+    # ------------------------------------------------------------------------------------------ backward
+
+    def backward(self) -> bool:
+        """True if the window's gradients are complete; else the next micro-batch adds to them."""
+        assert self._graph is not None
+        moving = self._observer.moving()
+        self._older_gradients.remember(moving)
+        self.notes = notes.stale_gradients(self.training, self.turn, moving) if self.window.micro == 0 else []
+        scaler = self.training.scaler
+        self.scale = None if scaler is None else float(scaler.get_scale())
+        self._observer.gradient_scale = self.scale
+        start = self._observer.elapsed()
+        with self.user_code():
+            self._scaled(self._divided(self._graph)).backward()
+        self._graph = None
+        self._observer.passing(SubStep.BACKWARD, start=start)
+        is_complete = self._is_complete()
+        # Nothing can go wrong any more.
+        self._older_gradients.forget(keep_memory=self.window.size > 1)
+        return is_complete
+
+    def _divided(self, loss: Tensor) -> Tensor:
+        return loss / self.window.size if self.window.size > 1 else loss
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        scaler = self.training.scaler
+        return loss if scaler is None else scaler.scale(loss)
+
+    def _is_complete(self) -> bool:
+        if self.window.micro + 1 == self.window.size:
+            return True
+        with self.user_code():
+            return self.batches.is_last()
+
+    def finish_micro_batch(self, *, is_complete: bool) -> None:
+        """After a backward: note its loss, and go on to the next micro-batch if there is one in this window."""
+        self.window.losses.append(or_nan(self.loss))
+        if self.turn.needs_closure:
+            self.window.batches.append(self.batch)
+        if not is_complete:
+            self.window.micro += 1
+            self.batches.advance()
+
+    def undo_backward(self) -> str:
+        self._older_gradients.restore()
+        self.undo_forward()
+        return "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
+
+    # ------------------------------------------------------------------------------------------ step
+
+    def step(self, number: int) -> None:
+        """Step `number`: unscale, clip, move the parameters, set the next scale, validate, set the next rate."""
+        passing, elapsed, training = self._observer.passing, self._observer.elapsed, self.training
+        self.notes, self.clip, self.is_skipped, self.evaluations, self.validation = [], None, False, 0, None
+        self._remember_step()
+        turn, scaler = self.turn, training.scaler
+        if scaler is not None:
+            start = elapsed()
+            scaler.unscale_(turn.optimizer)
+            passing(SubStep.UNSCALE, start=start)
+        if training.clips:
+            start = elapsed()
+            self.clip = self._clip(turn)
+            passing(SubStep.CLIP, start=start)
+        start = elapsed()
+        with self.user_code():
+            if scaler is not None:
+                scaler.step(turn.optimizer)
+            elif turn.needs_closure:
+                turn.optimizer.step(self._closure)  # type: ignore[arg-type]
+            else:
+                turn.optimizer.step()
+        passing(SubStep.STEP, start=start)
+        if scaler is not None:
+            scaler.update()
+            self.is_skipped = float(scaler.get_scale()) < or_nan(self.scale)
+            passing(SubStep.UPDATE)
+        ends_epoch = self.is_last_turn and self.batches.is_last()
+        if ends_epoch and self._validator is not None:
+            start = elapsed()
+            self.validation = self._validate(after=number)
+            passing(SubStep.VALIDATE, start=start)
+        start = elapsed()
+        self._schedule(ends_epoch=ends_epoch)
+        passing(SubStep.SCHEDULE, start=start)
+
+    def _remember_step(self) -> None:
+        # Until all copies are complete there is nothing to put back.
+        self._observer.previous.forget()
+        self._step_undo.forget()
+        self._seen_gradients.forget(keep_memory=True)
+        self._movable = self.movable()
+        if self.training.clips or self.training.scaler is not None or self.turn.needs_closure:
+            self._seen_gradients.remember(self._movable)
+        if self.turn.needs_closure:
+            self._forward_undo.remember()
+        self._step_undo.remember(self.turn)
+        self._observer.previous.remember(self._movable)
+
+    def _clip(self, turn: Turn) -> Clip:
+        return clip_gradients(self.training.clipped_parameters(turn), self.training.clip_norm, self.training.clip_value)
+
+    def _closure(self) -> Tensor:
+        """The loss and its gradients at the parameters as they are now. The first time, the phases have computed them."""
+        self.evaluations += 1
+        if self.evaluations == 1:
+            return _number(or_nan(self.window.mean_loss))
+        with torch.enable_grad(), self._observer.muted():
+            if self.training.zero_grad == "auto":
+                self.turn.optimizer.zero_grad(set_to_none=True)
+            total = 0.0
+            for batch in self.window.batches:
+                loss = checked_loss(self._loss_again(batch))
+                total += float(loss.detach())
+                self._divided(loss).backward()
+            if self.training.clips:
+                self._clip(self.turn)
+        return _number(total / len(self.window.batches))
+
+    def _loss_again(self, batch: Any) -> Any:
+        training, turn = self.training, self.turn
+        with training.autocast():
+            if turn.training_step is not None:
+                return loss_of(turn.training_step(training.model, batch))
+            x, target = input_and_target(batch)
+            assert callable(training.model) and training.loss is not None
+            return training.loss(training.model(x), target)
+
+    def _schedule(self, *, ends_epoch: bool) -> None:
+        if self.training.scheduler_unit == "epoch":
+            for turn in self.training.turns if ends_epoch else ():
+                self._step_scheduler(turn)
+        elif not self.is_skipped:
+            self._step_scheduler(self.turn)
+
+    def _step_scheduler(self, turn: Turn) -> None:
+        scheduler = turn.scheduler
+        if scheduler is None:
+            return
+        with self.user_code():
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self._scheduler_metric(turn))
+            else:
+                scheduler.step()
+
+    def _scheduler_metric(self, turn: Turn) -> float:
+        metric = self.training.scheduler_metric
+        if metric != TRAIN_LOSS:
+            assert self.validation is not None
+            return self.validation.value(metric)
+        total, count = self._epoch_losses.get(turn.name, (0.0, 0))
+        if turn is self.turn:
+            total, count = self._with_window(total, count)
+        return total / count if count else float("nan")
+
+    def _with_window(self, total: float, count: int) -> tuple[float, int]:
+        for loss in self.window.losses:
+            total, count = total + loss, count + 1
+        return total, count
+
+    def finish_step(self, number: int) -> None:
+        """Step `number` is done: its batch too, after the last turn."""
+        self._done = number
+        self._epoch_losses[self.turn.name] = self._with_window(*self._epoch_losses.get(self.turn.name, (0.0, 0)))
+        if self.is_last_turn:
+            self.batches.advance()
+            if self.batches.index == 0:
+                self._epoch_losses.clear()
+        self._turn = (self._turn + 1) % len(self.training.turns)
+        self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
+
+    def undo_step(self) -> str:
+        self._observer.previous.restore()
+        self._seen_gradients.restore()
+        if self.turn.needs_closure:
+            self._forward_undo.restore()
+        self._step_undo.restore()
+        return "The step was undone: parameters, rates and schedule are as before, and the gradients are still there"
+
+    # ------------------------------------------------------------------------------------------ beside the phases
+
+    def zero_grad(self) -> None:
+        """Clear the gradients of the optimizer whose turn it is."""
+        self._seen_gradients.forget(keep_memory=True)
+        self.turn.optimizer.zero_grad(set_to_none=True)
+
+    def validate(self) -> Validation:
+        """One pass over the validation data; training is untouched by it."""
+        return self._validate(after=self._done)
+
+    def _validate(self, *, after: int) -> Validation:
+        assert self._validator is not None
+        with self._observer.muted():
+            return self._validator.run(step=after, epoch=self.batches.epoch)
+
+    def timing(self, *, steps_done: int = 0) -> Timing:
+        """Where the next step is (the one after `steps_done` more)."""
+        turns, length = len(self.training.turns), self.batches.length
+        turn = (self._turn + steps_done) % turns
+        if length is None:
+            return Timing(turn=turn, steps_to_epoch_end=None, steps_per_epoch=None)
+        per_epoch = turns * -(-length // self.training.accumulate)
+        windows = -(-(length - (self.batches.index - self.window.micro)) // self.training.accumulate)
+        to_end = max(turns * windows - self._turn - steps_done, 0) or per_epoch
+        return Timing(turn=turn, steps_to_epoch_end=to_end, steps_per_epoch=per_epoch)
+
+    def gradient(self, name: str, tensor: Tensor) -> Tensor | None:
+        """`.grad` as the newest backward left it: unclipped, and divided by the loss scale. None where there is none."""
+        gradient = self._seen_gradients.get(name)
+        if gradient is None:
+            if tensor.grad is None:
+                return None
+            gradient = tensor.grad.detach()
+        return gradient if self.scale is None else gradient.to(_at_least_float32(gradient)) / self.scale
+
+    def clipped(self) -> Iterator[tuple[SubjectKey, Tensor]]:
+        """The gradients as the optimizer has seen them, where clipping may have changed them."""
+        if self.clip is None:
+            return
+        chosen = {id(tensor) for tensor in self.training.clipped_parameters(self.turn)}
+        for name, tensor in self._movable.items():
+            if tensor.grad is not None and id(tensor) in chosen:
+                yield SubjectKey(SubjectKind.CLIPPED_GRAD, name), tensor.grad
+
+    def optimizer_state(self) -> Iterator[tuple[SubjectKey, Tensor]]:
+        """The tensors that the optimizers remember of each parameter; not the counters of steps."""
+        names = {id(tensor): name for name, tensor in self._movable.items()}
+        for optimizer in self.training.optimizers:
+            for parameter, state in optimizer.state.items():
+                if not isinstance(state, dict) or id(parameter) not in names:
+                    continue
+                for key, value in state.items():
+                    if isinstance(value, Tensor) and (value.dim() or value.shape == parameter.shape) and key != "step":
+                        yield SubjectKey(SubjectKind.OPTIMIZER_STATE, names[id(parameter)], leaf=f".{key}"), value
+
+    def movable(self) -> dict[str, Tensor]:
+        """The model's parameters, and what else the optimizers hold (a loss function with weights of its own)."""
+        found = self._observer.moving()
+        known = {id(tensor) for tensor in found.values()}
+        for i, group in enumerate(groups_of(self.training.optimizers)):
+            for k, tensor in enumerate(group["params"]):
+                if id(tensor) not in known and not is_uninitialised(tensor):
+                    found[f"(optimizer group {i}, parameter {k})"] = tensor
+        return found
+
+    @contextlib.contextmanager
+    def user_code(self) -> Iterator[None]:
+        self.in_user_code = True
+        try:
+            yield
+        finally:
+            self.in_user_code = False
+
+    def close(self) -> None:
+        self.batches.close()
+        self._forward_undo.forget()
+        self._step_undo.forget()
+        self._older_gradients.forget()
+        self._seen_gradients.forget()
+        self._graph = self.batch = None
+        self._movable = {}
+        self.window = Window()
+
+
+def _window_size(training: Training, batches: BatchSource) -> int:
+    """Micro-batches of a window that begins with the current batch."""
+    if batches.length is None:
+        return training.accumulate
+    return max(1, min(training.accumulate, batches.length - batches.index))
+
+
+def _number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _at_least_float32(tensor: Tensor) -> torch.dtype:
+    return tensor.dtype if tensor.dtype in (torch.float64, torch.complex64, torch.complex128) else torch.float32

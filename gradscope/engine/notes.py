@@ -1,0 +1,70 @@
+"""Sentences about a phase that a person should know: gradients that are not finite, or that nobody meant to add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from gradscope.engine.record import Collected
+from gradscope.engine.training import Training, Turn
+from gradscope.protocol.subjects import INF, NAN, SubjectKind, SubjectRow
+
+
+def listed(names: Iterable[str], *, most: int = 3) -> str:
+    """ "a, b, c and 4 more"."""
+    known = list(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
+
+
+def stale_gradients(training: Training, turn: Turn, tensors: dict[str, Tensor]) -> list[str]:
+    """Before a window's first backward: whose `.grad` of an earlier step it will be added to."""
+    own = _ids(turn)
+    others = {i for other in training.turns if other is not turn for i in _ids(other)}
+    kept, lost = [], []
+    for name, tensor in tensors.items():
+        if tensor.grad is None:
+            continue
+        if id(tensor) in own:
+            kept.append(name)
+        elif id(tensor) not in others:
+            lost.append(name)
+    notes = []
+    if kept:
+        notes.append(
+            f"This backward adds to gradients of an earlier step ({listed(kept)}): zero_grad was not called in between"
+        )
+    if lost:
+        notes.append(
+            f"The gradients of {listed(lost)} add up from step to step: no optimizer holds them, so zero_grad never "
+            "clears them"
+        )
+    return notes
+
+
+def _ids(turn: Turn) -> set[int]:
+    return {id(tensor) for group in turn.optimizer.param_groups for tensor in group["params"]}
+
+
+def non_finite(collected: Collected, rows: list[SubjectRow], *, is_scaled: bool) -> list[str]:
+    """After a backward: the first parameter whose gradient is not finite, and where in backward order that began."""
+    bad = [
+        (rows[number].key, collected.summaries[i])
+        for i, number in enumerate(collected.subjects.tolist())
+        if collected.summaries[i, NAN] or collected.summaries[i, INF]
+    ]
+    parameters = [(key, summary) for key, summary in bad if key.kind is SubjectKind.GRAD]
+    if not parameters:
+        return []
+    key, summary = parameters[0]
+    counts = ", ".join(
+        f"{int(summary[column])} {name}" for column, name in ((NAN, "NaN"), (INF, "Inf")) if summary[column]
+    )
+    more = f" and those of {len(parameters) - 1} more parameters are" if len(parameters) > 1 else " is"
+    text = f"The gradient of {key.name} ({counts} of {int(summary[0])}){more} not finite"
+    layer = next((key for key, _ in bad if key.kind is SubjectKind.ACTIVATION_GRAD), None)
+    if layer is not None:
+        text += f"; going backward, the first is the gradient of the output of {layer.label()}"
+    if is_scaled:
+        text += "; the gradient scaler will leave this step out and lower its scale"
+    return [text]

@@ -1,0 +1,125 @@
+"""How a session trains: what its recipe says, and what has been changed by hand since."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gradscope.engine.recipe import Recipe
+from gradscope.engine.recipe_checks import needs_closure
+from gradscope.protocol.phases import SubStep
+
+_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Turn:
+    """One optimizer's part in the training of each batch; most recipes have a single turn, named ""."""
+
+    name: str
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    training_step: Callable[[Any, Any], Any] | None
+
+    @property
+    def needs_closure(self) -> bool:
+        return needs_closure(self.optimizer)
+
+
+class Training:
+    """The settings of a training step. Each may be changed between two phases; the next one goes by it."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.model = recipe.model
+        self.loss = recipe.loss
+        self.turns = [
+            Turn(
+                name,
+                optimizer,
+                recipe.schedulers.get(name),
+                recipe.training_step[name] if isinstance(recipe.training_step, dict) else recipe.training_step,
+            )
+            for name, optimizer in recipe.optimizers.items()
+        ]
+        self.accumulate = recipe.accumulate
+        self.zero_grad = recipe.zero_grad
+        self.clip_norm = recipe.clip_norm
+        self.clip_value = recipe.clip_value
+        self.precision = recipe.precision
+        self.scheduler_unit = recipe.scheduler_unit
+        self.scheduler_metric = recipe.scheduler_metric
+        self.has_validation = recipe.validation is not None
+        self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
+        self._device = device
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        return [turn.optimizer for turn in self.turns]
+
+    @property
+    def clips(self) -> bool:
+        return self.clip_norm is not None or self.clip_value is not None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of every forward."""
+        if self.precision is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, _AUTOCAST_DTYPES[self.precision])
+
+    def clipped_parameters(self, turn: Turn) -> list[Tensor]:
+        """The parameters whose gradients are clipped together."""
+        if len(self.turns) > 1:
+            return [tensor for group in turn.optimizer.param_groups for tensor in group["params"]]
+        return list(self.model.parameters() if isinstance(self.model, nn.Module) else self.model.values())
+
+    def substeps(self) -> tuple[SubStep, ...]:
+        """The stations that a step goes through, in order."""
+        missing = {
+            SubStep.UNSCALE: self.scaler is None,
+            SubStep.UPDATE: self.scaler is None,
+            SubStep.CLIP: not self.clips,
+            SubStep.VALIDATE: not self.has_validation,
+        }
+        return tuple(substep for substep in SubStep if not missing.get(substep, False))
+
+    def schedulers(self) -> Iterator[LRScheduler]:
+        """Every scheduler, and those that a SequentialLR or ChainedScheduler holds."""
+        for turn in self.turns:
+            if turn.scheduler is not None:
+                yield from _with_nested(turn.scheduler)
+
+
+def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:
+    yield scheduler
+    for nested in getattr(scheduler, "_schedulers", ()):
+        yield from _with_nested(nested)
+
+
+def groups_of(optimizers: list[Optimizer]) -> list[dict[str, Any]]:
+    """The parameter groups of all optimizers, one after the other: rates and momenta are listed in this order."""
+    return [group for optimizer in optimizers for group in optimizer.param_groups]
+
+
+def rates_of(optimizers: list[Optimizer]) -> tuple[float, ...]:
+    """The current learning rate of every parameter group; NaN for a group that has none."""
+    return tuple(float(group.get("lr", float("nan"))) for group in groups_of(optimizers))
+
+
+def momenta_of(optimizers: list[Optimizer]) -> tuple[float, ...]:
+    """The momentum (or the first beta, as in OneCycleLR) of every parameter group; NaN for a group that has neither."""
+    return tuple(_momentum(group) for group in groups_of(optimizers))
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    if "momentum" in group:
+        return float(group["momentum"])
+    betas = group.get("betas")
+    return float(betas[0]) if isinstance(betas, (tuple, list)) and betas else float("nan")

@@ -1,0 +1,180 @@
+"""A pass over the validation data that leaves training exactly as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from gradscope.engine.batches import make_validation_loader
+from gradscope.engine.checks import input_and_target
+from gradscope.engine.devices import copy_batch
+from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.recipe import VALIDATION_LOSS, Recipe
+from gradscope.engine.training import Training
+from gradscope.engine.undo import ForwardUndo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Means over the validation data, weighted by samples. NaN and Inf are values."""
+
+    step: int
+    """The newest step that was done before it; -1 before the first."""
+    epoch: int
+    loss: float | None
+    metrics: dict[str, float]
+    batches: int
+    samples: int
+    seconds: float
+    is_best: bool = False
+    """The best so far by the recipe's `best_metric`."""
+
+    def value(self, metric: str) -> float:
+        """The loss ("loss") or a metric; NaN where it is unknown."""
+        if metric == VALIDATION_LOSS:
+            return math.nan if self.loss is None else self.loss
+        return self.metrics.get(metric, math.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The weights of the best validation so far."""
+
+    metric: str
+    value: float
+    step: int
+    epoch: int
+    state_dict: dict[str, Any]
+
+
+class Validator:
+    """Runs the recipe's validation. `user_code` is entered around everything of the user's."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Training,
+        device: torch.device,
+        user_code: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        assert recipe.validation is not None
+        self._recipe = recipe
+        self._training = training
+        self._device = device
+        self._user_code = user_code
+        self._loader = make_validation_loader(recipe)
+        self._undo = ForwardUndo(recipe.model)
+
+    def run(self, *, step: int, epoch: int) -> Validation:
+        """Raises what the user's code raises; the model is as before then too."""
+        started = time.perf_counter()
+        sums, samples, batches = _Sums(), 0, 0
+        with self._undisturbed(), torch.no_grad():
+            with self._user_code():
+                iterator = iter(self._loader)
+            while True:
+                with self._user_code():
+                    batch = next(iterator, self)
+                if batch is self:
+                    break
+                batch = copy_batch(batch, self._device)
+                size = _samples_in(batch)
+                with self._user_code():
+                    sums.add(self._evaluate(batch), size)
+                samples, batches = samples + size, batches + 1
+        means = sums.means()
+        return Validation(
+            step=step,
+            epoch=epoch,
+            loss=means.pop(VALIDATION_LOSS, None),
+            metrics=means,
+            batches=batches,
+            samples=samples,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _evaluate(self, batch: Any) -> dict[str, Any]:
+        """name -> number or 0-d tensor, of one batch."""
+        training, recipe = self._training, self._recipe
+        step = recipe.validation_step or training.turns[0].training_step
+        with training.autocast():
+            if step is not None:
+                returned = step(training.model, batch)
+                loss, output = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
+                target = batch[1] if isinstance(batch, (list, tuple)) and len(batch) == 2 else batch
+                if output is None and recipe.metrics:
+                    raise TypeError("the step returned a loss only; metrics need (loss, output)")
+            else:
+                x, target = input_and_target(batch)
+                assert callable(training.model) and training.loss is not None
+                output = training.model(x)
+                loss = training.loss(output, target)
+        found = {VALIDATION_LOSS: loss}
+        found.update({name: metric(output, target) for name, metric in recipe.metrics.items()})
+        for name, value in found.items():
+            if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and value.numel() == 1):
+                what = "loss" if name == VALIDATION_LOSS else f"metric {name!r}"
+                raise TypeError(f"the {what} is a {type(value).__name__}; expected one number")
+        return found
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """eval() inside; after it random states, buffers and flags are what they were."""
+        model = self._training.model
+        modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        flags = [module.training for module in modules]
+        generators = _generators_of(self._loader)
+        states = [generator.get_state() for generator in generators]
+        self._undo.remember()
+        try:
+            if isinstance(model, nn.Module):
+                model.eval()
+            yield
+        finally:
+            for module, flag in zip(modules, flags, strict=True):
+                module.training = flag
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+            self._undo.restore(only_changed=True)
+
+
+class _Sums:
+    """Weighted sums; tensors are added where they are, and fetched once at the end."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._weight = 0
+
+    def add(self, values: dict[str, Any], weight: int) -> None:
+        for name, value in values.items():
+            number = value.detach().to(_widest(value)) if isinstance(value, Tensor) else float(value)
+            self._sums[name] = self._sums.get(name, 0.0) + number * weight
+        self._weight += weight
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self._weight for name, total in self._sums.items()} if self._weight else {}
+
+
+def _widest(value: Tensor) -> torch.dtype:
+    return torch.float32 if value.device.type == "mps" else torch.float64
+
+
+def _samples_in(batch: Any) -> int:
+    first = next((tensor for _, tensor in tensor_leaves(batch)), None)
+    return int(first.shape[0]) if first is not None and first.dim() else 1
+
+
+def _generators_of(loader: DataLoader[Any]) -> list[torch.Generator]:
+    """A ready loader may share its generator with the training's."""
+    owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
