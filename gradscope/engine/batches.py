@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,8 +108,8 @@ class BatchSource:
             self.fate = _READY_AGAIN
             try:
                 self._current = (self._load(),)
-            except BaseException:
-                self._lose()
+            except BaseException as error:
+                self._lose(error)
                 raise
         return self._current[0]
 
@@ -146,7 +149,8 @@ class BatchSource:
             next(self._finished, None)
             self._finished = None
         if self._iterator is None:
-            self._iterator = iter(self._loader)
+            with without_signals():
+                self._iterator = iter(self._loader)
             self._drawn = _Replayed.within(self._iterator)
         try:
             return next(self._iterator)
@@ -157,8 +161,14 @@ class BatchSource:
             self._next_epoch()
             return self._load()
 
-    def _lose(self) -> None:
+    def _lose(self, error: BaseException) -> None:
         """Loading was broken off: have the same samples again, or say what is lost."""
+        if _is_dead_worker(error):
+            # Its iterator is of no use any more.
+            self.fate = "a worker process of the DataLoader has died, so the pass over the data begins anew"
+            self._next_epoch()
+            self._finished = None
+            return
         if self._iterator is None or (self._drawn is not None and self._drawn.put_back()):
             return
         if not self._is_exact:
@@ -217,6 +227,25 @@ class _Replayed:
             self._again = [next(self._draws)]
         self._last, self._again = self._again, []
         return self._last[0]
+
+
+@contextlib.contextmanager
+def without_signals() -> Iterator[None]:
+    """An iterator with workers, made inside, raises for a dead one where its batch is waited for.
+
+    torch's handler of SIGCHLD, which raises wherever the main thread happens to be, is taken out again.
+    """
+    is_possible = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if is_possible else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)
+
+
+def _is_dead_worker(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
 
 
 class EmptyData(Exception):

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from gradscope.engine.report import PhaseReport, Subject
-from gradscope.engine.validation import Validation
+from gradscope.protocol.messages import Validated
 from gradscope.protocol.phases import Phase
 
 _FIELDS = (
@@ -68,7 +68,7 @@ def line_of(report: PhaseReport) -> str:
     return json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
-def validation_line(validation: Validation) -> str:
+def validation_line(validation: Validated) -> str:
     """A validation as one line of JSON: `{"step", "phase": "validation", "epoch", "loss", "metrics", "batches", "samples"}`.
 
     "step" is the newest step that was done before it.

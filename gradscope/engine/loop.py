@@ -25,8 +25,8 @@ from gradscope.engine.recipe import TRAIN_LOSS
 from gradscope.engine.schedule import Timing
 from gradscope.engine.training import Training, Turn, groups_of
 from gradscope.engine.undo import ForwardUndo, GradientUndo, StepUndo
-from gradscope.engine.validation import Validation, Validator
-from gradscope.protocol.messages import Clip
+from gradscope.engine.validation import Validator
+from gradscope.protocol.messages import Clip, Validated
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -74,7 +74,7 @@ class Loop:
         self.is_skipped = False
         self.evaluations = 0
         self.notes: list[str] = []
-        self.validation: Validation | None = None
+        self.validation: Validated | None = None
         """Of the newest step, where it ended an epoch."""
         self.window = Window(size=_window_size(training, batches))
         self._turn = 0
@@ -339,11 +339,11 @@ class Loop:
         self._seen_gradients.forget(keep_memory=True)
         self.turn.optimizer.zero_grad(set_to_none=True)
 
-    def validate(self) -> Validation:
+    def validate(self) -> Validated:
         """One pass over the validation data; training is untouched by it."""
         return self._validate(after=self._done)
 
-    def _validate(self, *, after: int) -> Validation:
+    def _validate(self, *, after: int) -> Validated:
         assert self._validator is not None
         with self._observer.muted():
             return self._validator.run(step=after, epoch=self.batches.epoch)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
 TRAIN_LOSS = "train_loss"
-VALIDATION_LOSS = "loss"
 
 
 @dataclass(frozen=True, kw_only=True)

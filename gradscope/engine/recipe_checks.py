@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages import VALIDATION_LOSS
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -136,7 +137,7 @@ def _check_optimizer(recipe: Recipe) -> None:
 def _check_schedule(recipe: Recipe) -> None:
     from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-    from gradscope.engine.recipe import TRAIN_LOSS, VALIDATION_LOSS
+    from gradscope.engine.recipe import TRAIN_LOSS
 
     expected = "a torch.optim.lr_scheduler.LRScheduler or None"
     if isinstance(recipe.optimizer, dict) and recipe.scheduler is not None:
@@ -162,8 +163,6 @@ def _check_schedule(recipe: Recipe) -> None:
 
 
 def _validation_metrics(recipe: Recipe) -> tuple[str, ...]:
-    from gradscope.engine.recipe import VALIDATION_LOSS
-
     if recipe.validation is None or not isinstance(recipe.metrics, Mapping):
         return ()
     return (VALIDATION_LOSS, *recipe.metrics)
@@ -226,7 +225,7 @@ def _check_validation(recipe: Recipe) -> None:
 
 
 def _check_metric(name: object, metric: Callable[[Any, Any], Any]) -> None:
-    from gradscope.engine.recipe import TRAIN_LOSS, VALIDATION_LOSS
+    from gradscope.engine.recipe import TRAIN_LOSS
 
     if not isinstance(name, str) or not name or name in (TRAIN_LOSS, VALIDATION_LOSS):
         raise BadInput(f"Recipe(metrics=...) has the name {name!r}; expected a text other than the losses' names")

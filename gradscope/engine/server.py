@@ -415,7 +415,7 @@ class Server:
     def _send_validations(self) -> None:
         validations = self._need_session().validations
         for validation in validations[self._sent_validations :]:
-            self._outbox.put(messages.Validated(**vars(validation)))
+            self._outbox.put(validation)
         self._sent_validations = len(validations)
 
     def _send_tables(self) -> None:

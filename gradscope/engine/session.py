@@ -27,9 +27,9 @@ from gradscope.engine.schedule import foretell
 from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
-from gradscope.engine.validation import Best, Validation, Validator
+from gradscope.engine.validation import Best, Validator
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
-from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo
+from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import (
     AFTER,
     INSIDE,
@@ -44,6 +44,14 @@ from gradscope.protocol.phases import (
     refusal,
 )
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+
+_NOUNS = {
+    SubStep.UNSCALE: "unscaling",
+    SubStep.CLIP: "clipping",
+    SubStep.UPDATE: "update of the loss scale",
+    SubStep.VALIDATE: "validation",
+}
+"""Sub-steps whose names are verbs, for sentences."""
 
 
 class ValuesUnavailable(Exception):
@@ -123,7 +131,7 @@ class Session:
         self.device = parse_device(device)
         self.gate = gate
         self.history: list[StepRecord] = []
-        self.validations: list[Validation] = []
+        self.validations: list[Validated] = []
         self.best: Best | None = None
         """The weights of the best validation, where the recipe names a `best_metric`."""
         batches = BatchSource(make_loader(recipe, self.seed))
@@ -200,7 +208,7 @@ class Session:
         self._need(Verb.ZERO_GRAD)
         self.loop.zero_grad()
 
-    def validate(self) -> Validation:
+    def validate(self) -> Validated:
         """One pass over the validation data, which leaves training as it was. Raises BadInput without such data, and
         UserCodeFailed if the user's code raises."""
         self._need(Verb.VALIDATE)
@@ -320,7 +328,7 @@ class Session:
         self._step += 1
         return report
 
-    def _note_validation(self, validation: Validation) -> Validation:
+    def _note_validation(self, validation: Validated) -> Validated:
         metric = self.recipe.best_metric
         if metric is not None and self._is_best(validation.value(metric)):
             self.best = Best(
@@ -355,7 +363,7 @@ class Session:
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
         failure = Failure(
             kind=FailureKind.BAD_INPUT if isinstance(error, EmptyData) else FailureKind.USER_CODE,
-            sentence=f"The {substep.value} of step {self._step} failed{where}: {describe_error(error)}",
+            sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {describe_error(error)}",
             traceback=cut_traceback(error),
             phase=phase,
             substep=substep,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,35 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from gradscope.engine.batches import make_validation_loader
+from gradscope.engine.batches import make_validation_loader, without_signals
 from gradscope.engine.checks import input_and_target
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.leaves import tensor_leaves
-from gradscope.engine.recipe import VALIDATION_LOSS, Recipe
+from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training
 from gradscope.engine.undo import ForwardUndo
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """Means over the validation data, weighted by samples. NaN and Inf are values."""
-
-    step: int
-    """The newest step that was done before it; -1 before the first."""
-    epoch: int
-    loss: float | None
-    metrics: dict[str, float]
-    batches: int
-    samples: int
-    seconds: float
-    is_best: bool = False
-    """The best so far by the recipe's `best_metric`."""
-
-    def value(self, metric: str) -> float:
-        """The loss ("loss") or a metric; NaN where it is unknown."""
-        if metric == VALIDATION_LOSS:
-            return math.nan if self.loss is None else self.loss
-        return self.metrics.get(metric, math.nan)
+from gradscope.protocol.messages import VALIDATION_LOSS, Validated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +52,12 @@ class Validator:
         self._loader = make_validation_loader(recipe)
         self._undo = ForwardUndo(recipe.model)
 
-    def run(self, *, step: int, epoch: int) -> Validation:
+    def run(self, *, step: int, epoch: int) -> Validated:
         """Raises what the user's code raises; the model is as before then too."""
         started = time.perf_counter()
         sums, samples, batches = _Sums(), 0, 0
         with self._undisturbed(), torch.no_grad():
-            with self._user_code():
+            with self._user_code(), without_signals():
                 iterator = iter(self._loader)
             while True:
                 with self._user_code():
@@ -92,7 +70,7 @@ class Validator:
                     sums.add(self._evaluate(batch), size)
                 samples, batches = samples + size, batches + 1
         means = sums.means()
-        return Validation(
+        return Validated(
             step=step,
             epoch=epoch,
             loss=means.pop(VALIDATION_LOSS, None),

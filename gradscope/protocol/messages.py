@@ -6,6 +6,7 @@ engine unasked and carry number 0. numpy arrays travel as raw buffers beside the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,9 @@ from gradscope.protocol.subjects import SubjectKey, SubjectRow
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+VALIDATION_LOSS = "loss"
+"""The validation's loss, where a metric is asked for by name."""
 
 
 # ---------------------------------------------------------------------------------------------------- handshake
@@ -470,7 +474,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """Event: one pass over the validation data."""
+    """Event: one pass over the validation data. Means, weighted by samples; NaN and Inf are values."""
 
     step: int
     """The newest step that was done before it; -1 before the first."""
@@ -482,6 +486,12 @@ class Validated:
     seconds: float
     is_best: bool = False
     """The best so far by the recipe's `best_metric`; its weights are kept."""
+
+    def value(self, metric: str) -> float:
+        """The loss ("loss") or a metric; NaN where it is unknown."""
+        if metric == VALIDATION_LOSS:
+            return math.nan if self.loss is None else self.loss
+        return self.metrics.get(metric, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -458,3 +460,30 @@ def test_moments_have_an_order() -> None:
 
 def test_this_file_counts_as_the_users() -> None:
     assert Path(__file__).suffix == ".py" and "site-packages" not in __file__ and sys.prefix not in __file__
+
+
+class Deadly(Dataset[tuple[Tensor, Tensor]]):
+    """A worker process dies on sample 9, once."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        if i == 9 and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.full((zoo.FEATURES,), float(i)), torch.tensor(0)
+
+
+def test_a_worker_that_dies_is_told_as_such(tmp_path: Path) -> None:
+    loader = DataLoader(Deadly(tmp_path / "mark"), 4, num_workers=1)
+    with Session(plain.seeded(lambda: zoo.classifier(zoo.mlp(), dataset=loader))) as session:
+        with pytest.raises(UserCodeFailed, match=r"The batch of step \d failed: .*DataLoader worker \(pid") as caught:
+            plain.train_observed(session, epochs=1)
+        assert "a worker process of the DataLoader has died" in caught.value.failure.undone
+        assert session.position.rest is Rest.READY
+        session.next_batch()
+        assert float(session.batch[0][0, 0]) == 0.0

@@ -464,3 +464,52 @@ def test_started_by_hand_it_says_who_starts_it() -> None:
     done = subprocess.run([sys.executable, str(ENGINE)], env=environment, capture_output=True, text=True, timeout=30)
     assert done.returncode == 3
     assert "the app starts the engine, people start the app" in done.stderr
+
+
+WINDOW = """
+import time, torch
+from torch import nn
+from gradscope import Recipe
+
+def accuracy(output, target):
+    if {slow}:
+        time.sleep(30)
+    return (output.argmax(1) == target).float().mean()
+
+def recipe():
+    model = nn.Linear(4, 2)
+    data = torch.utils.data.TensorDataset(torch.randn(24, 4), torch.randint(0, 2, (24,)))
+    return Recipe(model=model, dataset=data, loss=nn.CrossEntropyLoss(), batch_size=8, accumulate=2, zero_grad="manual",
+                  validation=data, metrics={{"accuracy": accuracy}}, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+"""
+
+
+def test_a_window_through_the_server(shared: Peer, write_recipe: Callable[..., Path]) -> None:
+    opened = shared.open(write_recipe(WINDOW.format(slow=False)))
+    assert opened.session.accumulate == 2 and opened.session.zero_grad == "manual"
+    shared.go(Verb.FORWARD)
+    assert shared.go(Verb.BACKWARD).position.rest is Rest.ACCUMULATING
+    assert shared.go(Verb.ZERO_GRAD).position.rest is Rest.ACCUMULATING
+    shared.drain()
+    assert shared.go(Verb.RUN, until=RunUntil.EPOCH).position.step == 2
+    validated = [message for message in shared.drain() if isinstance(message, messages.Validated)]
+    assert [(v.step, v.epoch, v.batches) for v in validated] == [(1, 0, 3)]
+    done = shared.go(Verb.VALIDATE)
+    assert done.position.rest is Rest.READY and done.position.step == 2
+    (again,) = [message for message in shared.drain() if isinstance(message, messages.Validated)]
+    assert again.loss == validated[0].loss and again.metrics == validated[0].metrics
+
+
+def test_interrupt_a_validation(shared: Peer, write_recipe: Callable[..., Path]) -> None:
+    shared.open(write_recipe(WINDOW.format(slow=True)))
+    number = shared.send(messages.Go(verb=Verb.VALIDATE))
+    time.sleep(0.3)
+    shared.send(messages.Interrupt())
+    failed = shared.reply(number)
+    assert failed.failure.kind is FailureKind.CANCELLED and "training is as before" in failed.failure.undone
+    assert shared.go(Verb.FORWARD).position.rest is Rest.FORWARD
+
+
+def test_what_cannot_be_validated(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    assert "nothing to validate with" in shared.go(Verb.VALIDATE).failure.sentence
