@@ -141,6 +141,62 @@ def test_json_lines_and_export(tmp_path: Path) -> None:
     assert (tmp_path / "shot/activations.safetensors").stat().st_size > 1000
 
 
+WHOLE_STEP = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+def recipe():
+    model = nn.Linear(2, 3)
+    data = torch.utils.data.TensorDataset(torch.randn(10, 2), torch.zeros(10, dtype=torch.long))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    return Recipe(model=model, dataset=data, loss=nn.CrossEntropyLoss(), optimizer=optimizer, batch_size=2, accumulate=3,
+                  clip_norm=0.01, precision="fp16", validation=data,
+                  scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3),
+                  metrics={"accuracy": lambda output, target: (output.argmax(1) == target).float().mean()})
+"""
+
+
+def test_json_lines_of_the_whole_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "whole.py", tmp_path / "out.jsonl"
+    file.write_text(WHOLE_STEP, encoding="utf-8")
+    done = in_process(capsys, "run", file, "--steps", 2, "--jsonl", out)
+    assert done.returncode == 0, done.stderr
+    lines = [strict(text) for text in out.read_text().splitlines()]
+    places = [(line["step"], line["phase"], line.get("micro")) for line in lines]
+    window = [(0, phase, micro) for micro in range(3) for phase in ("forward", "backward")]
+    assert places == [
+        *window,
+        (0, "step", 2),
+        *[(1, phase, micro) for micro in range(2) for phase in ("forward", "backward")],
+        (1, "step", 1),
+        (1, "validation", None),
+    ]
+    for line in lines[:-1]:
+        assert ("clip" in line) == ("skipped" in line) == (line["phase"] == "step")
+        assert ("scale" in line) == (line["phase"] != "forward")
+    step = lines[6]
+    assert set(step["clip"]) == {"norm", "coefficient"} and step["clip"]["coefficient"] < 1
+    assert step["clip"]["norm"] * step["clip"]["coefficient"] == pytest.approx(0.01, rel=1e-3)
+    assert step["scale"] == 65536.0 and step["skipped"] is False
+    assert step["loss"] == pytest.approx(sum(lines[i]["loss"] for i in (0, 2, 4)) / 3)
+    assert {subject["kind"] for subject in step["subjects"]} == {*KINDS["step"], "clipped_grad"}
+    assert lines[-1]["loss"] > 0 and 0 <= lines[-1]["metrics"]["accuracy"] <= 1
+    assert "OneCycleLR ends" not in done.stderr
+
+    done = in_process(capsys, "run", file, "--steps", 4)
+    assert "OneCycleLR ends after step 2: it was made for 3 steps, and 4 are asked for" in done.stderr
+    assert done.returncode == 1 and "schedule of step 3 failed" in done.stderr
+
+
+def test_notes_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "manual.py"
+    file.write_text(WHOLE_STEP.replace("accumulate=3", 'zero_grad="manual"'), encoding="utf-8")
+    done = in_process(capsys, "run", file, "--steps", 3)
+    assert done.stderr.count("zero_grad was not called in between") == 1
+    assert "step 1: This backward adds to gradients of an earlier step" in done.stderr
+
+
 def test_json_lines_on_standard_output_stand_alone(recipe: Callable[..., Path]) -> None:
     done = gradscope("run", recipe(), "--steps", 1, "--jsonl", "-", "--quiet")
     assert done.returncode == 0, done.stderr

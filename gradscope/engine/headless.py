@@ -68,11 +68,12 @@ def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
         )
     progress = _Progress(options.steps, shown=not options.quiet and sys.stderr.isatty())
     session.keeper.keeps_all = False
+    notes = _Notes(shown=not options.quiet)
     try:
         for step in range(options.steps):
             # The snapshot shows the last step: only its activations are worth a copy.
             session.keeper.keeps_all = options.export is not None and step + 1 == options.steps
-            _one_step(session, out)
+            _one_step(session, out, notes)
             progress.show(step + 1, session.history[-1].loss)
     finally:
         progress.close()
@@ -89,7 +90,7 @@ def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
         )
 
 
-def _one_step(session: Session, out: TextIO | None) -> None:
+def _one_step(session: Session, out: TextIO | None, notes: _Notes) -> None:
     """To the end of the next optimizer step, and the validation that may follow it."""
     step, validated = session.position.step, len(session.validations)
     while session.position.step == step:
@@ -101,6 +102,7 @@ def _one_step(session: Session, out: TextIO | None) -> None:
                 _write(out, line_of(partial))
             raise
         _write(out, line_of(report))
+        notes.tell(report)
     for validation in session.validations[validated:]:
         _write(out, validation_line(validation))
 
@@ -147,6 +149,22 @@ def _tell(failure: Failure) -> None:
     print(f"gradscope: {failure.sentence}", file=sys.stderr)
     if failure.undone:
         print(f"gradscope: {failure.undone}", file=sys.stderr)
+
+
+class _Notes:
+    """What a person should know, on standard error: each kind of note once."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._told: set[str] = set()
+
+    def tell(self, report: PhaseReport) -> None:
+        for note in report.notes if self._shown else ():
+            # Names and counts in brackets may change from step to step.
+            kind = note.partition("(")[0]
+            if kind not in self._told:
+                self._told.add(kind)
+                print(f"gradscope: note: step {report.step}: {note}", file=sys.stderr)
 
 
 class _Progress:
