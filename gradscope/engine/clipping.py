@@ -29,11 +29,13 @@ def clip_gradients(parameters: list[Tensor], norm: float | None, value: float | 
 
 def with_details(clip: Clip, before: Collected | None, after: Collected, rows: list[SubjectRow]) -> Clip:
     """The norm after clipping, and the parameter with the largest gradient before it."""
-    dominant, share = _dominant(before, rows)
+    norms_after = _norms(after, SubjectKind.CLIPPED_GRAD, rows)
+    norms = {} if before is None else _norms(before, SubjectKind.GRAD, rows)
+    dominant, share = _dominant({name: norm for name, norm in norms.items() if name in norms_after})
     return Clip(
         norm=clip.norm,
         coefficient=clip.coefficient,
-        norm_after=_total(after, SubjectKind.CLIPPED_GRAD, rows),
+        norm_after=math.hypot(*norms_after.values()) if norms_after else None,
         dominant=dominant,
         dominant_share=share,
     )
@@ -50,13 +52,7 @@ def _norms(collected: Collected, kind: SubjectKind, rows: list[SubjectRow]) -> d
     return found
 
 
-def _total(collected: Collected, kind: SubjectKind, rows: list[SubjectRow]) -> float | None:
-    norms = _norms(collected, kind, rows).values()
-    return math.hypot(*norms) if norms else None
-
-
-def _dominant(collected: Collected | None, rows: list[SubjectRow]) -> tuple[str, float]:
-    norms = {} if collected is None else _norms(collected, SubjectKind.GRAD, rows)
+def _dominant(norms: dict[str, float]) -> tuple[str, float]:
     if not norms:
         return "", 0.0
     name = max(norms, key=lambda key: norms[key])

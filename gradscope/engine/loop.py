@@ -184,8 +184,7 @@ class Loop:
     def _is_complete(self) -> bool:
         if self.window.micro + 1 == self.window.size:
             return True
-        with self.user_code():
-            return self.batches.is_last()
+        return self.batches.is_last()
 
     def finish_micro_batch(self, *, is_complete: bool) -> None:
         """After a backward: note its loss, and go on to the next micro-batch if there is one in this window."""
