@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradscope import __version__, assets
+from gradscope.engine.quantities.kernel.building import active_path
 
 EXIT_BAD_INPUT = 2
 _COMMANDS = ("samples", "run")
@@ -37,7 +38,7 @@ def _open(given: list[str]) -> int:
     )
     parser.add_argument("--seed", type=_seed, help="seed of the session (default: from the settings)")
     parser.add_argument("--device", help="cpu, cuda:0, mps ... (default: from the settings)")
-    parser.add_argument("--version", action="version", version=f"gradscope {__version__}")
+    parser.add_argument("--version", action="version", version=f"gradscope {__version__} (summaries: {active_path()})")
     options = parser.parse_args(given)
     path = None
     if options.file is not None:

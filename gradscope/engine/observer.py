@@ -259,9 +259,9 @@ class Observer:
         else:
             for name, tensor in self.tensors().items():
                 record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
-                delta = self.previous.delta(name)
-                if delta is not None:
-                    record.add(SubjectKey(SubjectKind.UPDATE, name), delta)
+                pair = self.previous.pair(name)
+                if pair is not None:
+                    record.add_change(SubjectKey(SubjectKind.UPDATE, name), *pair)
         for key, tensor in more:
             record.add(key, tensor)
 

@@ -66,13 +66,20 @@ class PreviousValues:
         """There is no newest step any more (the buffers stay, for the next one)."""
         self._of = {}
 
-    def delta(self, name: str) -> Tensor | None:
-        """Value now minus value before the newest step; None where that is unknown."""
+    def pair(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """(the parameter, its value before the newest step); None where that is unknown."""
         tensor = self._of.get(name)
         if tensor is None or tensor.shape != self._buffers[name].shape:
             return None
+        return tensor.detach(), self._buffers[name]
+
+    def delta(self, name: str) -> Tensor | None:
+        """Value now minus value before the newest step; None where that is unknown."""
+        pair = self.pair(name)
+        if pair is None:
+            return None
         with torch.no_grad():
-            return tensor.detach() - self._buffers[name]
+            return pair[0] - pair[1]
 
     def restore(self) -> None:
         """Put the values back in place (a step has failed half-way)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from gradscope.engine.interning import Table
 from gradscope.engine.keeper import Keeper
 from gradscope.engine.quantities.summary import SummaryBatch
-from gradscope.engine.quantities.values import Readable, Unreadable, dtype_name, readable, shape_of
+from gradscope.engine.quantities.values import Readable, Unreadable, change_between, dtype_name, readable, shape_of
 from gradscope.protocol.messages import Absence, FloatArray, IntArray, Place
 from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectRow
@@ -56,6 +56,14 @@ class PhaseRecord:
             self._add(key, tensor, scale)
         except Unreadable as reason:
             self.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=str(reason)))
+        self.own_seconds += time.perf_counter() - started
+
+    def add_change(self, key: SubjectKey, now: Tensor, before: Tensor) -> None:
+        """Summarise now - before."""
+        started = time.perf_counter()
+        values = change_between(now, before)
+        row = SubjectRow(key, shape_of(now), dtype_name(now.dtype), values.note)
+        self._positions[key] = self._place_summary(key, values, self._tables.subjects.number(row))
         self.own_seconds += time.perf_counter() - started
 
     def _add(self, key: SubjectKey, tensor: Tensor, scale: float | None) -> None:

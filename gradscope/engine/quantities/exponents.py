@@ -17,7 +17,7 @@ _LINE = 16
 _FLOAT32_BIAS = 127
 
 
-def _bin_of_bits() -> npt.NDArray[np.int64]:
+def bin_of_bits() -> npt.NDArray[np.int64]:
     """For each of the 512 values of float32's sign and exponent bits: its bin, or HISTOGRAM_BINS for NaN and Inf."""
     exponent = np.arange(256) - _FLOAT32_BIAS
     place = np.clip(exponent, EXPONENT_LOW, EXPONENT_HIGH - 1) - EXPONENT_LOW
@@ -26,7 +26,7 @@ def _bin_of_bits() -> npt.NDArray[np.int64]:
     return np.concatenate([positive, negative])
 
 
-_BINS = _bin_of_bits()
+_BINS = bin_of_bits()
 _ORDER = np.argsort(_BINS, kind="stable")
 _STARTS = np.searchsorted(_BINS[_ORDER], np.arange(HISTOGRAM_BINS + 1))
 

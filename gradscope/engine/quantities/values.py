@@ -19,6 +19,15 @@ class Readable:
     values: Tensor
     note: str = ""
     """"of abs()", "of the 12 stored values (1.2% dense)" ..."""
+    before: Tensor | None = None
+    """If given, what is looked at is `values` minus this, element by element; of the same form as `values`."""
+
+    def change(self) -> Tensor:
+        """`values`, or the difference."""
+        if self.before is None:
+            return self.values
+        with torch.no_grad():
+            return self.values - self.before
 
     @property
     def is_float(self) -> bool:
@@ -29,6 +38,15 @@ class Readable:
         note = f"{self.note}, divided by the loss scale" if self.note else "divided by the loss scale"
         with torch.no_grad():
             return Readable(self.values / scale, note)
+
+
+def change_between(now: Tensor, before: Tensor) -> Readable:
+    """now - before, for tensors of one shape, dtype and device; in place where their elements lie in the same order."""
+    with torch.no_grad():
+        now = now.detach()
+        if now.dtype is torch.float32 and now.is_contiguous() and before.is_contiguous():
+            return Readable(now.view(-1), before=before.view(-1))
+        return _readable(now - before)
 
 
 class Unreadable(Exception):

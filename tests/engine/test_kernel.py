@@ -1,0 +1,121 @@
+"""The C library: built with the machine's compiler, harmless to the process, chosen and left out as asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import zoo
+from plain import seeded
+
+from gradscope import Session
+from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.kernel import building
+from gradscope.engine.quantities.values import change_between, readable
+
+FOLDER = Path(building.__file__).parent
+needs_kernel = pytest.mark.skipif(summary.KERNEL is None, reason="the C library was not built here")
+
+
+def copy_of_the_source(tmp_path: Path) -> Path:
+    folder = tmp_path / "kernel"
+    folder.mkdir()
+    shutil.copy(FOLDER / "kernel.c", folder)
+    return folder
+
+
+@pytest.mark.skipif(building.compiler() is None, reason="needs a C compiler")
+def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
+    folder = copy_of_the_source(tmp_path)
+    command = building.compiler()
+    assert command is not None
+    done = subprocess.run(
+        [
+            *command,
+            *building.FLAGS,
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-o",
+            str(tmp_path / "k.so"),
+            str(folder / "kernel.c"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert building.compile_kernel(folder) == ""
+    assert {path.name for path in folder.iterdir()} == {"kernel.c", building.library_path(folder).name}
+
+
+def test_no_compiler_and_a_failing_one_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copy_of_the_source(tmp_path)
+    monkeypatch.setenv("CC", "false")
+    assert building.compile_kernel(folder) == "false failed: no message"
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert building.compile_kernel(folder) == "no C compiler was found"
+    assert [path.name for path in folder.iterdir()] == ["kernel.c"]
+
+
+@needs_kernel
+def test_it_can_be_left_out() -> None:
+    code = "from gradscope.engine.quantities.summary import KERNEL; print(KERNEL is None)"
+    for switch, expected in (("off", "True"), ("", "False")):
+        environment = {**os.environ, building.SWITCH: switch}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
+    assert building.active_path().startswith("C kernel")
+
+
+@needs_kernel
+def test_subnormal_numbers_of_the_process_are_left_alone() -> None:
+    assert float(torch.tensor(1e-40) * 1.0) != 0.0
+
+
+@needs_kernel
+@pytest.mark.parametrize("size", [1, 7, 4096, 4097, 40_000])
+def test_a_change_is_summarised_without_its_tensor(size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    before = torch.randn(size, generator=generator)
+    now = before + 1e-3 * torch.randn(size, generator=generator)
+    now[::3] = before[::3]
+    found = summary._summarise(change_between(now, before))
+    expected = summary._summarise(readable(now - before))
+    assert isinstance(found, summary.Summary) and isinstance(expected, summary.Summary)
+    assert found.row == pytest.approx(expected.row, rel=1e-9, abs=0)
+    assert (found.histogram == expected.histogram).all()
+
+
+@needs_kernel
+def test_a_change_that_is_not_finite_or_hardly_varies() -> None:
+    now, before = torch.tensor([1.0, torch.inf, torch.nan, 4.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])
+    found = summary._summarise(change_between(now, before))
+    assert isinstance(found, summary.Summary)
+    assert found.row[:6] == (4.0, 1.0, 1.0, 1.0, 0.0, 3.0)
+    base = torch.linspace(0, 1e-3, 5000) + 1e3
+    found = summary._summarise(change_between(base, torch.zeros(5000)))
+    assert isinstance(found, summary.Summary)
+    assert found.row[7] == pytest.approx(float(base.double().std(unbiased=False)), rel=1e-6)
+
+
+@needs_kernel
+def test_both_paths_tell_the_same_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> list[tuple[object, ...]]:
+        with Session(seeded(zoo.batchnorm_dropout_conv)) as session:
+            reports = [report for _ in range(3) for report in session.next_batch()]
+        return [
+            (s.kind, s.name, s.count, s.zero, s.min, s.max, s.mean, s.std, s.l2) for r in reports for s in r.subjects
+        ]
+
+    fast = rows()
+    monkeypatch.setattr(summary, "KERNEL", None)
+    for one, other in zip(fast, rows(), strict=True):
+        assert one[:6] == other[:6]
+        assert one[6:] == pytest.approx(other[6:], rel=1e-5, abs=1e-6)
