@@ -97,7 +97,7 @@ def _picture(tensor: Tensor, request: FetchPicture) -> Picture:
 
 
 def _histogram(tensor: Tensor, request: FetchHistogram) -> Histogram:
-    array: np.ndarray[Any, Any] = readable(tensor).values.cpu().numpy()
+    array: np.ndarray[Any, Any] = readable(tensor).flat().cpu().numpy()
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
     nan = inf = 0

@@ -8,6 +8,7 @@ import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gradscope.engine.interning import Table
@@ -25,6 +26,17 @@ class Tables:
 
     subjects: Table[SubjectRow] = field(default_factory=Table)
     places: Table[Place] = field(default_factory=Table)
+    _newest: dict[SubjectKey, tuple[tuple[int, ...], torch.dtype, str, int]] = field(default_factory=dict)
+
+    def subject(self, key: SubjectKey, tensor: Tensor, note: str) -> int:
+        """The number of a subject's row; it has another one in each form."""
+        shape, dtype = shape_of(tensor), tensor.dtype
+        newest = self._newest.get(key)
+        if newest is not None and newest[0] == shape and newest[1] is dtype and newest[2] == note:
+            return newest[3]
+        number = self.subjects.number(SubjectRow(key, shape, dtype_name(dtype), note))
+        self._newest[key] = (shape, dtype, note, number)
+        return number
 
 
 class PhaseRecord:
@@ -62,8 +74,7 @@ class PhaseRecord:
         """Summarise now - before."""
         started = time.perf_counter()
         values = change_between(now, before)
-        row = SubjectRow(key, shape_of(now), dtype_name(now.dtype), values.note)
-        self._positions[key] = self._place_summary(key, values, self._tables.subjects.number(row))
+        self._positions[key] = self._place_summary(key, values, self._tables.subject(key, now, values.note))
         self.own_seconds += time.perf_counter() - started
 
     def _add(self, key: SubjectKey, tensor: Tensor, scale: float | None) -> None:
@@ -76,8 +87,7 @@ class PhaseRecord:
             self._rows.append(self._tables.subjects.number(row))
         else:
             values = readable(tensor) if scale is None else readable(tensor).divided_by(scale)
-            row = SubjectRow(key, shape_of(tensor), dtype_name(tensor.dtype), values.note)
-            position = self._place_summary(key, values, self._tables.subjects.number(row))
+            position = self._place_summary(key, values, self._tables.subject(key, tensor, values.note))
         self._positions[key] = position
         # A weak reference: a strong one to a gradient would keep autograd from adding to it in place.
         # An inference tensor has no version: changes of it cannot be noticed.

@@ -16,7 +16,7 @@ from plain import seeded
 from gradscope import Session
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.kernel import building
-from gradscope.engine.quantities.values import change_between, readable
+from gradscope.engine.quantities.values import Readable, change_between, readable
 
 FOLDER = Path(building.__file__).parent
 needs_kernel = pytest.mark.skipif(summary.KERNEL is None, reason="the C library was not built here")
@@ -79,6 +79,13 @@ def test_subnormal_numbers_of_the_process_are_left_alone() -> None:
     assert float(torch.tensor(1e-40) * 1.0) != 0.0
 
 
+def summarise(values: Readable) -> tuple[list[float], list[int]]:
+    batch = summary.SummaryBatch()
+    batch.add(values)
+    rows, histograms, _ = batch.finish()
+    return rows[0].tolist(), histograms[0].tolist()
+
+
 @needs_kernel
 @pytest.mark.parametrize("size", [1, 7, 4096, 4097, 40_000])
 def test_a_change_is_summarised_without_its_tensor(size: int) -> None:
@@ -86,23 +93,39 @@ def test_a_change_is_summarised_without_its_tensor(size: int) -> None:
     before = torch.randn(size, generator=generator)
     now = before + 1e-3 * torch.randn(size, generator=generator)
     now[::3] = before[::3]
-    found = summary._summarise(change_between(now, before))
-    expected = summary._summarise(readable(now - before))
-    assert isinstance(found, summary.Summary) and isinstance(expected, summary.Summary)
-    assert found.row == pytest.approx(expected.row, rel=1e-9, abs=0)
-    assert (found.histogram == expected.histogram).all()
+    found, histogram = summarise(change_between(now, before))
+    expected, same = summarise(readable(now - before))
+    assert found == pytest.approx(expected, rel=1e-9, abs=0)
+    assert histogram == same
 
 
 @needs_kernel
 def test_a_change_that_is_not_finite_or_hardly_varies() -> None:
     now, before = torch.tensor([1.0, torch.inf, torch.nan, 4.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])
-    found = summary._summarise(change_between(now, before))
-    assert isinstance(found, summary.Summary)
-    assert found.row[:6] == (4.0, 1.0, 1.0, 1.0, 0.0, 3.0)
+    row, _ = summarise(change_between(now, before))
+    assert row == pytest.approx([4, 1, 1, 1, 0, 3, 1.5, 1.5, 3])
     base = torch.linspace(0, 1e-3, 5000) + 1e3
-    found = summary._summarise(change_between(base, torch.zeros(5000)))
-    assert isinstance(found, summary.Summary)
-    assert found.row[7] == pytest.approx(float(base.double().std(unbiased=False)), rel=1e-6)
+    row, _ = summarise(change_between(base, torch.zeros(5000)))
+    assert row[7] == pytest.approx(float(base.double().std(unbiased=False)), rel=1e-6)
+
+
+@needs_kernel
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-20, 1e18, 1e38])
+def test_squares_neither_vanish_nor_overflow(scale: float) -> None:
+    tensor = torch.randn(5000, generator=torch.Generator().manual_seed(0)).clamp(-3, 3) * scale
+    row, _ = summarise(readable(tensor))
+    exact = tensor.double()
+    assert row[6:] == pytest.approx(
+        [float(exact.mean()), float(exact.std(unbiased=False)), float(exact.norm())], rel=1e-9, abs=0
+    )
+
+
+def test_room_is_made_for_any_number_of_tensors() -> None:
+    batch = summary.SummaryBatch()
+    for i in range(500):
+        batch.add(readable(torch.full((3,), float(i))))
+    rows, histograms, sampled = batch.finish()
+    assert rows[:, 4].tolist() == list(range(500)) and histograms[1:].sum() == 3 * 499 and set(sampled) == {3}
 
 
 @needs_kernel

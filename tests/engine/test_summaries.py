@@ -38,13 +38,13 @@ Numbers = tuple[list[float], np.ndarray[Any, Any], int]
 
 
 def on_cpu(tensor: Tensor) -> Numbers:
-    values = readable(tensor).values
+    values = readable(tensor).flat()
     histogram, sampled = exponents(values)
     return list(moments(values)), histogram, sampled
 
 
 def on_device(tensor: Tensor) -> Numbers:
-    packed = packed_summary(readable(tensor).values).numpy()
+    packed = packed_summary(readable(tensor).flat()).numpy()
     return packed[: len(COLUMNS)].tolist(), packed[len(COLUMNS) : -1], int(packed[-1])
 
 
@@ -52,9 +52,10 @@ def fused(tensor: Tensor) -> Numbers:
     """As the C library has it; other dtypes than float32 go the way of `on_cpu`."""
     if summary.KERNEL is None:
         pytest.skip("the C library was not built here")
-    found = summary._summarise(readable(tensor))
-    assert isinstance(found, summary.Summary)
-    return list(found.row), found.histogram, found.sampled
+    batch = SummaryBatch()
+    batch.add(readable(tensor))
+    rows, histograms, sampled = batch.finish()
+    return rows[0].tolist(), histograms[0], int(sampled[0])
 
 
 BOTH = pytest.mark.parametrize("summarise", [on_cpu, on_device, fused])
@@ -340,7 +341,7 @@ def test_both_ways_to_summarise_agree_in_a_batch() -> None:
     for tensor in tensors:
         batch.add(readable(tensor))
     batch.repeat(0)
-    batch._entries.append(packed_summary(tensors[1]))
+    batch._on_device[batch._next()] = packed_summary(tensors[1])
     batch.replace(2, readable(torch.zeros(4)))
     summaries, histograms, sampled = batch.finish()
     assert summaries.shape == (5, len(COLUMNS)) and histograms.shape == (5, HISTOGRAM_BINS)

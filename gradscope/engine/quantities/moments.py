@@ -19,9 +19,9 @@ Row = tuple[float, float, float, float, float, float, float, float, float]
 """One value for each of `protocol.subjects.COLUMNS`."""
 
 _BLOCK = 4096
-SAFE_LOW, SAFE_HIGH = 1e-15, 1e17
+_SAFE_LOW, _SAFE_HIGH = 1e-15, 1e17
 """Magnitudes whose squares, 4,096 of them summed, neither vanish nor overflow in float32."""
-CANCELLING = 0.1
+_CANCELLING = 0.1
 """Below this share of the mean square, the variance by difference has lost too many digits."""
 _NO_FLOATS = (math.nan, math.nan, math.nan, math.nan, math.nan)
 """min to l2, where nothing is finite."""
@@ -65,7 +65,7 @@ def _finite(array: npt.NDArray[Any], low: float, high: float, *, count: int, nan
     if low == high:
         # All equal: exact, and no rounding noise in std.
         mean, std, l2 = low, 0.0, abs(low) * math.sqrt(size)
-    elif array.dtype == np.float32 and SAFE_LOW < largest < SAFE_HIGH:
+    elif array.dtype == np.float32 and _SAFE_LOW < largest < _SAFE_HIGH:
         mean, std, l2 = _by_blocks(array)
     else:
         mean, std, l2 = _scaled(array, largest)
@@ -86,7 +86,7 @@ def _by_blocks(array: npt.NDArray[np.float32]) -> tuple[float, float, float]:
         square += float(np.dot(rest, rest))
     mean = total / size
     variance = square / size - mean * mean
-    if variance < CANCELLING * square / size:
+    if variance < _CANCELLING * square / size:
         mean, variance = _centred(array)
     return mean, math.sqrt(max(variance, 0.0)), math.sqrt(square)
 

@@ -5,8 +5,7 @@ A summary is always computed when `add` is called: later in-place changes of the
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.quantities.exponents import exponents
-from gradscope.engine.quantities.kernel.library import Kernel, load
-from gradscope.engine.quantities.moments import CANCELLING, SAFE_HIGH, SAFE_LOW, Row, moments
+from gradscope.engine.quantities.kernel.library import load
+from gradscope.engine.quantities.moments import moments
 from gradscope.engine.quantities.on_device import packed_summary
 from gradscope.engine.quantities.values import Readable
 from gradscope.protocol.messages import FloatArray, IntArray
@@ -23,88 +22,94 @@ from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
 
 KERNEL = load()
 """None: every summary is computed by torch and numpy."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One tensor's numbers, on the CPU."""
-
-    row: Row
-    histogram: npt.NDArray[np.int32]
-    sampled: int
+_FIRST_ROOM = 64
 
 
 class SummaryBatch:
     """Summaries in the order in which they were added; a position can be set anew."""
 
     def __init__(self) -> None:
-        self._entries: list[Summary | Tensor] = []
+        self._count = 0
+        self._on_device: dict[int, Tensor] = {}
+        """Position -> packed summary that is still on its device."""
+        self._take(np.empty((_FIRST_ROOM, len(COLUMNS))), np.empty((_FIRST_ROOM, HISTOGRAM_BINS), dtype=np.int32))
+        self._sampled = np.empty(_FIRST_ROOM, dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._count
 
     def add(self, values: Readable) -> int:
         """Summarise now; returns the position."""
-        self._entries.append(_summarise(values))
-        return len(self._entries) - 1
+        position = self._next()
+        self.replace(position, values)
+        return position
 
     def repeat(self, position: int) -> int:
         """Add the summary of an earlier position once more (the same tensor under another name)."""
-        self._entries.append(self._entries[position])
-        return len(self._entries) - 1
+        again = self._next()
+        if position in self._on_device:
+            self._on_device[again] = self._on_device[position]
+        else:
+            self._summaries[again] = self._summaries[position]
+            self._histograms[again] = self._histograms[position]
+            self._sampled[again] = self._sampled[position]
+        return again
 
     def replace(self, position: int, values: Readable) -> None:
-        self._entries[position] = _summarise(values)
+        """Summarise now, at a position that was given before."""
+        tensor = values.values
+        if not tensor.is_cpu:
+            with torch.no_grad():
+                self._on_device[position] = packed_summary(values.flat())
+            return
+        self._on_device.pop(position, None)
+        count = tensor.numel()
+        if KERNEL is not None and count and tensor.dtype is torch.float32 and tensor.is_contiguous():
+            KERNEL.describe(
+                tensor.data_ptr(),
+                None if values.before is None else values.before.data_ptr(),
+                count,
+                self._row_address + position * self._row_bytes,
+                self._histogram_address + position * self._histogram_bytes,
+            )
+            self._sampled[position] = count
+            return
+        flat = values.flat()
+        self._summaries[position] = moments(flat)
+        self._histograms[position], self._sampled[position] = exponents(flat)
 
     def finish(self) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
-        """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,))."""
-        n, columns = len(self._entries), len(COLUMNS)
-        summaries = np.empty((n, columns), dtype=np.float64)
-        histograms = np.empty((n, HISTOGRAM_BINS), dtype=np.int32)
-        sampled = np.empty(n, dtype=np.int64)
-        waiting: list[int] = []
-        for i, entry in enumerate(self._entries):
-            if isinstance(entry, Tensor):
-                waiting.append(i)
-            else:
-                summaries[i], histograms[i], sampled[i] = entry.row, entry.histogram, entry.sampled
-        if waiting:
-            packed = _fetch([self._entries[i] for i in waiting])  # type: ignore[misc]
+        """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)), copies."""
+        n, columns = self._count, len(COLUMNS)
+        summaries, histograms = self._summaries[:n].copy(), self._histograms[:n].copy()
+        sampled = self._sampled[:n].copy()
+        if self._on_device:
+            waiting = list(self._on_device)
+            packed = _fetch(list(self._on_device.values()))
             summaries[waiting] = packed[:, :columns]
             histograms[waiting] = packed[:, columns:-1]
             sampled[waiting] = packed[:, -1]
         return summaries, histograms, sampled
 
+    def _next(self) -> int:
+        if self._count == len(self._sampled):
+            self._make_room()
+        self._count += 1
+        return self._count - 1
 
-def _summarise(values: Readable) -> Summary | Tensor:
-    tensor = values.values
-    if tensor.device.type != "cpu":
-        with torch.no_grad():
-            return packed_summary(values.change())
-    if KERNEL is not None and tensor.dtype is torch.float32 and tensor.numel() and tensor.is_contiguous():
-        return _fused(KERNEL, values)
-    tensor = values.change()
-    return Summary(moments(tensor), *exponents(tensor))
+    def _make_room(self) -> None:
+        self._take(_doubled(self._summaries), _doubled(self._histograms))
+        self._sampled = _doubled(self._sampled)
+
+    def _take(self, summaries: FloatArray, histograms: npt.NDArray[np.int32]) -> None:
+        self._summaries, self._histograms = summaries, histograms
+        # The kernel writes there; asking numpy for an address takes longer than summarising a small tensor.
+        self._row_address, self._row_bytes = summaries.ctypes.data, summaries.strides[0]
+        self._histogram_address, self._histogram_bytes = histograms.ctypes.data, histograms.strides[0]
 
 
-def _fused(kernel: Kernel, values: Readable) -> Summary:
-    """As `moments` and `exponents` have it, in one pass; the histogram is complete at any size."""
-    tensor, count = values.values, values.values.numel()
-    before = None if values.before is None else values.before.data_ptr()
-    (low, high, total, square, nan, inf, zero), histogram = kernel.describe(tensor.data_ptr(), before, count)
-    largest = max(abs(low), abs(high))
-    if nan or inf or not (SAFE_LOW < largest < SAFE_HIGH):
-        return Summary(moments(values.change()), histogram, count)
-    if low == high:
-        # All equal: exact, and no rounding noise in std.
-        mean, variance, square = low, 0.0, low * low * count
-    else:
-        mean = total / count
-        variance = square / count - mean * mean
-        if variance < CANCELLING * square / count:
-            mean, variance = kernel.variance(tensor.data_ptr(), before, count, mean)
-    row = (float(count), 0.0, 0.0, float(zero), low, high, mean, math.sqrt(max(variance, 0.0)), math.sqrt(square))
-    return Summary(row, histogram, count)
+def _doubled(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.concatenate([array, np.empty_like(array)])
 
 
 def _fetch(packed: list[Tensor]) -> FloatArray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+_PLAIN_TYPES = (Tensor, nn.Parameter)
 _HALF = (torch.float16, torch.bfloat16)
 _WIDE_UNSIGNED = (torch.uint16, torch.uint32)
 """torch has hardly any operations for them; int64 holds them all. Nor for uint64, which nothing holds."""
@@ -14,20 +15,18 @@ _WIDE_UNSIGNED = (torch.uint16, torch.uint32)
 
 @dataclass(frozen=True)
 class Readable:
-    """`values` is 1-d, real and dense, detached, of dtype float32, float64, an integer type or bool."""
+    """`values` is contiguous or 1-d, real and dense, detached, of dtype float32, float64, an integer type or bool."""
 
     values: Tensor
     note: str = ""
     """"of abs()", "of the 12 stored values (1.2% dense)" ..."""
     before: Tensor | None = None
-    """If given, what is looked at is `values` minus this, element by element; of the same form as `values`."""
+    """If given, what is looked at is `values` minus this, element by element; both are contiguous float32 then."""
 
-    def change(self) -> Tensor:
-        """`values`, or the difference."""
-        if self.before is None:
-            return self.values
+    def flat(self) -> Tensor:
+        """All numbers that are looked at, 1-d."""
         with torch.no_grad():
-            return self.values - self.before
+            return (self.values if self.before is None else self.values - self.before).reshape(-1)
 
     @property
     def is_float(self) -> bool:
@@ -44,8 +43,8 @@ def change_between(now: Tensor, before: Tensor) -> Readable:
     """now - before, for tensors of one shape, dtype and device; in place where their elements lie in the same order."""
     with torch.no_grad():
         now = now.detach()
-        if now.dtype is torch.float32 and now.is_contiguous() and before.is_contiguous():
-            return Readable(now.view(-1), before=before.view(-1))
+        if _is_plain(now) and before.is_contiguous():
+            return Readable(now, before=before)
         return _readable(now - before)
 
 
@@ -70,8 +69,24 @@ def readable(tensor: Tensor) -> Readable:
     Complex numbers are read as their magnitude; a sparse tensor as its stored values; a nested one as all its values;
     half and eight-bit floats as float32 (exact). Raises Unreadable for tensors that carry no data.
     """
+    if _is_plain(tensor):
+        return Readable(tensor.detach())
     with torch.no_grad():
         return _readable(tensor.detach())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """The common case, which can be read where it lies."""
+    return (
+        type(tensor) in _PLAIN_TYPES
+        and tensor.dtype is torch.float32
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
 
 
 def _readable(tensor: Tensor) -> Readable:

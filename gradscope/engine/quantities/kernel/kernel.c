@@ -66,36 +66,88 @@ static void begin(struct totals *t, float first) {
     t->low = t->high = first;
 }
 
-/* numbers: low, high, sum, sum of squares. counts: NaN, Inf, zeros. bins: for each of the 512 exponent values its bin;
- * those of NaN and Inf have a number that is not below `bin_count`. Exponent 0 holds zeros, which belong to no bin, and
- * subnormal numbers. */
-static void finish(struct totals *t, const float *x, const float *before, int64_t n, double *numbers, int64_t *counts,
-                   const uint8_t *bins, int32_t bin_count, int32_t *histogram) {
-    uint32_t total[EXPONENTS];
+/* The columns of a summary's row. */
+enum { COUNT, NAN_COUNT, INF_COUNT, ZERO, LOW, HIGH, MEAN, STD, L2 };
+
+/* Below and above, squares (4,096 of them summed) vanish or overflow in float: double is used. */
+#define SAFE_LOW 1e-15
+#define SAFE_HIGH 1e17
+/* Below this share of the mean square, the variance by difference has lost too many digits. */
+#define CANCELLING 0.1
+
+static inline __attribute__((always_inline)) float value_at(const float *x, const float *before, int64_t i) {
+    return before ? x[i] - before[i] : x[i];
+}
+
+static inline __attribute__((always_inline)) uint32_t magnitude_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x7fffffffu;
+}
+
+/* Sums of (value - mean) and of its square over the finite values, in double. */
+static inline __attribute__((always_inline)) void deviate(const float *x, const float *before, int64_t n, double mean,
+                                                          int all_finite, double *error, double *square) {
+    double e = 0, s = 0;
+    if (all_finite && !before)
+        for (int64_t i = 0; i < n; i++) {
+            double d = (double)x[i] - mean;
+            e += d;
+            s += d * d;
+        }
+    else
+        for (int64_t i = 0; i < n; i++) {
+            float value = value_at(x, before, i);
+            if (magnitude_of(value) >= 0x7f800000u)
+                continue;
+            double d = (double)value - mean;
+            e += d;
+            s += d * d;
+        }
+    *error = e;
+    *square = s;
+}
+
+/* Where there are NaN or Inf, the vector loop's ranges mean nothing. */
+static void finite_range(struct totals *t, const float *x, const float *before, int64_t n) {
+    int found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float value = value_at(x, before, i);
+        if (magnitude_of(value) >= 0x7f800000u)
+            continue;
+        if (!found || value < t->low)
+            t->low = value;
+        if (!found || value > t->high)
+            t->high = value;
+        found = 1;
+    }
+}
+
+/* bins: for each of the 512 exponent values its bin; those of NaN and Inf have a number that is not below `bin_count`.
+ * Exponent 0 holds zeros, which belong to no bin, and subnormal numbers. */
+static inline __attribute__((always_inline)) void finish(struct totals *t, const float *x, const float *before, int64_t n,
+                                                         double undefined, const uint8_t *bins, int32_t bin_count,
+                                                         double *row, int32_t *histogram) {
+    uint32_t total[EXPONENTS], subnormal[2] = {0, 0};
+    int64_t nan_count = 0, inf_count = 0;
     for (int i = 0; i < EXPONENTS; i++)
         total[i] = t->bits[0][i] + t->bits[1][i] + t->bits[2][i] + t->bits[3][i];
-    numbers[0] = t->low;
-    numbers[1] = t->high;
-    numbers[2] = t->sum;
-    numbers[3] = t->square;
-    counts[0] = counts[1] = 0;
-    counts[2] = (int64_t)total[0] + total[256];
-    int has_subnormal = counts[2] != t->zeros, has_special = total[255] + total[511] != 0;
-    uint32_t subnormal[2] = {0, 0};
-    if (has_subnormal || has_special) {
+    int64_t zeros = (int64_t)total[0] + total[256];
+    int all_finite = total[255] + total[511] == 0;
+    if (zeros != t->zeros || !all_finite) {
         for (int64_t i = 0; i < n; i++) {
-            float value = before ? x[i] - before[i] : x[i];
+            float value = value_at(x, before, i);
             uint32_t bits;
             memcpy(&bits, &value, sizeof bits);
             uint32_t magnitude = bits & 0x7fffffffu;
             if (magnitude > 0x7f800000u)
-                counts[0]++;
+                nan_count++;
             else if (magnitude == 0x7f800000u)
-                counts[1]++;
+                inf_count++;
             else if (magnitude != 0 && magnitude < 0x00800000u)
                 subnormal[bits >> 31]++;
         }
-        counts[2] -= (int64_t)subnormal[0] + subnormal[1];
+        zeros -= (int64_t)subnormal[0] + subnormal[1];
     }
     total[0] = subnormal[0];
     total[256] = subnormal[1];
@@ -103,50 +155,68 @@ static void finish(struct totals *t, const float *x, const float *before, int64_
     for (int i = 0; i < EXPONENTS; i++)
         if (bins[i] < bin_count)
             histogram[bins[i]] += (int32_t)total[i];
-}
 
-VARIANTS void gradscope_describe(const float *x, int64_t n, double *numbers, int64_t *counts, const uint8_t *bins,
-                                 int32_t bin_count, int32_t *histogram) {
-    struct totals t;
-    begin(&t, x[0]);
-    for (int64_t start = 0; start < n; start += BLOCK)
-        take_block(&t, x + start, (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK));
-    finish(&t, x, NULL, n, numbers, counts, bins, bin_count, histogram);
-}
-
-/* The same of x - before, without a tensor for the difference. */
-VARIANTS void gradscope_describe_change(const float *x, const float *before, int64_t n, double *numbers, int64_t *counts,
-                                        const uint8_t *bins, int32_t bin_count, int32_t *histogram) {
-    struct totals t;
-    float change[BLOCK];
-    begin(&t, x[0] - before[0]);
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        ptrdiff_t size = (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK);
-        for (ptrdiff_t i = 0; i < size; i++)
-            change[i] = x[start + i] - before[start + i];
-        take_block(&t, change, size);
+    int64_t count = n - nan_count - inf_count;
+    row[COUNT] = (double)n;
+    row[NAN_COUNT] = (double)nan_count;
+    row[INF_COUNT] = (double)inf_count;
+    row[ZERO] = (double)zeros;
+    for (int i = LOW; i <= L2; i++)
+        row[i] = undefined;
+    if (count == 0)
+        return;
+    if (!all_finite)
+        finite_range(t, x, before, n);
+    double low = t->low, high = t->high, mean, variance, square;
+    double largest = -low > high ? -low : high;
+    row[LOW] = low;
+    row[HIGH] = high;
+    if (low == high) {
+        /* All equal: exact, and no rounding noise in std. */
+        mean = low;
+        variance = 0;
+        square = low * low * (double)count;
+    } else {
+        if (all_finite && largest > SAFE_LOW && largest < SAFE_HIGH) {
+            mean = t->sum / (double)count;
+            square = t->square;
+        } else {
+            double sum;
+            deviate(x, before, n, 0.0, all_finite, &sum, &square);
+            mean = sum / (double)count;
+        }
+        variance = square / (double)count - mean * mean;
+        if (variance < CANCELLING * square / (double)count) {
+            double error, centred;
+            deviate(x, before, n, mean, all_finite, &error, &centred);
+            /* The correction takes out what the rounding of the mean has put in (Chan, Golub, LeVeque 1983). */
+            variance = (centred - error * error / (double)count) / (double)count;
+            mean += error / (double)count;
+        }
     }
-    finish(&t, x, before, n, numbers, counts, bins, bin_count, histogram);
+    row[MEAN] = mean;
+    row[STD] = __builtin_sqrt(variance > 0 ? variance : 0);
+    row[L2] = __builtin_sqrt(square);
 }
 
-/* sums: of (x - mean) and of its square, in double. */
-VARIANTS void gradscope_deviation(const float *x, const float *before, int64_t n, double mean, double *sums) {
-    double sum = 0, square = 0;
-    if (before)
-        for (int64_t i = 0; i < n; i++) {
-            float change = x[i] - before[i];
-            double deviation = (double)change - mean;
-            sum += deviation;
-            square += deviation * deviation;
+/* Fills row (9 numbers) and histogram (bin_count) of the n > 0 numbers at x, or, if before is not NULL, of x - before.
+ * `undefined` is written where nothing is finite. */
+VARIANTS void gradscope_describe(const float *x, const float *before, int64_t n, double *row, int32_t *histogram,
+                                 double undefined, const uint8_t *bins, int32_t bin_count) {
+    struct totals t;
+    begin(&t, value_at(x, before, 0));
+    if (before) {
+        float change[BLOCK];
+        for (int64_t start = 0; start < n; start += BLOCK) {
+            ptrdiff_t size = (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK);
+            for (ptrdiff_t i = 0; i < size; i++)
+                change[i] = x[start + i] - before[start + i];
+            take_block(&t, change, size);
         }
-    else
-        for (int64_t i = 0; i < n; i++) {
-            double deviation = (double)x[i] - mean;
-            sum += deviation;
-            square += deviation * deviation;
-        }
-    sums[0] = sum;
-    sums[1] = square;
+    } else
+        for (int64_t start = 0; start < n; start += BLOCK)
+            take_block(&t, x + start, (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK));
+    finish(&t, x, before, n, undefined, bins, bin_count, row, histogram);
 }
 
 int gradscope_uses_avx2(void) {
@@ -158,4 +228,4 @@ int gradscope_uses_avx2(void) {
 #endif
 }
 
-int gradscope_kernel_version(void) { return 1; }
+int gradscope_kernel_version(void) { return 2; }

@@ -1,0 +1,272 @@
+"""What observing costs: whole training steps, plain and observed in turns, as a ratio of medians.
+
+    python tests/benchmarks/overhead.py [--workloads mlp,gpt] [--threads 1,2] [--seconds 20] [--device cpu]
+
+Every way of observing trains its own copy of the model, a few steps at a time, in turns with the plain loop, so that a
+machine that is busy with other things slows all of them. Printed: milliseconds of a plain step, and for each way the median
+ratio with the quartiles of the rounds. Others are measured where they are installed (wandb, tensorboard, torchlens). The
+peak memory is measured in a process of its own for each way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from torch import Tensor, nn
+
+from gradscope import Recipe, Session
+from gradscope.engine.quantities.kernel.building import active_path
+from gradscope.engine.randomness import seed_everything
+from tests.benchmarks.workloads import WORKLOADS
+
+Step = Callable[[], None]
+ROUND_SECS = 0.3
+"""How long each way trains before it is another's turn."""
+
+
+def plain(recipe: Recipe, device: torch.device) -> Step:
+    model, optimizer, loss_fn = recipe.model, recipe.optimizer, recipe.loss
+    assert isinstance(model, nn.Module) and loss_fn is not None and isinstance(optimizer, torch.optim.Optimizer)
+    model.to(device).train()
+    batches = iter(recipe.dataset)
+
+    def step() -> None:
+        x, y = (tensor.to(device) for tensor in next(batches))
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def gradscope(recipe: Recipe, device: torch.device) -> Step:
+    session = Session(recipe, str(device))
+    # As in a run: copies of activations are kept only for what is selected.
+    session.keeper.keeps_all = False
+
+    def step() -> None:
+        session.forward()
+        session.backward()
+        session.step()
+
+    return step
+
+
+def hand_written(recipe: Recipe, device: torch.device) -> Step:
+    """What people write: separate reductions of every output, its gradient, every parameter, its gradient and its change."""
+    model = recipe.model
+    assert isinstance(model, nn.Module)
+    found: list[list[Tensor]] = []
+
+    def note(tensor: Tensor) -> None:
+        value = tensor.detach().float()
+        found.append([value.min(), value.max(), value.mean(), value.std(), value.norm(), (value == 0).sum()])
+
+    def on_output(_module: nn.Module, _args: Any, output: Any) -> None:
+        for tensor in output if isinstance(output, tuple) else (output,):
+            if isinstance(tensor, Tensor):
+                note(tensor)
+                if tensor.requires_grad:
+                    tensor.register_hook(note)
+
+    for module in model.modules():
+        module.register_forward_hook(on_output)
+    one_step, before = plain(recipe, device), [p.detach().clone() for p in model.parameters()]
+
+    def step() -> None:
+        found.clear()
+        one_step()
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            note(parameter)
+            note(parameter - old)
+            if parameter.grad is not None:
+                note(parameter.grad)
+            old.copy_(parameter.detach())
+        torch.stack([torch.stack([value.double() for value in row]) for row in found]).tolist()
+
+    return step
+
+
+def empty_hooks(recipe: Recipe, device: torch.device) -> Step:
+    """Hooks that do nothing: what Python alone costs."""
+    model = recipe.model
+    assert isinstance(model, nn.Module)
+
+    def on_output(_module: nn.Module, _args: Any, output: Any) -> None:
+        for tensor in output if isinstance(output, tuple) else (output,):
+            if isinstance(tensor, Tensor) and tensor.requires_grad:
+                tensor.register_hook(lambda gradient: None)
+
+    for module in model.modules():
+        module.register_forward_hook(on_output)
+    return plain(recipe, device)
+
+
+def wandb_watch(recipe: Recipe, device: torch.device) -> Step:
+    import wandb
+
+    run = wandb.init(mode="offline", dir=tempfile.mkdtemp())
+    run.watch(recipe.model, log="all", log_freq=1)
+    one_step = plain(recipe, device)
+
+    def step() -> None:
+        one_step()
+        run.log({})
+
+    return step
+
+
+def tensorboard_histograms(recipe: Recipe, device: torch.device) -> Step:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer, one_step, count = SummaryWriter(tempfile.mkdtemp()), plain(recipe, device), [0]
+    model = recipe.model
+    assert isinstance(model, nn.Module)
+
+    def on_output(module: nn.Module, _args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            writer.add_histogram(f"activation/{names[module]}", output, count[0])
+
+    names = {module: name or "model" for name, module in model.named_modules()}
+    for module in model.modules():
+        module.register_forward_hook(on_output)
+
+    def step() -> None:
+        one_step()
+        count[0] += 1
+        for name, parameter in model.named_parameters():
+            writer.add_histogram(f"value/{name}", parameter, count[0])
+            if parameter.grad is not None:
+                writer.add_histogram(f"grad/{name}", parameter.grad, count[0])
+
+    return step
+
+
+def torchlens_log(recipe: Recipe, device: torch.device) -> Step:
+    import torchlens
+
+    model = recipe.model
+    one_step, x = plain(recipe, device), next(iter(recipe.dataset))[0].to(device)
+
+    def step() -> None:
+        torchlens.log_forward_pass(model, x)
+        one_step()
+
+    return step
+
+
+WAYS: dict[str, tuple[Callable[[Recipe, torch.device], Step], str]] = {
+    "plain": (plain, ""),
+    "gradscope": (gradscope, ""),
+    "empty hooks": (empty_hooks, ""),
+    "hand-written hooks": (hand_written, ""),
+    "wandb.watch": (wandb_watch, "wandb"),
+    "TensorBoard histograms": (tensorboard_histograms, "tensorboard"),
+    "TorchLens": (torchlens_log, "torchlens"),
+}
+"""name -> (how to make its step, the module that it needs)."""
+
+
+def measure(workload: str, ways: list[str], device: torch.device, seconds: float) -> dict[str, list[float]]:
+    """way -> milliseconds of a step, one median a round; the rounds of all ways take turns."""
+    steps: dict[str, Step] = {}
+    for way in ways:
+        seed_everything(0)
+        steps[way] = WAYS[way][0](WORKLOADS[workload](), device)
+        for _ in range(3):
+            steps[way]()
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    deadline = time.perf_counter() + seconds * len(ways)
+    while time.perf_counter() < deadline or len(found["plain"]) < 3:
+        for way in ways:
+            times, until = [], time.perf_counter() + ROUND_SECS
+            while not times or time.perf_counter() < until:
+                start = time.perf_counter()
+                steps[way]()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                times.append(1000 * (time.perf_counter() - start))
+            found[way].append(statistics.median(times))
+    return found
+
+
+def peak_bytes(workload: str, way: str, device: str) -> int:
+    """The most memory that a process which trains so has needed, beyond what it needed before the model was made."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return int(pool.apply(_peak, (workload, way, device)))
+
+
+def _peak(workload: str, way: str, device: str) -> int:
+    import resource
+
+    where = torch.device(device)
+    torch.set_num_threads(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seed_everything(0)
+    step = WAYS[way][0](WORKLOADS[workload](), where)
+    for _ in range(3):
+        step()
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def ratio_text(times: list[float], plain_times: list[float]) -> str:
+    ratios = sorted(one / other for one, other in zip(times, plain_times, strict=True))
+    low, middle, high = (ratios[int(share * (len(ratios) - 1))] for share in (0.25, 0.5, 0.75))
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each way, for each workload")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-memory", action="store_true")
+    options = parser.parse_args()
+    wanted = [way for way in options.ways.split(",") if way in WAYS]
+    ways = [way for way in wanted if not WAYS[way][1] or importlib.util.find_spec(WAYS[way][1])]
+    ways = ["plain", *(way for way in ways if way != "plain")]
+    device = torch.device(options.device)
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else active_path()
+    print(
+        f"torch {torch.__version__}, {device} ({label}); not installed: {', '.join(set(wanted) - set(ways)) or 'none'}"
+    )
+    for threads in [int(text) for text in options.threads.split(",")]:
+        torch.set_num_threads(threads)
+        print(f"\n| {threads} thread{'s' * (threads > 1)} | plain step | " + " | ".join(ways[1:]) + " |")
+        print("|---|---|" + "---|" * len(ways[1:]))
+        for workload in options.workloads.split(","):
+            found = measure(workload, ways, device, options.seconds)
+            cells = [ratio_text(found[way], found["plain"]) for way in ways[1:]]
+            print(
+                f"| {workload} | {statistics.median(found['plain']):.1f} ms | " + " | ".join(cells) + " |", flush=True
+            )
+            gc.collect()
+    if not options.no_memory:
+        print("\n| peak memory | " + " | ".join(ways) + " |\n|---|" + "---|" * len(ways))
+        for workload in options.workloads.split(","):
+            sizes = [f"{peak_bytes(workload, way, options.device) / 2**20:.0f} MB" for way in ways]
+            print(f"| {workload} | " + " | ".join(sizes) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
