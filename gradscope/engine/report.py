@@ -118,6 +118,11 @@ class PhaseReport:
         """What could not be seen, and why."""
         return self.raw.absent
 
+    @property
+    def rows(self) -> list[SubjectRow]:
+        """The rows of the subject table that this report refers to, in its own order."""
+        return [self._rows[number] for number in self.raw.subjects.tolist()]
+
     @cached_property
     def subjects(self) -> list[Subject]:
         """Every subject of the phase, in the order in which it was seen."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 import gradscope
+from gradscope.engine.checks import or_nan
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.report import Subject
 from gradscope.engine.training import groups_of, rates_of
@@ -30,6 +31,8 @@ from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
+from gradscope.snapshots.history_section import StepTable
+from gradscope.snapshots.report_html import report_html
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session
@@ -97,8 +100,10 @@ def _write_files(session: Session, folder: Path, attachments: Sequence[Attachmen
     _write_history(folder / "history.csv", session)
     for attachment in attachments:
         _write_attachment(folder, attachment)
-    manifest = json.dumps(_manifest(session, left_out), indent=2, allow_nan=False, ensure_ascii=False)
-    (folder / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
+    manifest = _manifest(session, left_out)
+    _write_report(folder / "report.html", session, manifest, attachments)
+    text = json.dumps(manifest, indent=2, allow_nan=False, ensure_ascii=False)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
 def tensor_name(key: SubjectKey) -> str:
@@ -179,6 +184,26 @@ def _write_attachment(folder: Path, attachment: Attachment) -> None:
         raise BadInput(f"{attachment.name!r} is no name for a file inside a snapshot")
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(np.ascontiguousarray(attachment.data).tobytes())
+
+
+def _write_report(path: Path, session: Session, manifest: Mapping[str, Any], attachments: Sequence[Attachment]) -> None:
+    reports = [(report.raw, report.rows) for report in session.reports.values()]
+    pictures = {item.name: item.data.tobytes() for item in attachments if item.name.lower().endswith(".png")}
+    page = report_html(manifest, session.info, reports, _step_table(session), pictures)
+    path.write_text(page, encoding="utf-8")
+
+
+def _step_table(session: Session) -> StepTable:
+    records = session.history
+    rates = np.full((len(records), max((len(record.lr) for record in records), default=0)), np.nan)
+    for row, record in zip(rates, records, strict=True):
+        row[: len(record.lr)] = record.lr
+    return StepTable(
+        step=np.array([record.step for record in records], dtype=np.int64),
+        epoch=np.array([record.epoch for record in records], dtype=np.int64),
+        loss=np.array([or_nan(record.loss) for record in records], dtype=np.float64),
+        rates=rates,
+    )
 
 
 def _manifest(session: Session, left_out: list[str]) -> Mapping[str, Any]:

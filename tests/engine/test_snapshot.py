@@ -28,6 +28,7 @@ from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
 
 FILES = {
     "manifest.json",
+    "report.html",
     "summaries.csv",
     "history.csv",
     "parameters.safetensors",
@@ -219,7 +220,9 @@ def left_in(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name != "user")
 
 
-@pytest.mark.parametrize("broken", ["_write_tensors", "_write_summaries", "_write_history", "_manifest"])
+@pytest.mark.parametrize(
+    "broken", ["_write_tensors", "_write_summaries", "_write_history", "_manifest", "_write_report"]
+)
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()])
 def test_what_breaks_off_leaves_nothing(
     broken: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,1 @@
+"""Snapshots as files: what is in them and how they are read and shown. Standard library and numpy; no torch, no Qt."""

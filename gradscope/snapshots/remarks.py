@@ -1,0 +1,105 @@
+"""What a person should look at first in the reports of one moment: non-finite, all zero, no gradient, never called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from gradscope.protocol.messages import Report, SessionInfo
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import COUNT, INF, NAN, ZERO, SubjectKind, SubjectRow
+from gradscope.snapshots.numbers import counted
+
+Reports = Sequence[tuple[Report, list[SubjectRow]]]
+"""Each report with the rows of its own subjects, in the same order."""
+
+
+class Severity(Enum):
+    """The gravest first."""
+
+    BAD = "bad"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    severity: Severity
+    sentence: str
+    places: tuple[str, ...] = ()
+    """What it is about: names of subjects, in the order in which they were seen."""
+
+
+_NOUNS: dict[str, tuple[str, str]] = {
+    SubjectKind.ACTIVATION: ("output", "outputs"),
+    SubjectKind.ACTIVATION_GRAD: ("gradient of an output", "gradients of outputs"),
+    SubjectKind.PARAMETER: ("parameter", "parameters"),
+    SubjectKind.GRAD: ("parameter's gradient", "parameters' gradients"),
+    SubjectKind.UPDATE: ("update", "updates"),
+}
+_MAY_BE_ZERO = frozenset({SubjectKind.PARAMETER})
+"""A bias often begins at zero."""
+
+
+def remarks(session: SessionInfo, reports: Reports) -> list[Remark]:
+    """The gravest first."""
+    frozen = frozenset(parameter.name for parameter in session.parameters if not parameter.requires_grad)
+    found = [Remark(severity=Severity.WARNING, sentence=warning) for warning in session.warnings]
+    for report, rows in reports:
+        if not report.complete:
+            sentence = f"Not completed: {when(report)}; this is what was seen of it"
+            found.append(Remark(severity=Severity.WARNING, sentence=sentence))
+        found += _of_summaries(report, rows)
+        found += _of_absences(report, frozen)
+    return sorted(found, key=lambda remark: list(Severity).index(remark.severity))
+
+
+def _of_summaries(report: Report, rows: Sequence[SubjectRow]) -> list[Remark]:
+    found, where = [], when(report)
+    for kind in dict.fromkeys(row.key.kind for row in rows):
+        noun, plural = nouns(kind)
+        mine = [(row, report.summaries[i]) for i, row in enumerate(rows) if row.key.kind is kind]
+        bad = [(row.key.label(), numbers) for row, numbers in mine if numbers[NAN] + numbers[INF] > 0]
+        zero = [row.key.label() for row, numbers in mine if numbers[COUNT] > 0 and numbers[ZERO] == numbers[COUNT]]
+        if bad:
+            holding = " and ".join(
+                name for name, column in (("NaN", NAN), ("Inf", INF)) if any(numbers[column] > 0 for _, numbers in bad)
+            )
+            verb = "holds" if len(bad) == 1 else "hold"
+            sentence = f"{counted(len(bad), noun, plural)} of {len(mine):,} {verb} {holding} ({where})"
+            found.append(Remark(severity=Severity.BAD, sentence=sentence, places=tuple(name for name, _ in bad)))
+        if zero and kind not in _MAY_BE_ZERO:
+            verb = "is" if len(zero) == 1 else "are"
+            sentence = f"{counted(len(zero), noun, plural)} of {len(mine):,} {verb} zero in every element ({where})"
+            found.append(Remark(severity=Severity.WARNING, sentence=sentence, places=tuple(zero)))
+    return found
+
+
+def _of_absences(report: Report, frozen: frozenset[str]) -> list[Remark]:
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for absence in report.absent:
+        by_reason.setdefault((absence.kind, absence.reason), []).append(absence.name or "(model)")
+    return [
+        Remark(
+            severity=Severity.NOTE if frozen.issuperset(names) else Severity.WARNING,
+            sentence=f"{counted(len(names), *nouns(kind))} missing ({when(report)}): {reason}",
+            places=tuple(names),
+        )
+        for (kind, reason), names in by_reason.items()
+    ]
+
+
+def when(report: Report) -> str:
+    """ "backward of step 7"; the optimizer's step is "step 7" itself."""
+    return f"step {report.step}" if report.phase is Phase.STEP else f"{report.phase.value} of step {report.step}"
+
+
+def nouns(kind: str) -> tuple[str, str]:
+    """What a subject of a kind is called, one and many."""
+    return _NOUNS.get(kind) or (f"{words(kind)} tensor", f"{words(kind)} tensors")
+
+
+def words(kind: str) -> str:
+    """ "activation_grad" as "activation grad"."""
+    return kind.replace("_", " ")
