@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gradscope.protocol.messages import FloatArray, InitialParameters, IntArray, Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.state.histograms import HistogramHistory
 
 MAX_STEPS = 1500
 MAX_CURVE_POINTS = 20_000
@@ -68,8 +69,11 @@ class Block:
     def index_of(self, key: SubjectKey) -> int | None:
         return self._index.get(key)
 
-    def add(self, step: int, keys: list[SubjectKey], summaries: FloatArray) -> None:
-        """Take in the summaries (len(keys), len(COLUMNS)) of a step; one that comes again replaces what was there."""
+    def add(self, step: int, keys: list[SubjectKey], summaries: FloatArray) -> list[int]:
+        """Take in the summaries (len(keys), len(COLUMNS)) of a step; one that comes again replaces what was there.
+
+        Returns the numbers of the subjects, which are their places in `keys`.
+        """
         for key in keys:
             if key not in self._index:
                 self._index[key] = len(self.keys)
@@ -86,6 +90,7 @@ class Block:
             self._data[np.ix_([NAN, INF], rows, [last])] = np.fmax(earlier, summaries.T[[NAN, INF]])[:, :, None]
         else:
             self._data[:, rows, last] = summaries.T
+        return rows
 
     def _make_room(self) -> None:
         """A new step: it goes into the last column while that takes more, else into a new one."""
@@ -193,11 +198,12 @@ class Curve:
 
 
 class History:
-    """Blocks by kind, the loss, the rates, and the newest summary of every subject."""
+    """Blocks and histograms by kind, the loss, the rates, and the newest summary of every subject."""
 
     def __init__(self, *, max_steps: int = MAX_STEPS) -> None:
         self.rows: list[SubjectRow] = []
         self.blocks: dict[SubjectKind, Block] = {kind: Block(max_steps=max_steps) for kind in SubjectKind}
+        self.histograms: dict[SubjectKind, HistogramHistory] = {kind: HistogramHistory() for kind in SubjectKind}
         self.loss = Curve()
         self.lr = Curve()
         self._latest: dict[SubjectKey, Latest] = {}
@@ -259,4 +265,5 @@ class History:
             )
         for kind, positions in by_kind.items():
             keys = [self.rows[int(report.subjects[position])].key for position in positions]
-            self.blocks[kind].add(step, keys, report.summaries[positions])
+            rows = self.blocks[kind].add(step, keys, report.summaries[positions])
+            self.histograms[kind].add(report, positions, rows)

@@ -1,0 +1,107 @@
+"""Histograms of earlier steps: at most MAX_COLUMNS of them, evenly over the run, and in a bounded number of bytes.
+
+As in `history.Block`, when there is no more room every second one is dropped, and from then on only every second step is
+taken; so a step that is not taken costs next to nothing. The newest step is always there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol.messages import FloatArray, IntArray, Report
+from gradscope.protocol.subjects import HISTOGRAM_BINS
+
+MAX_COLUMNS = 64
+MAX_BYTES = 16 * 1024 * 1024
+"""Of one kind of subject."""
+_LEAST_COLUMNS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistogramColumn:
+    """The histograms of one step. Subjects are numbered as in the Block of their kind."""
+
+    step: int
+    rows: IntArray
+    """Shape (n,)."""
+    summaries: FloatArray
+    """Shape (n, len(COLUMNS))."""
+    sampled: IntArray
+    """Shape (n,)."""
+    first: int
+    """The first bin that any of them uses; the bins from there on are in `used`."""
+    used: npt.NDArray[np.integer]
+    """Shape (n, bins)."""
+
+    @classmethod
+    def of(cls, report: Report, positions: list[int], rows: list[int]) -> HistogramColumn:
+        """A copy of those positions of a report, without the bins that nothing is in."""
+        histograms = report.histograms[positions]
+        filled = np.flatnonzero(histograms.any(axis=0))
+        first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, 0)
+        used = histograms[:, first : last + 1]
+        # At most some 32,000 elements are looked at; more only by an engine that samples otherwise.
+        fits = used.max(initial=0) <= np.iinfo(np.uint16).max
+        return cls(
+            step=report.step,
+            rows=np.array(rows, dtype=np.int64),
+            summaries=report.summaries[positions],
+            sampled=report.sampled[positions],
+            first=first,
+            used=used.astype(np.uint16 if fits else np.int32),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes + self.summaries.nbytes + self.sampled.nbytes + self.used.nbytes
+
+    def counts(self, position: int) -> npt.NDArray[np.int32]:
+        """All bins of the subject at a position of `rows`, shape (HISTOGRAM_BINS,)."""
+        counts = np.zeros(HISTOGRAM_BINS, dtype=np.int32)
+        counts[self.first : self.first + self.used.shape[1]] = self.used[position]
+        return counts
+
+
+class HistogramHistory:
+    """The histograms of all subjects of one kind."""
+
+    def __init__(self, *, max_columns: int = MAX_COLUMNS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_columns, self._max_bytes = max_columns, max_bytes
+        self._columns: list[HistogramColumn] = []
+        self._newest: tuple[Report, list[int], list[int]] | None = None
+        self._arrived = 0
+        self._stride = 1
+
+    def __iter__(self) -> Iterator[HistogramColumn]:
+        """Oldest first; the newest step is the last."""
+        yield from self._columns
+        if self._newest is not None and self._newest[0].step != self._columns[-1].step:
+            yield HistogramColumn.of(*self._newest)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self._columns)
+
+    def add(self, report: Report, positions: list[int], rows: list[int]) -> None:
+        """Take in those positions of a report, which are the subjects `rows`. A step that comes again replaces itself."""
+        comes_again = self._newest is not None and self._newest[0].step == report.step
+        self._newest = (report, positions, rows)
+        if comes_again:
+            if self._columns[-1].step == report.step:
+                self._columns[-1] = HistogramColumn.of(report, positions, rows)
+            return
+        if self._arrived % self._stride == 0:
+            self._columns.append(HistogramColumn.of(report, positions, rows))
+            self._make_room()
+        self._arrived += 1
+
+    def _make_room(self) -> None:
+        while len(self._columns) > _LEAST_COLUMNS and (
+            len(self._columns) > self._max_columns or self.nbytes > self._max_bytes
+        ):
+            self._columns = self._columns[::2]
+            self._stride *= 2
