@@ -189,7 +189,7 @@ def _write_attachment(folder: Path, attachment: Attachment) -> None:
 def _write_report(path: Path, session: Session, manifest: Mapping[str, Any], attachments: Sequence[Attachment]) -> None:
     reports = [(report.raw, report.rows) for report in session.reports.values()]
     pictures = {item.name: item.data.tobytes() for item in attachments if item.name.lower().endswith(".png")}
-    page = report_html(manifest, session.info, reports, _step_table(session), pictures)
+    page = report_html(manifest, session.info, reports, _step_table(session), pictures, session.validations)
     path.write_text(page, encoding="utf-8")
 
 
@@ -203,6 +203,7 @@ def _step_table(session: Session) -> StepTable:
         epoch=np.array([record.epoch for record in records], dtype=np.int64),
         loss=np.array([or_nan(record.loss) for record in records], dtype=np.float64),
         rates=rates,
+        optimizer=[record.optimizer for record in records],
     )
 
 

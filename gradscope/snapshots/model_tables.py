@@ -16,29 +16,21 @@ _MAX_TEXT = 200
 
 
 def optimizer_table(session: SessionInfo, manifest: Mapping[str, Any]) -> Markup:
-    """A row for each parameter group: its options when the recipe was opened, and its rate at this moment."""
+    """A row for each parameter group: its options, with the rate of this moment."""
     groups = session.groups[:MAX_GROUPS]
     if not groups:
         return Markup("")
     options = list(dict.fromkeys(option for group in groups for option in group.options))
     rates = manifest.get("rates")
     now = list(rates) if isinstance(rates, Sequence) and not isinstance(rates, str) else []
-    head = [
-        "group",
-        "parameters",
-        "lr now",
-        *(f"{option} at the start" if option == "lr" else option for option in options),
-    ]
-    rows = [
-        element(
-            "tr",
-            element("td", str(i), class_="num"),
-            element("td", _parameter_names(group.parameters), class_="name"),
-            element("td", number(now[i]) if i < len(now) else "–", class_="num"),
-            (element("td", clipped(group.options.get(option, "–"), _MAX_TEXT), class_="num") for option in options),
-        )
-        for i, group in enumerate(groups)
-    ]
+    rows = []
+    for i, group in enumerate(groups):
+        values = group.options | ({"lr": number(now[i])} if i < len(now) else {})
+        cells = [element("td", clipped(values.get(option, "–"), _MAX_TEXT), class_="num") for option in options]
+        name = joined(f"{i}", f" {clipped(group.optimizer, _MAX_TEXT)}" if group.optimizer else "")
+        members = element("td", _parameter_names(group.parameters), class_="name")
+        rows.append(element("tr", element("td", name, class_="num"), members, cells))
+    head = ["group", "parameters", *options]
     title = joined("Parameter groups ", element("span", f"– {counted(len(session.groups), 'group')}", class_="muted"))
     return _folding(title, head, rows, left_out=len(session.groups) - len(groups), numbers={0, *range(2, len(head))})
 

@@ -37,9 +37,11 @@ _NOUNS: dict[str, tuple[str, str]] = {
     SubjectKind.PARAMETER: ("parameter", "parameters"),
     SubjectKind.GRAD: ("parameter's gradient", "parameters' gradients"),
     SubjectKind.UPDATE: ("update", "updates"),
+    SubjectKind.CLIPPED_GRAD: ("clipped gradient", "clipped gradients"),
+    SubjectKind.OPTIMIZER_STATE: ("optimizer state", "optimizer states"),
 }
-_MAY_BE_ZERO = frozenset({SubjectKind.PARAMETER})
-"""A bias often begins at zero."""
+_MAY_BE_ZERO = frozenset({SubjectKind.PARAMETER, SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE})
+"""A bias often begins at zero; of the others the gradient tells."""
 
 
 def remarks(session: SessionInfo, reports: Reports) -> list[Remark]:
@@ -50,6 +52,10 @@ def remarks(session: SessionInfo, reports: Reports) -> list[Remark]:
         if not report.complete:
             sentence = f"Not completed: {when(report)}; this is what was seen of it"
             found.append(Remark(severity=Severity.WARNING, sentence=sentence))
+        if report.skipped:
+            sentence = f"The gradient scaler left step {report.step} out: a gradient was not finite"
+            found.append(Remark(severity=Severity.WARNING, sentence=sentence))
+        found += [Remark(severity=Severity.WARNING, sentence=f"{note} ({when(report)})") for note in report.notes]
         found += _of_summaries(report, rows)
         found += _of_absences(report, frozen)
     return sorted(found, key=lambda remark: list(Severity).index(remark.severity))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from gradscope.protocol.messages import SessionInfo
-from gradscope.protocol.phases import Rest
-from gradscope.snapshots.history_section import StepTable, history_section
+from gradscope.protocol.messages import Report, SessionInfo, Validated
+from gradscope.protocol.phases import Phase, Rest
+from gradscope.snapshots.history_section import Steps, history_section
 from gradscope.snapshots.markup import Markup, clipped, element, joined
 from gradscope.snapshots.model_tables import model_table, optimizer_table
 from gradscope.snapshots.numbers import number
@@ -26,6 +26,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _RESTS: dict[str, str] = {
     Rest.READY: "between two steps: a forward comes next",
     Rest.FORWARD: "after a forward: the backward comes next",
+    Rest.ACCUMULATING: "inside a window of micro-batches: the next forward adds to the gradients",
     Rest.BACKWARD: "after a backward: the optimizer's step comes next",
     Rest.IN_FORWARD: "stopped inside a forward",
     Rest.IN_BACKWARD: "stopped inside a backward",
@@ -38,8 +39,9 @@ def report_html(
     manifest: Mapping[str, Any],
     session: SessionInfo,
     reports: Reports,
-    history: StepTable,
+    history: Steps,
     pictures: Mapping[str, bytes],
+    validations: Sequence[Validated] = (),
 ) -> str:
     """The whole page.
 
@@ -61,8 +63,8 @@ def report_html(
     body = element(
         "main",
         _heading(manifest, session),
-        _tiles(manifest, session),
-        _titled("History", history_section(history)),
+        _tiles(manifest, session, [report for report, _ in reports], validations),
+        _titled("History", history_section(history, validations)),
         _titled("What stands out", _remarks(remarks(session, reports), has_run=bool(reports))),
         _titled("Numbers", *subject_tables(reports)),
         _titled("Model and training", _training(session), optimizer_table(session, manifest), model_table(session)),
@@ -98,25 +100,52 @@ def _heading(manifest: Mapping[str, Any], session: SessionInfo) -> Markup:
 # ------------------------------------------------------------------------------------------------------- the moment
 
 
-def _tiles(manifest: Mapping[str, Any], session: SessionInfo) -> Markup:
+def _tiles(
+    manifest: Mapping[str, Any], session: SessionInfo, reports: Sequence[Report], validations: Sequence[Validated]
+) -> Markup:
     moment = _moment(manifest)
-    tiles = [("Step", _whole(moment.get("step"))), ("Epoch", _whole(moment.get("epoch")))]
     batch = _whole(moment.get("batch"))
     if session.batches_per_epoch is not None:
         batch += f" of {session.batches_per_epoch:,}"
-    tiles.append(("Batch", batch))
-    if isinstance(moment.get("window"), int) and moment["window"] > 1:
-        tiles.append(("Micro-batch", f"{_whole(moment.get('micro'))} of {_whole(moment['window'])}"))
-    tiles.append(("Loss", _loss(manifest.get("loss"))))
     rates = manifest.get("rates")
-    shown = [number(rate) for rate in rates[:3]] if isinstance(rates, Sequence) else []
-    more = ", …" if isinstance(rates, Sequence) and len(rates) > 3 else ""
-    tiles.append(("Learning rate", ", ".join(shown) + more))
-    tiles.append(("Device", str(manifest.get("device", session.device))))
-    tiles.append(("Seed", str(manifest.get("seed", session.seed))))
+    rates = list(rates) if isinstance(rates, Sequence) and not isinstance(rates, str) else []
+    tiles = [
+        ("Step", _whole(moment.get("step"))),
+        ("Epoch", _whole(moment.get("epoch"))),
+        ("Batch", batch),
+        ("Loss", _loss(manifest.get("loss"))),
+        ("Learning rate", ", ".join(map(number, rates[:3])) + (", …" if len(rates) > 3 else "")),
+        *_of_newest(reports),
+    ]
+    if validations:
+        newest = validations[-1]
+        tiles.append(("Validation loss", number(newest.loss)))
+        tiles += [(clipped(name, 40), number(value)) for name, value in list(newest.metrics.items())[:6]]
+    tiles += [
+        ("Device", str(manifest.get("device", session.device))),
+        ("Seed", str(manifest.get("seed", session.seed))),
+    ]
     cells = [element("div", element("dt", name), element("dd", text or "–"), class_="tile") for name, text in tiles]
     note = element("p", "Steps, epochs and batches are counted from 0.", class_="muted small")
     return joined(element("dl", cells, class_="tiles"), note)
+
+
+def _of_newest(reports: Sequence[Report]) -> Iterator[tuple[str, str]]:
+    """What the newest report, and the newest step, have to say of the window, the turn, the scale and the clipping."""
+    order = list(Phase)
+    newest = max(reports, key=lambda report: (report.step, report.micro, order.index(report.phase)), default=None)
+    if newest is None:
+        return
+    if newest.window > 1:
+        yield "Micro-batch", f"{newest.micro} of {newest.window}"
+    if newest.optimizer:
+        yield "Turn", clipped(newest.optimizer, 40)
+    if newest.scale is not None:
+        yield "Loss scale", number(newest.scale)
+    clip = next((report.clip for report in reports if report.clip is not None), None)
+    if clip is not None:
+        after = f" → {number(clip.norm_after)}" if clip.norm_after is not None else ""
+        yield "Gradient norm, clipped", number(clip.norm) + after
 
 
 def _whole(value: object) -> str:
@@ -176,13 +205,26 @@ def _pairs(pairs: Sequence[tuple[str, str | Markup]]) -> Markup:
 
 def _training(session: SessionInfo) -> Markup:
     scheduler = f"{session.scheduler}, once per {session.scheduler_unit}" if session.scheduler else "none"
-    return _pairs(
-        [
-            ("Loss", element("code", clipped(session.loss, _MAX_TEXT))),
-            ("Optimizer", element("code", clipped(session.optimizer, _MAX_TEXT))),
-            ("Scheduler", element("code", clipped(scheduler, _MAX_TEXT))),
-        ]
-    )
+    clipping = [
+        f"{name} at {number(limit)}"
+        for name, limit in (("norm", session.clip_norm), ("value", session.clip_value))
+        if limit is not None
+    ]
+    zero_grad = "only when asked for" if session.zero_grad == "manual" else "at the start of every window"
+    window = f"{session.accumulate} micro-batches; gradients are cleared {zero_grad}"
+    validation = ", ".join(["loss", *session.metrics]) if session.has_validation else ""
+    turns = ", then ".join(session.optimizers) if len(session.optimizers) > 1 else ""
+    named = [
+        ("Loss", session.loss),
+        ("Optimizer", session.optimizer),
+        ("Turns", turns),
+        ("Scheduler", scheduler),
+        ("Window", window if session.accumulate > 1 or session.zero_grad == "manual" else ""),
+        ("Clipping", ", ".join(clipping)),
+        ("Precision", session.precision or ""),
+        ("Validation", validation),
+    ]
+    return _pairs([(name, element("code", clipped(text, _MAX_TEXT))) for name, text in named if text])
 
 
 def _environment(manifest: Mapping[str, Any], session: SessionInfo) -> Markup:

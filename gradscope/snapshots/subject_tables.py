@@ -27,6 +27,8 @@ _TITLES: dict[str, str] = {
     SubjectKind.PARAMETER: "Parameters",
     SubjectKind.GRAD: "Gradients of parameters",
     SubjectKind.UPDATE: "Updates of parameters",
+    SubjectKind.CLIPPED_GRAD: "Gradients after clipping",
+    SubjectKind.OPTIMIZER_STATE: "Optimizer state",
 }
 _MOMENTS = (("min", MIN), ("max", MAX), ("mean", MEAN), ("std", STD), ("L2", L2))
 

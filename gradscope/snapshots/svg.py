@@ -79,13 +79,17 @@ def _ticks(centre: float, half: float, *, whole: bool) -> tuple[float, ...]:
     return tuple((first + k) * step for k in range(8) if (first + k) * step <= centre + half * (1 + 1e-9))
 
 
-def curves(x: IntArray, lines: Sequence[FloatArray], *, title: str, boundaries: IntArray) -> Markup:
-    """Lines over the same steps `x`, at most SERIES_COLOURS of them, each of shape (len(x),); NaN and Inf are marked.
+Line = tuple[IntArray, FloatArray]
+"""Steps, and the value at each."""
+
+
+def curves(lines: Sequence[Line], *, title: str, boundaries: IntArray) -> Markup:
+    """Lines over the steps, at most SERIES_COLOURS of them; NaN and Inf are marked.
 
     `boundaries` are steps where a thin upright line is drawn (the first of each epoch).
     """
-    across = scale_of(x.astype(np.float64), whole=True)
-    up = scale_of(np.concatenate([np.zeros(0), *lines]))
+    across = scale_of(np.concatenate([steps.astype(np.float64) for steps, _ in lines]), whole=True)
+    up = scale_of(np.concatenate([values for _, values in lines]))
     inner_width, inner_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def at_x(values: npt.NDArray[np.generic]) -> FloatArray:
@@ -103,13 +107,13 @@ def curves(x: IntArray, lines: Sequence[FloatArray], *, title: str, boundaries: 
     if 0 < len(boundaries) <= _MAX_MARKS:
         path = "".join(f"M{at:.1f} {_TOP}V{_HEIGHT - _BOTTOM}" for at in at_x(boundaries))
         parts.append(element("path", d=path, class_="epoch"))
-    for i, line in enumerate(lines):
-        parts.append(_line(at_x(x), line, at_y, class_=f"line s{i % SERIES_COLOURS}"))
-        bad = np.flatnonzero(~np.isfinite(line))
-        chosen = bad[np.linspace(0, len(bad) - 1, min(len(bad), _MAX_MARKS)).astype(np.int64)] if len(bad) else bad
+    for i, (steps, values) in enumerate(lines):
+        parts.append(_line(at_x(steps), values, at_y, class_=f"line s{i % SERIES_COLOURS}"))
+        bad = np.flatnonzero(~np.isfinite(values))
+        marked = bad[np.linspace(0, len(bad) - 1, min(len(bad), _MAX_MARKS)).astype(np.int64)] if len(bad) else bad
         parts += [
             element("text", "×", x=f"{at:.1f}", y=_TOP + 8, text_anchor="middle", class_="bad")
-            for at in at_x(x[chosen])
+            for at in at_x(steps[marked])
         ]
     parts.append(element("path", d=f"M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}", class_="axis"))
     label = element("text", "step", x=_LEFT + inner_width / 2, y=_HEIGHT - 4, text_anchor="middle")

@@ -20,6 +20,7 @@ from torch.utils.data import TensorDataset
 from gradscope import Recipe, Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.messages import Attachment
+from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COUNT, L2, MAX, MEAN, MIN, STD, SubjectKind
 from gradscope.snapshots import report_html, subject_tables
 from tests.snapshots.page import Element, parse
@@ -30,6 +31,8 @@ TITLES = {
     SubjectKind.PARAMETER: "Parameters",
     SubjectKind.GRAD: "Gradients of parameters",
     SubjectKind.UPDATE: "Updates of parameters",
+    SubjectKind.CLIPPED_GRAD: "Gradients after clipping",
+    SubjectKind.OPTIMIZER_STATE: "Optimizer state",
 }
 
 
@@ -45,6 +48,12 @@ def page_of(session: Session, folder: Path, *attachments: Attachment) -> Element
 def section(html: Element, title: str) -> Element:
     (found,) = (part for part in html.all("section") if part.all("h2")[0].text == title)
     return found
+
+
+def tiles(html: Element) -> dict[str, str]:
+    """What the tiles at the top say, by their names."""
+    found = [part for part in html.all("div") if part.attributes.get("class") == "tile"]
+    return {tile.all("dt")[0].text: tile.all("dd")[0].text for tile in found}
 
 
 def table(html: Element, title: str) -> list[dict[str, Element]]:
@@ -76,15 +85,11 @@ def test_the_numbers_are_the_reports(phases: int, tmp_path: Path) -> None:
                         assert float(row[name].text) == pytest.approx(value, rel=1e-3)
                     assert row["values"].all("path")
         assert seen == sum(len(report) for report in session.reports.values())
-        tiles = {
-            tile.all("dt")[0].text: tile.all("dd")[0].text
-            for tile in html.all("div")
-            if tile.attributes.get("class") == "tile"
-        }
-        assert (tiles["Step"], tiles["Seed"], tiles["Device"]) == (str(phases // 3), "0", "cpu")
+        shown = tiles(html)
+        assert (shown["Step"], shown["Seed"], shown["Device"]) == (str(phases // 3), "0", "cpu")
         if phases:
             newest = session.history[-1].loss if phases % 3 == 0 else session.reports[next(iter(session.reports))].loss
-            assert float(tiles["Loss"]) == pytest.approx(newest, rel=1e-3)
+            assert float(shown["Loss"]) == pytest.approx(newest, rel=1e-3)
         titles = [part.all("h2")[0].text for part in html.all("section")]
         assert ("History" in titles) is (phases >= 3)
         assert "Model and training" in titles and "Where this ran" in titles
@@ -253,7 +258,6 @@ def test_a_large_model_is_cut_short_and_says_so(tmp_path: Path, monkeypatch: pyt
 
 def test_thousands_of_subjects_stay_a_page_of_a_few_megabytes(tmp_path: Path) -> None:
     from gradscope.protocol.messages import Report
-    from gradscope.protocol.phases import Phase
     from gradscope.protocol.subjects import HISTOGRAM_BINS, SubjectKey, SubjectRow
     from gradscope.snapshots.history_section import StepTable
 
@@ -281,7 +285,11 @@ def test_thousands_of_subjects_stay_a_page_of_a_few_megabytes(tmp_path: Path) ->
     )
     steps = np.arange(50_000)
     history = StepTable(
-        step=steps, epoch=steps // 99, loss=random.normal(size=50_000), rates=random.normal(size=(50_000, 40))
+        step=steps,
+        epoch=steps // 99,
+        loss=random.normal(size=50_000),
+        rates=random.normal(size=(50_000, 40)),
+        optimizer=[""] * 50_000,
     )
     with Session(plain.seeded(zoo.plain_mlp)) as session:
         text = report_html.report_html({}, session.info, [(report, rows)], history, {})
@@ -290,3 +298,62 @@ def test_thousands_of_subjects_stay_a_page_of_a_few_megabytes(tmp_path: Path) ->
     for title in TITLES.values():
         assert len(table(html, title)) == subject_tables.MAX_ROWS
     assert "32 more groups are not drawn" in html.text
+
+
+def test_windows_clipping_and_validation(tmp_path: Path) -> None:
+    def make() -> Recipe:
+        torch.manual_seed(0)
+        return zoo.classifier(
+            zoo.mlp(),
+            accumulate=2,
+            clip_norm=0.01,
+            validation=zoo.vectors(),
+            metrics={"largest": lambda output, target: output.max()},
+        )
+
+    with Session(plain.seeded(make)) as session:
+        while session.position.epoch < 2:
+            session.advance()
+        session.forward()
+        html = page_of(session, tmp_path)
+        shown = tiles(html)
+        clip = session.history[-1].clip
+        assert clip is not None
+        assert shown["Micro-batch"] == f"{session.position.micro} of {session.position.window}"
+        assert float(shown["Gradient norm, clipped"].split(" → ")[0]) == pytest.approx(clip.norm, rel=1e-3)
+        newest = session.validations[-1]
+        assert float(shown["Validation loss"]) == pytest.approx(newest.loss, rel=1e-3)
+        assert float(shown["largest"]) == pytest.approx(newest.metrics["largest"], rel=1e-3)
+    assert [item.text.partition(":")[0].strip("— ") for item in section(html, "History").all("li")] == [
+        "training",
+        "validation",
+    ]
+    training = section(html, "Model and training").text
+    assert "2 micro-batches; gradients are cleared at the start of every window" in training
+    assert "norm at 0.01" in training and "loss, largest" in training
+
+
+def test_what_the_session_notes_stands_out(tmp_path: Path) -> None:
+    with Session(plain.seeded(lambda: zoo.classifier(zoo.mlp(), zero_grad="manual"))) as session:
+        session.next_batch()
+        session.next_batch()
+        note = session.reports[Phase.BACKWARD].notes[0]
+        html = page_of(session, tmp_path)
+    assert f"{note} (backward of step 1)" in section(html, "What stands out").text
+
+
+def test_optimizers_that_take_turns(tmp_path: Path) -> None:
+    def make() -> Recipe:
+        models = nn.ModuleDict({"one": zoo.mlp(), "<two>": zoo.mlp()})
+        steps = {name: lambda _, batch, name=name: models[name](batch[0]).square().mean() for name in models}
+        optimizers = {name: torch.optim.SGD(models[name].parameters(), lr=0.1) for name in models}
+        return Recipe(model=models, dataset=zoo.vectors(), loss=None, optimizer=optimizers, training_step=steps)
+
+    with Session(plain.seeded(make)) as session:
+        for _ in range(4):
+            session.next_batch()
+        html = page_of(session, tmp_path)
+        assert tiles(html)["Turn"] == session.history[-1].optimizer
+    lines = [item.text for item in section(html, "History").all("li")]
+    assert [line.partition(":")[0].strip("— ") for line in lines] == ["one", "<two>", "group 0", "group 1"]
+    assert "one, then <two>" in section(html, "Model and training").text

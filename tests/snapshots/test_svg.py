@@ -15,8 +15,8 @@ NONE = np.zeros(0, dtype=np.int64)
 
 
 def draw(*lines: list[float]) -> str:
-    arrays = [np.array(line, dtype=np.float64) for line in lines]
-    return str(curves(np.arange(len(lines[0])), arrays, title="Loss", boundaries=NONE))
+    drawn = [(np.arange(len(line)), np.array(line, dtype=np.float64)) for line in lines]
+    return str(curves(drawn, title="Loss", boundaries=NONE))
 
 
 def points(picture: str) -> list[list[tuple[float, float]]]:
