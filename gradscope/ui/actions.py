@@ -28,6 +28,7 @@ class Menu(StrEnum):
 class ActionId(StrEnum):
     OPEN = "open"
     EXPORT = "export"
+    EXPORT_TENSORBOARD = "export_tensorboard"
     SETTINGS = "settings"
     QUIT = "quit"
     FORWARD = "forward"
@@ -84,6 +85,13 @@ TABLE: dict[ActionId, ActionRow] = {
         menu=Menu.FILE,
         shortcuts=("Ctrl+E",),
         icon="export",
+        needs_session=True,
+    ),
+    ActionId.EXPORT_TENSORBOARD: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Export to Tensor&Board..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Write the history so far as event files, which TensorBoard shows"),
+        menu=Menu.FILE,
+        icon="chart",
         needs_session=True,
         ends_section=True,
     ),

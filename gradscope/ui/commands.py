@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.messages import Attachment, Exported, Failed
 from gradscope.protocol.phases import RunUntil, Verb
+from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.actions import ActionId
 from gradscope.ui.controller import Controller
@@ -18,6 +20,7 @@ from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
+from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
 from gradscope.ui.settings import Setting, ThemeChoice
 
 
@@ -47,6 +50,7 @@ class Commands(QObject):
         return {
             ActionId.OPEN: self.open_recipe,
             ActionId.EXPORT: self.export_snapshot,
+            ActionId.EXPORT_TENSORBOARD: self.export_to_tensorboard,
             ActionId.SETTINGS: self.show_settings,
             ActionId.QUIT: self.quit,
             ActionId.FORWARD: lambda: controller.go(Verb.FORWARD),
@@ -102,6 +106,22 @@ class Commands(QObject):
         dialog.open()
 
     @Slot()
+    def export_to_tensorboard(self) -> None:
+        session = self._controller.state.session
+        if session is None:
+            return
+        folder = self._settings.get(Setting.RUNS_FOLDER)
+        stem = Path(session.path).stem or "run"
+        dialog = TensorBoardDialog(
+            self._controller.state.history,
+            folder=Path(folder or QDir.homePath()),
+            name=f"{stem}-step{self._controller.state.position.step}",
+            parent=self._window,
+        )
+        dialog.written.connect(self._on_events_written)
+        dialog.open()
+
+    @Slot()
     def quit(self) -> None:
         self._window.close()
 
@@ -134,6 +154,19 @@ class Commands(QObject):
         self._export_path, self._drawn = path, []
         self._pictures = self._plot_images()
         self._on_next_picture()
+
+    @Slot(str, int)
+    def _on_events_written(self, path: str, size_bytes: int) -> None:
+        runs = Path(path).parent.parent
+        self._settings.set(Setting.RUNS_FOLDER, str(runs))
+        message = self.tr("Event files written to {path} ({size})").format(
+            path=Path(path).parent, size=text.byte_size(size_bytes)
+        )
+        self.told.emit(message)
+        look = self.tr("to look at them: {command}").format(command=f"tensorboard --logdir {shlex.quote(str(runs))}")
+        self._controller.state.log.add(f"{message}; {look}")
+        self._controller.state.touch(Topic.LOG)
+        self._controller.flush()
 
     @Slot()
     def _on_next_picture(self) -> None:

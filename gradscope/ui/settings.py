@@ -31,6 +31,8 @@ class Setting(StrEnum):
     RECENT_FILES = "files/recent"
     LAST_FOLDER = "files/folder"
     EXPORT_FOLDER = "files/export_folder"
+    RUNS_FOLDER = "files/runs_folder"
+    """Where event files go."""
     GEOMETRY = "window/geometry"
     LAYOUT = "window/layout"
 
@@ -63,6 +65,7 @@ _TABLE: dict[Setting, _Row] = {
     Setting.RECENT_FILES: _Row([], _texts),
     Setting.LAST_FOLDER: _Row("", str),
     Setting.EXPORT_FOLDER: _Row("", str),
+    Setting.RUNS_FOLDER: _Row("", str),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
     Setting.LAYOUT: _Row(QByteArray(), QByteArray),
 }

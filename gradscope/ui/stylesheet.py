@@ -66,6 +66,7 @@ QToolButton[emphasised="true"]:hover, QPushButton[emphasised="true"]:hover, QPus
     background: $accent_hover; border-color: $accent_hover; }
 QToolButton[emphasised="true"]:focus, QPushButton[emphasised="true"]:focus, QPushButton:default:focus {
     border-color: $text; }
+QPushButton:default:disabled { background: transparent; color: $faded; border-color: $border; }
 QToolButton[flat="true"], QPushButton[flat="true"] { background: transparent; border-color: transparent; }
 QToolButton[flat="true"][checkable="true"] { border-color: $border; }
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover { background: $selection; }
