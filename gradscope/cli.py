@@ -85,6 +85,7 @@ def _run(given: list[str]) -> int:
         "--jsonl", metavar="OUT", help="write one JSON object per phase to this file (- for standard output)"
     )
     parser.add_argument("--export", metavar="DIR", help="write a snapshot of the last step to this new folder")
+    parser.add_argument("--tensorboard", metavar="DIR", help="write event files for TensorBoard to this folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     options = parser.parse_args(given)
     path = _find(options.file)
@@ -102,6 +103,7 @@ def _run(given: list[str]) -> int:
             seed=options.seed,
             jsonl=options.jsonl,
             export=options.export,
+            tensorboard=options.tensorboard,
             quiet=options.quiet,
         )
     )

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gradscope.engine.events import EventLog
 from gradscope.engine.lines import line_of, validation_line
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
+from gradscope.snapshots.tensorboard import missing, occupied
 
 EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _BAR_WIDTH = 28
@@ -32,6 +34,7 @@ class RunOptions:
     seed: int = 0
     jsonl: str | None = None
     export: str | None = None
+    tensorboard: str | None = None
     quiet: bool = False
 
 
@@ -46,7 +49,8 @@ def run(options: RunOptions) -> int:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
             out = stack.enter_context(_opened(options.jsonl, stdout))
-            _train(session, options, out)
+            events = stack.enter_context(_event_log(session, options))
+            _train(session, options, out, events)
         return EXIT_DONE
     except GradscopeError as error:
         _tell(error.failure)
@@ -56,7 +60,7 @@ def run(options: RunOptions) -> int:
         return EXIT_INTERRUPTED
 
 
-def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
+def _train(session: Session, options: RunOptions, out: TextIO | None, events: EventLog | None) -> None:
     for warning in session.info.warnings:
         print(f"gradscope: note: {warning}", file=sys.stderr)
     horizon = session.schedule(1).horizon
@@ -73,7 +77,7 @@ def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
         for step in range(options.steps):
             # The snapshot shows the last step: only its activations are worth a copy.
             session.keeper.keeps_all = options.export is not None and step + 1 == options.steps
-            _one_step(session, out, notes)
+            _one_step(session, out, notes, events)
             progress.show(step + 1, session.history[-1].loss)
     finally:
         progress.close()
@@ -90,7 +94,7 @@ def _train(session: Session, options: RunOptions, out: TextIO | None) -> None:
         )
 
 
-def _one_step(session: Session, out: TextIO | None, notes: _Notes) -> None:
+def _one_step(session: Session, out: TextIO | None, notes: _Notes, events: EventLog | None) -> None:
     """To the end of the next optimizer step, and the validation that may follow it."""
     step, validated = session.position.step, len(session.validations)
     while session.position.step == step:
@@ -103,8 +107,14 @@ def _one_step(session: Session, out: TextIO | None, notes: _Notes) -> None:
             raise
         _write(out, line_of(report))
         notes.tell(report)
+        if events is not None:
+            events.add(report)
     for validation in session.validations[validated:]:
         _write(out, validation_line(validation))
+        if events is not None:
+            events.add_validation(validation)
+    if events is not None:
+        events.end_step()
 
 
 def _write(out: TextIO | None, line: str) -> None:
@@ -121,6 +131,16 @@ def _check(options: RunOptions) -> None:
         raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
     if options.export is not None and Path(options.export).exists():
         raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot folder")
+    problem = None if options.tensorboard is None else missing() or occupied(Path(options.tensorboard))
+    if problem is not None:
+        raise BadInput(f"--tensorboard: {problem}")
+
+
+def _event_log(session: Session, options: RunOptions) -> contextlib.AbstractContextManager[EventLog | None]:
+    if options.tensorboard is None:
+        return contextlib.nullcontext()
+    first = session.position.step
+    return contextlib.closing(EventLog(Path(options.tensorboard), first_step=first, steps=options.steps))
 
 
 @contextlib.contextmanager

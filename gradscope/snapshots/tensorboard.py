@@ -148,7 +148,12 @@ def _event(**fields: Any) -> Any:
 def subject_tag(key: SubjectKey) -> str:
     """`activation/block#2:.h[0]`: TensorBoard makes a section of what comes before the first slash."""
     name = f"{key.name or '(model)'}{f'#{key.call}' if key.call else ''}{f':{key.leaf}' if key.leaf else ''}"
-    return _text(f"{key.kind.value}/{name}")
+    return tag_of(key.kind.value, name)
+
+
+def tag_of(section: str, name: str) -> str:
+    """`section/name`, with what UTF-8 cannot hold replaced."""
+    return f"{section}/{name}".encode("utf-8", "replace").decode("utf-8")
 
 
 def scalar(tag: str, value: float) -> Any:
@@ -203,8 +208,3 @@ def _kept(buckets: FloatArray) -> npt.NDArray[np.intp]:
     """The buckets to write: the filled ones and one before each, which is empty or stands for a whole empty stretch."""
     filled = np.flatnonzero(buckets)
     return np.union1d(filled, filled[filled > 0] - 1)
-
-
-def _text(text: str) -> str:
-    """What UTF-8 can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")

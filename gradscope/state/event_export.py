@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.protocol.messages import FloatArray, IntArray
-from gradscope.snapshots.tensorboard import COUNTS, SCALARS, EventFile, histogram, scalar, subject_tag
+from gradscope.snapshots.tensorboard import COUNTS, SCALARS, EventFile, histogram, scalar, subject_tag, tag_of
 from gradscope.state.histograms import HistogramColumn
 from gradscope.state.history import Block, Curve, History
 
@@ -147,7 +147,7 @@ def _block(block: Block, points: int) -> Iterator[Series]:
 def _update_ratio(history: History, points: int) -> Series:
     keys, steps, ratios = history.update_ratio()
     chosen = _evenly(len(steps), points)
-    tags = [f"update_ratio/{subject_tag(key).partition('/')[2]}" for key in keys]
+    tags = [tag_of("update_ratio", key.name) for key in keys]
     return Series(tags=tags, steps=steps[chosen], values=ratios[:, chosen].astype(np.float64))
 
 

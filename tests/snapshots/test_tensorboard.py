@@ -78,6 +78,25 @@ def test_what_tensorboard_draws(name: str) -> None:
     assert drawn[:, 2].sum() == finite.size
 
 
+def test_an_empty_stretch_is_a_bucket_of_its_own() -> None:
+    tensor = torch.cat(
+        [torch.full((5,), -30.0), torch.full((6,), 0.01), torch.full((7,), 1.5), torch.full((8,), 100.0)]
+    )
+    _, value = converted(tensor)
+    np.testing.assert_allclose(
+        as_drawn(value),
+        [
+            [-30, -16, 5],
+            [-16, 2**-7, 0],
+            [2**-7, 2**-6, 6],
+            [2**-6, 1, 0],
+            [1, 2, 7],
+            [2, 64, 0],
+            [64, 100, 8],
+        ],
+    )
+
+
 def test_zeros_have_a_bucket_of_their_own() -> None:
     _, value = converted(TENSORS["relu"])
     (zeros,) = (row for row in as_drawn(value) if row[0] <= 0 <= row[1] and row[2])
