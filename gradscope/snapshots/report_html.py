@@ -144,8 +144,8 @@ def _of_newest(reports: Sequence[Report]) -> Iterator[tuple[str, str]]:
         yield "Loss scale", number(newest.scale)
     clip = next((report.clip for report in reports if report.clip is not None), None)
     if clip is not None:
-        after = f" → {number(clip.norm_after)}" if clip.norm_after is not None else ""
-        yield "Gradient norm, clipped", number(clip.norm) + after
+        is_clipped = clip.norm_after is not None and clip.norm_after != clip.norm
+        yield "Gradient norm", number(clip.norm) + (f" → {number(clip.norm_after)}" if is_clipped else "")
 
 
 def _whole(value: object) -> str:

@@ -61,7 +61,7 @@ li.bad .sign { color: var(--bad); }
 li.warning .sign { color: var(--warning); }
 .places { display: inline; }
 details { background: var(--surface); border: 1px solid var(--border); border-radius: 8px; margin: 0 0 12px; }
-details > *:not(summary) { margin: 0 16px 14px; }
+details > *:not(summary) { margin: 0 16px 14px; max-width: none; }
 summary { cursor: pointer; padding: 10px 16px; font-weight: 600; }
 summary .muted { font-weight: 400; }
 li details { border: 0; margin: 0; background: none; }

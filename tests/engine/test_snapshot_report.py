@@ -320,7 +320,8 @@ def test_windows_clipping_and_validation(tmp_path: Path) -> None:
         clip = session.history[-1].clip
         assert clip is not None
         assert shown["Micro-batch"] == f"{session.position.micro} of {session.position.window}"
-        assert float(shown["Gradient norm, clipped"].split(" → ")[0]) == pytest.approx(clip.norm, rel=1e-3)
+        norms = [float(norm) for norm in shown["Gradient norm"].split(" → ")]
+        assert norms == pytest.approx([clip.norm, clip.norm_after], rel=1e-3)
         newest = session.validations[-1]
         assert float(shown["Validation loss"]) == pytest.approx(newest.loss, rel=1e-3)
         assert float(shown["largest"]) == pytest.approx(newest.metrics["largest"], rel=1e-3)
