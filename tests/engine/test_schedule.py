@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import plain
@@ -108,6 +109,54 @@ def test_one_cycle_ends_where_training_ends() -> None:
         assert used.shape[1] >= total
         np.testing.assert_array_equal(foretold[:, : used.shape[1]], used)
         assert "schedule" in failed.value.failure.sentence
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("unit", ["step", "epoch"])
+def test_the_horizon_is_the_last_step_that_cannot_be_followed(unit: str, start: int) -> None:
+    with Session(plain.seeded(lambda: make(lambda o: OneCycleLR(o, 0.5, total_steps=4), unit))) as session:
+        plain.train_observed(session, steps=start)
+        horizon = session.schedule(1).horizon
+        assert horizon == (4 if unit == "step" else 5 * PER_EPOCH - 1)
+        plain.train_observed(session, steps=horizon)
+        with pytest.raises(UserCodeFailed, match=f"The schedule of step {horizon} failed"):
+            plain.train_observed(session, steps=horizon + 1)
+
+
+@pytest.mark.parametrize("name", ["OneCycleLR", "CyclicLR"])
+@pytest.mark.parametrize("adam", [False, True])
+def test_momentum_that_cycles_is_foretold(name: str, adam: bool) -> None:
+    def cycling() -> Recipe:
+        model = zoo.mlp()
+        kind, options = (torch.optim.AdamW, {"betas": (0.9, 0.99)}) if adam else (torch.optim.SGD, {"momentum": 0.9})
+        optimizer = kind(
+            [{"params": model[0].parameters(), "lr": 0.2}, {"params": model[2].parameters()}], lr=0.1, **options
+        )
+        return zoo.classifier(model, optimizer=optimizer, scheduler=SCHEDULES[name](optimizer))
+
+    with Session(plain.seeded(cycling)) as session:
+        foretold = session.schedule(STEPS).momenta
+        used = [session.next_batch()[-1].raw.momentum for _ in range(STEPS)]
+    assert np.ptp(foretold, axis=1).min() > 0.01
+    np.testing.assert_array_equal(foretold, np.array(used).T)
+
+
+def test_momentum_that_stays_is_not_foretold() -> None:
+    with Session(plain.seeded(lambda: make(SCHEDULES["StepLR"], "step"))) as session:
+        assert session.schedule(STEPS).momenta.size == 0
+
+
+@pytest.mark.parametrize("unit", ["step", "epoch"])
+def test_the_future_of_windows(unit: str) -> None:
+    def windows() -> Recipe:
+        return replace(make(SCHEDULES["ExponentialLR"], unit), accumulate=2)
+
+    with Session(plain.seeded(windows)) as session:
+        for _ in range(3):
+            session.advance()
+        foretold = session.schedule(8)
+        plain.train_observed(session, steps=8)
+        np.testing.assert_array_equal(foretold.rates, np.array([record.lr for record in session.history]).T)
 
 
 def test_without_a_scheduler_the_rates_stay() -> None:
