@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.dropout import dropout_of
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
@@ -35,6 +36,7 @@ def describe_session(
         loss=_loss_name(training),
         scheduler_unit=training.scheduler_unit,
         batches_per_epoch=batches_per_epoch,
+        scheduler_metric=training.scheduler_metric,
         substeps=training.substeps(),
         optimizers=tuple(turn.name for turn in training.turns),
         accumulate=training.accumulate,
@@ -61,6 +63,7 @@ def _modules(model: Model) -> tuple[ModuleInfo, ...]:
             description=_extra(module),
             aliases=tuple(names[id(module)][1:]),
             training=module.training,
+            dropout=dropout_of(module),
         )
         for name, module in model.named_modules()
     )

@@ -333,6 +333,10 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------ beside the phases
 
+    def renew_window(self) -> None:
+        """Before its first forward, a window takes the size that is set now."""
+        self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
+
     def zero_grad(self) -> None:
         """Clear the gradients of the optimizer whose turn it is."""
         self._seen_gradients.forget(keep_memory=True)
@@ -354,7 +358,9 @@ class Loop:
         if length is None:
             return Timing(turn=turn, steps_to_epoch_end=None, steps_per_epoch=None)
         per_epoch = turns * -(-length // self.training.accumulate)
-        windows = -(-(length - (self.batches.index - self.window.micro)) // self.training.accumulate)
+        # The window under way may be of another size than those to come.
+        after_window = length - (self.batches.index - self.window.micro) - self.window.size
+        windows = 1 + -(-max(0, after_window) // self.training.accumulate)
         to_end = max(turns * windows - self._turn - steps_done, 0) or per_epoch
         return Timing(turn=turn, steps_to_epoch_end=to_end, steps_per_epoch=per_epoch)
 

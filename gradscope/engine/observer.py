@@ -131,8 +131,10 @@ class Observer:
         }
 
     def moving(self) -> dict[str, Tensor]:
-        """The parameters that a step may change."""
-        return {name: tensor for name, tensor in self.tensors().items() if tensor.requires_grad}
+        """The parameters that a step may change: an optimizer also moves a frozen one that still has a gradient."""
+        return {
+            name: tensor for name, tensor in self.tensors().items() if tensor.requires_grad or tensor.grad is not None
+        }
 
     def initial(self) -> Collected:
         """Summaries of all parameters as they are now, outside any phase."""

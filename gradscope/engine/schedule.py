@@ -94,7 +94,7 @@ def _ahead(turn: Turn, interval: _Interval | None, steps: int) -> list[tuple[tup
     if turn.scheduler is None or interval is None:
         return [(rates_of([turn.optimizer]), momenta_of([turn.optimizer]))] * steps
     try:
-        optimizer, scheduler = _stand_ins(turn.optimizer, turn.scheduler)
+        optimizer, scheduler = stand_ins(turn.optimizer, turn.scheduler)
         return _simulate(optimizer, scheduler, interval, steps)
     except Exception as error:
         name = type(turn.scheduler).__name__
@@ -142,7 +142,7 @@ def _varies(table: FloatArray) -> bool:
     return bool(finite.size and not math.isclose(float(np.ptp(finite, axis=1).max()), 0.0))
 
 
-def _stand_ins(optimizer: Optimizer, scheduler: LRScheduler) -> tuple[Optimizer, LRScheduler]:
+def stand_ins(optimizer: Optimizer, scheduler: LRScheduler) -> tuple[Optimizer, LRScheduler]:
     """Copies in which every parameter is a 0-d stand-in and the optimizer has no state."""
     memo: dict[int, Any] = {id(optimizer.state): {}}
     for group in optimizer.param_groups:

@@ -17,6 +17,8 @@ from gradscope.engine.checks import checked_seed
 from gradscope.engine.clipping import with_details
 from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
+from gradscope.engine.edits.change import EditRecord
+from gradscope.engine.edits.editor import Editor
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.loop import Loop
 from gradscope.engine.observer import Observer
@@ -28,6 +30,7 @@ from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Best, Validator
+from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import (
@@ -146,6 +149,7 @@ class Session:
             raise
         self.loop = Loop(self.training, batches, self.observer, self.device, validator)
         self.info: SessionInfo = self.describe()
+        self.editor = Editor(self)
         self.undone = ""
         """What was undone when a phase was broken off the last time."""
         self.is_broken = False
@@ -234,6 +238,33 @@ class Session:
 
     def _optimize(self) -> None:
         self.loop.step(self._step)
+
+    # ------------------------------------------------------------------------------------------ edits
+
+    def edit(self, edit: Edit) -> EditRecord:
+        """Change a setting between two phases: one of `gradscope.protocol.edits`, say `EditOption(group=0, option="lr",
+        value="0.01")`. What follows is what a plain loop does after the same assignment at the same place.
+
+        Raises BadInput, and nothing has changed, where the edit is wrong or not possible now.
+        """
+        record = self.editor.apply(edit)
+        self.info = self.describe()
+        return record
+
+    def undo_edit(self) -> tuple[EditRecord, str]:
+        """Undo the newest edit that is not undone, and say so. Raises BadInput where there is none, or not now."""
+        undone = self.editor.undo()
+        self.info = self.describe()
+        return undone
+
+    @property
+    def edits(self) -> list[EditRecord]:
+        """Every edit so far, the undone ones too."""
+        return self.editor.records
+
+    def choices(self) -> Choices:
+        """The losses, optimizers and schedulers that an edit can put in place, and those in use."""
+        return self.editor.choices()
 
     # ------------------------------------------------------------------------------------------ running and undoing
 
@@ -528,6 +559,7 @@ class Session:
         self.observer.close()
         self.keeper.forget(*SubjectKind)
         self.loop.close()
+        self.editor.forget()
         self.best = self.gate = None
 
     # ------------------------------------------------------------------------------------------ private

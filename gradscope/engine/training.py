@@ -33,6 +33,11 @@ class Turn:
     def needs_closure(self) -> bool:
         return needs_closure(self.optimizer)
 
+    def schedulers(self) -> Iterator[LRScheduler]:
+        """Its scheduler, and those that a SequentialLR or ChainedScheduler holds."""
+        if self.scheduler is not None:
+            yield from _with_nested(self.scheduler)
+
 
 class Training:
     """The settings of a training step. Each may be changed between two phases; the next one goes by it."""
@@ -93,8 +98,7 @@ class Training:
     def schedulers(self) -> Iterator[LRScheduler]:
         """Every scheduler, and those that a SequentialLR or ChainedScheduler holds."""
         for turn in self.turns:
-            if turn.scheduler is not None:
-                yield from _with_nested(turn.scheduler)
+            yield from turn.schedulers()
 
 
 def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:

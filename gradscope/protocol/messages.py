@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.protocol.edits import EDITS, Choices, Edited, EditMade, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectRow
@@ -214,6 +215,8 @@ class ModuleInfo:
     aliases: tuple[str, ...] = ()
     """Other names of the same module."""
     training: bool = True
+    dropout: float | None = None
+    """The probability of its own dropout, where it is one or has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +245,7 @@ class GroupInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionInfo:
-    """What is known of a session from the start."""
+    """What is known of a session from the start, by its settings of now."""
 
     name: str
     description: str
@@ -258,6 +261,8 @@ class SessionInfo:
     loss: str
     scheduler_unit: str
     batches_per_epoch: int | None
+    scheduler_metric: str = ""
+    """What a ReduceLROnPlateau is stepped with."""
     substeps: tuple[SubStep, ...] = tuple(SubStep)
     """The stations that a step of this recipe goes through, in order."""
     optimizers: tuple[str, ...] = ("",)
@@ -516,8 +521,11 @@ class Skipped:
     reports: int
 
 
-REQUESTS = (Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export)
-REPLIES = (Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported)
+REQUESTS: tuple[type, ...] = (
+    *(Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export),
+    *(UndoEdit, ListChoices, *EDITS),
+)
+REPLIES = (Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported, Edited, Choices)
 EVENTS = (
     EngineReady,
     EngineUnfit,
@@ -529,6 +537,7 @@ EVENTS = (
     Schedule,
     Validated,
     SessionChanged,
+    EditMade,
     Note,
     Skipped,
 )
