@@ -34,6 +34,7 @@ from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError
+from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
@@ -239,10 +240,35 @@ class Server:
                 if self._session is None:
                     return messages.Unavailable(subject=frame.message.subject, reason="No recipe is open")
                 return look(self._session, frame.message)
+            case ListChoices():
+                return self._need_session().choices()
+            case UndoEdit():
+                return self._edit(frame.message)
+            case message if isinstance(message, EDITS):
+                return self._edit(message)
             case messages.Export(path=path, attachments=attachments):
                 written = write_snapshot(self._need_session(), path, attachments=attachments)
                 return messages.Exported(path=str(written.path), files=written.files, size_bytes=written.size_bytes)
         raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
+
+    def _edit(self, edit: Edit | UndoEdit) -> Edited:
+        session = self._need_session()
+        if self._goal is not None:
+            raise BadInput("The session is running: press Pause first")
+        warnings = session.info.warnings
+        if isinstance(edit, UndoEdit):
+            record, text = session.undo_edit()
+        else:
+            record = session.edit(edit)
+            text = record.text
+        self._outbox.put(record.as_message())
+        self._outbox.put(messages.SessionChanged(session=session.info))
+        self._outbox.put(messages.Moved(position=self._position()))
+        self._send_schedule()
+        for warning in session.info.warnings:
+            if warning not in warnings:
+                self._outbox.put(messages.Note(text=warning, warning=True))
+        return Edited(text=text)
 
     def _need_session(self) -> Session:
         if self._session is None:

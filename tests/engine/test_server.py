@@ -15,9 +15,9 @@ from peer import TOKEN, Peer
 
 from gradscope import Session, load_recipe
 from gradscope.assets import sample_path
-from gradscope.protocol import PROTOCOL_VERSION, messages
+from gradscope.protocol import PROTOCOL_VERSION, edits, messages
 from gradscope.protocol.failure import FailureKind
-from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
+from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -513,3 +513,56 @@ def test_interrupt_a_validation(shared: Peer, write_recipe: Callable[..., Path])
 def test_what_cannot_be_validated(shared: Peer, mlp: Path) -> None:
     shared.open(mlp)
     assert "nothing to validate with" in shared.go(Verb.VALIDATE).failure.sentence
+
+
+# -------------------------------------------------------------------------------------------------- edits
+
+
+def test_an_edit_is_told_and_counts_and_is_undone(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    shared.go(Verb.NEXT_BATCH)
+    shared.drain()
+    reply = shared.ask(edits.EditOption(group=0, option="lr", value="0.5"))
+    assert isinstance(reply, edits.Edited) and "→ 0.5" in reply.text
+    told = shared.drain()
+    (made,) = [message for message in told if isinstance(message, edits.EditMade)]
+    (changed,) = [message for message in told if isinstance(message, messages.SessionChanged)]
+    (schedule,) = [message for message in told if isinstance(message, messages.Schedule)]
+    assert (made.number, made.step, made.text, made.undone_at) == (0, 1, reply.text, None)
+    assert changed.session.groups[0].options["lr"] == "0.5" and schedule.rates[0, 0] == 0.5
+    shared.go(Verb.NEXT_BATCH)
+    reports = [message for message in shared.drain() if isinstance(message, messages.Report)]
+    assert reports[-1].lr[0] == 0.5
+    assert shared.ask(edits.UndoEdit()).text.startswith("Undone: ")
+    (made,) = [message for message in shared.drain() if isinstance(message, edits.EditMade)]
+    assert (made.number, made.undone_at) == (0, 2)
+    assert shared.ask(edits.UndoEdit()).failure.sentence == "There is no edit to undo"
+
+
+def test_an_edit_that_makes_something_look_wrong_is_followed_by_a_warning(shared: Peer, mlp: Path) -> None:
+    shared.open(mlp)
+    shared.drain()
+    shared.ask(edits.EditRequiresGrad(name="", is_parameter=False, requires_grad=False))
+    notes = [message.text for message in shared.drain() if isinstance(message, messages.Note) and message.warning]
+    assert any("frozen by requires_grad=False" in text for text in notes)
+
+
+def test_edits_while_running_and_inside_a_phase(shared: Peer, slow: Callable[[str], Path]) -> None:
+    edit = edits.EditOption(group=0, option="lr", value="0.5")
+    shared.open(slow("time.sleep(0.01)"))
+    number = shared.send(messages.Go(verb=Verb.RUN))
+    assert shared.ask(edit).failure.sentence == "The session is running: press Pause first"
+    shared.send(messages.Pause())
+    rest = shared.reply(number).position.rest
+    if rest in INSIDE.values():
+        assert "finish that phase first" in shared.ask(edit).failure.sentence
+        shared.go(Verb.NEXT_BATCH)
+    assert isinstance(shared.ask(edit), edits.Edited)
+
+
+def test_choices(shared: Peer, own: Peer, mlp: Path) -> None:
+    assert "No recipe is open" in own.ask(edits.ListChoices()).failure.sentence
+    assert "No recipe is open" in own.ask(edits.UndoEdit()).failure.sentence
+    opened = shared.open(mlp)
+    choices = shared.ask(edits.ListChoices())
+    assert choices.turns[0].optimizer.name == opened.session.optimizer

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradscope.protocol import edits as e
 from gradscope.protocol import messages as m
 from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode
 from gradscope.protocol.failure import Failure, FailureKind
@@ -116,6 +117,34 @@ EXAMPLES = [
     m.Schedule(first_step=2, rates=np.ones((2, 3))),
     m.Note(text="hm", warning=True),
     m.Skipped(reports=4),
+    e.EditOption(group=1, option="lr", value="1e-3"),
+    e.EditClipping(norm=None, value=0.5),
+    e.EditAccumulation(micro_batches=4),
+    e.EditZeroGrad(mode="manual"),
+    e.EditSchedulerMetric(metric="loss"),
+    e.EditLoss(loss="HuberLoss", arguments={"delta": "0.5"}),
+    e.EditOptimizer(optimizer="Adam", turn="g", keep_scheduler=False),
+    e.EditScheduler(scheduler="StepLR", arguments={"step_size": "3"}, unit="epoch", metric="loss"),
+    e.EditDropout(layer="net.0", p=0.0),
+    e.EditRequiresGrad(name="w", is_parameter=True, requires_grad=False),
+    e.EditMode(layer="", training=False),
+    e.EditMembership(name="net", is_parameter=False, group=2),
+    e.UndoEdit(),
+    e.ListChoices(),
+    e.Choices(
+        losses=(e.ClassInfo(name="CTCLoss", reason="it is called with more"),),
+        optimizers=(
+            e.ClassInfo(
+                name="SGD", doc="d", arguments=(e.ArgumentInfo(name="lr", kind=e.ArgumentKind.NUMBER, choices=("a",)),)
+            ),
+        ),
+        schedulers=(),
+        turns=(e.TurnChoice(turn="g", optimizer=e.Chosen(name="SGD", arguments={"lr": "0.1"}), scheduler=None),),
+        loss=None,
+        metrics=("train_loss",),
+    ),
+    e.Edited(text="Learning rate: 0.1 → 0.01"),
+    e.EditMade(number=0, step=3, text="t", undone_at=5),
 ]
 
 
