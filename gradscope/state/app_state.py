@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from gradscope.protocol import messages
+from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.messages import Place, Report, Schedule, SessionInfo
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
+from gradscope.state.edits import Edits
 from gradscope.state.history import History
 from gradscope.state.log import Log
 from gradscope.state.selection import Selection
-from gradscope.state.tree import Node, build_tree
+from gradscope.state.tree import Node, build_tree, refresh_tree
 
 
 class Topic(Enum):
@@ -26,6 +28,10 @@ class Topic(Enum):
     HISTORY = auto()
     """A report came in."""
     SCHEDULE = auto()
+    SETTINGS = auto()
+    """Settings of the training step are different now, in the same session."""
+    EDITS = auto()
+    """An edit was made or undone."""
     SELECTION = auto()
     LOG = auto()
     FAILURE = auto()
@@ -62,6 +68,7 @@ class AppState:
         self.reports: dict[Phase, Report] = {}
         """The newest report of each phase."""
         self.schedule: Schedule | None = None
+        self.edits = Edits()
         self.selection = Selection()
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
@@ -85,16 +92,30 @@ class AppState:
 
     def refusal(self, verb: Verb) -> str | None:
         """Why a verb cannot be used now, as a short phrase; None if it can."""
-        if self.engine.status is EngineStatus.STARTING:
-            return "The engine is starting"
-        if self.engine.status is not EngineStatus.READY:
-            return "The engine is not running: restart it from the Session menu"
-        if self.opening is not None:
-            return "A recipe is being opened"
+        reason = self._engine_refusal()
+        if reason is not None:
+            return reason
         if verb is Verb.RESET and self.session is not None and self.session.path:
             # Also after the engine has died: the recipe is loaded again into the new one.
             return None
         return refusal(self.position.rest, verb, running=self.position.running)
+
+    def edit_refusal(self, edit: type[Edit]) -> str | None:
+        """Why an edit cannot be made now, as a short sentence; None if it can (the engine may still find it wrong)."""
+        return self._engine_refusal() or edit_refusal(self.position.rest, edit, running=self.position.running)
+
+    def undo_refusal(self) -> str | None:
+        """Why the newest edit cannot be undone now; None if it can (the engine may still ask to finish the step first)."""
+        if self.edits.undoable is None and self.session is not None:
+            return "There is no edit to undo"
+        return self.edit_refusal(EditOption)
+
+    def _engine_refusal(self) -> str | None:
+        if self.engine.status is EngineStatus.STARTING:
+            return "The engine is starting"
+        if self.engine.status is not EngineStatus.READY:
+            return "The engine is not running: restart it from the Session menu"
+        return "A recipe is being opened" if self.opening is not None else None
 
     # ------------------------------------------------------------------------------------------ from the engine
 
@@ -122,6 +143,19 @@ class AppState:
             case messages.Schedule():
                 self.schedule = message
                 self.touch(Topic.SCHEDULE)
+            case messages.SessionChanged(session=session):
+                self.session = session
+                if self.tree is not None:
+                    refresh_tree(self.tree, session)
+                self.touch(Topic.SETTINGS)
+            case EditMade():
+                self.edits.note(message)
+                self.touch(Topic.EDITS)
+            case Edited(text=text):
+                self.log.add(f"Step {self.position.step}: {text}")
+                self.touch(Topic.LOG)
+                if self.failure is not None:
+                    self.dismiss_failure()
             case messages.Failed(failure=failure, position=position):
                 self._move(position)
                 self.failure = failure
@@ -160,6 +194,7 @@ class AppState:
         self.places = []
         self.reports = {}
         self.schedule = None
+        self.edits = Edits()
         self.failure = None
         self.skipped_reports = 0
         self.opening = None

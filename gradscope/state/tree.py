@@ -52,6 +52,17 @@ def build_tree(session: SessionInfo) -> Node:
     return root
 
 
+def refresh_tree(root: Node, session: SessionInfo) -> None:
+    """The same modules and parameters, by the settings of now."""
+    modules = {module.name: module for module in session.modules}
+    parameters = {parameter.name: parameter for parameter in session.parameters}
+    for node in walk(root):
+        if node.module is not None:
+            node.module = modules.get(node.name, node.module)
+        if node.parameter is not None:
+            node.parameter = parameters.get(node.name, node.parameter)
+
+
 def walk(node: Node) -> list[Node]:
     """The node and everything below it, in display order."""
     return [node, *(below for child in node.children for below in walk(child))]

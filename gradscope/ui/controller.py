@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages
 from gradscope.protocol.codec import ProtocolError
+from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
@@ -149,6 +150,22 @@ class Controller(QObject):
         except ProtocolError as error:
             failure = Failure(kind=FailureKind.OUR_BUG, sentence=f"The plots are too large to be sent: {error}")
             on_reply(messages.Failed(failure=failure, position=self.state.position))
+
+    def edit(self, edit: Edit, on_reply: Callable[[Any], None] | None = None) -> None:
+        """Change a setting of the training step; `on_reply` gets Edited or Failed. Nothing happens where it cannot be."""
+        if self.state.edit_refusal(type(edit)) is None:
+            self.client.request(edit, on_reply=on_reply)
+
+    @Slot()
+    def undo_edit(self) -> None:
+        """Undo the newest edit."""
+        if self.state.undo_refusal() is None:
+            self.client.request(UndoEdit())
+
+    def list_choices(self, on_reply: Callable[[Any], None]) -> None:
+        """Ask which losses, optimizers and schedulers there are; `on_reply` gets Choices, or Failed."""
+        if self._has_session:
+            self.client.request(ListChoices(), on_reply=on_reply)
 
     @Slot()
     def flush(self) -> None:

@@ -45,7 +45,7 @@ class PhaseStrip(QToolBar):
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.SESSION, Topic.POSITION, Topic.HISTORY}:
+        if topics & {Topic.SESSION, Topic.SETTINGS, Topic.POSITION, Topic.HISTORY}:
             self._refresh()
 
     @Slot(object)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from gradscope import Recipe, Session
-from gradscope.engine.edits.arguments import arguments_of, as_literal, parsed
+from gradscope.engine.edits.arguments import arguments_of, as_literal
 from gradscope.protocol import codec
 from gradscope.protocol.edits import (
     ArgumentInfo,
@@ -25,6 +25,7 @@ from gradscope.protocol.edits import (
     EditScheduler,
 )
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.literals import parsed
 
 NEEDED = {
     "StepLR": {"step_size": "3"},

@@ -1,15 +1,14 @@
-"""The arguments of a class, read from its signature; and their values, parsed from text. Nothing is ever evaluated."""
+"""The arguments of a class, read from its signature and its documentation."""
 
 from __future__ import annotations
 
-import ast
 import inspect
-import math
 import re
 from typing import Any
 
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.literals import expected, literal, parsed
 
 NOT_IN_A_FORM = frozenset(
     {"self", "params", "optimizer", "last_epoch", "size_average", "reduce", "verbose", "device", "dtype"}
@@ -23,16 +22,6 @@ _TEXTS = {
     "adjust_lr_fn": ("original", "match_rms_adamw"),
 }
 """Arguments whose annotation does not name the texts. A loss has to be one number, so "none" is no reduction."""
-_EXPECTED = {
-    ArgumentKind.NUMBER: "a number",
-    ArgumentKind.INTEGER: "a whole number",
-    ArgumentKind.NUMBERS: "a list of numbers",
-    ArgumentKind.NUMBER_OR_NUMBERS: "a number, or a list of numbers",
-    ArgumentKind.BOOL: "True or False",
-    ArgumentKind.TEXT: "a text in quotes",
-}
-_MAX_LENGTH = 10_000
-"""In characters: a literal may nest so deep that Python's parser fails."""
 
 
 def arguments_of(cls: type) -> tuple[list[ArgumentInfo], list[str]]:
@@ -67,18 +56,6 @@ def argument_like(name: str, value: Any) -> ArgumentInfo | None:
     return ArgumentInfo(name=name, kind=kind, default=repr(value))
 
 
-def parsed(argument: ArgumentInfo, text: str, *, where: str) -> Any:
-    """The value that a text means for an argument. Raises BadInput: what, where, what was expected."""
-    value = _literal(text)
-    if value is None and argument.can_be_none and text.strip() == "None":
-        return None
-    checked = _checked(argument, value)
-    if checked is None:
-        shown = text.strip()
-        raise BadInput(f"{where} is {shown if shown else 'empty'!s:.80}; expected {expected(argument)}")
-    return checked
-
-
 def parsed_all(cls: type, arguments: dict[str, str]) -> dict[str, Any]:
     """The values of all arguments that are given. Raises BadInput for the first that is unknown, wrong or missing."""
     known, _ = arguments_of(cls)
@@ -92,22 +69,13 @@ def parsed_all(cls: type, arguments: dict[str, str]) -> dict[str, Any]:
     return {name: parsed(names[name], text, where=f"{cls.__name__}({name}=...)") for name, text in arguments.items()}
 
 
-def expected(argument: ArgumentInfo) -> str:
-    """What has to be given, in words."""
-    words = _EXPECTED.get(argument.kind) or " or ".join(map(repr, argument.choices))
-    default = _literal(argument.default or "")
-    if argument.kind is ArgumentKind.NUMBERS and isinstance(default, tuple):
-        words = f"{len(default)} numbers, as {argument.default}"
-    return f"{words}, or None" if argument.can_be_none else words
-
-
 def as_literal(value: Any) -> str | None:
     """The text that `parsed` reads as this value; None if there is none."""
     if hasattr(value, "tolist") and hasattr(value, "numel"):
         value = value.item() if value.numel() == 1 and value.dim() == 0 else value.tolist()
     try:
         text = repr(value)
-        return text if _literal(text) == value else None
+        return text if literal(text) == value else None
     except (ValueError, TypeError):
         return None
 
@@ -192,48 +160,3 @@ def _docs_of(cls: type) -> dict[str, str]:
             found.setdefault(name, "")
             found[name] = first_sentence(" ".join(words))
     return found
-
-
-# ------------------------------------------------------------------------------------------- literals
-
-
-def _literal(text: str) -> Any:
-    """None also for what is no literal."""
-    if len(text) > _MAX_LENGTH:
-        return None
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-
-
-def _checked(argument: ArgumentInfo, value: Any) -> Any:
-    """The value as the argument takes it; None if it does not."""
-    default = _literal(argument.default or "")
-    match argument.kind:
-        case ArgumentKind.BOOL:
-            return value if isinstance(value, bool) else None
-        case ArgumentKind.CHOICE:
-            return value if value in argument.choices else None
-        case ArgumentKind.TEXT:
-            return value if isinstance(value, str) else None
-        case ArgumentKind.INTEGER:
-            return value if isinstance(value, int) and not isinstance(value, bool) else None
-        case ArgumentKind.NUMBER:
-            return value if _is_number(value) else None
-        case ArgumentKind.NUMBER_OR_NUMBERS if _is_number(value):
-            return value
-    if not isinstance(value, (list, tuple)) or not value:
-        return None
-    if isinstance(default, (list, tuple)):
-        if len(value) != len(default) and isinstance(default, tuple):
-            return None
-        may_be_none = [item is None for item in default] + [False] * len(value)
-        if not all(_is_number(item) or (item is None and may) for item, may in zip(value, may_be_none, strict=False)):
-            return None
-        return type(default)(value)
-    return list(value) if all(map(_is_number, value)) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.edits import outlook
-from gradscope.engine.edits.arguments import argument_like, arguments_of, as_literal, parsed
+from gradscope.engine.edits.arguments import argument_like, arguments_of, as_literal
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
 from gradscope.engine.edits.layers import parameters_named
 from gradscope.engine.edits.trial import problem_with_options
@@ -17,6 +17,7 @@ from gradscope.engine.recipe_checks import needs_closure
 from gradscope.engine.training import Training, Turn, groups_of
 from gradscope.protocol.edits import ArgumentInfo, EditMembership, EditOption
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.literals import parsed
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session

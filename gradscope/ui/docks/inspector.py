@@ -31,7 +31,7 @@ _LEAST_TAB_LINES = 13
 class InspectorDock(Panel):
     """Numbers and a histogram while training runs; values are fetched when it rests and the panel is seen."""
 
-    TOPICS = frozenset({Topic.SESSION, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
+    TOPICS = frozenset({Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Inspector"), name="inspectorDock", themes=themes, parent=parent)

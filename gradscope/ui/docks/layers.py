@@ -67,6 +67,8 @@ class LayersDock(Panel):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._start_session()
+        elif Topic.SETTINGS in topics:
+            self.model.refresh_settings()
         elif Topic.HISTORY in topics:
             self.model.refresh_values()
         if topics & {Topic.SESSION, Topic.SELECTION}:

@@ -91,6 +91,11 @@ class LayerTreeModel(QAbstractItemModel):
         self._read_reports()
         self._tell_all_changed()
 
+    def refresh_settings(self) -> None:
+        """Layers or parameters have other settings now."""
+        self._forms = [describe_node(node) for node in self._nodes]
+        self.refresh_values()
+
     def set_theme(self, theme: Theme) -> None:
         self._theme = theme
         self._signs = _signs(theme)

@@ -63,7 +63,7 @@ class HeatMap(Chart):
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
         self._scales: dict[tuple[SubjectKind, Quantity], GrowingScale] = {}
-        self._session: object = None
+        self._history: object = None
         self._keys: list[SubjectKey] = []
         self._grid: StepGrid | None = None
         self._image = pg.ImageItem(axisOrder="row-major")
@@ -117,8 +117,8 @@ class HeatMap(Chart):
         return ""
 
     def _scale_for(self, state: AppState) -> GrowingScale:
-        if state.session is not self._session:
-            self._session = state.session
+        if state.history is not self._history:
+            self._history = state.history
             self._scales = {}
         info = QUANTITIES[self._quantity]
         which = (self._kind, self._quantity)

@@ -55,7 +55,7 @@ class LayerBars(Chart):
         self._kind, self._quantity = kind, quantity
         plot.box.invertY(True)
         plot.set_axis_label("bottom", text(self._info.axis))
-        self._session: object = None
+        self._history: object = None
         self._scale = GrowingScale(Scale.LOG)
         self._keys: list[SubjectKey] = []
         self._values: FloatArray = np.zeros(0)
@@ -74,7 +74,7 @@ class LayerBars(Chart):
 
     def show_kind(self, kind: SubjectKind) -> None:
         self._kind = kind
-        self._session = None
+        self._history = None
         self.plot.fit()
         self.mark_dirty()
 
@@ -102,8 +102,8 @@ class LayerBars(Chart):
         block = state.history.blocks[self._kind]
         if not block.keys or not len(block.steps):
             return what_to_press(state, self._kind)
-        if state.session is not self._session:
-            self._session = state.session
+        if state.history is not self._history:
+            self._history = state.history
             self._scale = GrowingScale(Scale.LOG, band=self._info.band)
         self.readout.show_text(newest_moment(state, self._kind))
         order = execution_order(state, self._kind)

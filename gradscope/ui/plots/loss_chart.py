@@ -43,7 +43,7 @@ class LossChart(Chart):
         plot.set_axis_label("left", self.tr("Loss"))
         plot.set_axis_label("bottom", self.tr("Training step"))
         self._smoother = Smoother()
-        self._session: object = None
+        self._history: object = None
         self._steps: IntArray = np.zeros(0, dtype=np.int64)
         self._values: FloatArray = np.zeros(0)
         self._smooth: FloatArray = np.zeros(0)
@@ -70,8 +70,8 @@ class LossChart(Chart):
         curve = state.history.loss
         if not len(curve):
             return self.tr("Press Forward (F5) to see the loss") if state.session else self.tr("Open a recipe to begin")
-        if state.session is not self._session:
-            self._session = state.session
+        if state.history is not self._history:
+            self._history = state.history
             self._smoother = Smoother()
         self._steps, self._values = curve.steps, curve.values[:, 0]
         self._smooth = self._smoother.smooth(self._steps, self._values)
