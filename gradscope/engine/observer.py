@@ -45,6 +45,7 @@ class Observer:
         self.gradient_scale: float | None = None
         """What all gradients are multiplied with now; they are shown divided by it."""
         self._is_muted = False
+        self._tensors: dict[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
         self._entered: list[tuple[str, int, float]] = []
         self._calls: dict[str, int] = {}
@@ -72,6 +73,7 @@ class Observer:
             self._hook_parameters()
         self._entered.clear()
         self.last_passed = None
+        self._tensors = None
         self._record = PhaseRecord(phase, self.tables, self.keeper)
 
     def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
@@ -82,7 +84,7 @@ class Observer:
             self._guarded(partial(self._complete, record, more))
             return record.finish()
         finally:
-            self._record = None
+            self._record = self._tensors = None
 
     @contextlib.contextmanager
     def muted(self) -> Iterator[None]:
@@ -99,7 +101,7 @@ class Observer:
 
     def abandon(self) -> Collected | None:
         """The phase has failed: what was captured up to there."""
-        record, self._record = self._record, None
+        record, self._record, self._tensors = self._record, None, None
         return record.finish() if record is not None else None
 
     def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
@@ -126,9 +128,15 @@ class Observer:
 
     def tensors(self) -> dict[str, Tensor]:
         """name -> tensor, each once; parameters of lazy modules are left out until they have a shape."""
-        return {
+        if self._tensors is not None:
+            return self._tensors
+        found = {
             name: tensor for name, (tensor, _) in named_tensors(self._model).items() if not is_uninitialised(tensor)
         }
+        if self._record is not None and self._record.phase is not Phase.FORWARD:
+            # Looked for once a phase: parameters come, go and get their shape in forwards, or between two phases.
+            self._tensors = found
+        return found
 
     def moving(self) -> dict[str, Tensor]:
         """The parameters that a step may change: an optimizer also moves a frozen one that still has a gradient."""
