@@ -21,6 +21,7 @@ from gradscope.engine.clipping import clip_gradients
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.randomness import RandomStates
 from gradscope.engine.recipe import TRAIN_LOSS
 from gradscope.engine.schedule import Timing
 from gradscope.engine.training import Training, Turn, groups_of
@@ -104,6 +105,11 @@ class Loop:
     def step_undo(self) -> StepUndo:
         """What options and state were before the newest step."""
         return self._step_undo
+
+    @property
+    def forward_states(self) -> RandomStates | None:
+        """The random states that the newest forward began with, its batch loaded; None before the first."""
+        return self._forward_undo.states
 
     # ------------------------------------------------------------------------------------------ forward
 

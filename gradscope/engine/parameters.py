@@ -81,6 +81,10 @@ class PreviousValues:
         with torch.no_grad():
             return pair[0] - pair[1]
 
+    def before(self, name: str) -> Tensor | None:
+        """The value before the newest step, not to be changed; None where that is unknown."""
+        return self._buffers[name] if name in self._of else None
+
     def restore(self) -> None:
         """Put the values back in place (a step has failed half-way)."""
         with torch.no_grad():

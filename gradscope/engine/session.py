@@ -19,6 +19,8 @@ from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
+from gradscope.engine.explain.explain import Explanation
+from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.loop import Loop
 from gradscope.engine.observer import Observer
@@ -30,6 +32,7 @@ from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Best, Validator
+from gradscope.engine.why import check_gradient_now, explain_newest_step
 from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo, Validated
@@ -547,6 +550,18 @@ class Session:
         # Stopped after the scheduler has moved, the rates are those of the next step already.
         ahead = 1 if self._inside is Phase.STEP and self.observer.last_passed is SubStep.SCHEDULE else 0
         return foretell(self.training, self.loop.timing(steps_done=ahead), first_step=self._step + ahead, steps=steps)
+
+    def explain(self, name: str) -> Explanation:
+        """Why the newest step moved this parameter as it did: the terms of its delta, or why it is not explained."""
+        return explain_newest_step(self, name)[0]
+
+    def check_gradient(self, name: str, samples: int = 16, *, seed: int = 0) -> GradientCheck:
+        """Compare autograd's gradient of a parameter with differences of the loss, in float64 on a copy of the model.
+
+        Training is not touched. Raises BadInput if it cannot be done now, and UserCodeFailed if the user's code fails on the
+        copy.
+        """
+        return check_gradient_now(self, name, samples=samples, seed=seed)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot folder at `path`, which must not exist. Raises BadInput if it cannot be written."""

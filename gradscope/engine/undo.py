@@ -49,6 +49,11 @@ class ForwardUndo:
             if tensor is not None and not is_uninitialised(tensor)
         ]
 
+    @property
+    def states(self) -> RandomStates | None:
+        """The random states that the forward began with, its batch loaded."""
+        return self._states
+
     def forget(self) -> None:
         """Let go of the copies; `restore` puts nothing back."""
         self._buffers = []

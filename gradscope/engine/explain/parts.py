@@ -120,7 +120,7 @@ class Given:
 
 def real64(tensor: Tensor) -> Tensor:
     """In float64; a complex tensor as pairs of real numbers."""
-    tensor = tensor.detach()
+    tensor = tensor.detach().cpu() if tensor.device.type == "mps" else tensor.detach()
     return (torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor).to(torch.float64)
 
 
