@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from gradscope.engine.answers import answer_check_gradient, answer_explain
 from gradscope.engine.devices import available_devices
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.looking import look
@@ -38,6 +39,7 @@ from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
+from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
 
 MOVED_INTERVAL_SECS = 0.05
 SCHEDULE_INTERVAL_SECS = 2.0
@@ -240,6 +242,10 @@ class Server:
                 if self._session is None:
                     return messages.Unavailable(subject=frame.message.subject, reason="No recipe is open")
                 return look(self._session, frame.message)
+            case Explain():
+                return answer_explain(self._need_session(), frame.message)
+            case CheckGradient():
+                return self._check_gradient(frame.number, frame.message)
             case ListChoices():
                 return self._need_session().choices()
             case UndoEdit():
@@ -250,6 +256,23 @@ class Server:
                 written = write_snapshot(self._need_session(), path, attachments=attachments)
                 return messages.Exported(path=str(written.path), files=written.files, size_bytes=written.size_bytes)
         raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
+
+    def _check_gradient(self, number: int, request: CheckGradient) -> GradientChecked:
+        session = self._need_session()
+        if self._goal is not None:
+            raise BadInput("The session is running: press Pause first")
+        # An interruption from before is over.
+        self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
+        try:
+            self._is_interruptible = True
+            return answer_check_gradient(session, request, self._raise_if_interrupted)
+        finally:
+            self._is_interruptible = False
+
+    def _raise_if_interrupted(self) -> None:
+        if self._interrupt_wanted or self._is_over:
+            self._interrupt_wanted = False
+            raise Unwind("interrupted")
 
     def _edit(self, edit: Edit | UndoEdit) -> Edited:
         session = self._need_session()

@@ -16,6 +16,7 @@ from gradscope.protocol.edits import EDITS, Choices, Edited, EditMade, ListChoic
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectRow
+from gradscope.protocol.why import CheckGradient, Explain, Explained, GradientChecked
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -524,8 +525,12 @@ class Skipped:
 REQUESTS: tuple[type, ...] = (
     *(Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export),
     *(UndoEdit, ListChoices, *EDITS),
+    *(Explain, CheckGradient),
 )
-REPLIES = (Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported, Edited, Choices)
+REPLIES = (
+    *(Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported, Edited, Choices),
+    *(Explained, GradientChecked),
+)
 EVENTS = (
     EngineReady,
     EngineUnfit,

@@ -19,6 +19,7 @@ from gradscope.protocol import PROTOCOL_VERSION, edits, messages
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
+from gradscope.protocol.why import CheckGradient, Explain
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -566,3 +567,66 @@ def test_choices(shared: Peer, own: Peer, mlp: Path) -> None:
     opened = shared.open(mlp)
     choices = shared.ask(edits.ListChoices())
     assert choices.turns[0].optimizer.name == opened.session.optimizer
+
+
+# -------------------------------------------------------------------------------------------------- why, and is it right
+
+
+def test_a_step_is_explained(shared: Peer, mlp: Path) -> None:
+    opened = shared.open(mlp)
+    name = opened.session.parameters[0].name
+    assert "press Step" in shared.ask(Explain(parameter=name)).reason
+    assert shared.ask(Explain(parameter="nonsense")).failure.kind is FailureKind.BAD_INPUT
+    shared.go(Verb.NEXT_BATCH)
+    explained = shared.ask(Explain(parameter=name))
+    assert explained.step == 0 and explained.optimizer == opened.session.optimizer and explained.reason == ""
+    assert explained.residual < 1e-5 and explained.lost < 0.01 * explained.with_gradient
+    assert sum(term.share for term in explained.terms) == pytest.approx(1, abs=1e-5)
+    assert sum(term.value for term in explained.terms) == pytest.approx(explained.delta, rel=1e-4)
+    assert {factor.name for factor in explained.factors} >= {"rate"}
+    other = shared.ask(Explain(parameter=name, index=(1, 2)))
+    assert other.index == (1, 2) and abs(other.delta) <= abs(explained.delta)
+    page = shared.ask(messages.FetchPage(subject=SubjectKey(SubjectKind.UPDATE, name)))
+    assert page.values[1, 2] == other.delta
+    assert shared.ask(Explain(parameter=name, index=(10**6, 0))).index == explained.index, "out of range: the default"
+
+
+def test_a_gradient_is_checked(shared: Peer, mlp: Path) -> None:
+    name = shared.open(mlp).session.parameters[0].name
+    assert "press Forward" in shared.ask(CheckGradient(parameter=name)).failure.sentence
+    shared.go(Verb.FORWARD)
+    shared.go(Verb.BACKWARD)
+    checked = shared.ask(CheckGradient(parameter=name, samples=5))
+    assert checked.agrees and len(checked.samples) == 5 and checked.step == 0
+    assert checked.samples[0].relative_error == max(sample.relative_error for sample in checked.samples) < 1e-4
+    assert checked.actual_error < 1e-4
+    assert shared.go(Verb.STEP).position.step == 1
+
+
+def test_a_check_is_broken_off(shared: Peer, slow: Callable[[str], Path]) -> None:
+    shared.open(slow("time.sleep(0.2)"))
+    shared.go(Verb.FORWARD)
+    number = shared.send(CheckGradient(parameter="linear.weight"))
+    time.sleep(0.5)
+    shared.send(messages.Interrupt())
+    assert shared.reply(number).failure.kind is FailureKind.CANCELLED
+    assert shared.go(Verb.BACKWARD).position.rest is Rest.BACKWARD
+
+
+def test_no_check_while_running_or_inside_a_phase(shared: Peer, slow: Callable[[str], Path]) -> None:
+    shared.open(slow("time.sleep(0.5)"))
+    number = shared.send(messages.Go(verb=Verb.RUN, until=RunUntil.PAUSED))
+    shared.position_when(lambda p: p.running)
+    check = shared.send(CheckGradient(parameter="linear.weight"))
+    assert "press Pause first" in shared.reply(check).failure.sentence
+    shared.send(messages.Interrupt())
+    assert shared.reply(number).failure.kind is FailureKind.CANCELLED
+    shared.open(slow("time.sleep(0.5)"))
+    number = shared.send(messages.Go(verb=Verb.FORWARD))
+    shared.position_when(lambda p: p.running)
+    time.sleep(0.2)
+    shared.send(messages.Pause())
+    assert shared.reply(number).position.rest is Rest.IN_FORWARD
+    refused = shared.ask(CheckGradient(parameter="linear.weight"))
+    assert "between two phases" in refused.failure.sentence
+    assert "press Step" in shared.ask(Explain(parameter="linear.weight")).reason

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gradscope.protocol import edits as e
 from gradscope.protocol import messages as m
+from gradscope.protocol import why as w
 from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, RunUntil, SubStep, Verb
@@ -145,6 +146,35 @@ EXAMPLES = [
     ),
     e.Edited(text="Learning rate: 0.1 → 0.01"),
     e.EditMade(number=0, step=3, text="t", undone_at=5),
+    w.Explain(parameter="0.weight", index=(1, 2)),
+    w.Explained(
+        parameter="0.weight",
+        step=2,
+        optimizer="SGD",
+        terms=(
+            w.ExplainedTerm(name="gradient", formula="−lr · g", sentence="s", l2=0.5, share=None, value=float("nan")),
+        ),
+        factors=(w.ExplainedFactor(name="rate", formula="lr", sentence="s", low=0.1, middle=0.1, high=0.1),),
+        residual=1e-8,
+        lost=0,
+        index=(),
+        delta=-0.25,
+    ),
+    w.CheckGradient(parameter="0.weight", samples=3, seed=1),
+    w.GradientChecked(
+        parameter="0.weight",
+        step=1,
+        samples=(
+            w.SampledElement(
+                index=(0, 3), analytic=1.0, numeric=1.5, relative_error=0.5, left=1.0, right=2.0, verdict="kink"
+            ),
+        ),
+        size=4,
+        agrees=True,
+        tolerance=1e-4,
+        loss=float("inf"),
+        notes=("rough",),
+    ),
 ]
 
 
