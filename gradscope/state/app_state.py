@@ -8,12 +8,13 @@ from enum import Enum, auto
 from gradscope.protocol import messages
 from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.failure import Failure
-from gradscope.protocol.messages import Place, Report, Schedule, SessionInfo
+from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
 from gradscope.state.edits import Edits
 from gradscope.state.history import History
 from gradscope.state.log import Log
 from gradscope.state.selection import Selection
+from gradscope.state.step_notes import StepNotes
 from gradscope.state.tree import Node, build_tree, refresh_tree
 
 
@@ -26,7 +27,7 @@ class Topic(Enum):
     """Another session: every view starts anew."""
     POSITION = auto()
     HISTORY = auto()
-    """A report came in."""
+    """A report or a validation came in."""
     SCHEDULE = auto()
     SETTINGS = auto()
     """Settings of the training step are different now, in the same session."""
@@ -69,6 +70,14 @@ class AppState:
         """The newest report of each phase."""
         self.schedule: Schedule | None = None
         self.edits = Edits()
+        self.validation: Validated | None = None
+        """The newest one."""
+        self.best: Validated | None = None
+        """The newest one that was the best so far."""
+        self.cleared: frozenset[str] = frozenset()
+        """The parameters whose gradient Zero grad has cleared since the newest backward."""
+        self.revision = 0
+        """Grows whenever values in the engine may have changed without a report."""
         self.selection = Selection()
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
@@ -76,6 +85,7 @@ class AppState:
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
+        self._step_notes = StepNotes()
         self._changed: set[Topic] = set()
 
     # ------------------------------------------------------------------------------------------ changes
@@ -98,7 +108,10 @@ class AppState:
         if verb is Verb.RESET and self.session is not None and self.session.path:
             # Also after the engine has died: the recipe is loaded again into the new one.
             return None
-        return refusal(self.position.rest, verb, running=self.position.running)
+        reason = refusal(self.position.rest, verb, running=self.position.running)
+        if verb is Verb.VALIDATE and self.session is not None and not self.session.has_validation:
+            return "This recipe has no validation data: they are given as Recipe(validation=...)"
+        return reason
 
     def edit_refusal(self, edit: type[Edit]) -> str | None:
         """Why an edit cannot be made now, as a short sentence; None if it can (the engine may still find it wrong)."""
@@ -123,14 +136,11 @@ class AppState:
         """Take in one message. Messages that are nobody's business here (pages, pictures) are ignored."""
         match message:
             case messages.Report():
-                self.history.add_report(message)
-                self.reports[message.phase] = message
-                self.touch(Topic.HISTORY)
+                self._report(message)
             case messages.Moved(position=position) | messages.Done(position=position):
                 self._move(position)
-                if isinstance(message, messages.Done) and self.failure is not None:
-                    self.failure = None
-                    self.touch(Topic.FAILURE)
+                if isinstance(message, messages.Done):
+                    self._end_run()
             case messages.Subjects(first=first, rows=rows):
                 self.history.rows[first:] = rows
             case messages.Places(first=first, rows=places):
@@ -143,10 +153,13 @@ class AppState:
             case messages.Schedule():
                 self.schedule = message
                 self.touch(Topic.SCHEDULE)
+            case messages.Validated():
+                self._validated(message)
             case messages.SessionChanged(session=session):
                 self.session = session
                 if self.tree is not None:
                     refresh_tree(self.tree, session)
+                self.revision += 1
                 self.touch(Topic.SETTINGS)
             case EditMade():
                 self.edits.note(message)
@@ -158,6 +171,7 @@ class AppState:
                     self.dismiss_failure()
             case messages.Failed(failure=failure, position=position):
                 self._move(position)
+                self.revision += 1
                 self.failure = failure
                 self.log.add(failure.sentence, is_warning=True)
                 self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
@@ -186,6 +200,31 @@ class AppState:
             self._move(Position(rest=Rest.EMPTY, step=self.position.step, epoch=self.position.epoch))
         self.touch(Topic.ENGINE, Topic.POSITION)
 
+    def _report(self, report: Report) -> None:
+        self.history.add_report(report, clip_norm=None if self.session is None else self.session.clip_norm)
+        self.reports[report.phase] = report
+        if report.phase is Phase.BACKWARD:
+            self.cleared = frozenset()
+        self.touch(Topic.HISTORY)
+        for sentence in self._step_notes.take(report):
+            self.log.add(sentence, is_warning=True)
+            self.touch(Topic.LOG)
+
+    def _validated(self, validated: Validated) -> None:
+        self.history.add_validation(validated)
+        self.validation = validated
+        if validated.is_best:
+            self.best = validated
+        self.log.add(_in_words(validated))
+        self.touch(Topic.HISTORY, Topic.LOG)
+
+    def _end_run(self) -> None:
+        self.revision += 1
+        self._step_notes.end_run()
+        if self.failure is not None:
+            self.failure = None
+            self.touch(Topic.FAILURE)
+
     def _open(self, session: SessionInfo, position: Position) -> None:
         same_file = self.session is not None and self.session.path == session.path
         self.session = session
@@ -195,6 +234,9 @@ class AppState:
         self.reports = {}
         self.schedule = None
         self.edits = Edits()
+        self.validation = self.best = None
+        self.cleared = frozenset()
+        self._step_notes = StepNotes()
         self.failure = None
         self.skipped_reports = 0
         self.opening = None
@@ -218,6 +260,13 @@ class AppState:
         """A verb has been sent: until the engine says otherwise, it runs (a second click must not send it twice)."""
         self._move(replace(self.position, running=True))
 
+    def set_cleared(self) -> None:
+        """Zero grad is done: the optimizer whose turn it is holds no gradients any more."""
+        groups = () if self.session is None else self.session.groups
+        own = [group for group in groups if group.optimizer == self.position.optimizer]
+        self.cleared |= {name for group in own for name in group.parameters}
+        self.touch(Topic.HISTORY)
+
     def set_opening(self, path: str | None) -> None:
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
@@ -225,3 +274,11 @@ class AppState:
     def dismiss_failure(self) -> None:
         self.failure = None
         self.touch(Topic.FAILURE)
+
+
+def _in_words(validated: Validated) -> str:
+    known = {VALIDATION_LOSS: validated.loss, **validated.metrics}
+    numbers = ", ".join(f"{name} {value:.5g}" for name, value in known.items() if value is not None)
+    when = "before the first step" if validated.step < 0 else f"after step {validated.step}"
+    best = ", the best so far" if validated.is_best else ""
+    return f"Validation {when}: {numbers}{best} ({validated.samples} samples)"

@@ -16,9 +16,9 @@ from gradscope.protocol.messages import FloatArray, InitialParameters, IntArray,
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.histograms import HistogramHistory
+from gradscope.state.step_curves import StepCurves
 
 MAX_STEPS = 1500
-MAX_CURVE_POINTS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,78 +134,14 @@ class Block:
         self._steps[: self._used] = steps
 
 
-class Curve:
-    """A growing line of points. When it has `max_points`, every second one is dropped, and half as many are taken from
-    then on; a point that is not finite is dropped last."""
-
-    def __init__(self, width: int = 1, *, max_points: int = MAX_CURVE_POINTS) -> None:
-        self._steps = np.zeros(64, dtype=np.int64)
-        self._values = np.zeros((64, width), dtype=np.float64)
-        self._used = 0
-        self._stride = 1
-        self._in_last = 0
-        self._max_points = max_points
-
-    def __len__(self) -> int:
-        return self._used
-
-    @property
-    def steps(self) -> IntArray:
-        return self._steps[: self._used]
-
-    @property
-    def values(self) -> FloatArray:
-        """Shape (points, width)."""
-        return self._values[: self._used]
-
-    def add(self, step: int, values: tuple[float, ...]) -> None:
-        """Set the point of a step; the newest step's point is replaced if it comes again."""
-        self._widen(len(values))
-        is_new = self._used == 0 or self._steps[self._used - 1] != step
-        if is_new and self._used and self._in_last < self._stride:
-            self._in_last += 1
-            if not np.isfinite(self._values[self._used - 1, : len(values)]).all():
-                return
-        elif is_new:
-            if self._used == self._max_points:
-                self._halve()
-            self._lengthen()
-            self._used += 1
-            self._in_last = 1
-        self._steps[self._used - 1] = step
-        self._values[self._used - 1, : len(values)] = values
-
-    def _halve(self) -> None:
-        pairs = self._used // 2
-        steps = self._steps[: 2 * pairs].reshape(-1, 2)
-        values = self._values[: 2 * pairs].reshape(pairs, 2, -1)
-        chosen = np.where(np.isfinite(values[:, 0]).all(axis=1), 1, 0)
-        index = np.arange(pairs)
-        self._steps[:pairs], self._values[:pairs] = steps[index, chosen].copy(), values[index, chosen].copy()
-        self._used = pairs
-        self._stride *= 2
-
-    def _lengthen(self) -> None:
-        if self._used == len(self._steps):
-            self._steps = np.concatenate([self._steps, np.zeros_like(self._steps)])
-            self._values = np.concatenate([self._values, np.full_like(self._values, np.nan)])
-
-    def _widen(self, width: int) -> None:
-        if width > self._values.shape[1]:
-            wider = np.full((len(self._values), width), np.nan)
-            wider[:, : self._values.shape[1]] = self._values
-            self._values = wider
-
-
-class History:
-    """Blocks and histograms by kind, the loss, the rates, and the newest summary of every subject."""
+class History(StepCurves):
+    """Blocks and histograms by kind, the curves of the steps, and the newest summary of every subject."""
 
     def __init__(self, *, max_steps: int = MAX_STEPS) -> None:
+        super().__init__()
         self.rows: list[SubjectRow] = []
         self.blocks: dict[SubjectKind, Block] = {kind: Block(max_steps=max_steps) for kind in SubjectKind}
         self.histograms: dict[SubjectKind, HistogramHistory] = {kind: HistogramHistory() for kind in SubjectKind}
-        self.loss = Curve()
-        self.lr = Curve()
         self._latest: dict[SubjectKey, Latest] = {}
 
     def latest(self, key: SubjectKey) -> Latest | None:
@@ -215,11 +151,9 @@ class History:
         """All subjects of a kind, in the order in which they were first seen."""
         return self.blocks[kind].keys
 
-    def add_report(self, report: Report) -> None:
-        if report.loss is not None:
-            self.loss.add(report.step, (report.loss,))
-        if report.lr and report.phase is Phase.STEP:
-            self.lr.add(report.step, report.lr)
+    def add_report(self, report: Report, *, clip_norm: float | None = None) -> None:
+        """Take in a report; `clip_norm` is the threshold that its step was clipped by."""
+        self.add_step(report, clip_norm=clip_norm)
         self._add(report, report.step, report.phase)
 
     def add_initial(self, initial: InitialParameters) -> None:

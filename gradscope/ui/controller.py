@@ -93,7 +93,7 @@ class Controller(QObject):
         self._open(request)
 
     def go(self, verb: Verb) -> None:
-        """Forward, Backward, Step or Next batch; nothing happens where the phase table does not allow it."""
+        """Any verb but Run, Pause and Reset; nothing happens where the phase table does not allow it."""
         self._go(messages.Go(verb=verb))
 
     def run(self, until: RunUntil, steps: int = 1) -> None:
@@ -264,7 +264,12 @@ class Controller(QObject):
     def _go(self, go: messages.Go) -> None:
         if self.state.refusal(go.verb) is None:
             self.state.set_running()
-            self.client.request(go)
+            self.client.request(go, on_reply=self._on_zero_grad_replied if go.verb is Verb.ZERO_GRAD else None)
+            self._wake()
+
+    def _on_zero_grad_replied(self, reply: object) -> None:
+        if isinstance(reply, messages.Done):
+            self.state.set_cleared()
             self._wake()
 
     def _watch(self) -> None:

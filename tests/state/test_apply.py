@@ -1,5 +1,7 @@
 """What each message changes in the state, and which views hear of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,26 @@ REPORT = m.Report(
     times=np.zeros((0, 3)),
     **NOTHING,
 )
+SESSION = m.SessionInfo(
+    name="Net",
+    description="",
+    path="/a.py",
+    sha256="",
+    seed=0,
+    device="cpu",
+    modules=(m.ModuleInfo(name="", type="M", description=""),),
+    parameters=(m.ParameterInfo(name="w", shape=(2,), dtype="float32", requires_grad=True, group=0),),
+    groups=(
+        m.GroupInfo(parameters=("w",), options={"lr": "0.1"}, optimizer="first"),
+        m.GroupInfo(parameters=("v",), options={"lr": "0.1"}, optimizer="second"),
+    ),
+    optimizer="SGD",
+    scheduler=None,
+    loss="mse",
+    scheduler_unit="step",
+    batches_per_epoch=3,
+    clip_norm=1.0,
+)
 FAILURE = Failure(kind=FailureKind.USER_CODE, sentence="It broke")
 
 
@@ -42,6 +64,11 @@ FAILURE = Failure(kind=FailureKind.USER_CODE, sentence="It broke")
         (m.Schedule(first_step=0, rates=np.ones((1, 3))), {Topic.SCHEDULE}),
         (m.Failed(failure=FAILURE, position=POSITION), {Topic.POSITION, Topic.FAILURE, Topic.LOG, Topic.ENGINE}),
         (m.Note(text="hm"), {Topic.LOG}),
+        (
+            m.Validated(step=3, epoch=0, loss=0.5, metrics={}, batches=1, samples=4, seconds=0.1),
+            {Topic.HISTORY, Topic.LOG},
+        ),
+        (m.SessionChanged(session=SESSION), {Topic.SETTINGS}),
         (m.Skipped(reports=3), {Topic.HISTORY}),
         (m.EngineReady(torch_version="2", numpy_version="2", devices=()), {Topic.ENGINE, Topic.POSITION}),
         (m.Pong(), set()),
@@ -146,3 +173,68 @@ def test_a_dismissed_failure_is_gone() -> None:
     state.dismiss_failure()
     assert state.failure is None
     assert state.take_changes() == {Topic.FAILURE}
+
+
+def test_changed_settings_leave_the_history() -> None:
+    state = AppState()
+    state.apply(m.EngineReady(torch_version="2", numpy_version="2", devices=()))
+    state.apply(m.Opened(session=SESSION, position=POSITION))
+    state.apply(REPORT)
+    history, revision = state.history, state.revision
+    state.apply(m.SessionChanged(session=replace(SESSION, clip_norm=None, optimizer="Adam")))
+    assert state.session is not None and state.session.optimizer == "Adam"
+    assert state.history is history and len(history.loss) == 1
+    assert state.revision > revision, "values may be others now"
+
+
+def test_there_is_nothing_to_validate_with() -> None:
+    state = AppState()
+    state.apply(m.EngineReady(torch_version="2", numpy_version="2", devices=()))
+    state.apply(m.Opened(session=SESSION, position=Position(rest=Rest.READY)))
+    assert "no validation data" in (state.refusal(Verb.VALIDATE) or "")
+    state.apply(m.SessionChanged(session=replace(SESSION, has_validation=True)))
+    assert state.refusal(Verb.VALIDATE) is None
+    state.apply(m.Moved(position=Position(rest=Rest.IN_STEP)))
+    assert state.refusal(Verb.VALIDATE) == "Stopped in step: finish that phase first"
+
+
+def test_validations_are_kept_told_and_the_best_remembered() -> None:
+    state = AppState()
+    for step, accuracy, is_best in ((-1, 0.1, True), (2, 0.9, True), (5, 0.7, False)):
+        metrics = {"accuracy": accuracy}
+        state.apply(
+            m.Validated(
+                step=step, epoch=0, loss=1.5, metrics=metrics, batches=2, samples=7, seconds=0.1, is_best=is_best
+            )
+        )
+    assert state.history.validations["accuracy"].values[:, 0].tolist() == [0.1, 0.9, 0.7]
+    assert state.history.validations["loss"].steps.tolist() == [-1, 2, 5]
+    assert state.best is not None and state.best.step == 2
+    assert state.validation is not None and state.validation.step == 5
+    assert [line.text for line in state.log.lines] == [
+        "Validation before the first step: loss 1.5, accuracy 0.1, the best so far (7 samples)",
+        "Validation after step 2: loss 1.5, accuracy 0.9, the best so far (7 samples)",
+        "Validation after step 5: loss 1.5, accuracy 0.7 (7 samples)",
+    ]
+
+
+def test_cleared_gradients_are_those_of_the_turn_until_the_next_backward() -> None:
+    state = AppState()
+    state.apply(m.Opened(session=SESSION, position=Position(rest=Rest.BACKWARD, optimizer="second")))
+    state.set_cleared()
+    assert state.cleared == {"v"}
+    state.apply(REPORT)
+    assert state.cleared == {"v"}
+    state.apply(replace(REPORT, phase=Phase.BACKWARD))
+    assert state.cleared == frozenset()
+
+
+def test_what_a_report_says_goes_into_the_log_once_in_a_run() -> None:
+    state = AppState()
+    backward = replace(REPORT, phase=Phase.BACKWARD, notes=("Look at this",))
+    for step in range(3):
+        state.apply(replace(backward, step=step))
+    assert [(line.text, line.is_warning) for line in state.log.lines] == [("Look at this", True)]
+    state.apply(m.Done(position=POSITION))
+    state.apply(replace(backward, step=3))
+    assert len(state.log.lines) == 2

@@ -6,7 +6,8 @@ import pytest
 from gradscope.protocol.messages import InitialParameters, Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.history import Block, Curve, History
+from gradscope.state.curve import Curve
+from gradscope.state.history import Block, History
 
 
 def _key(name: str, kind: SubjectKind = SubjectKind.ACTIVATION) -> SubjectKey:

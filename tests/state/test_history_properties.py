@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, INF, MEAN, NAN, SubjectKey, SubjectKind
-from gradscope.state.history import Block, Curve
+from gradscope.state.curve import Curve
+from gradscope.state.history import Block
 
 NAMES = "abc"
 Steps = list[tuple[dict[str, float], dict[str, int], bool]]

@@ -1,0 +1,96 @@
+"""The numbers of whole steps as curves: losses, rates, clipping, the loss scale, validations. Bounded in memory."""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+
+from gradscope.protocol.messages import VALIDATION_LOSS, Clip, Report, Validated
+from gradscope.protocol.phases import Phase
+from gradscope.state.curve import Curve
+
+
+class ClipColumn(IntEnum):
+    """The columns of the clipping curve; NaN where a number is unknown."""
+
+    NORM = 0
+    """L2 norm of all gradients together, before."""
+    AFTER = 1
+    COEFFICIENT = 2
+    THRESHOLD = 3
+    """The largest norm that was allowed."""
+    DOMINANT = 4
+    """Which of `clip_parameters` had the largest gradient."""
+    SHARE = 5
+    """Its part of the squared norm."""
+
+
+class StepCurves:
+    """What there is one number of in each step, or in each validation."""
+
+    def __init__(self) -> None:
+        self.loss = Curve()
+        """Of every step, whichever optimizer's turn it was: the mean of its micro-batches, once it is complete."""
+        self.losses: dict[str, Curve] = {}
+        """The same by optimizer, where there are several."""
+        self.lr = Curve()
+        """Per parameter group."""
+        self.momentum = Curve()
+        """Per parameter group; NaN for a group that has none."""
+        self.clipping = Curve(len(ClipColumn))
+        self.clip_parameters: list[str] = []
+        self.scale = Curve()
+        """The loss scale."""
+        self.skipped = Curve()
+        """The loss scale of the steps that the gradient scaler left out."""
+        self.skipped_steps = 0
+        self.validations: dict[str, Curve] = {}
+        """The validation loss ("loss") and every metric, by the newest step that was done before."""
+        self._clip_parameter_index: dict[str, int] = {}
+
+    def add_step(self, report: Report, *, clip_norm: float | None) -> None:
+        """Take in what a report says of its step. A micro-batch's loss stands until the step's mean takes its place."""
+        if report.loss is not None:
+            self.loss.add(report.step, (report.loss,))
+            if report.optimizer:
+                self.losses.setdefault(report.optimizer, Curve()).add(report.step, (report.loss,))
+        if report.phase is not Phase.STEP:
+            return
+        if report.lr:
+            self.lr.add(report.step, report.lr)
+        if report.momentum:
+            self.momentum.add(report.step, report.momentum)
+        if report.clip is not None:
+            self.clipping.add(report.step, self._clip_numbers(report.clip, clip_norm))
+        if report.scale is not None:
+            self.scale.add(report.step, (report.scale,))
+        if report.skipped and report.complete:
+            self.skipped.add(report.step, (math.nan if report.scale is None else report.scale,))
+            self.skipped_steps += 1
+
+    def add_validation(self, validated: Validated) -> None:
+        loss = {} if validated.loss is None else {VALIDATION_LOSS: validated.loss}
+        for name, value in {**loss, **validated.metrics}.items():
+            self.validations.setdefault(name, Curve()).add(validated.step, (value,))
+
+    def dominant_at(self, point: int) -> str:
+        """The parameter with the largest gradient at a point of the clipping curve; "" where unknown."""
+        index = self.clipping.values[point, ClipColumn.DOMINANT]
+        return self.clip_parameters[int(index)] if math.isfinite(index) else ""
+
+    def _clip_numbers(self, clip: Clip, threshold: float | None) -> tuple[float, ...]:
+        if clip.dominant and clip.dominant not in self._clip_parameter_index:
+            self._clip_parameter_index[clip.dominant] = len(self.clip_parameters)
+            self.clip_parameters.append(clip.dominant)
+        return (
+            clip.norm,
+            _or_nan(clip.norm_after),
+            _or_nan(clip.coefficient),
+            _or_nan(threshold),
+            float(self._clip_parameter_index.get(clip.dominant, math.nan)),
+            clip.dominant_share if clip.dominant else math.nan,
+        )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
