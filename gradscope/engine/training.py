@@ -88,6 +88,7 @@ class Training:
     def substeps(self) -> tuple[SubStep, ...]:
         """The stations that a step goes through, in order."""
         missing = {
+            SubStep.ZERO_GRAD: self.zero_grad != "auto",
             SubStep.UNSCALE: self.scaler is None,
             SubStep.UPDATE: self.scaler is None,
             SubStep.CLIP: not self.clips,

@@ -12,6 +12,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from gradscope.protocol.phases import Verb
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.controller import Controller
+from gradscope.ui.recipe_notes import note_on
 from gradscope.ui.settings import Setting, ThemeChoice
 from gradscope.ui.theme import Theme, ThemeManager, icon
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
@@ -34,6 +35,8 @@ class ActionId(StrEnum):
     FORWARD = "forward"
     BACKWARD = "backward"
     STEP = "step"
+    ZERO_GRAD = "zero_grad"
+    VALIDATE = "validate"
     NEXT_BATCH = "next_batch"
     RUN_STEPS = "run_steps"
     RUN_EPOCH = "run_epoch"
@@ -134,6 +137,25 @@ TABLE: dict[ActionId, ActionRow] = {
         shortcuts=("F7",),
         icon="step",
         verb=Verb.STEP,
+        ends_section=True,
+    ),
+    ActionId.ZERO_GRAD: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Zero grad"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Clear the gradients of the parameters now (set them to None)"),
+        menu=Menu.SESSION,
+        shortcuts=("F4",),
+        icon="zero_grad",
+        verb=Verb.ZERO_GRAD,
+    ),
+    ActionId.VALIDATE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Validate"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Loss and metrics on the validation data now; training is not touched by it"
+        ),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+T",),
+        icon="validate",
+        verb=Verb.VALIDATE,
         ends_section=True,
     ),
     ActionId.NEXT_BATCH: ActionRow(
@@ -291,7 +313,7 @@ class Actions(QObject):
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.SCHEDULE}:
             self._refresh()
 
     @Slot(str)
@@ -308,9 +330,17 @@ class Actions(QObject):
             shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
             title = plain(action.text()) + (f"  ({shortcut})" if shortcut else "")
             explanation = translated(row.tooltip, steps=steps)
-            action.setToolTip("\n".join([title, explanation, *([reason] if reason else [])]))
+            lines = (title, explanation, self._note(action_id, steps), reason)
+            action.setToolTip("\n".join(line for line in lines if line))
             if row.choice is not None:
                 action.setChecked(self._controller.settings.get(Setting.THEME) == row.choice)
+
+    def _note(self, action_id: ActionId, steps: int) -> str:
+        """What there is to add for the recipe that is open."""
+        verb = TABLE[action_id].verb
+        if verb is None:
+            return ""
+        return note_on(verb, self._controller.state, run_steps=steps if action_id is ActionId.RUN_STEPS else None)
 
     def _refusal(self, action_id: ActionId) -> str | None:
         """Why an action cannot be used now; None if it can."""

@@ -56,6 +56,8 @@ class Commands(QObject):
             ActionId.FORWARD: lambda: controller.go(Verb.FORWARD),
             ActionId.BACKWARD: lambda: controller.go(Verb.BACKWARD),
             ActionId.STEP: lambda: controller.go(Verb.STEP),
+            ActionId.ZERO_GRAD: lambda: controller.go(Verb.ZERO_GRAD),
+            ActionId.VALIDATE: lambda: controller.go(Verb.VALIDATE),
             ActionId.NEXT_BATCH: lambda: controller.go(Verb.NEXT_BATCH),
             ActionId.RUN_STEPS: lambda: controller.run(RunUntil.STEPS, self._settings.get(Setting.RUN_STEPS)),
             ActionId.RUN_EPOCH: lambda: controller.run(RunUntil.EPOCH),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Slot
@@ -11,12 +12,32 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from gradscope.protocol.phases import INSIDE, Phase, Position, Rest, SubStep
 from gradscope.ui.theme import Theme, ThemeManager
 
-_GAP = 8
-_LINE = 16
-
+_MAX_PIPS = 8
+"""The micro-batches of a larger window are told as numbers."""
+_PIP_WIDTH, _PIP_GAP = 4, 3
 
 PLAIN_STEP = tuple(s for s in SubStep if s not in (SubStep.UNSCALE, SubStep.CLIP, SubStep.UPDATE, SubStep.VALIDATE))
 """The stations of a recipe without anything special."""
+
+
+class _Room(Enum):
+    """How much is shown: (gap, length of the line between two stations, whether all of them have a text)."""
+
+    AMPLE = (8, 16, True)
+    TIGHT = (5, 6, True)
+    NARROW = (5, 6, False)
+
+    @property
+    def gap(self) -> int:
+        return self.value[0]
+
+    @property
+    def line(self) -> int:
+        return self.value[1]
+
+    @property
+    def has_all_texts(self) -> bool:
+        return self.value[2]
 
 
 class Station(Enum):
@@ -48,10 +69,38 @@ def stations(position: Position, substeps: tuple[SubStep, ...] = tuple(SubStep))
         marked, sign = 0 if last is None else substeps.index(last) + 1, Station.NEXT
     else:
         marked, sign = substeps.index(current), Station.RUNNING if position.running else Station.STOPPED
-    return {
+    found = {
         substep: Station.DONE if i < marked else sign if i == marked else Station.LATER
         for i, substep in enumerate(substeps)
     }
+    if position.micro and found.get(SubStep.ZERO_GRAD) is Station.LATER:
+        # Only at the start of the window: what is there is added to.
+        found[SubStep.ZERO_GRAD] = Station.DONE
+    return found
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """How far a window of micro-batches has come."""
+
+    size: int = 1
+    added: int = 0
+    """So many micro-batches have their gradients in the sum."""
+    current: int | None = None
+    """Index of the micro-batch that is under way."""
+
+
+def window_state(position: Position) -> WindowState:
+    match position.rest:
+        case Rest.EMPTY:
+            return WindowState()
+        case Rest.BACKWARD | Rest.IN_STEP:
+            # Where the loader has no length, a window may end before it is full.
+            return WindowState(position.window, position.micro + 1)
+        case Rest.READY | Rest.ACCUMULATING:
+            return WindowState(position.window, position.micro)
+        case _:
+            return WindowState(position.window, position.micro, position.micro)
 
 
 def _current(position: Position) -> SubStep | None:
@@ -69,6 +118,7 @@ class PhaseSteps(QWidget):
         super().__init__(parent)
         self._themes = themes
         self._stations = stations(Position(), PLAIN_STEP)
+        self._window = WindowState()
         self._names = {
             SubStep.BATCH: self.tr("batch"),
             SubStep.ZERO_GRAD: self.tr("zero grad"),
@@ -96,11 +146,12 @@ class PhaseSteps(QWidget):
 
     def show_position(self, position: Position, substeps: tuple[SubStep, ...]) -> None:
         """`substeps`: those that the recipe has."""
-        found = stations(position, substeps)
-        if found != self._stations:
-            if found.keys() != self._stations.keys():
+        found, window = stations(position, substeps), window_state(position)
+        if (found, window) != (self._stations, self._window):
+            is_wider = found.keys() != self._stations.keys() or window.size != self._window.size
+            self._stations, self._window = found, window
+            if is_wider:
                 self.updateGeometry()
-            self._stations = found
             self._describe()
             self.update()
 
@@ -110,6 +161,9 @@ class PhaseSteps(QWidget):
 
     def _describe(self) -> None:
         texts = [f"{self._names[substep]}: {self._words[station]}" for substep, station in self._stations.items()]
+        if self._window.size > 1:
+            text = self.tr("gradients added up: {added} of {size} micro-batches")
+            texts.append(text.format(added=self._window.added, size=self._window.size))
         self.setAccessibleDescription(", ".join(texts))
         self.setToolTip("\n".join(texts))
 
@@ -118,12 +172,21 @@ class PhaseSteps(QWidget):
         font.setBold(True)
         return QFontMetrics(font)
 
-    def _size(self, *, with_texts: bool) -> QSize:
+    def _size(self, room: _Room) -> QSize:
         bold = self._bold()
         names = [self._names[substep] for substep in self._stations]
-        markers = len(names) * (self._diameter() + _GAP) + (len(names) - 1) * (_LINE + _GAP)
-        widths = [bold.horizontalAdvance(name) + _GAP for name in names]
-        return QSize(round(markers) + (sum(widths) if with_texts else max(widths)), bold.height() + 2 * _GAP)
+        markers = len(names) * (self._diameter() + room.gap) + (len(names) - 1) * (room.line + room.gap)
+        widths = [bold.horizontalAdvance(name) + room.gap for name in names]
+        texts = sum(widths) if room.has_all_texts else max(widths)
+        return QSize(round(markers + self._window_width()) + texts, bold.height() + 16)
+
+    def _window_width(self) -> float:
+        size = self._window.size
+        if size == 1:
+            return 0.0
+        if size > _MAX_PIPS:
+            return self._bold().horizontalAdvance(f"{size}/{size}") + 6.0
+        return size * (_PIP_WIDTH + _PIP_GAP) + 6.0
 
     def _diameter(self) -> float:
         return float(self.fontMetrics().ascent() + 2)
@@ -160,39 +223,63 @@ class PhaseSteps(QWidget):
             case Station.LATER:
                 pass
 
+    def _paint_window(self, painter: QPainter, x: float, theme: Theme) -> None:
+        """The micro-batches of the window as bars: added up, under way, still to come."""
+        window, height = self._window, self._diameter()
+        if window.size > _MAX_PIPS:
+            painter.setFont(self.font())
+            painter.setPen(QColor(theme.text))
+            place = QRectF(x, 0, self._window_width(), self.height())
+            painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, f"{window.added}/{window.size}")
+            return
+        for i in range(window.size):
+            is_added, is_current = i < window.added, i == window.current
+            colour = QColor(theme.accent if is_current else theme.muted if is_added else theme.faded)
+            painter.setPen(QPen(colour, 1))
+            painter.setBrush(colour if is_added else Qt.BrushStyle.NoBrush)
+            bar = QRectF(x + i * (_PIP_WIDTH + _PIP_GAP), (self.height() - height) / 2, _PIP_WIDTH, height)
+            painter.drawRoundedRect(bar, 1.5, 1.5)
+            if is_current:
+                bar.setTop(bar.center().y())
+                painter.setBrush(colour)
+                painter.drawRoundedRect(bar, 1.5, 1.5)
+
     # ------------------------------------------------------------------------------------------ Qt
 
     def sizeHint(self) -> QSize:
-        return self._size(with_texts=True)
+        return self._size(_Room.AMPLE)
 
     def minimumSizeHint(self) -> QSize:
-        return self._size(with_texts=False)
+        return self._size(_Room.NARROW)
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         theme, bold = self._themes.theme, self._bold()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        show_all = self.width() >= self.sizeHint().width()
+        room = next((room for room in _Room if self._size(room).width() <= self.width()), _Room.NARROW)
         diameter, x, middle = self._diameter(), 1.0, self.height() / 2
         text_end = x
         for i, (substep, station) in enumerate(self._stations.items()):
             if i:
                 painter.setPen(QPen(QColor(theme.border), 1.5))
-                x += _LINE + _GAP
-                painter.drawLine(QPointF(text_end + _GAP, middle), QPointF(x - _GAP, middle))
+                x += room.line + room.gap
+                painter.drawLine(QPointF(text_end + room.gap, middle), QPointF(x - room.gap, middle))
             self._paint_marker(painter, QRectF(x, middle - diameter / 2, diameter, diameter), station, theme)
-            x += diameter + _GAP
-            text_end = x - _GAP
-            if not show_all and not self._is_marked(station):
-                continue
-            name, font = self._names[substep], QFont(self.font())
-            font.setBold(self._is_marked(station))
-            width = bold.horizontalAdvance(name)
-            painter.setFont(font)
-            painter.setPen(QColor(theme.muted if station is Station.LATER else theme.text))
-            if self._is_marked(station):
-                painter.setPen(QColor(theme.accent))
-            painter.drawText(QRectF(x, 0, width + _GAP, self.height()), Qt.AlignmentFlag.AlignVCenter, name)
-            text_end = x + QFontMetrics(font).horizontalAdvance(name)
-            x += width + _GAP
+            x += diameter + room.gap
+            text_end = x - room.gap
+            if room.has_all_texts or self._is_marked(station):
+                name, font = self._names[substep], QFont(self.font())
+                font.setBold(self._is_marked(station))
+                width = bold.horizontalAdvance(name)
+                painter.setFont(font)
+                painter.setPen(QColor(theme.muted if station is Station.LATER else theme.text))
+                if self._is_marked(station):
+                    painter.setPen(QColor(theme.accent))
+                painter.drawText(QRectF(x, 0, width + 8, self.height()), Qt.AlignmentFlag.AlignVCenter, name)
+                text_end = x + QFontMetrics(font).horizontalAdvance(name)
+                x += width + room.gap
+            if substep is SubStep.BACKWARD and self._window.size > 1:
+                self._paint_window(painter, text_end + 6, theme)
+                x += self._window_width()
+                text_end += self._window_width()
         painter.end()

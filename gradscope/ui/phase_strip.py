@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 
 from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QFont, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidget
 
+from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import Topic
-from gradscope.ui import text
 from gradscope.ui.controller import Controller
 from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps
+from gradscope.ui.text import number as text_of_number
 from gradscope.ui.theme import Theme, ThemeManager
+
+_MARGIN = 24
+_MAX_NAME_LETTERS = 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A name and a number in the readout."""
+
+    name: str
+    value: str
+    rank: int
+    """Where there is little room, those of the highest rank go first."""
+    is_warning: bool = False
 
 
 class PhaseStrip(QToolBar):
@@ -31,7 +48,10 @@ class PhaseStrip(QToolBar):
         self.readout.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.readout.setToolTip(
-            self.tr("Steps, epochs and batches are counted from 0; the loss is that of the newest forward")
+            self.tr(
+                "Steps, epochs and batches are counted from 0, micro-batches of a window from 1; the loss is that of the "
+                "newest forward, or the mean of the window after its step"
+            )
         )
         line = QWidget(self)
         layout = QHBoxLayout(line)
@@ -57,21 +77,66 @@ class PhaseStrip(QToolBar):
         substeps = state.session.substeps if state.session is not None else PLAIN_STEP
         self.steps.show_position(state.position, substeps)
         self.readout.setVisible(state.session is not None)
-        pairs = self._pairs()
-        muted = self._themes.theme.muted
-        cells = [
-            f'<span style="color:{muted}">{escape(name)}</span>&nbsp;<b>{escape(value)}</b>' for name, value in pairs
-        ]
-        self.readout.setText("&nbsp;&nbsp; ".join(cells))
-        self.readout.setAccessibleName(", ".join(f"{name} {value}" for name, value in pairs))
+        cells = self._cells() if state.session is not None else []
+        self.readout.setAccessibleName(", ".join(f"{cell.name} {cell.value}" for cell in cells))
+        room = self.width() - _MARGIN
+        # Texts of stations give way before numbers do.
+        self.steps.setMaximumWidth(max(self.steps.minimumSizeHint().width(), room - self._width_of(cells)))
+        room -= min(self.steps.sizeHint().width(), self.steps.maximumWidth())
+        while len(cells) > 1 and self._width_of(cells) > room:
+            cells.remove(max(cells, key=lambda cell: cell.rank))
+        self.readout.setText("&nbsp;&nbsp; ".join(self._html(cell) for cell in cells))
 
-    def _pairs(self) -> list[tuple[str, str]]:
+    def _cells(self) -> list[Cell]:
         state = self._controller.state
         position, loss = state.position, state.history.loss
+        backward, step = state.reports.get(Phase.BACKWARD), state.reports.get(Phase.STEP)
         batches = position.batches_per_epoch
-        return [
-            (self.tr("step"), str(position.step)),
-            (self.tr("epoch"), str(position.epoch)),
-            (self.tr("batch"), f"{position.batch}/{batches}" if batches else str(position.batch)),
-            (self.tr("loss"), text.number(float(loss.values[-1, 0]), digits=4) if len(loss) else "–"),
+        cells = [
+            Cell(name=self.tr("step"), value=str(position.step), rank=0),
+            Cell(name=self.tr("epoch"), value=str(position.epoch), rank=6),
+            Cell(
+                name=self.tr("batch"), value=f"{position.batch}/{batches}" if batches else str(position.batch), rank=5
+            ),
         ]
+        if position.window > 1:
+            number = f"{position.micro + 1}/{position.window}"
+            cells.append(Cell(name=self.tr("micro-batch"), value=number, rank=2))
+        if position.optimizer:
+            cells.append(Cell(name=self.tr("turn"), value=_shortened(position.optimizer), rank=3))
+        if step is not None and step.evaluations:
+            name, value = self.tr("step {number}"), self.tr("{count} evaluations")
+            cells.append(Cell(name=name.format(number=step.step), value=value.format(count=step.evaluations), rank=7))
+        if backward is not None and backward.scale is not None:
+            cells.append(Cell(name=self.tr("scale"), value=f"{backward.scale:g}", rank=8))
+        if step is not None and step.skipped and step.step + 1 == position.step:
+            name = self.tr("step {number}").format(number=step.step)
+            cells.append(Cell(name=name, value=self.tr("skipped"), rank=4, is_warning=True))
+        newest = text_of_number(float(loss.values[-1, 0]), digits=4) if len(loss) else "–"
+        cells.append(Cell(name=self.tr("loss"), value=newest, rank=1))
+        return cells
+
+    def _html(self, cell: Cell) -> str:
+        theme = self._themes.theme
+        colour = f"color:{theme.warning}" if cell.is_warning else ""
+        name, value = (escape(part).replace(" ", "&nbsp;") for part in (cell.name, cell.value))
+        return f'<span style="color:{theme.muted}">{name}</span>&nbsp;<b style="{colour}">{value}</b>'
+
+    def _width_of(self, cells: list[Cell]) -> int:
+        font = QFont(self.readout.font())
+        plain = QFontMetrics(font)
+        font.setBold(True)
+        bold, space = QFontMetrics(font), plain.horizontalAdvance(" ")
+        return sum(
+            plain.horizontalAdvance(cell.name) + bold.horizontalAdvance(cell.value) + 4 * space for cell in cells
+        )
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._refresh()
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME_LETTERS else name[: _MAX_NAME_LETTERS - 1] + "…"

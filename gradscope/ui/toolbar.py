@@ -21,6 +21,7 @@ _BUTTON_OF_PHASE = {
     Phase.BACKWARD: ActionId.BACKWARD,
     Phase.STEP: ActionId.STEP,
 }
+_SELDOM = (ActionId.ZERO_GRAD, ActionId.VALIDATE, ActionId.RESET)
 _MAX_STEPS = 1_000_000
 _MAX_SEED = 2**32 - 1
 
@@ -29,8 +30,10 @@ class _Texts(IntEnum):
     """How much text the buttons show, so that they fit."""
 
     ALL = 0
-    PHASES = 1
-    NONE = 2
+    RUNNING = 1
+    """Not beside those that are pressed now and then."""
+    PHASES = 2
+    NONE = 3
 
 
 class ToolBar(QToolBar):
@@ -56,6 +59,8 @@ class ToolBar(QToolBar):
             action_id: self._button(action_id)
             for action_id in (
                 *_BUTTON_OF_PHASE.values(),
+                ActionId.ZERO_GRAD,
+                ActionId.VALIDATE,
                 ActionId.NEXT_BATCH,
                 ActionId.RUN_STEPS,
                 ActionId.PAUSE,
@@ -140,6 +145,9 @@ class ToolBar(QToolBar):
         for action_id in _BUTTON_OF_PHASE.values():
             self.addWidget(self.buttons[action_id])
         self.addSeparator()
+        self.addWidget(self.buttons[ActionId.ZERO_GRAD])
+        self.addWidget(self.buttons[ActionId.VALIDATE])
+        self.addSeparator()
         self.addWidget(self.buttons[ActionId.NEXT_BATCH])
         self.addWidget(self.buttons[ActionId.RUN_STEPS])
         self.addWidget(self.steps)
@@ -219,7 +227,7 @@ class ToolBar(QToolBar):
     def _show_texts(self, texts: _Texts) -> None:
         styles = Qt.ToolButtonStyle
         for action_id, button in self.buttons.items():
-            limit = _Texts.PHASES if action_id in _BUTTON_OF_PHASE.values() else _Texts.ALL
+            limit = _last_with_text(action_id)
             button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if texts <= limit else styles.ToolButtonIconOnly)
 
     # ------------------------------------------------------------------------------------------ Qt
@@ -232,3 +240,9 @@ class ToolBar(QToolBar):
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()
+
+
+def _last_with_text(action_id: ActionId) -> _Texts:
+    if action_id in _BUTTON_OF_PHASE.values():
+        return _Texts.PHASES
+    return _Texts.ALL if action_id in _SELDOM else _Texts.RUNNING

@@ -141,6 +141,7 @@ def test_manual_zero_grad_adds_up_and_says_so() -> None:
 
     check(make)
     with Session(plain.seeded(make)) as session:
+        assert SubStep.ZERO_GRAD not in session.info.substeps
         first = session.next_batch()
         second = session.next_batch()
         assert first[1].notes == ()

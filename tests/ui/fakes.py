@@ -14,7 +14,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol import messages
-from gradscope.protocol.phases import Phase, Position, Rest
+from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import (
     COLUMNS,
     COUNT,
@@ -57,6 +57,19 @@ class FakeTraining:
     zero: frozenset[SubjectKey] = frozenset()
     """Subjects that are all zero."""
     nan_losses: frozenset[int] = frozenset()
+    settings: dict[str, object] = field(default_factory=dict)
+    """Further fields of the session: clip_norm, accumulate, optimizers, metrics ..."""
+    states: tuple[str, ...] = ()
+    """What the optimizer remembers of each parameter."""
+    scale: float | None = None
+    skipped: frozenset[int] = frozenset()
+    momenta: tuple[float, ...] = ()
+    """Of each group, where the schedule moves them."""
+    horizon: int | None = None
+    notes: tuple[str, ...] = ()
+    """Of every backward."""
+    evaluations: int = 0
+    micro: int = 0
     step: int = 0
     rows: dict[SubjectKey, int] = field(default_factory=dict)
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -90,6 +103,7 @@ class FakeTraining:
             loss="cross_entropy",
             scheduler_unit="step",
             batches_per_epoch=BATCHES_PER_EPOCH,
+            **self.settings,  # type: ignore[arg-type]
         )
         yield messages.Opened(session=session, position=self._position(Rest.READY))
         yield from self._initial()
@@ -101,25 +115,60 @@ class FakeTraining:
 
     def backward(self) -> Iterator[object]:
         keys = [*self.keys(SubjectKind.ACTIVATION_GRAD)[::-1], *self.keys(SubjectKind.GRAD)[::-1]]
-        yield from self._report(Phase.BACKWARD, keys, Rest.BACKWARD)
+        is_last = self.micro + 1 == self.window
+        yield from self._report(Phase.BACKWARD, keys, Rest.BACKWARD if is_last else Rest.ACCUMULATING)
 
     def optimizer_step(self) -> Iterator[object]:
-        keys = [*self.keys(SubjectKind.PARAMETER), *self.keys(SubjectKind.UPDATE)]
-        yield from self._report(Phase.STEP, keys, Rest.READY)
+        kinds = (SubjectKind.PARAMETER, SubjectKind.UPDATE, SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE)
+        yield from self._report(Phase.STEP, [key for kind in kinds for key in self.keys(kind)], Rest.READY)
         yield self._schedule()
+
+    def validated(self, **changes: object) -> messages.Validated:
+        """A pass over the validation data after the newest step."""
+        metrics = {name: 1 - 0.9 * math.exp(-self.step / 30 / (i + 1)) for i, name in enumerate(self._metrics)}
+        loss = 2.5 * math.exp(-self.step / 80)
+        made = messages.Validated(
+            step=self.step - 1, epoch=0, loss=loss, metrics=metrics, batches=3, samples=96, seconds=0.1
+        )
+        return replace(made, **changes)  # type: ignore[arg-type]
 
     def steps(self, count: int) -> Iterator[object]:
         for _ in range(count):
-            yield from self.forward()
-            yield from self.backward()
+            for _ in range(self.window):
+                yield from self.forward()
+                yield from self.backward()
             yield from self.optimizer_step()
+
+    @property
+    def window(self) -> int:
+        return int(str(self.settings.get("accumulate", 1)))
+
+    @property
+    def turn(self) -> str:
+        """Name of the optimizer that makes the next step."""
+        optimizers = self.settings.get("optimizers", ("",))
+        assert isinstance(optimizers, tuple)
+        return str(optimizers[self.step % len(optimizers)])
+
+    @property
+    def _metrics(self) -> tuple[str, ...]:
+        metrics = self.settings.get("metrics", ())
+        assert isinstance(metrics, tuple)
+        return metrics
 
     def rate_at(self, step: int) -> tuple[float, ...]:
         return tuple(rate * 0.5 ** (step // 20) for rate in self.rates)
 
     def keys(self, kind: SubjectKind) -> list[SubjectKey]:
         is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
-        return [SubjectKey(kind, name) for name in (self.layers if is_layer else self.parameters)]
+        if kind is SubjectKind.CLIPPED_GRAD and "clip_norm" not in self.settings:
+            return []
+        leaves = tuple(f".{state}" for state in self.states) if kind is SubjectKind.OPTIMIZER_STATE else ("",)
+        return [
+            SubjectKey(kind, name, leaf=leaf)
+            for name in (self.layers if is_layer else self.parameters)
+            for leaf in leaves
+        ]
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -131,6 +180,9 @@ class FakeTraining:
             epoch=epoch,
             batch=batch,
             batches_per_epoch=BATCHES_PER_EPOCH,
+            micro=self.micro,
+            window=self.window,
+            optimizer=self.turn,
             running=running,
         )
 
@@ -151,7 +203,16 @@ class FakeTraining:
                 first_step=self.step, rates=np.zeros((len(self.rates), 0)), reason=self.schedule_reason
             )
         ahead = np.array([self.rate_at(self.step + k) for k in range(100)], dtype=np.float64).T
-        return messages.Schedule(first_step=self.step, rates=np.ascontiguousarray(ahead))
+        momenta = np.array([self._momentum_at(self.step + k) for k in range(100)], dtype=np.float64).reshape(100, -1).T
+        return messages.Schedule(
+            first_step=self.step,
+            rates=np.ascontiguousarray(ahead),
+            momenta=np.ascontiguousarray(momenta),
+            horizon=self.horizon,
+        )
+
+    def _momentum_at(self, step: int) -> tuple[float, ...]:
+        return tuple(momentum - 0.1 * math.sin(step / 30) for momentum in self.momenta)
 
     def _new_subjects(self, keys: list[SubjectKey]) -> Iterator[object]:
         new = [key for key in keys if key not in self.rows]
@@ -215,10 +276,37 @@ class FakeTraining:
             sampled=summaries[:, COUNT].astype(np.int64),
             places=np.zeros(0, dtype=np.int64),
             times=np.zeros((0, 3)),
+            micro=self.micro,
+            window=self.window,
+            optimizer=self.turn,
+            scale=None if phase is Phase.FORWARD else self.scale,
+            skipped=phase is Phase.STEP and self.step in self.skipped,
+            clip=self._clip() if phase is Phase.STEP else None,
+            evaluations=self.evaluations if phase is Phase.STEP else 0,
+            momentum=self._momentum_at(self.step),
+            notes=self.notes if phase is Phase.BACKWARD else (),
         )
+        if phase is Phase.BACKWARD and self.micro + 1 < self.window:
+            self.micro += 1
         if phase is Phase.STEP:
+            if self.step in self.skipped and self.scale is not None:
+                self.scale /= 2
             self.step += 1
+            self.micro = 0
         yield messages.Moved(position=self._position(rest))
+
+    def _clip(self) -> messages.Clip | None:
+        if "clip_norm" not in self.settings:
+            return None
+        norm, limit = 3 * math.exp(-self.step / 30), float(str(self.settings["clip_norm"]))
+        coefficient = min(1.0, limit / norm)
+        return messages.Clip(
+            norm=norm,
+            coefficient=coefficient,
+            norm_after=norm * coefficient,
+            dominant=list(self.parameters)[self.step % 2],
+            dominant_share=0.8,
+        )
 
 
 _SIZE = {
@@ -227,6 +315,8 @@ _SIZE = {
     SubjectKind.PARAMETER: 0.1,
     SubjectKind.GRAD: 1e-2,
     SubjectKind.UPDATE: 1e-4,
+    SubjectKind.CLIPPED_GRAD: 5e-3,
+    SubjectKind.OPTIMIZER_STATE: 1e-3,
 }
 
 
@@ -238,6 +328,20 @@ def small_training(**changes: object) -> FakeTraining:
         name="Small",
         **changes,  # type: ignore[arg-type]
     )
+
+
+def full_training(**changes: object) -> FakeTraining:
+    """The same with everything that a step can have: a window, clipping, a loss scale, validation, momentum cycles."""
+    settings = {
+        "accumulate": 2,
+        "clip_norm": 1.0,
+        "precision": "fp16",
+        "substeps": tuple(SubStep),
+        "has_validation": True,
+        "metrics": ("accuracy", "top 2"),
+    }
+    wanted = {"states": ("exp_avg", "exp_avg_sq"), "scale": 65536.0, "skipped": frozenset({0, 3}), "momenta": (0.9,)}
+    return small_training(**{**wanted, "settings": settings, **changes})
 
 
 def bare_training(**changes: object) -> FakeTraining:

@@ -16,7 +16,7 @@ from gradscope.ui.commands import Commands
 from gradscope.ui.menus import Menus
 from gradscope.ui.settings import Setting, ThemeChoice
 from gradscope.ui.theme import ThemeManager
-from tests.ui.fakes import small_training
+from tests.ui.fakes import full_training, small_training
 from tests.ui.shell_fakes import ShellController
 
 
@@ -138,3 +138,49 @@ def test_menus_hold_every_action_samples_and_recent_files(
 
 def test_actions_are_children_of_what_they_were_given(actions: Actions, window: QObject) -> None:
     assert actions.parent() is window
+
+
+def test_zero_grad_says_whether_it_is_needed(actions: Actions, controller: ShellController) -> None:
+    zero_grad = actions[ActionId.ZERO_GRAD]
+    for settings, words in (
+        ({}, "at the start of every step anyway"),
+        ({"accumulate": 4}, "at the start of every window anyway"),
+        ({"zero_grad": "manual"}, "add up from step to step until this is pressed"),
+    ):
+        controller.start(small_training(settings=settings))
+        assert words in zero_grad.toolTip()
+    zero_grad.trigger()
+    assert controller.asked == [("go", Verb.ZERO_GRAD)]
+
+
+def test_validate_needs_data(actions: Actions, controller: ShellController) -> None:
+    validate = actions[ActionId.VALIDATE]
+    controller.start(small_training())
+    assert not validate.isEnabled() and "This recipe has no validation data" in validate.toolTip()
+    controller.start(full_training())
+    assert validate.isEnabled()
+    validate.trigger()
+    assert controller.asked == [("go", Verb.VALIDATE)]
+    controller.rest_at(Rest.IN_FORWARD)
+    assert not validate.isEnabled() and "finish that phase first" in validate.toolTip()
+
+
+def test_tooltips_tell_windows_and_turns(actions: Actions, controller: ShellController) -> None:
+    controller.start(full_training())
+    assert "the next one is 1 of 2" in actions[ActionId.FORWARD].toolTip()
+    assert "divides the gradients by the loss scale and clips them" in actions[ActionId.STEP].toolTip()
+    assert "a window of 2 micro-batches" in actions[ActionId.NEXT_BATCH].toolTip()
+    training = small_training(settings={"optimizers": ("discriminator", "generator")})
+    controller.start(training, steps=1)
+    assert "one step of each optimizer: discriminator, generator" in actions[ActionId.NEXT_BATCH].toolTip()
+    assert "the turn of the optimizer generator" in actions[ActionId.STEP].toolTip()
+    assert "each batch takes 2 of them" in actions[ActionId.RUN_STEPS].toolTip()
+
+
+def test_a_run_past_the_end_of_the_schedule_is_foreseen(actions: Actions, controller: ShellController) -> None:
+    controller.settings.set(Setting.RUN_STEPS, 50)
+    controller.start(small_training(horizon=60, scheduler="OneCycleLR"), steps=10)
+    assert "ends after" not in actions[ActionId.RUN_STEPS].toolTip()
+    assert "The schedule (OneCycleLR) ends after step 59" in actions[ActionId.RUN_UNTIL_PAUSED].toolTip()
+    controller.settings.set(Setting.RUN_STEPS, 51)
+    assert "ends after step 59: 51 steps go beyond that" in actions[ActionId.RUN_STEPS].toolTip()
