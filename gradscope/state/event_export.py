@@ -13,8 +13,8 @@ import numpy as np
 
 from gradscope.protocol.messages import FloatArray, IntArray
 from gradscope.snapshots.tensorboard import COUNTS, SCALARS, EventFile, histogram, scalar, subject_tag, tag_of
-from gradscope.state.histograms import HistogramColumn
 from gradscope.state.curve import Curve
+from gradscope.state.histograms import HistogramColumn
 from gradscope.state.history import Block, History
 
 MAX_POINTS = 1000
