@@ -14,12 +14,17 @@ from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.recipe_notes import note_on
 from gradscope.ui.settings import Setting, ThemeChoice
+from gradscope.ui.text import shortened
 from gradscope.ui.theme import Theme, ThemeManager, icon
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
+
+_MAX_DETAIL = 60
+"""Letters."""
 
 
 class Menu(StrEnum):
     FILE = QT_TRANSLATE_NOOP("Actions", "&File")
+    EDIT = QT_TRANSLATE_NOOP("Actions", "&Edit")
     SESSION = QT_TRANSLATE_NOOP("Actions", "&Session")
     VIEW = QT_TRANSLATE_NOOP("Actions", "&View")
     THEME = QT_TRANSLATE_NOOP("Actions", "&Theme")
@@ -32,6 +37,8 @@ class ActionId(StrEnum):
     EXPORT_TENSORBOARD = "export_tensorboard"
     SETTINGS = "settings"
     QUIT = "quit"
+    UNDO_EDIT = "undo_edit"
+    EDIT_TRAINING = "edit_training"
     FORWARD = "forward"
     BACKWARD = "backward"
     STEP = "step"
@@ -111,6 +118,24 @@ TABLE: dict[ActionId, ActionRow] = {
         tooltip=QT_TRANSLATE_NOOP("Actions", "Close the window and end the engine"),
         menu=Menu.FILE,
         shortcuts=("Ctrl+Q",),
+    ),
+    ActionId.UNDO_EDIT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Undo edit"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Put back what the newest edit of the training step has changed"),
+        menu=Menu.EDIT,
+        shortcuts=("Ctrl+Z",),
+        icon="back",
+        ends_section=True,
+    ),
+    ActionId.EDIT_TRAINING: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Training step"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Change rates, clipping, the loss, the optimizer or the scheduler between two phases"
+        ),
+        menu=Menu.EDIT,
+        shortcuts=("Ctrl+T",),
+        icon="settings",
+        needs_session=True,
     ),
     ActionId.FORWARD: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Forward"),
@@ -313,7 +338,7 @@ class Actions(QObject):
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.SCHEDULE}:
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.POSITION, Topic.SCHEDULE, Topic.EDITS}:
             self._refresh()
 
     @Slot(str)
@@ -325,7 +350,7 @@ class Actions(QObject):
         steps = self._controller.settings.get(Setting.RUN_STEPS)
         for action_id, row in TABLE.items():
             action, reason = self._actions[action_id], self._refusal(action_id)
-            action.setText(translated(row.text, steps=steps))
+            action.setText(translated(row.text, steps=steps) + self._detail(action_id))
             action.setEnabled(reason is None)
             shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
             title = plain(action.text()) + (f"  ({shortcut})" if shortcut else "")
@@ -342,6 +367,11 @@ class Actions(QObject):
             return ""
         return note_on(verb, self._controller.state, run_steps=steps if action_id is ActionId.RUN_STEPS else None)
 
+    def _detail(self, action_id: ActionId) -> str:
+        """What an action would do just now, behind its text."""
+        edit = self._controller.state.edits.undoable if action_id is ActionId.UNDO_EDIT else None
+        return "" if edit is None else ": " + shortened(edit.text, at_most=_MAX_DETAIL).replace("&", "&&")
+
     def _refusal(self, action_id: ActionId) -> str | None:
         """Why an action cannot be used now; None if it can."""
         row, state = TABLE[action_id], self._controller.state
@@ -352,6 +382,8 @@ class Actions(QObject):
         if action_id is ActionId.EXPORT:
             # Any verb that is allowed at rest would do; Next batch always is.
             return state.refusal(Verb.NEXT_BATCH)
+        if action_id is ActionId.UNDO_EDIT:
+            return state.undo_refusal()
         if action_id is ActionId.INTERRUPT:
             return None if state.position.running else self.tr("Nothing is running")
         if action_id is ActionId.RESTART_ENGINE and state.engine.status is EngineStatus.STARTING:

@@ -31,6 +31,7 @@ class Commands(QObject):
     """A message for the status bar."""
     layer_filter_wanted = Signal()
     layout_reset_wanted = Signal()
+    training_settings_wanted = Signal()
 
     def __init__(
         self, controller: Controller, *, window: QWidget, plot_images: Callable[[], Iterator[Attachment]]
@@ -53,6 +54,8 @@ class Commands(QObject):
             ActionId.EXPORT_TENSORBOARD: self.export_to_tensorboard,
             ActionId.SETTINGS: self.show_settings,
             ActionId.QUIT: self.quit,
+            ActionId.UNDO_EDIT: lambda: controller.undo_edit(),
+            ActionId.EDIT_TRAINING: self.training_settings_wanted.emit,
             ActionId.FORWARD: lambda: controller.go(Verb.FORWARD),
             ActionId.BACKWARD: lambda: controller.go(Verb.BACKWARD),
             ActionId.STEP: lambda: controller.go(Verb.STEP),

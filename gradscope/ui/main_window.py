@@ -18,6 +18,7 @@ from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.docks.log import LogDock
 from gradscope.ui.docks.moments import MomentsDock
+from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.menus import Menus
 from gradscope.ui.phase_strip import PhaseStrip
@@ -54,7 +55,8 @@ class MainWindow(QMainWindow):
         self.inspector = InspectorDock(controller, themes, self)
         self.moments = MomentsDock(controller, themes, self)
         self.log = LogDock(controller, themes, self)
-        self.panels = (self.layers, self.inspector, self.moments, self.log)
+        self.training = TrainingDock(controller, themes, self)
+        self.panels = (self.layers, self.inspector, self.training, self.moments, self.log)
         self.failure_bar = FailureBar(controller, themes, self)
         self.start_page = StartPage(
             controller,
@@ -94,6 +96,12 @@ class MainWindow(QMainWindow):
         self._has_panels = True
         self._default_layout()
 
+    @Slot()
+    def _on_training_settings_wanted(self) -> None:
+        self.training.show()
+        self.training.raise_()
+        self.training.table.setFocus()
+
     # ------------------------------------------------------------------------------------------ private
 
     def _assemble(self) -> None:
@@ -119,15 +127,27 @@ class MainWindow(QMainWindow):
         self.controller.refreshed.connect(self._on_refreshed)
         self.commands.told.connect(self.status.tell)
         self.commands.layer_filter_wanted.connect(self.layers.focus_filter)
+        self.commands.training_settings_wanted.connect(self._on_training_settings_wanted)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
 
     def _default_layout(self) -> None:
         areas = Qt.DockWidgetArea
+        shown = [panel for panel in self.panels if not panel.isHidden()]
+        for panel in self.panels:
+            # Qt forgets to hide the tabs of panels that are moved from one place to another.
+            self.removeDockWidget(panel)
         self.addDockWidget(areas.LeftDockWidgetArea, self.layers)
         self.addDockWidget(areas.RightDockWidgetArea, self.inspector)
+        self.addDockWidget(areas.RightDockWidgetArea, self.training)
+        self.tabifyDockWidget(self.inspector, self.training)
         self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
         self.addDockWidget(areas.BottomDockWidgetArea, self.log)
         self.tabifyDockWidget(self.moments, self.log)
+        for panel in shown:
+            panel.show()
+        for panel in self.panels:
+            panel.title_bar.refresh()
+        self.inspector.raise_()
         self.moments.raise_()
         self._resize_panels()
         # Panels that have just been shown take the sizes only once they are laid out.

@@ -32,7 +32,7 @@ class Menus(QObject):
         self._settings = settings
         self._open_file = open_file
         self._menus: dict[Menu, QMenu] = {}
-        for menu in (Menu.FILE, Menu.SESSION, Menu.VIEW, Menu.HELP):
+        for menu in (Menu.FILE, Menu.EDIT, Menu.SESSION, Menu.VIEW, Menu.HELP):
             self._menus[menu] = bar.addMenu(_title(menu))
             self._menus[menu].setToolTipsVisible(True)
         self._menus[Menu.THEME] = QMenu(_title(Menu.THEME), self._menus[Menu.VIEW])

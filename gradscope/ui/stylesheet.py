@@ -90,6 +90,12 @@ QToolButton::menu-arrow { image: url("$arrow_down"); width: 10px; height: 10px; 
 QComboBox QAbstractItemView { background: $surface; border: 1px solid $border; selection-background-color: $selection;
                               selection-color: $text; outline: none; padding: 4px; }
 
+QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $muted; border-radius: 3px; background: $surface; }
+QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
+QCheckBox::indicator:checked { border-color: $accent; background: $selection; image: url("$check"); }
+QCheckBox::indicator:disabled { border-color: $border; background: transparent; }
+QCheckBox:disabled { color: $faded; }
+
 QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }
 
 /* ---------------------------------------------------------------- lists, trees, tables, text */
@@ -147,6 +153,7 @@ def stylesheet(theme: Theme) -> str:
         colours,
         arrow_up=(icons / "arrow_up.svg").as_posix(),
         arrow_down=(icons / "arrow_down.svg").as_posix(),
+        check=(icons / "check.svg").as_posix(),
         faded=theme.faded,
         scroll=blend(theme.muted, theme.surface, 0.45),
         accent_hover=blend(theme.accent, theme.text, 0.85),

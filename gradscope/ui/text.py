@@ -47,3 +47,9 @@ def byte_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1024
     raise AssertionError("the last unit takes everything")
+
+
+def shortened(text: str, *, at_most: int) -> str:
+    """The first clause of a text, cut where it is still too long."""
+    text = text.partition(";")[0]
+    return text if len(text) <= at_most else text[: at_most - 1].rstrip() + "…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from PySide6.QtCore import QObject
 
 from gradscope.protocol import messages
+from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.messages import DeviceInfo, Place
 from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.state.app_state import EngineState, EngineStatus
@@ -35,6 +36,8 @@ class ShellController(FakeController):
         self.client = FakeClient(self)
         self.asked: list[tuple[object, ...]] = []
         self.exports: list[tuple[messages.Attachment, ...]] = []
+        self.choices: Choices | None = None
+        self.edit_replies: list[Callable[[object], None] | None] = []
         self.set_engine(EngineStatus.READY)
 
     def set_engine(self, status: EngineStatus, text: str = "") -> None:
@@ -77,6 +80,17 @@ class ShellController(FakeController):
 
     def restart_engine(self) -> None:
         self.asked.append(("restart",))
+
+    def edit(self, edit: Edit, on_reply: Callable[[object], None] | None = None) -> None:
+        self.asked.append(("edit", edit))
+        self.edit_replies.append(on_reply)
+
+    def undo_edit(self) -> None:
+        self.asked.append(("undo edit",))
+
+    def list_choices(self, on_reply: Callable[[object], None]) -> None:
+        if self.choices is not None:
+            on_reply(self.choices)
 
     def dismiss_failure(self) -> None:
         self.state.dismiss_failure()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Slot
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QTreeView, QWidget
 
@@ -13,6 +13,7 @@ from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.training.layer_menu import LayerMenu
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
@@ -39,6 +40,7 @@ class LayersDock(Panel):
         self.filter.textChanged.connect(self._on_filter_changed)
         self.model = LayerTreeModel(controller.state, themes.theme, self)
         self.view = self._make_view()
+        self.menu = LayerMenu(controller, self.view)
         self._empty = EmptyNote(self.tr("The layers of the model appear here once a recipe is open"), self)
         self._stack = QStackedLayout()
         self._stack.addWidget(self._empty)
@@ -104,6 +106,12 @@ class LayersDock(Panel):
         kind = self._controller.state.selection.kind
         self._controller.select(Selection.of_node(node.name, is_parameter=node.is_parameter, kind=kind))
 
+    @Slot(QPoint)
+    def _on_menu_requested(self, place: QPoint) -> None:
+        node = self.model.node(self.view.indexAt(place))
+        if node is not None:
+            self.menu.show_for(node, self.view.viewport().mapToGlobal(place))
+
     # ------------------------------------------------------------------------------------------ private
 
     def _make_view(self) -> QTreeView:
@@ -127,6 +135,8 @@ class LayersDock(Panel):
         digit = view.fontMetrics().horizontalAdvance("0")
         for column, width in _WIDTHS.items():
             header.resizeSection(column, width * digit)
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(self._on_menu_requested)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
         self.model.dataChanged.connect(view.viewport().update)
         return view

@@ -38,9 +38,9 @@ class PanelTitle(QFrame):
         layout.addWidget(self._float)
         layout.addWidget(self._close)
         themes.changed.connect(self._on_theme_changed)
-        dock.visibilityChanged.connect(self._on_dock_changed)
-        dock.topLevelChanged.connect(self._on_dock_changed)
-        dock.dockLocationChanged.connect(self._on_dock_changed)
+        dock.visibilityChanged.connect(self.refresh)
+        dock.topLevelChanged.connect(self.refresh)
+        dock.dockLocationChanged.connect(self.refresh)
 
     def add_button(self, icon_name: str, tooltip: str, slot: Callable[[], None]) -> QToolButton:
         """A button of the panel's own, before those of every panel."""
@@ -51,7 +51,8 @@ class PanelTitle(QFrame):
         return button
 
     @Slot()
-    def _on_dock_changed(self) -> None:
+    def refresh(self) -> None:
+        """Say the title, or leave that to the tab."""
         window = self._dock.parent()
         is_behind_tab = isinstance(window, QMainWindow) and bool(window.tabifiedDockWidgets(self._dock))
         self._label.setVisible(self._dock.isFloating() or not is_behind_tab)

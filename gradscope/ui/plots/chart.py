@@ -82,6 +82,7 @@ class Chart(QWidget):
     def redraw(self) -> None:
         self._is_dirty = False
         state = self.controller.state
+        self._show_marks()
         problem = self.draw(state)
         self._table_button.setEnabled(not problem)
         if problem:
@@ -119,6 +120,8 @@ class Chart(QWidget):
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.EDITS in topics:
+            self._show_marks()
         if topics & self.topics:
             if Topic.SESSION in topics:
                 self.plot.fit()
@@ -146,6 +149,10 @@ class Chart(QWidget):
         QToolTip.showText(button.mapToGlobal(QPoint(0, button.height())), button.toolTip(), button)
 
     # ------------------------------------------------------------------------------------------ private
+
+    def _show_marks(self) -> None:
+        if self.plot.marks is not None:
+            self.plot.marks.show(self.controller.state.edits.marks())
 
     def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
         self._title = ElidedLabel(title)

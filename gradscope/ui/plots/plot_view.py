@@ -7,6 +7,8 @@ from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QToolTip, QWidget
 
+from gradscope.ui.plots.axes import StepAxis
+from gradscope.ui.plots.edit_marks import EditMarks
 from gradscope.ui.theme import Theme
 
 Range = tuple[float, float]
@@ -43,10 +45,15 @@ class PlotView(pg.PlotWidget):
         self.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.scene().sigMouseClicked.connect(self._on_mouse_clicked)
         self.setMinimumSize(80, 60)
+        self.marks = EditMarks(self) if isinstance(axes["bottom"], StepAxis) else None
+        """Where settings were edited, in a plot over steps."""
+        self._pointed_x = 0.0
 
     def restyle(self, theme: Theme) -> None:
         self.setBackground(QColor(theme.surface))
         self.box.setBorder(pg.mkPen(theme.border))
+        if self.marks is not None:
+            self.marks.restyle(theme)
         label_style = {"color": theme.muted, "font-size": f"{max(1, round(self.font().pointSizeF()))}pt"}
         for name in ("left", "bottom"):
             axis = self.getAxis(name)
@@ -76,7 +83,9 @@ class PlotView(pg.PlotWidget):
         self.show_range(*self._wanted)
 
     def show_tip(self, text: str) -> None:
-        """Say what is under the mouse."""
+        """Say what is under the mouse, with the edits near it."""
+        edits = self.marks.text_at(self._pointed_x) if self.marks is not None else ""
+        text = "\n\n".join(part for part in (text, edits) if part)
         QToolTip.showText(self.cursor().pos(), text, self)
 
     @Slot()
@@ -89,6 +98,7 @@ class PlotView(pg.PlotWidget):
             QToolTip.hideText()
             return
         point = self.box.mapSceneToView(position)
+        self._pointed_x = point.x()
         self.pointed_at.emit(point.x(), point.y())
 
     @Slot(object)

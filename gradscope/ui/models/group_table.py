@@ -1,0 +1,136 @@
+"""The options of all parameter groups as a table model: a row for each option, a column for each group."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
+
+from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
+from gradscope.protocol.messages import GroupInfo
+from gradscope.state.app_state import AppState
+from gradscope.ui.plots.copy_table import COPY_ROLE
+
+Index = QModelIndex | QPersistentModelIndex
+
+_FIRST = ("lr", "momentum", "betas", "weight_decay")
+_LAST = ("maximize", "foreach", "differentiable", "capturable", "fused")
+_NOT_EDITABLE = ("param_names",)
+
+
+class GroupTableModel(QAbstractTableModel):
+    """Editing a cell emits `edited`; the cell changes when the engine says so."""
+
+    edited = Signal(int, str, str)
+    """Group, option, text."""
+    shape_changed = Signal()
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._choices: Choices | None = None
+        self._options: list[str] = []
+        self._groups: tuple[GroupInfo, ...] = ()
+        self._texts: list[list[str]] = []
+
+    def refresh(self) -> None:
+        """Take the groups as they are now."""
+        session = self._state.session
+        groups = session.groups if session is not None else ()
+        options = _in_order({option for group in groups for option in group.options if option not in _NOT_EDITABLE})
+        texts = [[self._text(number, group, option) for number, group in enumerate(groups)] for option in options]
+        if options != self._options or len(groups) != len(self._groups):
+            self.beginResetModel()
+            self._options, self._groups, self._texts = options, groups, texts
+            self.endResetModel()
+            self.shape_changed.emit()
+        elif texts != self._texts or groups != self._groups:
+            self._groups, self._texts = groups, texts
+            self.dataChanged.emit(self.index(0, 0), self.index(len(options) - 1, len(groups) - 1))
+
+    def set_choices(self, choices: Choices | None) -> None:
+        """What is known of the options of each optimizer."""
+        self._choices = choices
+
+    def argument(self, index: Index) -> ArgumentInfo | None:
+        """What can be given for the option in a cell, where torch says so."""
+        if self._choices is None or not index.isValid():
+            return None
+        turn = next((t for t in self._choices.turns if t.turn == self._groups[index.column()].optimizer), None)
+        classes = {cls.name: cls for cls in self._choices.optimizers}
+        cls = classes.get(turn.optimizer.name) if turn is not None else None
+        name = self._options[index.row()]
+        known = next((a for a in cls.arguments if a.name == name), None) if cls is not None else None
+        if known is None and self._texts[index.row()][index.column()] in ("True", "False"):
+            return ArgumentInfo(name=name, kind=ArgumentKind.BOOL)
+        return known
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _text(self, number: int, group: GroupInfo, option: str) -> str:
+        """Rates and momenta also move between edits: what the next step will use is in the schedule."""
+        text = group.options.get(option, "")
+        schedule = self._state.schedule
+        if schedule is None:
+            return text
+        if option == "lr" and number < len(schedule.rates) and schedule.rates.shape[1]:
+            rate = float(schedule.rates[number, 0])
+            return repr(rate) if math.isfinite(rate) else text
+        if number < len(schedule.momenta) and schedule.momenta.shape[1] and math.isfinite(schedule.momenta[number, 0]):
+            momentum = repr(float(schedule.momenta[number, 0]))
+            if option == "momentum":
+                return momentum
+            if option == "betas" and text.startswith("("):
+                return f"({momentum},{text.partition(',')[2]}"
+        return text
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 (Qt's own signature)
+        return 0 if parent.isValid() else len(self._options)
+
+    def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 (Qt's own signature)
+        return 0 if parent.isValid() else len(self._groups)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if orientation is Qt.Orientation.Vertical:
+            return self._options[section] if role == Qt.ItemDataRole.DisplayRole else None
+        group = self._groups[section]
+        if role == Qt.ItemDataRole.DisplayRole:
+            name = self.tr("Group {number}").format(number=section)
+            return f"{name} ({group.optimizer})" if group.optimizer else name
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return "\n".join(group.parameters[:20]) + ("\n…" if len(group.parameters) > 20 else "")
+        return None
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
+        text = self._texts[index.row()][index.column()]
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole) or role == COPY_ROLE:
+            return text
+        if role == Qt.ItemDataRole.ToolTipRole:
+            argument = self.argument(index)
+            return argument.doc or None if argument is not None else None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        flags = super().flags(index)
+        if index.isValid() and self._texts[index.row()][index.column()]:
+            flags |= Qt.ItemFlag.ItemIsEditable
+        return flags
+
+    def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        text = str(value).strip()
+        if role != Qt.ItemDataRole.EditRole or not index.isValid() or text == self._texts[index.row()][index.column()]:
+            return False
+        self.edited.emit(index.column(), self._options[index.row()], text)
+        return False
+
+
+def _in_order(options: set[str]) -> list[str]:
+    """What people edit first, what is for machines last."""
+    middle = sorted(options - set(_FIRST) - set(_LAST))
+    return [*(o for o in _FIRST if o in options), *middle, *(o for o in _LAST if o in options)]

@@ -1,0 +1,103 @@
+"""The menu of a layer or a parameter: freeze it, put it in train or eval mode, change its dropout."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
+
+from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
+from gradscope.state.tree import Node, walk
+from gradscope.ui.controller import Controller
+
+_MAX_GROUPS = 12
+
+
+class LayerMenu(QMenu):
+    def __init__(self, controller: Controller, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self.setToolTipsVisible(True)
+
+    def show_for(self, node: Node, place: QPoint) -> None:
+        """Offer what can be done with a node, at a place on the screen."""
+        self.fill(node)
+        self.popup(place)
+
+    def fill(self, node: Node) -> None:
+        self.clear()
+        self._add_freezing(node)
+        if node.module is not None:
+            self.addSeparator()
+            for training, text in ((True, self.tr("Train mode")), (False, self.tr("Eval mode"))):
+                modules = [below.module for below in walk(node) if below.module is not None]
+                action = self._add(text, EditMode(layer=node.name, training=training))
+                action.setCheckable(True)
+                action.setChecked(all(module.training is training for module in modules))
+            self._add_dropout(node)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _add_freezing(self, node: Node) -> None:
+        parameters = [below.parameter for below in walk(node) if below.parameter is not None]
+        if any(parameter.requires_grad for parameter in parameters):
+            self._add(self.tr("Freeze"), self._freezing(node, requires_grad=False))
+        if any(not parameter.requires_grad for parameter in parameters):
+            self._add(self.tr("Unfreeze"), self._freezing(node, requires_grad=True))
+        session = self._controller.state.session
+        if session is None or all(parameter.group is not None for parameter in parameters):
+            return
+        for number, group in enumerate(session.groups[:_MAX_GROUPS]):
+            text = self.tr("Add to parameter group {number}").format(number=number)
+            text += f" ({group.optimizer})" if group.optimizer else ""
+            self._add(text, EditMembership(name=node.name, is_parameter=node.is_parameter, group=number))
+
+    def _freezing(self, node: Node, *, requires_grad: bool) -> Edit:
+        return EditRequiresGrad(name=node.name, is_parameter=node.is_parameter, requires_grad=requires_grad)
+
+    def _add_dropout(self, node: Node) -> None:
+        known = [below.module.dropout for below in walk(node) if below.module is not None]
+        values = [p for p in known if p is not None]
+        if not values:
+            return
+        self.addSeparator()
+        action = self.addAction(
+            self.tr("Dropout p ({values})...").format(values=", ".join(map(str, dict.fromkeys(values))))
+        )
+        action.triggered.connect(partial(self._ask_dropout, node.name, values[0]))
+        self._explain(action, EditDropout)
+
+    def _ask_dropout(self, layer: str, p: float) -> None:
+        dialog = QInputDialog(self.parentWidget())
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle(self.tr("Dropout"))
+        dialog.setLabelText(
+            self.tr("Probability p of {layer}, from 0 to 1").format(layer=layer or self.tr("the model"))
+        )
+        dialog.setInputMode(QInputDialog.InputMode.DoubleInput)
+        dialog.setDoubleRange(0.0, 1.0)
+        dialog.setDoubleDecimals(4)
+        dialog.setDoubleStep(0.05)
+        dialog.setDoubleValue(p)
+        dialog.doubleValueSelected.connect(partial(self._set_dropout, layer))
+        dialog.open()
+
+    def _set_dropout(self, layer: str, p: float) -> None:
+        self._controller.edit(EditDropout(layer=layer, p=p))
+
+    def _add(self, text: str, edit: Edit) -> QAction:
+        action = self.addAction(text)
+        action.triggered.connect(partial(self._send, edit))
+        self._explain(action, type(edit))
+        return action
+
+    def _send(self, edit: Edit) -> None:
+        self._controller.edit(edit)
+
+    def _explain(self, action: QAction, edit: type[Edit]) -> None:
+        """An action that cannot be used now says why."""
+        reason = self._controller.state.edit_refusal(edit)
+        action.setEnabled(reason is None)
+        action.setToolTip(reason or "")

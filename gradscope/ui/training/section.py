@@ -1,0 +1,38 @@
+"""A part of a panel under a heading that shows and hides it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+
+class Section(QWidget):
+    def __init__(self, title: str, body: QWidget, *, is_open: bool, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.body = body
+        self.header = QToolButton(self)
+        self.header.setProperty("flat", True)
+        self.header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.header.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.header.setCheckable(True)
+        font = self.header.font()
+        font.setBold(True)
+        self.header.setFont(font)
+        self.header.toggled.connect(self._on_toggled)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.header)
+        column.addWidget(body)
+        self.set_title(title)
+        self.header.setChecked(is_open)
+        self._on_toggled(is_open)
+
+    def set_title(self, title: str) -> None:
+        self.header.setText(title)
+        self.header.setToolTip(title)
+
+    @Slot(bool)
+    def _on_toggled(self, is_open: bool) -> None:
+        self.header.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        self.body.setVisible(is_open)
