@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from torch.utils.data.dataloader import _DatasetKind
 
+from gradscope.engine.loader_position import LoaderPosition
+from gradscope.engine.passes import Pass, PassRecord, generators_of
+from gradscope.engine.randomness import RandomStates
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.failure import BadInput
@@ -94,18 +96,23 @@ class BatchSource:
         self.index = 0
         """Of the current batch in its epoch (or of the next one to come)."""
         self._loader = loader
-        self._iterator: Iterator[Any] | None = None
-        self._finished: Iterator[Any] | None = None
-        self._drawn: _Replayed | None = None
+        self._pass: Pass | None = None
+        self._finished: Pass | None = None
         self.fate = _READY_AGAIN
         """What has become of the current batch, for a message: a batch that could not be loaded may be lost."""
         self._current: tuple[Any] | None = None
         self._ahead: tuple[Any] | BaseException | None = None
+        self._loaded_with: RandomStates | None = None
 
-    def current(self) -> Any:
-        """The current batch, loaded if need be. Raises what the dataset raises, and StopIteration never."""
+    def current(self, states: RandomStates | None = None) -> Any:
+        """The current batch, loaded if need be. Raises what the dataset raises, and StopIteration never.
+
+        `states` are the random states now, where they are known; without them the position cannot be told before the batch
+        is done.
+        """
         if self._current is None:
             self.fate = _READY_AGAIN
+            self._loaded_with = states
             try:
                 self._current = (self._load(),)
             except BaseException as error:
@@ -123,7 +130,7 @@ class BatchSource:
             return self.index + 1 >= self.length
         if self._ahead is None:
             try:
-                self._ahead = (next(self._iterator),) if self._iterator is not None else None
+                self._ahead = (next(self._pass),) if self._pass is not None else None
             except Exception as error:
                 # Told when the batch is asked for; the end of the data is no error.
                 self._ahead = error
@@ -143,17 +150,13 @@ class BatchSource:
             return ahead[0]
         if ahead is not None:
             raise ahead
-        started = self._iterator is None
-        if self._finished is not None:
-            # The plain loop asks once more before it knows that the epoch is over; the sampler may draw numbers then.
-            next(self._finished, None)
-            self._finished = None
-        if self._iterator is None:
+        started = self._pass is None
+        self._finish()
+        if self._pass is None:
             with without_signals():
-                self._iterator = iter(self._loader)
-            self._drawn = _Replayed.within(self._iterator)
+                self._pass = Pass(self._loader)
         try:
-            return next(self._iterator)
+            return next(self._pass)
         except StopIteration:
             if started:
                 raise EmptyData("the dataset gave no batch; expected at least one") from None
@@ -169,7 +172,7 @@ class BatchSource:
             self._next_epoch()
             self._finished = None
             return
-        if self._iterator is None or (self._drawn is not None and self._drawn.put_back()):
+        if self._pass is None or self._pass.put_back():
             return
         if not self._is_exact:
             # A generator that has raised is finished.
@@ -183,50 +186,109 @@ class BatchSource:
                 self._next_epoch()
 
     def close(self) -> None:
-        """Let go of the loader's workers and of the batch."""
-        self._iterator = self._finished = self._current = self._ahead = self._drawn = None
+        """Let go of the pass, its workers, and the batch."""
+        self._pass = self._finished = self._current = self._ahead = None
+
+    def end_workers(self) -> None:
+        """Also those that outlive their pass. Left to the garbage collector, they take seconds to be noticed."""
+        self.close()
+        if self._loader.persistent_workers:
+            self._loader._iterator = None
 
     def _next_epoch(self) -> None:
         self.epoch += 1
         self.index = 0
-        self._finished = self._iterator if self._ahead is None else None
-        self._iterator = None
+        self._finished = self._pass if self._ahead is None else None
+        self._pass = None
         self._ahead = None
 
+    def _finish(self) -> None:
+        """The plain loop asks once more before it knows that the epoch is over; the sampler may draw numbers then."""
+        if self._finished is not None:
+            next(self._finished, None)
+            self._finished = None
 
-class _Replayed:
-    """The sampler's draws of one pass in this process, of which the last can be put back."""
+    # ------------------------------------------------------------------------------------------ the place in the data
 
-    def __init__(self, draws: Iterator[Any]) -> None:
-        self._draws = draws
-        self._last: list[Any] = []
-        self._again: list[Any] = []
+    def position(self) -> LoaderPosition:
+        """Where this stands between two steps. Raises what the loader raises at the end of an epoch."""
+        self._finish()
+        return LoaderPosition(
+            epoch=self.epoch,
+            index=self.index,
+            begun=None if self._pass is None else self._pass.record(),
+            generators=tuple(generator.get_state() for generator in self.generators),
+            is_ahead=self._ahead is not None,
+            is_put_back=self._pass is not None and self._pass.is_put_back,
+            loaded_with=self._loaded_with if self._current is not None else None,
+        )
 
-    @staticmethod
-    def within(iterator: Iterator[Any]) -> _Replayed | None:
-        """Put between a single-process loader's iterator and its sampler; None for any other loader."""
-        if type(iterator).__name__ != "_SingleProcessDataLoaderIter" or not hasattr(iterator, "_sampler_iter"):
-            return None
-        if getattr(iterator, "_dataset_kind", None) != _DatasetKind.Map:
-            return None
-        replayed = _Replayed(iterator._sampler_iter)
-        iterator._sampler_iter = replayed
-        return replayed
+    def elsewhere(self, position: LoaderPosition) -> BatchSource:
+        """Another source over the same loader, that stands at `position`.
 
-    def put_back(self) -> bool:
-        """The last draw comes once more. False if there is none."""
-        self._again, self._last = self._last, []
-        return bool(self._again)
+        A map-style dataset of this process loads nothing for it: its sampler draws again. Otherwise the batches before are
+        loaded again. Raises BadInput if the data does not lead there. The random states are what they happen to be then.
+        """
+        other = BatchSource(self._loader)
+        other.epoch, other.index = position.epoch, position.index
+        generators = self.generators
+        if len(position.generators) != len(generators):
+            raise BadInput(
+                f"The place in the data cannot be found again: it was saved with {len(position.generators)} generators of "
+                f"the loader, and this loader has {len(generators)}"
+            )
+        with without_signals(), self._workers_as_in(position):
+            if position.begun is not None:
+                other._go_through(position.begun, position)
+        for generator, state in zip(generators, position.generators, strict=True):
+            generator.set_state(state)
+        return other
 
-    def __iter__(self) -> Iterator[Any]:
-        return self
+    def at_start_of(self, epoch: int) -> BatchSource:
+        """Another source over the same loader, at the start of a pass."""
+        other = BatchSource(self._loader)
+        other.epoch = epoch
+        return other
 
-    def __next__(self) -> Any:
-        if not self._again:
-            self._last = []
-            self._again = [next(self._draws)]
-        self._last, self._again = self._again, []
-        return self._last[0]
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The loader's own; one may be there more than once."""
+        return generators_of(self._loader)
+
+    @property
+    def has_persistent_workers(self) -> bool:
+        return bool(self._loader.persistent_workers)
+
+    def _go_through(self, record: PassRecord, position: LoaderPosition) -> None:
+        self._pass, newest = Pass.again(self._loader, record)
+        if position.is_ahead and newest:
+            self._ahead = newest.pop()
+        if position.is_put_back:
+            self._pass.put_back()
+        if position.loaded_with is None:
+            return
+        self._loaded_with = position.loaded_with
+        if self._pass.put_back():
+            position.loaded_with.restore()
+            self._current = (next(self._pass),)
+        elif newest and isinstance(newest[-1], tuple):
+            self._current = newest[-1]
+
+    @contextlib.contextmanager
+    def _workers_as_in(self, position: LoaderPosition) -> Iterator[None]:
+        """Persistent workers were made for the first epoch: a pass in a later one makes none, and draws no seed for them."""
+        if not self._loader.persistent_workers:
+            yield
+            return
+        before = self._loader._iterator
+        self._loader._iterator = None
+        try:
+            if position.epoch > 0:
+                iter(self._loader)
+            yield
+        except BaseException:
+            self._loader._iterator = before
+            raise
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ class Loop:
         self._forward_undo.remember()
         start = elapsed()
         with self.user_code():
-            loaded = self.batches.current()
+            loaded = self.batches.current(self._forward_undo.states)
         self.batch = copy_batch(loaded, self._device)
         self._forward_undo.remember_random_states()
         passing(SubStep.BATCH, start=start)
@@ -357,6 +357,26 @@ class Loop:
         with self._observer.muted():
             return self._validator.run(step=after, epoch=self.batches.epoch)
 
+    @property
+    def epoch_losses(self) -> dict[str, tuple[float, int]]:
+        """Of each turn: the sum and the number of the epoch's losses so far."""
+        return dict(self._epoch_losses)
+
+    def continue_at(self, step: int, batches: BatchSource, epoch_losses: dict[str, tuple[float, int]]) -> None:
+        """Stand before step `step` and the current batch of `batches`, with nothing left of another step."""
+        if batches is not self.batches:
+            self.batches.close()
+        self._forget()
+        self.batches = batches
+        self.notes, self.validation = [], None
+        self.loss = self.scale = self.clip = self._observer.gradient_scale = None
+        self.evaluations, self.is_skipped = 0, False
+        self.window = Window(size=_window_size(self.training, batches), epoch=batches.epoch)
+        self._observer.previous.forget()
+        self._turn, self._done = 0, step - 1
+        self._epoch_losses = dict(epoch_losses)
+        self._movable = self.movable()
+
     def timing(self, *, steps_done: int = 0) -> Timing:
         """Where the next step is (the one after `steps_done` more)."""
         turns, length = len(self.training.turns), self.batches.length
@@ -418,7 +438,11 @@ class Loop:
             self.in_user_code = False
 
     def close(self) -> None:
-        self.batches.close()
+        self.batches.end_workers()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of everything that belongs to a step."""
         self._forward_undo.forget()
         self._step_undo.forget()
         self._older_gradients.forget()

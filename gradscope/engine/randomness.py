@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,61 @@ class RandomStates:
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.set_rng_state(self.torch_cpu)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(list(self.cuda))
-        if self.mps is not None:
+        if self.cuda and torch.cuda.is_available():
+            # A state from a checkpoint may be of a machine with more devices.
+            torch.cuda.set_rng_state_all(list(self.cuda[: torch.cuda.device_count()]))
+        if self.mps is not None and torch.backends.mps.is_available():
             torch.mps.set_rng_state(self.mps)
+
+    def is_same(self, other: RandomStates) -> bool:
+        mine, others = self._parts(), other._parts()
+        return len(mine) == len(others) and all(_equal(a, b) for a, b in zip(mine, others, strict=True))
+
+    def _parts(self) -> list[Any]:
+        numpy = list(self.numpy.values()) if isinstance(self.numpy, dict) else list(self.numpy)
+        return [self.python, *numpy, self.torch_cpu, *self.cuda, self.mps]
+
+    def packed(self) -> dict[str, Any]:
+        """As tensors and numbers, for a checkpoint."""
+        version, words, gauss = self.python
+        return {
+            "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
+            "numpy": _packed_numpy(self.numpy),
+            "torch": self.torch_cpu,
+            "cuda": list(self.cuda),
+            "mps": self.mps,
+        }
+
+    @staticmethod
+    def unpacked(packed: Mapping[str, Any]) -> RandomStates:
+        """The inverse of `packed`. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+        python, numpy = packed["python"], packed["numpy"]
+        return RandomStates(
+            python=(python["version"], tuple(python["words"].tolist()), python["gauss"]),
+            numpy=_unpacked_numpy(numpy),
+            torch_cpu=packed["torch"],
+            cuda=tuple(packed["cuda"]),
+            mps=packed["mps"],
+        )
+
+
+def _packed_numpy(state: Any) -> dict[str, Any]:
+    # A dict where somebody has put another bit generator in the place of numpy's own.
+    if isinstance(state, dict):
+        return state
+    name, keys, at, has_gauss, cached = state
+    return {"name": name, "keys": torch.from_numpy(keys.astype(np.int64)), "rest": (at, has_gauss, cached)}
+
+
+def _unpacked_numpy(packed: Mapping[str, Any]) -> Any:
+    if "keys" not in packed:
+        return packed
+    return (packed["name"], packed["keys"].numpy().astype(np.uint32), *packed["rest"])
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)

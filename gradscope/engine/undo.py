@@ -36,6 +36,11 @@ class ForwardUndo:
         self._buffers: list[_Buffer] = []
         self._states: RandomStates | None = None
 
+    @property
+    def states(self) -> RandomStates | None:
+        """The random states as they are remembered."""
+        return self._states
+
     def remember(self) -> None:
         self.remember_random_states()
         known = {(id(buffer.owner), buffer.name): buffer for buffer in self._buffers}

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from gradscope.engine.batches import make_validation_loader, without_signals
 from gradscope.engine.checks import input_and_target
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.passes import generators_of
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training
 from gradscope.engine.undo import ForwardUndo
@@ -110,7 +110,7 @@ class Validator:
         model = self._training.model
         modules = list(model.modules()) if isinstance(model, nn.Module) else []
         flags = [module.training for module in modules]
-        generators = _generators_of(self._loader)
+        generators = generators_of(self._loader)
         states = [generator.get_state() for generator in generators]
         self._undo.remember()
         try:
@@ -149,10 +149,3 @@ def _widest(value: Tensor) -> torch.dtype:
 def _samples_in(batch: Any) -> int:
     first = next((tensor for _, tensor in tensor_leaves(batch)), None)
     return int(first.shape[0]) if first is not None and first.dim() else 1
-
-
-def _generators_of(loader: DataLoader[Any]) -> list[torch.Generator]:
-    """A ready loader may share its generator with the training's."""
-    owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
-    found = [getattr(owner, "generator", None) for owner in owners]
-    return [generator for generator in found if isinstance(generator, torch.Generator)]
