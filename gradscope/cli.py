@@ -86,6 +86,10 @@ def _run(given: list[str]) -> int:
     )
     parser.add_argument("--export", metavar="DIR", help="write a snapshot of the last step to this new folder")
     parser.add_argument("--tensorboard", metavar="DIR", help="write event files for TensorBoard to this folder")
+    parser.add_argument("--save-checkpoint", metavar="FILE", help="write a checkpoint after the last step")
+    parser.add_argument(
+        "--load-checkpoint", metavar="FILE", help="load a checkpoint before the first step, and go on from there"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     options = parser.parse_args(given)
     path = _find(options.file)
@@ -105,6 +109,8 @@ def _run(given: list[str]) -> int:
             export=options.export,
             tensorboard=options.tensorboard,
             quiet=options.quiet,
+            save_checkpoint=options.save_checkpoint,
+            load_checkpoint=options.load_checkpoint,
         )
     )
 

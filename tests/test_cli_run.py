@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gradscope import __version__, cli
 
@@ -252,6 +253,70 @@ def test_failing_user_code_is_1(recipe: Callable[..., Path], tmp_path: Path) -> 
     assert line["failed"] is True and line["loss"] is None and line["subjects"]
 
 
+RESUMABLE = """
+import random
+import torch
+from torch import nn
+from gradscope import Recipe
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 14
+
+    def __getitem__(self, i):
+        return torch.randn(6) + random.random(), torch.tensor(i % 3)
+
+def recipe():
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.4), nn.Linear(8, 3))
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=12)
+    data = torch.utils.data.TensorDataset(torch.randn(5, 6), torch.zeros(5, dtype=torch.long))
+    return Recipe(model=model, dataset=Noisy(), loss=nn.CrossEntropyLoss(), optimizer=optimizer, scheduler=scheduler,
+                  batch_size=2, accumulate=2, clip_norm=0.5, precision="fp16", validation=data, best_metric="loss")
+"""
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """10 steps, or 4, a checkpoint, and 6: the same lines byte for byte, the same checkpoint in the end."""
+    file = tmp_path / "resumable.py"
+    file.write_text(RESUMABLE)
+    whole, first, rest = (tmp_path / f"{name}.jsonl" for name in ("whole", "first", "rest"))
+    for options in (
+        ("--steps", 10, "--jsonl", whole, "--save-checkpoint", tmp_path / "whole.pt"),
+        ("--steps", 4, "--jsonl", first, "--save-checkpoint", tmp_path / "c.pt"),
+        ("--steps", 6, "--jsonl", rest, "--load-checkpoint", tmp_path / "c.pt", "--save-checkpoint", tmp_path / "c.pt"),
+    ):
+        done = in_process(capsys, "run", file, *options)
+        assert done.returncode == 0, done.stderr
+        assert "Checkpoint written to" in done.stdout
+    assert first.read_bytes() + rest.read_bytes() == whole.read_bytes()
+    assert strict(rest.read_text().splitlines()[0])["step"] == 4
+    one, other = (torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "c.pt"))
+    assert list(one["gradscope"]["loader"]) and flat(one) == flat(other)
+
+
+def flat(value: Any, where: str = "") -> list[tuple[str, Any]]:
+    """(place, type and text) of everything in nested lists and dicts; of tensors the bytes."""
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in flat(item, f"{where}.{key}")]
+    if isinstance(value, (list, tuple)):
+        return [pair for i, item in enumerate(value) for pair in flat(item, f"{where}[{i}]")]
+    return [(where, value.numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value))]
+
+
+def test_a_checkpoint_of_another_recipe(
+    recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "resumable.py"
+    file.write_text(RESUMABLE)
+    saving = ("--steps", 1, "--quiet", "--save-checkpoint", tmp_path / "c.pt")
+    assert in_process(capsys, "run", file, *saving).returncode == 0
+    done = in_process(capsys, "run", recipe(), "--steps", 1, "--load-checkpoint", tmp_path / "c.pt")
+    assert done.returncode == 2
+    assert "does not fit: " in done.stderr and "Wrong shape:\n  0.weight: (8, 6) in the file, (3, 2)" in done.stderr
+    assert "optimizer: the file has a AdamW, and the recipe has a SGD" in done.stderr
+
+
 BAD_INPUT = {
     "unknown name": (["run", "digits_mpl", "--steps", "1"], "digits_mpl is neither a file nor a sample"),
     "no steps": (["run", "digits_mlp", "--steps", "0"], "--steps is 0; expected a whole number from 1"),
@@ -268,6 +333,14 @@ BAD_INPUT = {
         "--jsonl: /nowhere/x cannot be written",
     ),
     "export": (["run", "linear_regression", "--steps", "1", "--export", "/tmp"], "--export: /tmp exists already"),
+    "checkpoint to load": (
+        ["run", "linear_regression", "--steps", "1", "--load-checkpoint", "/nowhere/c.pt"],
+        "/nowhere/c.pt cannot be read: No such file or directory",
+    ),
+    "checkpoint to save": (
+        ["run", "linear_regression", "--steps", "1", "--save-checkpoint", "/nowhere/c.pt"],
+        "--save-checkpoint: /nowhere/c.pt is in no existing folder",
+    ),
     "unknown flag": (["run", "digits_mlp", "--steps", "1", "--fast"], "--fast"),
     "no file": (["no_such_file.py"], "neither a file nor a sample"),
     "python": (["--python", "/nowhere/python"], "--python: /nowhere/python does not exist"),

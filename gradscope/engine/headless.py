@@ -36,6 +36,10 @@ class RunOptions:
     export: str | None = None
     tensorboard: str | None = None
     quiet: bool = False
+    save_checkpoint: str | None = None
+    """Written after the last step."""
+    load_checkpoint: str | None = None
+    """Loaded before the first step: the steps go on from there."""
 
 
 def run(options: RunOptions) -> int:
@@ -48,6 +52,8 @@ def run(options: RunOptions) -> int:
                 # What the user's code prints must not end up between the JSON lines.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
+            if options.load_checkpoint is not None:
+                _load(session, options.load_checkpoint)
             out = stack.enter_context(_opened(options.jsonl, stdout))
             events = stack.enter_context(_event_log(session, options))
             _train(session, options, out, events)
@@ -60,14 +66,21 @@ def run(options: RunOptions) -> int:
         return EXIT_INTERRUPTED
 
 
+def _load(session: Session, path: str) -> None:
+    loaded = session.load_checkpoint(path)
+    for note in loaded.notes:
+        print(f"gradscope: note: {note}", file=sys.stderr)
+
+
 def _train(session: Session, options: RunOptions, out: TextIO | None, events: EventLog | None) -> None:
     for warning in session.info.warnings:
         print(f"gradscope: note: {warning}", file=sys.stderr)
     horizon = session.schedule(1).horizon
-    if horizon is not None and options.steps > horizon:
+    last_step = session.position.step + options.steps
+    if horizon is not None and last_step > horizon:
         print(
             f"gradscope: note: {session.info.scheduler} ends after step {horizon - 1}: it was made for {horizon} steps, and "
-            f"{options.steps} are asked for",
+            f"{last_step} are asked for",
             file=sys.stderr,
         )
     progress = _Progress(options.steps, shown=not options.quiet and sys.stderr.isatty())
@@ -83,6 +96,10 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
         progress.close()
     for text in session.observer.errors:
         print(f"gradscope: {text}", file=sys.stderr)
+    if options.save_checkpoint is not None:
+        saved = session.save_checkpoint(options.save_checkpoint)
+        if not options.quiet:
+            print(f"Checkpoint written to {saved.path} ({saved.size_bytes} bytes)")
     if options.export is not None:
         written = write_snapshot(session, options.export)
         if not options.quiet:
@@ -129,6 +146,8 @@ def _write(out: TextIO | None, line: str) -> None:
 def _check(options: RunOptions) -> None:
     if options.steps < 1:
         raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
+    if options.save_checkpoint is not None and not Path(options.save_checkpoint).absolute().parent.is_dir():
+        raise BadInput(f"--save-checkpoint: {options.save_checkpoint} is in no existing folder; expected one")
     if options.export is not None and Path(options.export).exists():
         raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot folder")
     problem = None if options.tensorboard is None else missing() or occupied(Path(options.tensorboard))

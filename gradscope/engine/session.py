@@ -34,6 +34,7 @@ from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Best, Validator
 from gradscope.engine.why import check_gradient_now, explain_newest_step
 from gradscope.protocol.edits import Choices, Edit
+from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import (
@@ -568,6 +569,44 @@ class Session:
         from gradscope.engine.snapshot import write_snapshot
 
         write_snapshot(self, path)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> CheckpointSaved:
+        """Write a checkpoint file (see `gradscope.engine.checkpoint`), in the place of an older one.
+
+        Raises BadInput inside a step, or if it cannot be written; an older file is as it was then.
+        """
+        from gradscope.engine.checkpoint import save_checkpoint
+
+        return save_checkpoint(self, path)
+
+    def save_best(self, path: str | os.PathLike[str]) -> CheckpointSaved:
+        """Write the weights of the best validation, a bare state_dict. Raises BadInput as `save_checkpoint` does."""
+        from gradscope.engine.checkpoint import save_best
+
+        return save_best(self, path)
+
+    def load_checkpoint(self, path: str | os.PathLike[str], *, strict: bool = True) -> CheckpointLoaded:
+        """Take what a file has: one of `save_checkpoint`, any dict with "state_dict" (or "model_state_dict", or "model") and
+        perhaps "optimizer", "scheduler", "scaler", "epoch", "step", a bare state_dict, or a safetensors file.
+
+        After one of `save_checkpoint` with the same recipe, training goes on bit for bit where it was saved. Nothing in the
+        file is executed. Raises DoesNotFit, with everything that is missing, unexpected or of another shape, if `strict`;
+        otherwise what fits is loaded. Raises BadInput for a file that cannot be read, or inside a step. The session is as
+        before then.
+        """
+        from gradscope.engine.checkpoint_load import load_checkpoint
+
+        return load_checkpoint(self, path, strict=strict)
+
+    def continue_at(self, step: int, batches: BatchSource, epoch_losses: dict[str, tuple[float, int]]) -> None:
+        """Stand before step `step`, with other weights: what was seen of the newest steps is forgotten."""
+        self.loop.continue_at(step, batches, epoch_losses)
+        self.keeper.forget(*SubjectKind)
+        self.reports.clear()
+        self.history = [record for record in self.history if record.step < step]
+        self.validations = [validation for validation in self.validations if validation.step < step]
+        self._step, self._rest = step, Rest.READY
+        self._backward, self._report_identity, self.undone = None, None, ""
 
     def close(self) -> None:
         """Remove every hook and copy. The model stays as trained."""

@@ -1,0 +1,271 @@
+"""What a checkpoint file holds, and what of it does not fit a session: found before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gradscope.engine.checkpoint import state_of
+from gradscope.engine.notes import listed
+from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.plain_values import plain
+from gradscope.protocol.checkpoints import CheckpointMismatch
+from gradscope.protocol.failure import BadInput
+
+if TYPE_CHECKING:
+    from gradscope.engine.session import Session
+
+_WEIGHTS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+"""That DataParallel (and DistributedDataParallel) and torch.compile put before every name."""
+_EXTRA_STATE = "_extra_state"
+_LIKE_THE_PARAMETER = (
+    *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta"),
+    *("sum", "prev", "step_size", "ax"),
+)
+"""What torch's optimizers keep in the shape of its parameter."""
+
+
+@dataclass(kw_only=True)
+class Found:
+    """The parts of a file. None: the file does not have it."""
+
+    weights: dict[str, Any]
+    optimizers: dict[str, Any] | None
+    """By the session's names."""
+    schedulers: dict[str, Any] | None
+    scaler: Mapping[str, Any] | None
+    epoch: int | None
+    step: int | None
+    own: Mapping[str, Any] | None
+    """What gradscope has added."""
+    notes: list[str]
+    problems: list[str]
+    """Sentences of what does not fit."""
+
+
+def parts_of(content: Mapping[str, Any], file: Path, session: Session) -> Found:
+    """Raises BadInput if there are no weights in it."""
+    notes: list[str] = []
+    problems: list[str] = []
+    name = next((key for key in _WEIGHTS if isinstance(content.get(key), Mapping)), None)
+    weights: Mapping[str, Any] = content if name is None else content[name]
+    rest: Mapping[str, Any] = {} if name is None else content
+    bad = [key for key, value in weights.items() if not _is_weight(key, value)]
+    if not weights or bad:
+        keys = listed([str(key) for key in content], most=6) or "nothing"
+        raise BadInput(f"{file} is no checkpoint: it holds {keys}; expected state_dict (or model_state_dict, or model)")
+    own = rest.get("gradscope")
+    return Found(
+        weights=_with_our_names(weights, state_of(session.recipe.model), notes),
+        optimizers=_by_turn(rest, ("optimizer", "optimizer_state_dict"), session, problems),
+        schedulers=_by_turn(rest, ("scheduler", "scheduler_state_dict", "lr_scheduler"), session, problems),
+        scaler=_mapping(rest, ("scaler", "scaler_state_dict")),
+        epoch=_count(rest, ("epoch",)),
+        step=_count(rest, ("step", "global_step")),
+        own=own if isinstance(own, Mapping) else None,
+        notes=notes,
+        problems=problems,
+    )
+
+
+def _is_weight(key: object, value: object) -> bool:
+    return isinstance(key, str) and (isinstance(value, Tensor) or key.endswith(_EXTRA_STATE))
+
+
+def _with_our_names(weights: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The prefixes of wrappers taken off, or put on, where that makes the names those of the model."""
+    found = dict(weights)
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in found) and not any(key.startswith(prefix) for key in own):
+            found = {key.removeprefix(prefix): value for key, value in found.items()}
+            notes.append(f'The names in the file begin with "{prefix}" (of a wrapped model): it was taken off')
+        elif own and all(key.startswith(prefix) for key in own) and not any(key.startswith(prefix) for key in found):
+            found = {prefix + key: value for key, value in found.items()}
+            notes.append(
+                f'The names in the model begin with "{prefix}" (a wrapped model): it was put before those of the file'
+            )
+    return found
+
+
+def _first(rest: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((rest[name] for name in names if rest.get(name) is not None), None)
+
+
+def _mapping(rest: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any] | None:
+    found = _first(rest, names)
+    return found if isinstance(found, Mapping) else None
+
+
+def _count(rest: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    found = _first(rest, names)
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+
+def _by_turn(
+    rest: Mapping[str, Any], names: tuple[str, ...], session: Session, problems: list[str]
+) -> dict[str, Any] | None:
+    found = _first(rest, names)
+    if found is None:
+        return None
+    ours, what = [turn.name for turn in session.training.turns], names[0]
+    if not isinstance(found, Mapping):
+        problems.append(f"{what}: the file has a {type(found).__name__}; expected a state_dict")
+        return None
+    if ours == [""]:
+        return {"": found}
+    if not all(isinstance(name, str) and isinstance(state, Mapping) for name, state in found.items()):
+        problems.append(f"{what}: the file has one; expected a dict with {', '.join(ours)}")
+        return None
+    unknown = [name for name in found if name not in ours]
+    if unknown:
+        problems.append(f"{what}: the file has {listed(unknown)}; expected {', '.join(ours)}")
+        return None
+    return dict(found)
+
+
+# ---------------------------------------------------------------------------------------------------- comparing
+
+
+def compare(found: Found, file: Path, session: Session) -> CheckpointMismatch:
+    """What does not fit. What is left in `found` then fits."""
+    own = state_of(session.recipe.model)
+    wrong = dict(_shapes(found.weights, own))
+    mismatch = CheckpointMismatch(
+        path=str(file),
+        missing=tuple(name for name in own if name not in found.weights),
+        unexpected=tuple(name for name in found.weights if name not in own),
+        wrong_shape=tuple(wrong.values()),
+        other=(*found.problems, *_state_problems(found, session)),
+    )
+    found.weights = {name: value for name, value in found.weights.items() if name in own and name not in wrong}
+    converted = [
+        name
+        for name, value in found.weights.items()
+        if isinstance(own[name], Tensor) and isinstance(value, Tensor) and value.dtype != own[name].dtype
+    ]
+    if converted:
+        theirs, ours = found.weights[converted[0]].dtype, own[converted[0]].dtype
+        found.notes.append(f"Converted from {_short(theirs)} to {_short(ours)}: {listed(converted)}")
+    return mismatch
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _shapes(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[tuple[str, str]]:
+    wrong = []
+    for name, value in weights.items():
+        mine = own.get(name)
+        if not isinstance(mine, Tensor) or is_uninitialised(mine):
+            continue
+        if not isinstance(value, Tensor):
+            wrong.append((name, f"{name}: a {type(value).__name__} in the file, a tensor in the model"))
+        elif value.shape != mine.shape and not (mine.dim() == 0 and value.shape == (1,)):
+            wrong.append((name, f"{name}: {tuple(value.shape)} in the file, {tuple(mine.shape)} in the model"))
+    return wrong
+
+
+def _state_problems(found: Found, session: Session) -> list[str]:
+    """Of optimizers and schedulers, which are taken out of `found` then."""
+    problems: list[str] = []
+    classes = found.own.get("classes", {}) if found.own is not None else {}
+    for turn in session.training.turns:
+        where = f" {turn.name}" if turn.name else ""
+        state = (found.optimizers or {}).get(turn.name)
+        if state is not None:
+            problem = _other_class(classes, "optimizer", turn.name, turn.optimizer) or _optimizer_problem(
+                turn.optimizer, state
+            )
+            if problem:
+                problems.append(f"optimizer{where}: {problem}")
+                assert found.optimizers is not None
+                del found.optimizers[turn.name]
+        state = (found.schedulers or {}).get(turn.name)
+        if state is not None and turn.scheduler is not None:
+            problem = _other_class(classes, "scheduler", turn.name, turn.scheduler) or _scheduler_problem(
+                turn.scheduler, state
+            )
+            if problem:
+                problems.append(f"scheduler{where}: {problem}")
+                assert found.schedulers is not None
+                del found.schedulers[turn.name]
+    return problems
+
+
+def _other_class(classes: Any, kind: str, name: str, ours: object) -> str:
+    saved = classes.get(kind, {}).get(name) if isinstance(classes, Mapping) else None
+    mine = type(ours).__name__
+    return f"the file has a {saved}, and the recipe has a {mine}" if saved is not None and saved != mine else ""
+
+
+def _optimizer_problem(optimizer: Optimizer, saved: Mapping[str, Any]) -> str:
+    groups, state = saved.get("param_groups"), saved.get("state")
+    if not isinstance(groups, list) or not isinstance(state, Mapping):
+        return "the file has no state_dict of an optimizer; expected state and param_groups"
+    if not all(isinstance(group, Mapping) and isinstance(group.get("params"), list) for group in groups):
+        return "its parameter groups are damaged"
+    if len(groups) != len(optimizer.param_groups):
+        return f"{len(groups)} parameter groups in the file, {len(optimizer.param_groups)} in the recipe"
+    tensors: dict[Any, Tensor] = {}
+    for number, (theirs, ours) in enumerate(zip(groups, optimizer.param_groups, strict=True)):
+        if len(theirs["params"]) != len(ours["params"]):
+            return f"group {number} has {len(theirs['params'])} parameters in the file, {len(ours['params'])} in the recipe"
+        missing, unexpected = _options(ours) - theirs.keys(), theirs.keys() - ours.keys()
+        if missing and unexpected:
+            return (
+                f"the file's is of another class: group {number} has the options {', '.join(sorted(unexpected))}; "
+                f"expected {', '.join(sorted(missing))}"
+            )
+        tensors.update(zip(theirs["params"], ours["params"], strict=True))
+    return _state_problem(state, tensors)
+
+
+def _options(group: Mapping[str, Any]) -> set[str]:
+    """Those that a file can have."""
+    return set(plain(group, []).keys())
+
+
+def _state_problem(state: Mapping[Any, Any], tensors: Mapping[Any, Tensor]) -> str:
+    for index, kept in state.items():
+        tensor = tensors.get(index)
+        if tensor is None or is_uninitialised(tensor) or not isinstance(kept, Mapping):
+            continue
+        for key, value in kept.items():
+            is_known = key in _LIKE_THE_PARAMETER and isinstance(value, Tensor) and value.dim() > 0
+            if is_known and value.shape != tensor.shape:
+                shapes = f"{tuple(value.shape)} in the file; expected {tuple(tensor.shape)}"
+                return f"{key} of parameter {index} is {shapes}"
+    return ""
+
+
+def _scheduler_problem(scheduler: LRScheduler, saved: Mapping[str, Any]) -> str:
+    return _key_problem(plain(scheduler.state_dict(), []), saved)
+
+
+def _public(state: Mapping[Any, Any]) -> set[str]:
+    """The names by which classes differ, and not versions of torch."""
+    return {str(key) for key in state if not str(key).startswith("_")} - {"verbose", "default_min_lr"}
+
+
+def _key_problem(ours: Mapping[str, Any], theirs: Any) -> str:
+    if not isinstance(theirs, Mapping):
+        return f"the file has a {type(theirs).__name__}; expected a state_dict"
+    missing, unexpected = _public(ours) - _public(theirs), _public(theirs) - _public(ours)
+    if missing or unexpected:
+        return (
+            f"the file's is of another class: it has {listed(sorted(unexpected)) or 'nothing more'}; "
+            f"expected {listed(sorted(missing)) or 'nothing more'}"
+        )
+    nested, saved = ours.get("_schedulers", []), theirs.get("_schedulers", [])
+    if len(nested) != len(saved):
+        return f"{len(saved)} nested schedulers in the file, {len(nested)} in the recipe"
+    return next(filter(None, map(_key_problem, nested, saved)), "")

@@ -1,0 +1,332 @@
+"""Loading a checkpoint into a session: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gradscope.engine.batches import BatchSource
+from gradscope.engine.checkpoint import (
+    FORMAT_VERSION,
+    SETTINGS,
+    classes_of,
+    hidden_buffers,
+    need_rest,
+    tensors_beside_the_model,
+    trained_tensors,
+)
+from gradscope.engine.checkpoint_file import read
+from gradscope.engine.checkpoint_fit import Found, compare, parts_of
+from gradscope.engine.loader_position import LoaderPosition
+from gradscope.engine.parameters import PreviousValues, is_uninitialised
+from gradscope.engine.plain_values import like
+from gradscope.engine.randomness import RandomStates
+from gradscope.engine.undo import ForwardUndo
+from gradscope.engine.unwinding import Unwind
+from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.engine.validation import Best
+from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch
+from gradscope.protocol.failure import BadInput, GradscopeError
+
+if TYPE_CHECKING:
+    from gradscope.engine.session import Session
+
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+class DoesNotFit(BadInput):
+    """A checkpoint and a session do not go together; nothing was changed."""
+
+    def __init__(self, sentence: str, mismatch: CheckpointMismatch) -> None:
+        super().__init__(sentence, traceback=listing(mismatch))
+        self.mismatch = mismatch
+
+
+def listing(mismatch: CheckpointMismatch) -> str:
+    """The mismatches as lines of text."""
+    parts = (
+        ("Missing in the file", mismatch.missing),
+        ("Unexpected in the file", mismatch.unexpected),
+        ("Wrong shape", mismatch.wrong_shape),
+        ("Optimizer and scheduler", mismatch.other),
+    )
+    return "\n".join(f"{title}:\n" + "\n".join(f"  {line}" for line in lines) for title, lines in parts if lines)
+
+
+def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: bool = True) -> CheckpointLoaded:
+    """See `Session.load_checkpoint`."""
+    need_rest(session, "loaded")
+    file, content = read(path)
+    try:
+        found = parts_of(content, file, session)
+        mismatch = compare(found, file, session)
+        resumed = None if mismatch and strict else _resumed(found, session, is_whole=not mismatch)
+    except _DAMAGED as error:
+        raise BadInput(f"{file} is damaged: its parts are not what they should be ({describe_error(error)})") from error
+    if mismatch and (strict or not found.weights):
+        raise DoesNotFit(f"{file} does not fit: {_summary(mismatch)}", mismatch)
+    loaded: list[str] = []
+    before = _Before(session)
+    try:
+        _load_weights(found, session, loaded)
+        _load_training(found, session, loaded)
+        if resumed is not None:
+            _load_rest(resumed, session)
+        batches = _batches(found, resumed, session, strict=strict)
+        if resumed is not None:
+            # Going through the data has drawn from them.
+            resumed.random.restore()
+    except BaseException as error:
+        before.restore()
+        if isinstance(error, (GradscopeError, Unwind, KeyboardInterrupt)):
+            raise
+        raise BadInput(
+            f"{file} could not be loaded: {describe_error(error)}; nothing was changed", traceback=cut_traceback(error)
+        ) from error
+    if resumed is not None:
+        loaded += ["random states", "place in the data"]
+    step = session.position.step if found.step is None else found.step
+    session.continue_at(step, batches, {} if resumed is None else resumed.epoch_losses)
+    return CheckpointLoaded(
+        path=str(file),
+        loaded=tuple(loaded),
+        position=session.position,
+        is_continued=resumed is not None and not resumed.exceptions,
+        notes=(*found.notes, *(resumed.exceptions if resumed is not None else ())),
+        left=mismatch or None,
+    )
+
+
+def _summary(mismatch: CheckpointMismatch) -> str:
+    parts = (
+        (len(mismatch.missing), "missing"),
+        (len(mismatch.unexpected), "unexpected"),
+        (len(mismatch.wrong_shape), "of another shape"),
+    )
+    names = ", ".join(f"{count} {'name is' if count == 1 else 'names are'} {what}" for count, what in parts if count)
+    return "; ".join(filter(None, [names, *mismatch.other]))
+
+
+# ---------------------------------------------------------------------------------------------------- gradscope's own part
+
+
+@dataclass(kw_only=True)
+class _Resumed:
+    """What it takes to go on where the file was saved."""
+
+    packed: Mapping[str, Any]
+    random: RandomStates
+    position: LoaderPosition
+    epoch_losses: dict[str, tuple[float, int]]
+    best: Best | None
+    exceptions: list[str]
+    """Why it will not be the same bit for bit."""
+
+
+def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | None:
+    """None where the session cannot go on as if nothing had been: a note says why."""
+    own, source = found.own, session.recipe.source
+    if own is None:
+        return None
+    if own["format"] != FORMAT_VERSION:
+        found.notes.append(f"Its place in the data is told in format {own['format']}; expected {FORMAT_VERSION}")
+        return None
+    if own["recipe_sha256"] != (None if source is None else source.sha256):
+        found.notes.append("The recipe is another one, or was changed since: random states and place in the data stay")
+        return None
+    if not is_whole:
+        found.notes.append("Not everything fits: random states and place in the data stay as they are")
+        return None
+    saved, ours = own["classes"], classes_of(session)
+    exceptions = [
+        f"The {name} was {saved[name]} when it was saved, and is {ours[name]} now"
+        for name in ("loss", "precision")
+        if saved[name] != ours[name]
+    ]
+    position = LoaderPosition.unpacked(own["loader"])
+    if position.epoch and session.loop.batches.has_persistent_workers:
+        exceptions.append("The loader's workers are persistent: random numbers that they draw begin anew")
+    if position.begun is not None and not position.begun.is_complete:
+        exceptions.append("The data draws random numbers as it goes: the batches before this place had others")
+    return _Resumed(
+        packed=own,
+        random=RandomStates.unpacked(own["random"]),
+        position=position,
+        epoch_losses={name: (total, count) for name, (total, count) in own["epoch_losses"].items()},
+        best=None if own["best"] is None else Best(**own["best"]),
+        exceptions=exceptions,
+    )
+
+
+def _batches(found: Found, resumed: _Resumed | None, session: Session, *, strict: bool) -> BatchSource:
+    batches = session.loop.batches
+    if resumed is not None:
+        try:
+            with session.loop.user_code():
+                return batches.elsewhere(resumed.position)
+        except BadInput as error:
+            if strict:
+                raise
+            resumed.exceptions.append(f"{error}: the pass over the data begins anew")
+    if found.epoch is None:
+        return batches
+    return batches.at_start_of(found.epoch)
+
+
+def _load_rest(resumed: _Resumed, session: Session) -> None:
+    """What is in no state_dict, but for the place in the data and the random states."""
+    packed, model, training = resumed.packed, session.recipe.model, session.training
+    _copy_all(packed["buffers"], dict(hidden_buffers(model)))
+    _copy_all(packed["others"], dict(tensors_beside_the_model(session)))
+    if isinstance(training.loss, nn.Module):
+        training.loss.load_state_dict(packed["loss"])
+    for name, tensor in trained_tensors(session):
+        gradient = packed["gradients"].get(name)
+        tensor.grad = None if gradient is None else gradient.to(tensor.device)
+    for name in SETTINGS:
+        setattr(training, name, packed["settings"][name])
+    _set_flags(model, packed)
+    session.best = resumed.best
+
+
+def _copy_all(saved: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            if name in saved and not is_uninitialised(tensor):
+                tensor.detach().copy_(saved[name])
+
+
+def _set_flags(model: Any, packed: Mapping[str, Any]) -> None:
+    if not isinstance(model, nn.Module):
+        return
+    for name, module in model.named_modules():
+        module.training = name not in packed["eval_layers"]
+        if name in packed["dropout"]:
+            module.p = packed["dropout"][name]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad != (name not in packed["frozen"]):
+            parameter.requires_grad_(name not in packed["frozen"])
+
+
+# ---------------------------------------------------------------------------------------------------- state_dicts
+
+
+def _load_weights(found: Found, session: Session, loaded: list[str]) -> None:
+    model = session.recipe.model
+    if isinstance(model, nn.Module):
+        model.load_state_dict(found.weights, strict=False)
+    else:
+        _copy_all(found.weights, model)
+    for _, tensor in trained_tensors(session):
+        # Those that are there belong to the weights before.
+        tensor.grad = None
+    loaded.append("weights")
+
+
+def _load_training(found: Found, session: Session, loaded: list[str]) -> None:
+    training, is_ours = session.training, found.own is not None
+    for what, states, owners in (
+        ("scheduler", found.schedulers, {turn.name: turn.scheduler for turn in training.turns if turn.scheduler}),
+        ("optimizer", found.optimizers, {turn.name: turn.optimizer for turn in training.turns}),
+    ):
+        if states is None and owners:
+            found.notes.append(f"The file has no {what}: the {what}'s state stays as it is")
+        for name, state in (states or {}).items():
+            owner = owners.get(name)
+            if owner is None:
+                found.notes.append(f"The file's {what} {name}".rstrip() + " is not used: the recipe has none")
+                continue
+            if isinstance(owner, Optimizer):
+                _load_optimizer(owner, state, keeps_dtypes=is_ours)
+            elif isinstance(owner, LRScheduler):
+                owner.load_state_dict(like(owner.state_dict(), state))
+            if what not in loaded:
+                loaded.append(what)
+    if found.scaler and training.scaler is not None:
+        training.scaler.load_state_dict(dict(found.scaler))
+        loaded.append("loss scale")
+    elif found.scaler:
+        found.notes.append('The file\'s loss scale is not used: the recipe has not precision="fp16"')
+
+
+def _load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, keeps_dtypes: bool) -> None:
+    groups = []
+    for theirs, ours in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+        # An option that an older version did not have, or that has no plain form, stays as it is.
+        stays = {key: value for key, value in ours.items() if key not in theirs and key != "params"}
+        groups.append({**like({**ours, "params": None}, theirs), **stays})
+    optimizer.load_state_dict({"state": dict(saved["state"]), "param_groups": groups})
+    if not keeps_dtypes:
+        return
+    # torch gives floating-point state the dtype of its parameter; an optimizer may have it in another one.
+    indices = [index for group in groups for index in group["params"]]
+    tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    for index, tensor in zip(indices, tensors, strict=True):
+        for key, value in saved["state"].get(index, {}).items():
+            now = optimizer.state[tensor].get(key)
+            if isinstance(value, Tensor) and isinstance(now, Tensor) and now.dtype != value.dtype:
+                optimizer.state[tensor][key] = value.to(now.device)
+
+
+# ---------------------------------------------------------------------------------------------------- undoing
+
+
+class _Before:
+    """The session before a checkpoint was loaded into it."""
+
+    def __init__(self, session: Session) -> None:
+        training, model = session.training, session.recipe.model
+        tensors = {name: t for name, t in trained_tensors(session) if not is_uninitialised(t)}
+        self._session = session
+        self._values = PreviousValues()
+        self._values.remember(tensors)
+        self._flags = [(t, t.grad, t.requires_grad) for t in tensors.values()]
+        self._buffers = [ForwardUndo(part) for part in (model, training.loss) if isinstance(part, (nn.Module, Mapping))]
+        for undo in self._buffers:
+            undo.remember()
+        modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        self._modules = [(module, module.training, getattr(module, "p", None)) for module in modules]
+        # A load puts new objects in the place of the old ones.
+        self._optimizers = [(o, o.state, o.param_groups) for o in training.optimizers]
+        self._schedulers = [(scheduler, dict(vars(scheduler))) for scheduler in training.schedulers()]
+        self._scaler = {} if training.scaler is None else {k: _copy(v) for k, v in vars(training.scaler).items()}
+        self._settings = {name: getattr(training, name) for name in SETTINGS}
+        self._best = session.best
+        self._generators = [(generator, generator.get_state()) for generator in session.loop.batches.generators]
+
+    def restore(self) -> None:
+        training = self._session.training
+        self._values.restore()
+        for tensor, gradient, requires_grad in self._flags:
+            tensor.grad = gradient
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+        for undo in self._buffers:
+            undo.restore()
+        for module, is_training, p in self._modules:
+            module.training = is_training
+            if isinstance(module, nn.modules.dropout._DropoutNd) and p is not None:
+                module.p = p
+        for optimizer, state, groups in self._optimizers:
+            optimizer.state, optimizer.param_groups = state, groups
+        for scheduler, content in self._schedulers:
+            vars(scheduler).clear()
+            vars(scheduler).update(content)
+        if training.scaler is not None:
+            vars(training.scaler).update(self._scaler)
+        for name, value in self._settings.items():
+            setattr(training, name, value)
+        self._session.best = self._best
+        for generator, states in self._generators:
+            generator.set_state(states)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value

@@ -1,0 +1,69 @@
+"""The messages about checkpoints; `messages` lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradscope.protocol.phases import Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveCheckpoint:
+    """Write a checkpoint file, or with `best` only the weights of the best validation. A file of that name is replaced.
+
+    Reply: CheckpointSaved or Failed.
+    """
+
+    path: str
+    best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadCheckpoint:
+    """Take weights and all else that a file has. With `strict`, nothing is changed where something does not fit.
+
+    Reply: CheckpointLoaded, CheckpointMismatch or Failed.
+    """
+
+    path: str
+    strict: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSaved:
+    path: str
+    size_bytes: int
+    left_out: tuple[str, ...] = ()
+    """What has no plain form, as a function: "scheduler.lr_lambdas[0]"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointMismatch:
+    """What of a file does not fit the session; nothing was changed."""
+
+    path: str
+    missing: tuple[str, ...] = ()
+    """Names that the model has and the file has not."""
+    unexpected: tuple[str, ...] = ()
+    """Names that the file has and the model has not."""
+    wrong_shape: tuple[str, ...] = ()
+    """ "head.weight: (10, 64) in the file, (3, 64) in the model"."""
+    other: tuple[str, ...] = ()
+    """Sentences about optimizers and schedulers."""
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.wrong_shape or self.other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointLoaded:
+    path: str
+    loaded: tuple[str, ...]
+    """ "weights", "optimizer", "scheduler", "loss scale", "random states", "place in the data"."""
+    position: Position
+    is_continued: bool
+    """Training goes on bit for bit where it was saved."""
+    notes: tuple[str, ...] = ()
+    """Sentences: what of the file was not used, and what is not as it was."""
+    left: CheckpointMismatch | None = None
+    """What did not fit and was left out (a load that is not strict)."""
