@@ -33,8 +33,8 @@ from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Best, Validator
 from gradscope.engine.why import check_gradient_now, explain_newest_step
-from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
+from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import (

@@ -36,11 +36,6 @@ class ForwardUndo:
         self._buffers: list[_Buffer] = []
         self._states: RandomStates | None = None
 
-    @property
-    def states(self) -> RandomStates | None:
-        """The random states as they are remembered."""
-        return self._states
-
     def remember(self) -> None:
         self.remember_random_states()
         known = {(id(buffer.owner), buffer.name): buffer for buffer in self._buffers}
@@ -56,7 +51,7 @@ class ForwardUndo:
 
     @property
     def states(self) -> RandomStates | None:
-        """The random states that the forward began with, its batch loaded."""
+        """The random states as they were: when the forward began, or when its batch was loaded."""
         return self._states
 
     def forget(self) -> None:
