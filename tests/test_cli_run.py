@@ -314,7 +314,7 @@ def test_a_checkpoint_of_another_recipe(
     done = in_process(capsys, "run", recipe(), "--steps", 1, "--load-checkpoint", tmp_path / "c.pt")
     assert done.returncode == 2
     assert "does not fit: " in done.stderr and "Wrong shape:\n  0.weight: (8, 6) in the file, (3, 2)" in done.stderr
-    assert "optimizer: the file has a AdamW, and the recipe has a SGD" in done.stderr
+    assert "optimizer: the file has a AdamW, and the session has a SGD" in done.stderr
 
 
 BAD_INPUT = {

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from gradscope.engine.checkpoint_file import write
+from gradscope.engine.dropout import dropout_of
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import plain
 from gradscope.engine.randomness import RandomStates
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gradscope.engine.training import Turn
 
 FORMAT_VERSION = 1
-SETTINGS = ("accumulate", "zero_grad", "clip_norm", "clip_value")
+SETTINGS = ("accumulate", "zero_grad", "clip_norm", "clip_value", "scheduler_unit", "scheduler_metric")
 """Of `Training`: they may have been changed by hand."""
 
 
@@ -178,5 +179,5 @@ def flags_of(model: Any) -> dict[str, Any]:
     return {
         "eval_layers": [name for name, module in modules.items() if not module.training],
         "frozen": [name for name, (tensor, _) in named_tensors(model).items() if not tensor.requires_grad],
-        "dropout": {name: m.p for name, m in modules.items() if isinstance(m, nn.modules.dropout._DropoutNd)},
+        "dropout": {name: p for name, module in modules.items() if (p := dropout_of(module)) is not None},
     }

@@ -204,7 +204,7 @@ def _state_problems(found: Found, session: Session) -> list[str]:
 def _other_class(classes: Any, kind: str, name: str, ours: object) -> str:
     saved = classes.get(kind, {}).get(name) if isinstance(classes, Mapping) else None
     mine = type(ours).__name__
-    return f"the file has a {saved}, and the recipe has a {mine}" if saved is not None and saved != mine else ""
+    return f"the file has a {saved}, and the session has a {mine}" if saved is not None and saved != mine else ""
 
 
 def _optimizer_problem(optimizer: Optimizer, saved: Mapping[str, Any]) -> str:
@@ -214,11 +214,11 @@ def _optimizer_problem(optimizer: Optimizer, saved: Mapping[str, Any]) -> str:
     if not all(isinstance(group, Mapping) and isinstance(group.get("params"), list) for group in groups):
         return "its parameter groups are damaged"
     if len(groups) != len(optimizer.param_groups):
-        return f"{len(groups)} parameter groups in the file, {len(optimizer.param_groups)} in the recipe"
+        return f"{len(groups)} parameter groups in the file, {len(optimizer.param_groups)} in the session"
     tensors: dict[Any, Tensor] = {}
     for number, (theirs, ours) in enumerate(zip(groups, optimizer.param_groups, strict=True)):
         if len(theirs["params"]) != len(ours["params"]):
-            return f"group {number} has {len(theirs['params'])} parameters in the file, {len(ours['params'])} in the recipe"
+            return f"group {number} has {len(theirs['params'])} parameters in the file, {len(ours['params'])} in the session"
         missing, unexpected = _options(ours) - theirs.keys(), theirs.keys() - ours.keys()
         if missing and unexpected:
             return (
@@ -267,5 +267,5 @@ def _key_problem(ours: Mapping[str, Any], theirs: Any) -> str:
         )
     nested, saved = ours.get("_schedulers", []), theirs.get("_schedulers", [])
     if len(nested) != len(saved):
-        return f"{len(saved)} nested schedulers in the file, {len(nested)} in the recipe"
+        return f"{len(saved)} nested schedulers in the file, {len(nested)} in the session"
     return next(filter(None, map(_key_problem, nested, saved)), "")

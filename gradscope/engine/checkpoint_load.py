@@ -24,6 +24,7 @@ from gradscope.engine.checkpoint import (
 )
 from gradscope.engine.checkpoint_file import read
 from gradscope.engine.checkpoint_fit import Found, compare, parts_of
+from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.loader_position import LoaderPosition
 from gradscope.engine.parameters import PreviousValues, is_uninitialised
 from gradscope.engine.plain_values import like
@@ -209,7 +210,7 @@ def _set_flags(model: Any, packed: Mapping[str, Any]) -> None:
     for name, module in model.named_modules():
         module.training = name not in packed["eval_layers"]
         if name in packed["dropout"]:
-            module.p = packed["dropout"][name]
+            set_dropout(module, packed["dropout"][name])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad != (name not in packed["frozen"]):
             parameter.requires_grad_(name not in packed["frozen"])
@@ -292,7 +293,7 @@ class _Before:
         for undo in self._buffers:
             undo.remember()
         modules = list(model.modules()) if isinstance(model, nn.Module) else []
-        self._modules = [(module, module.training, getattr(module, "p", None)) for module in modules]
+        self._modules = [(module, module.training, dropout_of(module)) for module in modules]
         # A load puts new objects in the place of the old ones.
         self._optimizers = [(o, o.state, o.param_groups) for o in training.optimizers]
         self._schedulers = [(scheduler, dict(vars(scheduler))) for scheduler in training.schedulers()]
@@ -312,8 +313,8 @@ class _Before:
             undo.restore()
         for module, is_training, p in self._modules:
             module.training = is_training
-            if isinstance(module, nn.modules.dropout._DropoutNd) and p is not None:
-                module.p = p
+            if p is not None:
+                set_dropout(module, p)
         for optimizer, state, groups in self._optimizers:
             optimizer.state, optimizer.param_groups = state, groups
         for scheduler, content in self._schedulers:

@@ -607,6 +607,9 @@ class Session:
         self.validations = [validation for validation in self.validations if validation.step < step]
         self._step, self._rest = step, Rest.READY
         self._backward, self._report_identity, self.undone = None, None, ""
+        # What the edits would bring back is not there any more.
+        self.editor.forget()
+        self.info = self.describe()
 
     def close(self) -> None:
         """Remove every hook and copy. The model stays as trained."""
