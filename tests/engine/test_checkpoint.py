@@ -319,6 +319,15 @@ def trained_loss() -> Recipe:
     return zoo.classifier(model, loss=loss, optimizer=optimizer, batch_size=4)
 
 
+def tensor_beside_the_model() -> Recipe:
+    model, scale = zoo.mlp(), torch.ones((), requires_grad=True)
+    optimizer = torch.optim.Adam([*model.parameters(), scale], lr=0.01)
+    loss = nn.CrossEntropyLoss()
+    return zoo.classifier(
+        model, optimizer=optimizer, batch_size=4, training_step=lambda m, b: loss(m(b[0]) * scale, b[1])
+    )
+
+
 def leaking_gradients() -> Recipe:
     """The first layer is in no optimizer: its gradients add up, and clipping sees them."""
     model = zoo.mlp()
@@ -361,6 +370,7 @@ STEPPED: dict[str, Callable[[], Recipe]] = {
     "several optimizers": gan,
     "sparse": sparse,
     "trained loss": trained_loss,
+    "tensor beside the model": tensor_beside_the_model,
     "gradients that nobody clears": leaking_gradients,
     "state in another dtype": wide_state,
     "bare tensors": zoo.bare_tensors,
