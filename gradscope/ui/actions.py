@@ -133,7 +133,7 @@ TABLE: dict[ActionId, ActionRow] = {
             "Actions", "Change rates, clipping, the loss, the optimizer or the scheduler between two phases"
         ),
         menu=Menu.EDIT,
-        shortcuts=("Ctrl+T",),
+        shortcuts=("Ctrl+Shift+E",),
         icon="settings",
         needs_session=True,
     ),
