@@ -15,6 +15,7 @@ from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
+from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
@@ -135,6 +136,11 @@ class Controller(QObject):
             )
             return
         self.client.request(message, on_reply=on_reply)
+
+    def ask(self, message: Explain | CheckGradient, on_reply: Callable[[Any], None]) -> None:
+        """`on_reply` gets the answer or Failed; nothing at all without a session, or if it ends before."""
+        if self._has_session:
+            self.client.request(message, on_reply=on_reply)
 
     def export_snapshot(
         self, path: str, attachments: tuple[messages.Attachment, ...], on_reply: Callable[[Any], None]

@@ -45,6 +45,7 @@ QTabWidget::pane { background: $surface; border: 1px solid $border; top: -1px; }
 QTabBar { background: transparent; qproperty-drawBase: 0; }
 QTabBar::tab { background: transparent; color: $muted; padding: 4px 12px; border: none;
                border-bottom: 2px solid transparent; margin-right: 2px; }
+#inspectorTabs QTabBar::tab { padding: 4px 8px; }
 QTabBar::tab:hover { color: $text; background: $raised; }
 QTabBar::tab:selected { color: $text; border-bottom: 2px solid $accent; }
 QTabBar::tab:disabled { color: $faded; }

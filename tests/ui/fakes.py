@@ -390,6 +390,8 @@ class FakeController(QObject):
         self.state = AppState()
         self.state.set_engine(EngineState(status=EngineStatus.READY))
         self.fetches: list[tuple[object, Callable[[object], None]]] = []
+        self.asked: list[tuple[object, Callable[[object], None]]] = []
+        self.interruptions = 0
         self.answer: Callable[[object], object] | None = None
         """Answers fetches at once, where set."""
 
@@ -402,6 +404,12 @@ class FakeController(QObject):
             on_reply(self.answer(message))
         else:
             self.fetches.append((message, on_reply))
+
+    def ask(self, message: object, on_reply: Callable[[object], None]) -> None:
+        self.asked.append((message, on_reply))
+
+    def interrupt(self) -> None:
+        self.interruptions += 1
 
     def flush(self) -> None:
         changed = self.state.take_changes()

@@ -8,14 +8,16 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
-from gradscope.protocol.subjects import SubjectKey
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.inspector.check_view import CheckView
 from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
 from gradscope.ui.inspector.values_view import ValuesView
+from gradscope.ui.inspector.why_view import WhyView
 from gradscope.ui.plots.histogram_chart import HistogramChart
 from gradscope.ui.plots.picture_chart import PictureChart
 from gradscope.ui.plots.subjects_in_order import selected_subject
@@ -31,7 +33,7 @@ _LEAST_TAB_LINES = 13
 class InspectorDock(Panel):
     """Numbers and a histogram while training runs; values are fetched when it rests and the panel is seen."""
 
-    TOPICS = frozenset({Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
+    TOPICS = frozenset({Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Inspector"), name="inspectorDock", themes=themes, parent=parent)
@@ -43,11 +45,20 @@ class InspectorDock(Panel):
         self.histogram = HistogramChart(controller, themes)
         self.picture = PictureChart(controller, themes)
         self.values = ValuesView(controller)
+        self.why = WhyView(controller, themes)
+        self.check = CheckView(controller, themes)
         self.tabs = QTabWidget()
+        self.tabs.setObjectName("inspectorTabs")
         self.tabs.setDocumentMode(True)
         self.tabs.addTab(self.histogram, self.tr("Histogram"))
         self.tabs.addTab(self.picture, self.tr("Picture"))
         self.tabs.addTab(self.values, self.tr("Values"))
+        self.tabs.addTab(self.why, self.tr("Why"))
+        self.tabs.addTab(self.check, self.tr("Check"))
+        self.tabs.setTabToolTip(self.tabs.indexOf(self.why), self.tr("Why the newest step moved the parameter so"))
+        self.tabs.setTabToolTip(
+            self.tabs.indexOf(self.check), self.tr("Compare its gradient with differences of the loss")
+        )
         self.tabs.currentChanged.connect(self._on_tab_changed)
         self._numbers = QWidget()
         numbers = QVBoxLayout(self._numbers)
@@ -97,6 +108,8 @@ class InspectorDock(Panel):
         if Topic.SESSION in topics:
             self.histogram.forget()
             self.picture.forget()
+            self.why.forget()
+            self.check.forget()
         if topics & self.TOPICS:
             self._is_dirty = True
             if self.isVisible():
@@ -130,8 +143,10 @@ class InspectorDock(Panel):
             return
         self._below.setCurrentIndex(0)
         self.summary.show_subject(state, latest)
+        for of_parameters in (self.why, self.check):
+            self.tabs.setTabVisible(self.tabs.indexOf(of_parameters), key.kind in PARAMETER_KINDS)
         view = self.tabs.currentWidget()
-        assert isinstance(view, (HistogramChart, PictureChart, ValuesView))
+        assert isinstance(view, (HistogramChart, PictureChart, ValuesView, WhyView, CheckView))
         view.look_at(latest, _token(state, latest))
 
     # ------------------------------------------------------------------------------------------ Qt

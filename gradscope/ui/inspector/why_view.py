@@ -1,0 +1,301 @@
+"""Why the selected parameter moved as it did in the newest step: the terms of its delta."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QModelIndex, Qt, Slot
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QScrollArea,
+    QStackedLayout,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gradscope.protocol.phases import Rest
+from gradscope.protocol.why import Explain, Explained, ExplainedFactor, ExplainedTerm
+from gradscope.state.history import Latest
+from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.inspector.sentence import Sentence
+from gradscope.ui.inspector.signed_bars import SignedBarDelegate
+from gradscope.ui.models.cell_table import Cell, CellTableModel
+from gradscope.ui.plots.copy_table import CopyTable
+from gradscope.ui.plots.formats import exact, percent, short
+from gradscope.ui.theme import Theme, ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_MANY_LOST = 0.01
+_SHARE_COLUMN = 1
+
+
+class WhyView(QWidget):
+    """Asks the engine once a step. While the next step is under way, it keeps showing the newest one."""
+
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._theme = themes.theme
+        self._asked: tuple[str, int, tuple[int, ...] | None] | None = None
+        self._shown: Explained | None = None
+        self._index: tuple[int, ...] | None = None
+        self._note = EmptyNote("")
+        self._moment = Sentence(role="muted")
+        self._moment.setToolTip(self.tr("The L2 norm of what the terms leave of the delta, relative to the delta's"))
+        self._reason = Sentence()
+        self.model = CellTableModel((self.tr("Term"), self.tr("Share"), "L2", self.tr("Element")), self)
+        self.table = self._make_table(themes)
+        self._detail = Sentence()
+        self._facts = Sentence(role="muted")
+        self._lost = Sentence()
+        self._element = QLineEdit()
+        self._element.setAccessibleName(self.tr("Element"))
+        self._element.setToolTip(
+            self.tr("The element whose values are shown, as 3, 7; empty: the one that moved farthest")
+        )
+        self._element.editingFinished.connect(self._on_element_edited)
+        self._values = Sentence(role="muted")
+        self._stack = QStackedLayout(self)
+        self._stack.addWidget(self._make_page())
+        self._stack.addWidget(self._note)
+        themes.changed.connect(self._on_theme_changed)
+
+    @property
+    def message(self) -> str:
+        """The sentence that is shown instead of terms, if any."""
+        if self._stack.currentWidget() is self._note:
+            return self._note.text()
+        return self._reason.text() if self._shown is not None and not self._shown.terms else ""
+
+    @property
+    def facts(self) -> str:
+        """What is said around the table."""
+        return "\n".join(
+            label.text() for label in (self._moment, self._lost, self._facts, self._values) if label.text()
+        )
+
+    def look_at(self, latest: Latest, token: object | None) -> None:
+        """Explain the newest step of a parameter; token None while the session runs."""
+        name, position = latest.row.key.name, self._controller.state.position
+        if self._shown is not None and self._shown.parameter != name:
+            self.forget()
+        if token is None:
+            self._say(self.tr("Running: this is computed when it pauses"))
+        elif position.rest is Rest.READY and position.step > 0:
+            self._ask(name, position.step)
+        elif self._shown is not None:
+            self._show(self._shown)
+        elif position.step == 0:
+            self._say(self.tr("Press Forward (F5), Backward (F6), then Step (F7) to see why it moved"))
+        else:
+            self._say(
+                self.tr("The newest step's gradient has made way for the next one: press on to the next Step (F7)")
+            )
+
+    def forget(self) -> None:
+        """Another parameter or session: what was shown or asked for is void."""
+        self._asked = self._shown = self._index = None
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self._theme = theme
+        if self._shown is not None:
+            self._fill(self._shown)
+
+    @Slot(QModelIndex)
+    def _on_term_changed(self, current: QModelIndex) -> None:
+        terms = self._shown.terms if self._shown is not None else ()
+        if 0 <= current.row() < len(terms):
+            term = terms[current.row()]
+            self._detail.say(f"{term.formula}\n{term.sentence}")
+        else:
+            self._detail.say(self.tr("The change of the parameter: the sum of the terms") if terms else "")
+
+    @Slot()
+    def _on_element_edited(self) -> None:
+        numbers = re.findall(r"\d+", self._element.text())
+        index = tuple(int(number) for number in numbers) or None
+        if self._shown is None or index in (self._index, self._shown.index):
+            return
+        self._index = index
+        position = self._controller.state.position
+        if position.rest is Rest.READY and not position.running:
+            self._ask(self._shown.parameter, position.step)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _ask(self, name: str, step: int) -> None:
+        wanted = (name, step, self._index)
+        if wanted == self._asked:
+            if self._shown is not None:
+                self._show(self._shown)
+            return
+        self._asked = wanted
+
+        def on_reply(reply: Any) -> None:
+            if self._asked != wanted:
+                return
+            if isinstance(reply, Explained):
+                self._show(reply)
+            else:
+                self._say(reply.failure.sentence)
+
+        if self._shown is None:
+            self._say(self.tr("Computing"))
+        self._controller.ask(Explain(parameter=name, index=self._index), on_reply)
+
+    def _say(self, text: str) -> None:
+        self._note.setText(text)
+        self._stack.setCurrentWidget(self._note)
+
+    def _show(self, explained: Explained) -> None:
+        if explained is not self._shown:
+            self._shown = explained
+            self._fill(explained)
+        self._stack.setCurrentIndex(0)
+
+    def _fill(self, explained: Explained) -> None:
+        is_explained = bool(explained.terms)
+        self._moment.say(self._told_moment(explained))
+        self._reason.say(explained.reason)
+        has_element = is_explained and explained.index is not None
+        self.table.setVisible(is_explained)
+        self._element_row.setVisible(has_element)
+        self._delegate.set_range([term.share for term in explained.terms if term.share is not None])
+        row = self.table.currentIndex().row()
+        self.model.show_rows(self._rows(explained) if is_explained else ())
+        self.table.setCurrentIndex(self.model.index(min(max(row, 0), len(explained.terms)), 0))
+        self._on_term_changed(self.table.currentIndex())
+        self.table.updateGeometry()
+        self.table.setFixedHeight(_height_of(self.table))
+        self._facts.say("\n".join(self._told_factor(factor) for factor in explained.factors))
+        is_alarming = (explained.lost or 0) > _MANY_LOST * explained.with_gradient
+        self._lost.say(self._told_lost(explained), role="warning" if is_alarming else "")
+        self._element.setText(", ".join(str(i) for i in explained.index or ()))
+        self._element.setEnabled(bool(explained.index))
+        self._values.say(self._told_element(explained) if has_element else "")
+
+    def _told_element(self, explained: Explained) -> str:
+        if explained.before is None or explained.delta is None:
+            return ""
+        before, after = explained.before, explained.before + explained.delta
+        text = self.tr("{before} → {after}").format(before=short(before), after=short(after))
+        if explained.gradient is not None:
+            text += self.tr(", its gradient {gradient}").format(gradient=short(explained.gradient))
+        return text
+
+    def _rows(self, explained: Explained) -> tuple[tuple[Cell, ...], ...]:
+        rows = [self._row(term) for term in explained.terms]
+        total, delta = explained.delta_l2 or 0.0, explained.delta
+        rows.append(
+            (
+                Cell(text=self.tr("= delta"), is_strong=True),
+                Cell(text="100 %" if total else "–", is_number=True, is_strong=True),
+                Cell(text=short(total), exact=exact(total), is_number=True, is_strong=True),
+                Cell(text=_short(delta), exact=_exact(delta), is_number=True, is_strong=True),
+            )
+        )
+        return tuple(rows)
+
+    def _row(self, term: ExplainedTerm) -> tuple[Cell, ...]:
+        tip = f"{term.formula}\n{term.sentence}"
+        share = "–" if term.share is None else _percent(100 * term.share)
+        return (
+            Cell(text=term.name, tip=tip),
+            Cell(text=share, exact=_exact(term.share), tip=tip, share=term.share, is_number=True),
+            Cell(text=short(term.l2), exact=exact(term.l2), is_number=True),
+            Cell(text=_short(term.value), exact=_exact(term.value), is_number=True),
+        )
+
+    def _told_moment(self, explained: Explained) -> str:
+        text = self.tr("Step {step}, by {optimizer}").format(step=explained.step, optimizer=explained.optimizer)
+        if explained.residual is None:
+            return text
+        return text + self.tr(". Unexplained: {residual}").format(residual=f"{explained.residual:.1e}")
+
+    def _told_factor(self, factor: ExplainedFactor) -> str:
+        if factor.low == factor.high:
+            return f"{factor.formula} = {short(factor.low)}"
+        return self.tr("{formula}: {low} to {high}, half of them below {middle}").format(
+            formula=factor.formula, low=short(factor.low), high=short(factor.high), middle=short(factor.middle)
+        )
+
+    def _told_lost(self, explained: Explained) -> str:
+        if explained.lost is None or not explained.with_gradient:
+            return ""
+        share = explained.lost / explained.with_gradient
+        if explained.lost == 0:
+            return self.tr("No update was lost: every element with a gradient moved")
+        return self.tr("Lost updates: {lost} of {all} elements with a gradient did not move ({share})").format(
+            lost=f"{explained.lost:,}", all=f"{explained.with_gradient:,}", share=percent(100 * share)
+        )
+
+    def _make_table(self, themes: ThemeManager) -> CopyTable:
+        table = CopyTable()
+        table.setModel(self.model)
+        table.setAccessibleName(self.tr("Terms of the delta"))
+        table.setFrameShape(QFrame.Shape.NoFrame)
+        table.setShowGrid(False)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 10)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(_SHARE_COLUMN, QHeaderView.ResizeMode.Stretch)
+        table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._delegate = SignedBarDelegate(themes, table)
+        table.setItemDelegateForColumn(_SHARE_COLUMN, self._delegate)
+        table.selectionModel().currentRowChanged.connect(self._on_term_changed)
+        return table
+
+    def _make_page(self) -> QWidget:
+        self._element_row = QWidget()
+        element = QHBoxLayout(self._element_row)
+        element.setContentsMargins(0, 0, 0, 0)
+        label = QLabel(self.tr("Element"))
+        label.setBuddy(self._element)
+        element.addWidget(label)
+        element.addWidget(self._element, 1)
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(8, 4, 8, 8)
+        column.setSpacing(8)
+        for widget in (self._moment, self._reason, self.table, self._detail, self._lost, self._facts):
+            column.addWidget(widget)
+        column.addWidget(self._element_row)
+        column.addWidget(self._values)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(page)
+        return scroll
+
+
+def _height_of(table: CopyTable) -> int:
+    rows = table.model().rowCount() * table.verticalHeader().defaultSectionSize()
+    return rows + table.horizontalHeader().sizeHint().height() + 2 * table.frameWidth()
+
+
+def _percent(value: float) -> str:
+    return f"−{percent(-value)}" if value < 0 else percent(value)
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else short(value)
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else exact(value)
