@@ -1,4 +1,4 @@
-"""A tiny GPT that learns twelve Shakespeare sonnets, character by character.
+"""A tiny GPT: it learns twelve Shakespeare sonnets, character by character.
 
 Every position looks back at the characters before it and predicts the next one. The token embedding and the
 output head are one and the same matrix (tied weights). The rate warms up, then follows half a cosine down.

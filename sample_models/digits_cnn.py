@@ -1,4 +1,4 @@
-"""A convolutional network with everything that makes layers hard to watch.
+"""A convolutional network: with everything that makes layers hard to watch.
 
 Batch normalisation keeps running statistics, ReLU overwrites its input in place, dropout draws at random,
 Adam keeps two moments of every parameter, and the learning rate falls in stairs, once every two epochs.

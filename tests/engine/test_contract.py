@@ -35,7 +35,7 @@ def test_a_plain_script_reproduces_the_sample(path: Path, monkeypatch: pytest.Mo
         assert session.seed == seed
         length = session.info.batches_per_epoch
         assert length is not None
-        steps = length + 2
+        steps = (length + 2) * len(recipe.optimizers)
         found = plain.train_observed(session, steps=steps)
         assert session.position.epoch >= 1
 
