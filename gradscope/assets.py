@@ -4,19 +4,32 @@ Runs in the app and in the command line. Standard library only; sample files are
 """
 
 import ast
+from enum import Enum
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 
-# From the first look at a gradient to models whose training goes wrong.
-_TEACHING_ORDER = (
-    "linear_regression",
-    "scalar_graph",
-    "digits_mlp",
-    "digits_cnn",
-    "char_transformer",
-    "vanishing_gradients",
-)
+
+class SampleGroup(Enum):
+    """What a sample is about, from the first look at a gradient to models whose training goes wrong."""
+
+    STEP = "step"
+    MODELS = "models"
+    LESSONS = "lessons"
+
+
+_TEACHING_ORDER = {
+    SampleGroup.STEP: ("linear_regression", "scalar_graph", "digits_mlp", "accumulation", "mixed_precision"),
+    SampleGroup.MODELS: ("digits_cnn", "resnet", "unet_segmentation", "lstm", "char_transformer", "gan"),
+    SampleGroup.LESSONS: (
+        "vanishing_gradients",
+        "exploding_gradients",
+        "dead_relu",
+        "learning_rate_too_high",
+        "forgotten_zero_grad",
+        "frozen_by_mistake",
+    ),
+}
 
 
 class AssetsMissingError(FileNotFoundError):
@@ -48,6 +61,16 @@ def sample_paths() -> list[Path]:
     """
     samples = [path for path in sample_models_dir().glob("*.py") if _is_recipe(path)]
     return sorted(samples, key=_teaching_position)
+
+
+def sample_groups() -> dict[SampleGroup, list[Path]]:
+    """The same samples, in the same order, by what they are about. One that is not known comes last."""
+    last = list(SampleGroup)[-1]
+    group_of = {stem: group for group, stems in _TEACHING_ORDER.items() for stem in stems}
+    groups: dict[SampleGroup, list[Path]] = {group: [] for group in SampleGroup}
+    for path in sample_paths():
+        groups[group_of.get(path.stem, last)].append(path)
+    return groups
 
 
 def sample_path(name: str) -> Path | None:
@@ -85,8 +108,8 @@ def _find(name: str) -> Path:
 
 
 def _teaching_position(path: Path) -> tuple[int, str]:
-    known = path.stem in _TEACHING_ORDER
-    return (_TEACHING_ORDER.index(path.stem) if known else len(_TEACHING_ORDER), path.stem)
+    order = [stem for stems in _TEACHING_ORDER.values() for stem in stems]
+    return (order.index(path.stem) if path.stem in order else len(order), path.stem)
 
 
 def _is_recipe(path: Path) -> bool:

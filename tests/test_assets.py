@@ -29,6 +29,22 @@ def test_samples_come_in_the_order_in_which_they_teach(samples: Path) -> None:
     assert names == ["linear_regression", "digits_mlp", "vanishing_gradients", "aardvark", "zebra"]
 
 
+def test_groups_hold_every_sample_once_and_in_order(samples: Path) -> None:
+    for name in ("zebra", "resnet", "dead_relu", "digits_mlp", "linear_regression"):
+        write_sample(samples, name)
+    names = {group: [path.stem for path in paths] for group, paths in assets.sample_groups().items()}
+    assert names == {
+        assets.SampleGroup.STEP: ["linear_regression", "digits_mlp"],
+        assets.SampleGroup.MODELS: ["resnet"],
+        assets.SampleGroup.LESSONS: ["dead_relu", "zebra"],
+    }
+
+
+def test_every_shipped_sample_is_in_a_group_by_name() -> None:
+    known = {stem for stems in assets._TEACHING_ORDER.values() for stem in stems}
+    assert {path.stem for path in assets.sample_paths()} == known
+
+
 def test_only_a_top_level_recipe_makes_a_sample(samples: Path) -> None:
     (samples / "helper.py").write_text(EXPLOSIVE, encoding="utf-8")
     (samples / "method.py").write_text("class A:\n    def recipe(self): ...\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QAction, QIcon
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from gradscope.assets import resources_dir, sample_docs, sample_paths
+from gradscope.assets import SampleGroup, resources_dir, sample_docs, sample_groups
 from gradscope.ui.card_grid import CardGrid
 from gradscope.ui.controller import Controller
 from gradscope.ui.sample_card import SampleCard
@@ -42,7 +42,7 @@ class StartPage(QScrollArea):
         self.setAccessibleName(self.tr("Start page"))
         page = QWidget(self)
         page.setObjectName("startPage")
-        self.cards = [self._card(number, path) for number, path in enumerate(sample_paths(), start=1)]
+        self.cards: list[SampleCard] = []
         self.open_button = QPushButton(self.tr("Open recipe..."), page)
         self.open_button.setProperty("emphasised", True)
         side = self.fontMetrics().height()
@@ -79,14 +79,15 @@ class StartPage(QScrollArea):
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _card(self, number: int, path: Path) -> SampleCard:
+    def _card(self, path: Path) -> SampleCard:
         title, text = sample_docs(path)
         heading, colon, rest = title.replace("`", "").partition(": ")
         first_paragraph = " ".join(text.split("\n\n")[0].replace("`", "").split())
         first_sentence, stop, _ = first_paragraph.partition(". ")
         body = f"{rest[:1].upper()}{rest[1:]}" if colon else first_sentence + stop.strip()
-        card = SampleCard(number=number, title=heading, text=body.removesuffix("."), path=path)
+        card = SampleCard(number=len(self.cards) + 1, title=heading, text=body.removesuffix("."), path=path)
         card.clicked.connect(partial(self._on_card_clicked, str(path)))
+        self.cards.append(card)
         return card
 
     def _on_card_clicked(self, path: str) -> None:
@@ -98,12 +99,21 @@ class StartPage(QScrollArea):
         column.addStretch(1)
         column.addLayout(self._header())
         column.addWidget(self._steps_note())
-        column.addWidget(self._heading(self.tr("Start with a sample")))
-        column.addWidget(CardGrid(self.cards))
         self._recent_heading = self._heading(self.tr("Recent"))
         column.addWidget(self._recent_heading)
         column.addLayout(self._recent)
+        for group, paths in sample_groups().items():
+            if paths:
+                column.addWidget(self._heading(self._title(group)))
+                column.addWidget(CardGrid([self._card(path) for path in paths]))
         column.addStretch(3)
+
+    def _title(self, group: SampleGroup) -> str:
+        return {
+            SampleGroup.STEP: self.tr("Samples: the training step"),
+            SampleGroup.MODELS: self.tr("Samples: models"),
+            SampleGroup.LESSONS: self.tr("Samples: when training goes wrong"),
+        }[group]
 
     def _header(self) -> QHBoxLayout:
         side = _LOGO_LINES * self.fontMetrics().height()

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
-from gradscope.assets import sample_paths
+from gradscope.assets import sample_groups, sample_paths
 from gradscope.ui.card_grid import CardGrid
+from gradscope.ui.sample_card import SampleCard
 from gradscope.ui.start_page import StartPage
 from gradscope.ui.theme import DARK, ThemeManager
 from tests.ui.fakes import switch_theme
@@ -40,6 +41,11 @@ def test_every_sample_has_a_card_in_teaching_order(page: StartPage) -> None:
     assert "`" not in "".join(card.accessibleName() + card.accessibleDescription() for card in page.cards)
 
 
+def test_each_group_has_a_grid_of_its_own(page: StartPage) -> None:
+    shown = {grid.y(): [card.path for card in grid.findChildren(SampleCard)] for grid in page.findChildren(CardGrid)}
+    assert [shown[y] for y in sorted(shown)] == list(sample_groups().values())
+
+
 def test_a_click_and_the_enter_key_open_a_card(page: StartPage, opened: list[str], qtbot: QtBot) -> None:
     qtbot.mouseClick(page.cards[0], Qt.MouseButton.LeftButton)
     page.cards[2].setFocus()
@@ -66,13 +72,15 @@ def test_recent_files_appear_and_open(page: StartPage, controller: ShellControll
 def test_cards_never_overlap_and_are_never_cut(page: StartPage, qtbot: QtBot, width: int) -> None:
     page.resize(width, 700)
     qtbot.wait(20)
-    rectangles = [card.geometry() for card in page.cards]
+    content = page.widget()
+    rectangles = [QRect(card.mapTo(content, QPoint()), card.size()) for card in page.cards]
     for i, one in enumerate(rectangles):
         assert not any(one.intersects(other) for other in rectangles[i + 1 :])
         assert page.cards[i].heightForWidth(one.width()) <= one.height()
-    holder = page.cards[0].parentWidget()
-    assert max(rectangle.bottom() for rectangle in rectangles) <= holder.height()
-    assert max(rectangle.right() for rectangle in rectangles) <= holder.width()
+    for grid in page.findChildren(CardGrid):
+        cards = [card.geometry() for card in grid.findChildren(SampleCard)]
+        assert max(rectangle.bottom() for rectangle in cards) <= grid.height()
+        assert max(rectangle.right() for rectangle in cards) <= grid.width()
 
 
 def test_fewer_columns_in_less_room(qtbot: QtBot) -> None:
