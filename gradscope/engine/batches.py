@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from gradscope.engine.loader_position import LoaderPosition
 from gradscope.engine.passes import Pass, PassRecord, generators_of
@@ -68,6 +76,14 @@ def _length(sized: Any) -> int | None:
         return None
 
 
+def _counts_right(loader: DataLoader[Any]) -> bool:
+    """torch's own samplers over a map-style dataset do; a sampler of one's own may only estimate its length."""
+    if isinstance(loader.dataset, IterableDataset):
+        return False
+    batches = loader.batch_sampler
+    return type(loader.sampler) in _EXACT_SAMPLERS and (batches is None or type(batches) is BatchSampler)
+
+
 class _Iterable(IterableDataset[Any]):
     """An ordinary iterable (a generator function's result can be gone through only once) as an IterableDataset."""
 
@@ -78,6 +94,7 @@ class _Iterable(IterableDataset[Any]):
         return iter(self._samples)
 
 
+_EXACT_SAMPLERS = (RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
 _READY_AGAIN = "the same batch is ready again"
 
 
@@ -91,7 +108,10 @@ class BatchSource:
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.length = length_of(loader)
         """Batches in an epoch as announced; None where unknown."""
-        self._is_exact = self.length is not None and not isinstance(loader.dataset, IterableDataset)
+        self.is_exact = self.length is not None and _counts_right(loader)
+        """The announced length is right; else the next batch is asked for, to know whether there is one."""
+        self.is_broken_off = False
+        """The look ahead was broken off, and with it the pass."""
         self.epoch = 0
         self.index = 0
         """Of the current batch in its epoch (or of the next one to come)."""
@@ -126,7 +146,7 @@ class BatchSource:
 
     def is_last(self) -> bool:
         """Whether the current batch is the last one of its epoch."""
-        if self._is_exact and self.length is not None:
+        if self.is_exact and self.length is not None:
             return self.index + 1 >= self.length
         if self._ahead is None:
             try:
@@ -134,11 +154,18 @@ class BatchSource:
             except Exception as error:
                 # Told when the batch is asked for; the end of the data is no error.
                 self._ahead = error
+            except BaseException:
+                if self._pass is None or not self._pass.put_back():
+                    # A generator that was broken off gives nothing more.
+                    self._ahead, self.is_broken_off = StopIteration(), True
+                    self.fate = "the pass over the data was broken off with it, and ends with this batch"
+                raise
         return isinstance(self._ahead, StopIteration)
 
     def advance(self) -> None:
         """The current batch is done."""
         last = self.is_last()
+        self.is_broken_off = False
         self._current = None
         self.index += 1
         if last:
@@ -174,7 +201,7 @@ class BatchSource:
             return
         if self._pass is None or self._pass.put_back():
             return
-        if not self._is_exact:
+        if not self.is_exact:
             # A generator that has raised is finished.
             self.fate = "the pass over the data begins anew"
             self._next_epoch()

@@ -289,9 +289,8 @@ class _Before:
         self._values = PreviousValues()
         self._values.remember(tensors)
         self._flags = [(t, t.grad, t.requires_grad) for t in tensors.values()]
-        self._buffers = [ForwardUndo(part) for part in (model, training.loss) if isinstance(part, (nn.Module, Mapping))]
-        for undo in self._buffers:
-            undo.remember()
+        self._buffers = ForwardUndo(training.modules)
+        self._buffers.remember()
         modules = list(model.modules()) if isinstance(model, nn.Module) else []
         self._modules = [(module, module.training, dropout_of(module)) for module in modules]
         # A load puts new objects in the place of the old ones.
@@ -309,8 +308,7 @@ class _Before:
             tensor.grad = gradient
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)
-        for undo in self._buffers:
-            undo.restore()
+        self._buffers.restore()
         for module, is_training, p in self._modules:
             module.training = is_training
             if p is not None:

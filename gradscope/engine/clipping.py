@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,50 +15,41 @@ from gradscope.protocol.messages import Clip
 from gradscope.protocol.subjects import INF, L2, NAN, SubjectKind, SubjectRow
 
 
-def clip_gradients(parameters: list[Tensor], norm: float | None, value: float | None) -> Clip:
-    """Clip in place, by norm and then by value; the numbers of the parameters are filled in by `with_details`."""
+def clip_gradients(parameters: Mapping[str, Tensor], norm: float | None, value: float | None) -> Clip:
+    """Clip the gradients of named parameters in place, by norm and then by value. The norm after it is not known yet."""
+    gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    dominant, share = _dominant(gradients)
+    coefficient = None
     if norm is None:
-        before = float(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-        coefficient = None
+        before = float(torch.nn.utils.get_total_norm(list(gradients.values())))
     else:
-        before = float(clip_grad_norm_(parameters, norm))
-        # As torch computes it: a little below norm / before, and never above 1.
-        coefficient = min(norm / (before + 1e-6), 1.0) if math.isfinite(before) else math.nan
+        before = float(clip_grad_norm_(list(parameters.values()), norm))
+        # As torch computes it: a little below norm / before, never above 1, and 0 for an infinite norm.
+        coefficient = math.nan if math.isnan(before) else min(norm / (before + 1e-6), 1.0)
     if value is not None:
-        clip_grad_value_(parameters, value)
-    return Clip(norm=before, coefficient=coefficient, norm_after=None)
+        clip_grad_value_(list(parameters.values()), value)
+    return Clip(norm=before, coefficient=coefficient, norm_after=None, dominant=dominant, dominant_share=share)
 
 
-def with_details(clip: Clip, before: Collected | None, after: Collected, rows: list[SubjectRow]) -> Clip:
-    """The norm after clipping, and the parameter with the largest gradient before it."""
-    norms_after = _norms(after, SubjectKind.CLIPPED_GRAD, rows)
-    norms = {} if before is None else _norms(before, SubjectKind.GRAD, rows)
-    dominant, share = _dominant({name: norm for name, norm in norms.items() if name in norms_after})
-    return Clip(
-        norm=clip.norm,
-        coefficient=clip.coefficient,
-        norm_after=math.hypot(*norms_after.values()) if norms_after else None,
-        dominant=dominant,
-        dominant_share=share,
-    )
+def with_norm_after(clip: Clip, after: Collected, rows: list[SubjectRow]) -> Clip:
+    """With the norm of the clipped gradients that were captured; None where there are none."""
+    norms = []
+    for i, number in enumerate(after.subjects.tolist()):
+        if rows[number].key.kind is SubjectKind.CLIPPED_GRAD:
+            summary = after.summaries[i]
+            norms.append(math.nan if summary[NAN] or summary[INF] else float(summary[L2]))
+    return replace(clip, norm_after=math.hypot(*norms) if norms else None)
 
 
-def _norms(collected: Collected, kind: SubjectKind, rows: list[SubjectRow]) -> dict[str, float]:
-    """name -> L2 norm; infinite where the gradient is not finite."""
-    found = {}
-    for i, number in enumerate(collected.subjects.tolist()):
-        if rows[number].key.kind is kind:
-            summary = collected.summaries[i]
-            is_finite = not (summary[NAN] or summary[INF] or math.isnan(summary[L2]))
-            found[rows[number].key.name] = float(summary[L2]) if is_finite else math.inf
-    return found
-
-
-def _dominant(norms: dict[str, float]) -> tuple[str, float]:
-    if not norms:
+def _dominant(gradients: Mapping[str, Tensor]) -> tuple[str, float]:
+    """The name of the largest gradient, and its share of the squared norm of all."""
+    dense = {name: gradient for name, gradient in gradients.items() if gradient.layout is torch.strided}
+    if not dense or len(dense) < len(gradients):
         return "", 0.0
-    name = max(norms, key=lambda key: norms[key])
-    total = math.hypot(*norms.values())
+    norms = torch.stack([n.to(torch.float32).cpu() for n in torch._foreach_norm(list(dense.values()))])
+    largest = torch.where(norms.isfinite(), norms, torch.inf)
+    position = int(largest.argmax())
+    total = float(largest.double().norm())
     if math.isinf(total):
-        return name, 1.0
-    return name, (norms[name] / total) ** 2 if total else 0.0
+        return list(dense)[position], 1.0
+    return list(dense)[position], (float(largest[position]) / total) ** 2 if total else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from gradscope.engine.objective import Objective, batch_in_float64
 from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.training import modules_of
 from gradscope.engine.undo import ForwardUndo
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.failure import Failure, FailureKind, UserCodeFailed
@@ -44,7 +46,7 @@ class Float64Copy:
         model = self._objective.model
         pairs = model.named_parameters(remove_duplicate=False) if isinstance(model, nn.Module) else model.items()
         self._parameter = dict(pairs)[parameter]
-        self._buffers = ForwardUndo(model)
+        self._buffers = ForwardUndo(partial(modules_of, model))
         self._buffers.remember()
         self.values = real_view(self._parameter.detach())
         """Of the parameter, in its own memory."""
@@ -100,7 +102,7 @@ def undisturbed(model: Model) -> Iterator[None]:
     gradients = [tensor.grad for tensor in tensors]
     for tensor in tensors:
         tensor.grad = None
-    undo = ForwardUndo(model)
+    undo = ForwardUndo(partial(modules_of, model))
     undo.remember()
     try:
         yield

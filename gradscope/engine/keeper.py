@@ -7,6 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
+from gradscope.engine.quantities.values import at_least_float32
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 
 DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
@@ -45,7 +46,7 @@ class Keeper:
             self._refused[oldest] = f"newer values needed the {self._budget_bytes >> 20} MB kept for looking at"
             self._drop(oldest)
         with torch.no_grad():
-            kept = tensor.detach().clone() if scale is None else tensor.detach().to(torch.float32) / scale
+            kept = tensor.detach().clone() if scale is None else tensor.detach().to(at_least_float32(tensor)) / scale
         self._kept[key] = kept
         self._bytes += _bytes_of(kept)
 

@@ -6,6 +6,7 @@ Capture hangs on it from outside (`observer`), and so does pausing (`observer.pa
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from gradscope.engine.clipping import clip_gradients
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.quantities.values import at_least_float32
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.recipe import TRAIN_LOSS
 from gradscope.engine.schedule import Timing
@@ -72,6 +74,9 @@ class Loop:
         self.scale: float | None = None
         """What the loss and so the gradients are multiplied with; None without a scaler."""
         self.clip: Clip | None = None
+        """Of the newest step, until the next forward."""
+        self.substep = SubStep.BATCH
+        """What is under way, or was the last to be."""
         self.is_skipped = False
         self.evaluations = 0
         self.notes: list[str] = []
@@ -81,16 +86,27 @@ class Loop:
         self._turn = 0
         self._done = -1
         self._movable: dict[str, Tensor] = {}
+        self._clipped: dict[str, Tensor] = {}
+        self.are_clipped_changed = False
+        """The optimizer may have changed the clipped gradients in its step."""
         self._observer = observer
         self._device = device
         self._validator = validator
         self._graph: Tensor | None = None
         self._epoch_losses: dict[str, tuple[float, int]] = {}
-        self._forward_undo = ForwardUndo(training.model)
+        self._losses_epoch = batches.epoch
+        self._forward_undo = ForwardUndo(training.modules)
+        self._closure_undo = ForwardUndo(training.modules)
         self._older_gradients = GradientUndo()
         self._step_undo = StepUndo(training)
         self._seen_gradients = GradientUndo()
         """As the backward left them: the step may unscale and clip them."""
+        self._touched: set[str] = set()
+        """Whose gradients this window's backwards have changed."""
+        self._scaled_names: set[str] = set()
+        """Whose gradients, as the backward left them, carry the loss scale."""
+        self._unscaled: set[str] = set()
+        """Those of them that the newest step has unscaled since."""
 
     @property
     def turn(self) -> Turn:
@@ -115,8 +131,8 @@ class Loop:
 
     def forward(self) -> None:
         passing, elapsed, turn = self._observer.passing, self._observer.elapsed, self.turn
-        self.notes = []
-        self._seen_gradients.forget(keep_memory=True)
+        self.notes, self.clip, self.substep = [], None, SubStep.BATCH
+        self._forget_seen()
         self._forward_undo.remember()
         start = elapsed()
         with self.user_code():
@@ -124,10 +140,16 @@ class Loop:
         self.batch = copy_batch(loaded, self._device)
         self._forward_undo.remember_random_states()
         passing(SubStep.BATCH, start=start)
+        self.substep = SubStep.FORWARD
+        if self._losses_epoch != self.batches.epoch:
+            # The pass before was lost: its losses do not belong to this one.
+            self._epoch_losses.clear()
+            self._losses_epoch = self.batches.epoch
         if self.window.micro == 0:
+            self._touched.clear()
             self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
             if self.training.zero_grad == "auto":
-                turn.optimizer.zero_grad(set_to_none=True)
+                self._clear_gradients(turn)
                 passing(SubStep.ZERO_GRAD)
         self._graph = checked_loss(self._loss_of(turn, self.batch))
         self.loss = float(self._graph.detach())
@@ -141,12 +163,14 @@ class Loop:
                 with self.user_code():
                     loss = loss_of(turn.training_step(training.model, batch))
                 passing(SubStep.FORWARD, start=start)
+                self.substep = SubStep.LOSS
                 return loss
             x, target = input_and_target(batch)
             assert callable(training.model) and training.loss is not None
             with self.user_code():
                 output = training.model(x)
             passing(SubStep.FORWARD, start=start)
+            self.substep = SubStep.LOSS
             with self.user_code():
                 return training.loss(output, target)
 
@@ -164,9 +188,11 @@ class Loop:
     def backward(self) -> bool:
         """True if the window's gradients are complete; else the next micro-batch adds to them."""
         assert self._graph is not None
-        moving = self._observer.moving()
-        self._older_gradients.remember(moving)
-        self.notes = notes.stale_gradients(self.training, self.turn, moving) if self.window.micro == 0 else []
+        self.substep = SubStep.BACKWARD
+        movable = self.movable()
+        self._older_gradients.remember(movable)
+        self.notes = notes.stale_gradients(self.training, self.turn, movable) if self.window.micro == 0 else []
+        before = {name: _identity(tensor.grad) for name, tensor in movable.items()}
         scaler = self.training.scaler
         self.scale = None if scaler is None else float(scaler.get_scale())
         self._observer.gradient_scale = self.scale
@@ -174,6 +200,7 @@ class Loop:
         with self.user_code():
             self._scaled(self._divided(self._graph)).backward()
         self._graph = None
+        self._note_touched(before, movable)
         self._observer.passing(SubStep.BACKWARD, start=start)
         is_complete = self._is_complete()
         # Nothing can go wrong any more.
@@ -190,7 +217,8 @@ class Loop:
     def _is_complete(self) -> bool:
         if self.window.micro + 1 == self.window.size:
             return True
-        return self.batches.is_last()
+        with self.user_code():
+            return self.batches.is_last()
 
     def finish_micro_batch(self, *, is_complete: bool) -> None:
         """After a backward: note its loss, and go on to the next micro-batch if there is one in this window."""
@@ -212,17 +240,24 @@ class Loop:
         """Step `number`: unscale, clip, move the parameters, set the next scale, validate, set the next rate."""
         passing, elapsed, training = self._observer.passing, self._observer.elapsed, self.training
         self.notes, self.clip, self.is_skipped, self.evaluations, self.validation = [], None, False, 0, None
+        self.substep = SubStep.STEP
         self._remember_step()
         turn, scaler = self.turn, training.scaler
         if scaler is not None:
-            start = elapsed()
+            start, self.substep = elapsed(), SubStep.UNSCALE
             scaler.unscale_(turn.optimizer)
+            self._unscaled = self.own_names()
             passing(SubStep.UNSCALE, start=start)
         if training.clips:
-            start = elapsed()
+            start, self.substep = elapsed(), SubStep.CLIP
             self.clip = self._clip(turn)
+            # Each evaluation of a closure has clipped gradients of its own.
+            self._clipped = {} if turn.needs_closure else self._clipped_by_name(turn)
+            self.are_clipped_changed = turn.may_change_gradients
+            for key, gradient in self.clipped():
+                self._observer.note(key, gradient)
             passing(SubStep.CLIP, start=start)
-        start = elapsed()
+        start, self.substep = elapsed(), SubStep.STEP
         with self.user_code():
             if scaler is not None:
                 scaler.step(turn.optimizer)
@@ -232,33 +267,51 @@ class Loop:
                 turn.optimizer.step()
         passing(SubStep.STEP, start=start)
         if scaler is not None:
+            self.substep = SubStep.UPDATE
             scaler.update()
             self.is_skipped = float(scaler.get_scale()) < or_nan(self.scale)
             passing(SubStep.UPDATE)
-        ends_epoch = self.is_last_turn and self.batches.is_last()
+        self.substep = SubStep.BATCH
+        ends_epoch = self.is_last_turn and self._is_last_batch()
         if ends_epoch and self._validator is not None:
-            start = elapsed()
+            start, self.substep = elapsed(), SubStep.VALIDATE
             self.validation = self._validate(after=number)
             passing(SubStep.VALIDATE, start=start)
-        start = elapsed()
+        start, self.substep = elapsed(), SubStep.SCHEDULE
         self._schedule(ends_epoch=ends_epoch)
         passing(SubStep.SCHEDULE, start=start)
+
+    def _is_last_batch(self) -> bool:
+        """Where the loader does not know its length, the next batch is asked for."""
+        with self.user_code():
+            is_last = self.batches.is_last()
+        if not self.batches.is_exact:
+            self._step_undo.remember_random_states()
+        return is_last
 
     def _remember_step(self) -> None:
         # Until all copies are complete there is nothing to put back.
         self._observer.previous.forget()
         self._step_undo.forget()
+        self._closure_undo.forget()
         self._seen_gradients.forget(keep_memory=True)
         self._movable = self.movable()
-        if self.training.clips or self.training.scaler is not None or self.turn.needs_closure:
+        turn, training = self.turn, self.training
+        if training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients:
             self._seen_gradients.remember(self._movable)
-        if self.turn.needs_closure:
-            self._forward_undo.remember()
+        if turn.needs_closure:
+            self._closure_undo.remember()
         self._step_undo.remember(self.turn)
         self._observer.previous.remember(self._movable)
 
     def _clip(self, turn: Turn) -> Clip:
-        return clip_gradients(self.training.clipped_parameters(turn), self.training.clip_norm, self.training.clip_value)
+        return clip_gradients(self._clipped_by_name(turn), self.training.clip_norm, self.training.clip_value)
+
+    def _clipped_by_name(self, turn: Turn) -> dict[str, Tensor]:
+        """In torch's order, on which the last digit of the norm depends."""
+        names = {id(tensor): name for name, tensor in self._movable.items()}
+        clipped = self.training.clipped_parameters(turn)
+        return {names[id(tensor)]: tensor for tensor in clipped if id(tensor) in names}
 
     def _closure(self) -> Tensor:
         """The loss and its gradients at the parameters as they are now. The first time, the phases have computed them."""
@@ -332,10 +385,11 @@ class Loop:
     def undo_step(self) -> str:
         self._observer.previous.restore()
         self._seen_gradients.restore()
-        if self.turn.needs_closure:
-            self._forward_undo.restore()
+        self._unscaled = set()
+        self._closure_undo.restore()
         self._step_undo.restore()
-        return "The step was undone: parameters, rates and schedule are as before, and the gradients are still there"
+        undone = "The step was undone: parameters, gradients, rates and schedule are as before"
+        return f"{undone}; {self.batches.fate}" if self.batches.is_broken_off else undone
 
     # ------------------------------------------------------------------------------------------ beside the phases
 
@@ -345,8 +399,19 @@ class Loop:
 
     def zero_grad(self) -> None:
         """Clear the gradients of the optimizer whose turn it is."""
+        self._forget_seen()
+        self._clear_gradients(self.turn)
+
+    def _forget_seen(self) -> None:
+        """From here on a gradient is what `.grad` says, not what a backward had left."""
         self._seen_gradients.forget(keep_memory=True)
-        self.turn.optimizer.zero_grad(set_to_none=True)
+        self._scaled_names -= self._unscaled
+        self._unscaled = set()
+
+    def _clear_gradients(self, turn: Turn) -> None:
+        turn.optimizer.zero_grad(set_to_none=True)
+        cleared = {id(tensor) for tensor in turn.parameters}
+        self._scaled_names -= {name for name, tensor in self._movable.items() if id(tensor) in cleared}
 
     def validate(self) -> Validated:
         """One pass over the validation data; training is untouched by it."""
@@ -375,6 +440,7 @@ class Loop:
         self._observer.previous.forget()
         self._turn, self._done = 0, step - 1
         self._epoch_losses = dict(epoch_losses)
+        self._losses_epoch = batches.epoch
         self._movable = self.movable()
 
     def timing(self, *, steps_done: int = 0) -> Timing:
@@ -397,27 +463,49 @@ class Loop:
             if tensor.grad is None:
                 return None
             gradient = tensor.grad.detach()
-        return gradient if self.scale is None else gradient.to(_at_least_float32(gradient)) / self.scale
+        scale = self.scale_of(name)
+        return gradient if scale is None else gradient.to(at_least_float32(gradient)) / scale
+
+    def scale_of(self, name: str) -> float | None:
+        """What a parameter's gradient, as the newest backward left it, is to be divided by."""
+        return self.scale if name in self._scaled_names else None
+
+    def is_left_over(self, name: str, tensor: Tensor) -> bool:
+        """Whether a gradient is of another optimizer's turn: this window's backwards have not reached it."""
+        if len(self.training.turns) == 1 or name in self._touched:
+            return False
+        return all(tensor is not own for own in self.turn.parameters)
+
+    def own_names(self) -> set[str]:
+        """The parameters that this step is to move."""
+        own = {id(tensor) for tensor in self.turn.parameters}
+        return {name for name, tensor in self.movable().items() if id(tensor) in own}
+
+    def _note_touched(self, before: dict[str, tuple[int, int]], movable: dict[str, Tensor]) -> None:
+        touched = {name for name, tensor in movable.items() if _identity(tensor.grad) != before[name]}
+        self._touched |= touched
+        if self.scale is not None:
+            self._scaled_names |= touched
 
     def clipped(self) -> Iterator[tuple[SubjectKey, Tensor]]:
         """The gradients as the optimizer has seen them, where clipping may have changed them."""
-        if self.clip is None:
-            return
-        chosen = {id(tensor) for tensor in self.training.clipped_parameters(self.turn)}
-        for name, tensor in self._movable.items():
-            if tensor.grad is not None and id(tensor) in chosen:
+        for name, tensor in self._clipped.items() if self.clip is not None else ():
+            if tensor.grad is not None:
                 yield SubjectKey(SubjectKind.CLIPPED_GRAD, name), tensor.grad
 
     def optimizer_state(self) -> Iterator[tuple[SubjectKey, Tensor]]:
         """The tensors that the optimizers remember of each parameter; not the counters of steps."""
         names = {id(tensor): name for name, tensor in self._movable.items()}
-        for optimizer in self.training.optimizers:
-            for parameter, state in optimizer.state.items():
+        holders = Counter(id(tensor) for turn in self.training.turns for tensor in turn.parameters)
+        for turn in self.training.turns:
+            for parameter, state in turn.optimizer.state.items():
                 if not isinstance(state, dict) or id(parameter) not in names:
                     continue
+                whose = f"[{turn.name}]" if holders[id(parameter)] > 1 else ""
                 for key, value in state.items():
-                    if isinstance(value, Tensor) and (value.dim() or value.shape == parameter.shape) and key != "step":
-                        yield SubjectKey(SubjectKind.OPTIMIZER_STATE, names[id(parameter)], leaf=f".{key}"), value
+                    if _is_state_of(parameter, key, value, is_of_all=turn.needs_closure):
+                        leaf = f"{whose}.{key}"
+                        yield SubjectKey(SubjectKind.OPTIMIZER_STATE, names[id(parameter)], leaf=leaf), value
 
     def movable(self) -> dict[str, Tensor]:
         """The model's parameters, and what else the optimizers hold (a loss function with weights of its own)."""
@@ -439,16 +527,22 @@ class Loop:
 
     def close(self) -> None:
         self.batches.end_workers()
+        if self._validator is not None:
+            self._validator.close()
         self._forget()
 
     def _forget(self) -> None:
         """Let go of everything that belongs to a step."""
         self._forward_undo.forget()
+        self._closure_undo.forget()
         self._step_undo.forget()
+        self._touched.clear()
+        self._scaled_names.clear()
+        self._unscaled = set()
         self._older_gradients.forget()
         self._seen_gradients.forget()
         self._graph = self.batch = None
-        self._movable = {}
+        self._movable, self._clipped = {}, {}
         self.window = Window()
 
 
@@ -463,5 +557,13 @@ def _number(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-def _at_least_float32(tensor: Tensor) -> torch.dtype:
-    return tensor.dtype if tensor.dtype in (torch.float64, torch.complex64, torch.complex128) else torch.float32
+def _identity(gradient: Tensor | None) -> tuple[int, int]:
+    """Differs after a backward that has changed the gradient."""
+    return (0, 0) if gradient is None else (id(gradient), gradient._version)
+
+
+def _is_state_of(parameter: Tensor, key: str, value: Any, *, is_of_all: bool) -> bool:
+    """Whether it is a tensor that belongs to the parameter: neither a counter of steps nor of all parameters (LBFGS)."""
+    if not isinstance(value, Tensor) or key == "step":
+        return False
+    return value.shape == parameter.shape or bool(value.dim() and not is_of_all)

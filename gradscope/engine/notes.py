@@ -46,8 +46,11 @@ def _ids(turn: Turn) -> set[int]:
     return {id(tensor) for group in turn.optimizer.param_groups for tensor in group["params"]}
 
 
-def non_finite(collected: Collected, rows: list[SubjectRow], *, is_scaled: bool) -> list[str]:
-    """After a backward: the first parameter whose gradient is not finite, and where in backward order that began."""
+def non_finite(collected: Collected, rows: list[SubjectRow], *, scaled: Iterable[str]) -> list[str]:
+    """After a backward: the first parameter whose gradient is not finite, and where in backward order that began.
+
+    `scaled`: the parameters for which a gradient scaler looks out.
+    """
     bad = [
         (rows[number].key, collected.summaries[i])
         for i, number in enumerate(collected.subjects.tolist())
@@ -65,6 +68,6 @@ def non_finite(collected: Collected, rows: list[SubjectRow], *, is_scaled: bool)
     layer = next((key for key, _ in bad if key.kind is SubjectKind.ACTIVATION_GRAD), None)
     if layer is not None:
         text += f"; going backward, the first is the gradient of the output of {layer.label()}"
-    if is_scaled:
+    if {key.name for key, _ in parameters} & set(scaled):
         text += "; the gradient scaler will leave this step out and lower its scale"
     return [text]

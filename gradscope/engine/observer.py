@@ -44,6 +44,10 @@ class Observer:
         """The newest sub-step of the session that is done."""
         self.gradient_scale: float | None = None
         """What all gradients are multiplied with now; they are shown divided by it."""
+        self.scale_of: Callable[[str], float | None] = lambda name: self.gradient_scale
+        """The same of one parameter, when the backward is over."""
+        self.is_left_over: Callable[[str, Tensor], bool] = lambda name, tensor: False
+        """Whether a parameter's gradient has nothing to do with this backward."""
         self._is_muted = False
         self._tensors: dict[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
@@ -118,6 +122,11 @@ class Observer:
             self._record.pass_place(substep, start=start, detail=detail)
         self._stop_here(substep, "", "", 0)
 
+    def note(self, key: SubjectKey, tensor: Tensor) -> None:
+        """Take in a subject of the phase under way, as it is now."""
+        if self._record is not None:
+            self._guarded(partial(self._record.add, key, tensor))
+
     def leave_out(self, seconds: float) -> None:
         """Training stood still for so long: that is nobody's running time."""
         if self._record is not None:
@@ -160,6 +169,7 @@ class Observer:
         self._handles.clear()
         self._hooked.clear()
         self._remove_leaf_handles()
+        self.previous = PreviousValues()
         self._record = None
 
     # ------------------------------------------------------------------------------------------ layers
@@ -278,11 +288,14 @@ class Observer:
     def _complete_backward(self, record: PhaseRecord) -> None:
         for name, tensor in self.tensors().items():
             key = SubjectKey(SubjectKind.GRAD, name)
-            if tensor.grad is not None:
+            if tensor.grad is not None and self.is_left_over(name, tensor):
+                reason = "no gradient reached it in this turn (its .grad is of another optimizer's)"
+                record.absent.append(Absence(name=name, kind=key.kind.value, reason=reason))
+            elif tensor.grad is not None:
                 # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
                 reference, version = self._seen_gradients.get(name, (None, 0))
                 if reference is None or reference() is not tensor.grad or tensor.grad._version != version:
-                    record.add(key, tensor.grad, self.gradient_scale)
+                    record.add(key, tensor.grad, self.scale_of(name))
             elif tensor.requires_grad:
                 record.absent.append(Absence(name=name, kind=key.kind.value, reason="no gradient reached it"))
             else:

@@ -53,8 +53,9 @@ class Recipe:
            scheduler.step()                             # after each step, or after each epoch's last step
 
        A window never crosses an epoch. The last one of an epoch may be shorter; then n is its own number of
-       micro-batches where the loader has a length, and `accumulate` where it has none (the end of the data is found by
-       asking for the next batch before the step). `parameters` is `model.parameters()`; with several optimizers, those
+       micro-batches where the loader has a length, and `accumulate` where it has none. There, and where a sampler of
+       one's own gives the length, the end of the data is found by asking for the next batch: after a backward that may
+       be the window's last, and after the step. `parameters` is `model.parameters()`; with several optimizers, those
        of the optimizer whose turn it is. The scaler is `torch.amp.GradScaler(device.type)`; after a step that it skips,
        a scheduler that is stepped per step is not. With `zero_grad="manual"` nothing is cleared.
        An optimizer whose step needs a closure (LBFGS) gets one that does the lines from `zero_grad` to the clipping; what

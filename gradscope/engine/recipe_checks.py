@@ -204,6 +204,11 @@ def _check_precision(recipe: Recipe) -> None:
 def _check_validation(recipe: Recipe) -> None:
     if recipe.validation is not None:
         _check_dataset("validation", recipe.validation)
+        if recipe.validation is recipe.dataset and getattr(recipe.dataset, "persistent_workers", False):
+            raise BadInput(
+                "Recipe(validation=...) is the DataLoader of the training, which keeps its workers: a validation would end "
+                "the pass that training is in; expected a DataLoader of its own, or the dataset"
+            )
     if recipe.validation_step is not None and not callable(recipe.validation_step):
         raise _wrong("validation_step", recipe.validation_step, "a function validation_step(model, batch)")
     if recipe.validation is not None and recipe.validation_step is None and isinstance(recipe.training_step, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from gradscope.engine import notes
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.checks import checked_seed
-from gradscope.engine.clipping import with_details
+from gradscope.engine.clipping import with_norm_after
 from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
 from gradscope.engine.edits.change import EditRecord
@@ -24,6 +25,7 @@ from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.loop import Loop
 from gradscope.engine.observer import Observer
+from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
@@ -41,7 +43,6 @@ from gradscope.protocol.phases import (
     AFTER,
     INSIDE,
     NEXT_PHASE,
-    PHASE_OF_SUBSTEP,
     Moment,
     Phase,
     Position,
@@ -50,7 +51,7 @@ from gradscope.protocol.phases import (
     Verb,
     refusal,
 )
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import INF, L2, NAN, PARAMETER_KINDS, SubjectKey, SubjectKind
 
 _NOUNS = {
     SubStep.UNSCALE: "unscaling",
@@ -152,6 +153,7 @@ class Session:
             self.observer.close()
             raise
         self.loop = Loop(self.training, batches, self.observer, self.device, validator)
+        self.observer.scale_of, self.observer.is_left_over = self.loop.scale_of, self.loop.is_left_over
         self.info: SessionInfo = self.describe()
         self.editor = Editor(self)
         self.undone = ""
@@ -170,6 +172,7 @@ class Session:
         self._report_identity: _Identity | None = None
         self._backward: Collected | None = None
         self._is_window_complete = True
+        self._judgement: tuple[Validated, Best | None] | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -215,6 +218,7 @@ class Session:
         """Clear the gradients of the optimizer whose turn it is, by hand. Raises BadInput inside a phase."""
         self._need(Verb.ZERO_GRAD)
         self.loop.zero_grad()
+        self._backward = None
 
     def validate(self) -> Validated:
         """One pass over the validation data, which leaves training as it was. Raises BadInput without such data, and
@@ -222,8 +226,11 @@ class Session:
         self._need(Verb.VALIDATE)
         if not self.training.has_validation:
             raise BadInput("There is nothing to validate with; expected Recipe(validation=...)")
+        lazy = [name for name, (tensor, _) in named_tensors(self.recipe.model).items() if is_uninitialised(tensor)]
+        if lazy:
+            raise BadInput(f"{notes.listed(lazy)} has no shape yet; expected a Forward before the first validation")
         try:
-            validation = self.loop.validate()
+            validation, best = self._judged(self.loop.validate())
         except (Unwind, KeyboardInterrupt):
             self.undone = "The validation was broken off; training is as before"
             raise
@@ -235,13 +242,17 @@ class Session:
                 undone="Training is as before",
             )
             raise UserCodeFailed(failure) from error
-        return self._note_validation(validation)
+        self._note_validation(validation, best)
+        return validation
 
     def _backpropagate(self) -> None:
         self._is_window_complete = self.loop.backward()
 
     def _optimize(self) -> None:
         self.loop.step(self._step)
+        # Here, where it can be undone: the copy of the weights needs memory.
+        self.loop.substep = SubStep.VALIDATE
+        self._judgement = None if self.loop.validation is None else self._judged(self.loop.validation)
 
     # ------------------------------------------------------------------------------------------ edits
 
@@ -323,11 +334,11 @@ class Session:
     def _more(self, phase: Phase) -> list[tuple[SubjectKey, Tensor]]:
         if phase is not Phase.STEP:
             return []
-        return [*self.loop.clipped(), *self.loop.optimizer_state()]
+        return list(self.loop.optimizer_state())
 
     def _complete_backward(self, collected: Collected) -> None:
         rows = self.observer.tables.subjects.rows
-        self.loop.notes += notes.non_finite(collected, rows, is_scaled=self.loop.scale is not None)
+        self.loop.notes += notes.non_finite(collected, rows, scaled=self._scaled_names())
         self._backward = collected
         self.loop.finish_micro_batch(is_complete=self._is_window_complete)
         self._rest = AFTER[Phase.BACKWARD] if self._is_window_complete else Rest.ACCUMULATING
@@ -335,7 +346,7 @@ class Session:
     def _complete_step(self, collected: Collected) -> PhaseReport:
         loop = self.loop
         if loop.clip is not None:
-            loop.clip = with_details(loop.clip, self._backward, collected, self.observer.tables.subjects.rows)
+            loop.clip = with_norm_after(loop.clip, collected, self.observer.tables.subjects.rows)
         loop.loss = loop.window.mean_loss
         report = self.reports[Phase.STEP] = self._report(Phase.STEP, collected)
         assert self._report_identity is not None
@@ -346,7 +357,7 @@ class Session:
                 batch=self._report_identity.batch,
                 loss=loop.loss,
                 lr=self._rates,
-                grad_l2=self._total_norm(Phase.BACKWARD, SubjectKind.GRAD),
+                grad_l2=self._gradient_norm(),
                 update_l2=report.total_l2(SubjectKind.UPDATE),
                 seconds=self._step_seconds,
                 micro_batches=len(loop.window.losses),
@@ -356,26 +367,30 @@ class Session:
                 is_skipped=loop.is_skipped,
             )
         )
-        if loop.validation is not None:
-            self._note_validation(loop.validation)
+        if self._judgement is not None:
+            self._note_validation(*self._judgement)
         self._rest = AFTER[Phase.STEP]
         loop.finish_step(self._step)
         self._step += 1
         return report
 
-    def _note_validation(self, validation: Validated) -> Validated:
+    def _judged(self, validation: Validated) -> tuple[Validated, Best | None]:
+        """Whether it is the best so far; then with a copy of the weights."""
         metric = self.recipe.best_metric
-        if metric is not None and self._is_best(validation.value(metric)):
-            self.best = Best(
-                metric=metric,
-                value=validation.value(metric),
-                step=validation.step,
-                epoch=validation.epoch,
-                state_dict=_copy_of_state(self.recipe.model),
-            )
-            validation = replace(validation, is_best=True)
+        if metric is None or not self._is_best(validation.value(metric)):
+            return validation, None
+        best = Best(
+            metric=metric,
+            value=validation.value(metric),
+            step=validation.step,
+            epoch=validation.epoch,
+            state_dict=_copy_of_state(self.recipe.model),
+        )
+        return replace(validation, is_best=True), best
+
+    def _note_validation(self, validation: Validated, best: Best | None) -> None:
+        self.best = best or self.best
         self.validations.append(validation)
-        return validation
 
     def _is_best(self, value: float) -> bool:
         if value != value:
@@ -384,16 +399,25 @@ class Session:
             return True
         return value < self.best.value if self.recipe.best_mode == "min" else value > self.best.value
 
-    def _total_norm(self, phase: Phase, kind: SubjectKind) -> float | None:
-        report = self.reports.get(phase)
-        if report is None:
+    def _scaled_names(self) -> set[str]:
+        return set() if self.loop.scale is None else self.loop.own_names()
+
+    def _gradient_norm(self) -> float | None:
+        """L2 norm of the gradients that this step used; of all parameters, where there is one optimizer."""
+        if self._backward is None:
             return None
-        return report.total_l2(kind)
+        names = self.loop.own_names() if len(self.training.turns) > 1 else None
+        rows, total = self.observer.tables.subjects.rows, []
+        for i, number in enumerate(self._backward.subjects.tolist()):
+            key, summary = rows[number].key, self._backward.summaries[i]
+            if key.kind is SubjectKind.GRAD and (names is None or key.name in names):
+                total.append(math.nan if summary[NAN] or summary[INF] else float(summary[L2]))
+        return math.hypot(*total) if total else None
 
     def _failed(self, phase: Phase, error: BaseException, undo: Callable[[], str]) -> UserCodeFailed:
         inside = self.observer.innermost_layer(error)
         moment = self._moment
-        substep = self._failing_substep(phase)
+        substep = self.loop.substep
         report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
         failure = Failure(
@@ -424,16 +448,6 @@ class Session:
             self.undone = f"It could not be undone ({describe_error(error)}): restart the engine"
         self._inside = self._moment = None
         return report
-
-    def _failing_substep(self, phase: Phase) -> SubStep:
-        """The sub-step that was under way: the one after the last that was passed."""
-        order = [s for s in self.training.substeps() if s is not SubStep.ZERO_GRAD and PHASE_OF_SUBSTEP[s] is phase]
-        passed = self.observer.last_passed
-        if passed is SubStep.ZERO_GRAD:
-            passed = SubStep.BATCH
-        if passed in order and order.index(passed) + 1 < len(order):
-            return order[order.index(passed) + 1]
-        return order[0]
 
     def _undo_forward(self) -> str:
         undone = self.loop.undo_forward()
@@ -512,9 +526,12 @@ class Session:
                 )
             return gradient
         if key.kind is SubjectKind.CLIPPED_GRAD:
-            if self.loop.clip is None or tensor.grad is None:
+            if self.loop.clip is not None and self.loop.are_clipped_changed:
+                raise ValuesUnavailable("The optimizer has changed the clipped gradients in its step")
+            found = dict(self.loop.clipped()).get(key)
+            if found is None:
                 raise ValuesUnavailable("There is no clipped gradient: a Step clips, where the recipe says so")
-            return tensor.grad.detach()
+            return found.detach()
         delta = self.observer.previous.delta(key.name)
         if delta is None:
             raise ValuesUnavailable("There is no update yet: press Step")

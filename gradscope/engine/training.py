@@ -33,6 +33,17 @@ class Turn:
     def needs_closure(self) -> bool:
         return needs_closure(self.optimizer)
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What its optimizer holds."""
+        return [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+
+    @property
+    def may_change_gradients(self) -> bool:
+        """torch's own optimizers leave `.grad` as it is, but for SGD with Nesterov momentum."""
+        is_nesterov = any(group.get("nesterov") for group in self.optimizer.param_groups)
+        return is_nesterov or not type(self.optimizer).__module__.startswith("torch.")
+
     def schedulers(self) -> Iterator[LRScheduler]:
         """Its scheduler, and those that a SequentialLR or ChainedScheduler holds."""
         if self.scheduler is not None:
@@ -82,8 +93,12 @@ class Training:
     def clipped_parameters(self, turn: Turn) -> list[Tensor]:
         """The parameters whose gradients are clipped together."""
         if len(self.turns) > 1:
-            return [tensor for group in turn.optimizer.param_groups for tensor in group["params"]]
+            return turn.parameters
         return list(self.model.parameters() if isinstance(self.model, nn.Module) else self.model.values())
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Every module that a forward runs: the model's, and those of a loss that is one."""
+        yield from modules_of(self.model, self.loss)
 
     def substeps(self) -> tuple[SubStep, ...]:
         """The stations that a step goes through, in order."""
@@ -100,6 +115,13 @@ class Training:
         """Every scheduler, and those that a SequentialLR or ChainedScheduler holds."""
         for turn in self.turns:
             yield from turn.schedulers()
+
+
+def modules_of(*parts: Any) -> Iterator[nn.Module]:
+    """Every module in those parts that are modules."""
+    for part in parts:
+        if isinstance(part, nn.Module):
+            yield from part.modules()
 
 
 def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:

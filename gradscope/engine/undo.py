@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gradscope.engine.parameters import Model, is_uninitialised
+from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn
 
@@ -25,14 +26,14 @@ class _Buffer:
 
 
 class ForwardUndo:
-    """Random states and buffers as they were before a forward.
+    """Random states and buffers (of the model and of a loss that is a module) as they were before a forward.
 
     Every buffer is copied every time: batch normalisation, and whatever writes through `.data`, leaves no mark in a tensor's
     version.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, modules: Callable[[], Iterable[nn.Module]]) -> None:
+        self._modules = modules
         self._buffers: list[_Buffer] = []
         self._states: RandomStates | None = None
 
@@ -41,10 +42,9 @@ class ForwardUndo:
         known = {(id(buffer.owner), buffer.name): buffer for buffer in self._buffers}
         # Copies that were broken off must not be put back.
         self._buffers = []
-        modules = self._model.modules() if isinstance(self._model, nn.Module) else ()
         self._buffers = [
             _copied(known.get((id(module), name)), module, name, tensor)
-            for module in modules
+            for module in self._modules()
             for name, tensor in module._buffers.items()
             if tensor is not None and not is_uninitialised(tensor)
         ]
@@ -70,9 +70,16 @@ class ForwardUndo:
             self._states.restore()
         with torch.no_grad():
             for buffer in self._buffers:
-                if not (only_changed and torch.equal(buffer.tensor, buffer.copy)):
+                if not (only_changed and _is_same(buffer.tensor, buffer.copy)):
                     buffer.tensor.detach().copy_(buffer.copy)
                 buffer.owner._buffers[buffer.name] = buffer.tensor
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """NaN is the same as NaN."""
+    if one.is_floating_point() or one.is_complex():
+        return torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    return torch.equal(one, other)
 
 
 def _copied(known: _Buffer | None, module: nn.Module, name: str, tensor: Tensor) -> _Buffer:
@@ -140,6 +147,8 @@ class StepUndo:
 
     def __init__(self, training: Training) -> None:
         self._training = training
+        self._kept: dict[tuple[int, str], Tensor] = {}
+        """Memory for copies of the optimizers' states, used again in every step."""
         self.forget()
 
     def forget(self) -> None:
@@ -159,16 +168,46 @@ class StepUndo:
             for optimizer in self._training.optimizers
             for group in optimizer.param_groups
         ]
-        self._state = {
-            parameter: {key: _copy(value) for key, value in state.items()} if isinstance(state, dict) else _copy(state)
-            for parameter, state in turn.optimizer.state.items()
-        }
+        self._state = self._copy_of_state(turn.optimizer)
         self._schedules = [(scheduler, _flat_copy(scheduler)) for scheduler in self._training.schedulers()]
         if self._training.scaler is not None:
             self._scaler = {key: _copy(value) for key, value in self._training.scaler.__dict__.items()}
         self._turn = turn
         # Last: it tells that the copies are complete.
         self._states = states
+
+    def remember_random_states(self) -> None:
+        """Also after the next batch was asked for: it is kept, so the numbers that were drawn for it stay drawn."""
+        self._states = RandomStates.capture()
+
+    def _copy_of_state(self, optimizer: Optimizer) -> dict[Any, Any]:
+        sources: list[Tensor] = []
+        targets: list[Tensor] = []
+        kept, self._kept = self._kept, {}
+
+        def copied(parameter: Any, key: str, value: Any) -> Any:
+            if not isinstance(value, Tensor) or value.layout is not torch.strided or not value.dim():
+                return _copy(value)
+            value, known = value.detach(), kept.get((id(parameter), key))
+            is_fit = known is not None and known.shape == value.shape and known.dtype == value.dtype
+            if known is not None and is_fit and known.device == value.device:
+                sources.append(value)
+                targets.append(known)
+            else:
+                known = value.clone()
+            self._kept[id(parameter), key] = known
+            return known
+
+        found = {
+            parameter: {key: copied(parameter, key, value) for key, value in state.items()}
+            if isinstance(state, dict)
+            else _copy(state)
+            for parameter, state in optimizer.state.items()
+        }
+        if sources:
+            with torch.no_grad():
+                torch._foreach_copy_(targets, sources)
+        return found
 
     def options_of(self, group: dict[str, Any]) -> dict[str, Any] | None:
         """A group's options before the step; None where nothing is remembered."""
@@ -186,6 +225,8 @@ class StepUndo:
             group.update(options)
         self._turn.optimizer.state.clear()
         self._turn.optimizer.state.update(self._state)
+        # The copies are the state now.
+        self._kept = {}
         for scheduler, schedule in self._schedules:
             scheduler.__dict__.update(schedule)
         if self._training.scaler is not None:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +52,7 @@ class Validator:
         self._device = device
         self._user_code = user_code
         self._loader = make_validation_loader(recipe)
-        self._undo = ForwardUndo(recipe.model)
+        self._undo = ForwardUndo(training.modules)
 
     def run(self, *, step: int, epoch: int) -> Validated:
         """Raises what the user's code raises; the model is as before then too."""
@@ -80,6 +82,9 @@ class Validator:
             seconds=time.perf_counter() - started,
         )
 
+    def close(self) -> None:
+        self._undo.forget()
+
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         """name -> number or 0-d tensor, of one batch."""
         training, recipe = self._training, self._recipe
@@ -99,7 +104,8 @@ class Validator:
         found = {VALIDATION_LOSS: loss}
         found.update({name: metric(output, target) for name, metric in recipe.metrics.items()})
         for name, value in found.items():
-            if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and value.numel() == 1):
+            is_number = isinstance(value, (Number, np.number)) and not isinstance(value, complex)
+            if not is_number and not (isinstance(value, Tensor) and value.numel() == 1):
                 what = "loss" if name == VALIDATION_LOSS else f"metric {name!r}"
                 raise TypeError(f"the {what} is a {type(value).__name__}; expected one number")
         return found
@@ -107,8 +113,7 @@ class Validator:
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """eval() inside; after it random states, buffers and flags are what they were."""
-        model = self._training.model
-        modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        model, modules = self._training.model, list(self._training.modules())
         flags = [module.training for module in modules]
         generators = generators_of(self._loader)
         states = [generator.get_state() for generator in generators]

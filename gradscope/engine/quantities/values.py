@@ -63,6 +63,11 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def at_least_float32(tensor: Tensor) -> torch.dtype:
+    """A dtype in which the tensor's numbers can be divided by a loss scale without being lost."""
+    return tensor.dtype if tensor.dtype in (torch.float64, torch.complex64, torch.complex128) else torch.float32
+
+
 def readable(tensor: Tensor) -> Readable:
     """The numbers of a tensor, without copying where they can be read in place.
 
