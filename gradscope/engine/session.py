@@ -618,6 +618,8 @@ class Session:
     def continue_at(self, step: int, batches: BatchSource, epoch_losses: dict[str, tuple[float, int]]) -> None:
         """Stand before step `step`, with other weights: what was seen of the newest steps is forgotten."""
         self.loop.continue_at(step, batches, epoch_losses)
+        # What they would put back belongs to the training before.
+        self.editor.forget()
         self.keeper.forget(*SubjectKind)
         self.reports.clear()
         self.history = [record for record in self.history if record.step < step]

@@ -21,6 +21,11 @@ class Edits:
 
     def __init__(self) -> None:
         self.made: list[EditMade] = []
+        self._settled = 0
+
+    def settle(self) -> None:
+        """Training goes on from elsewhere (a checkpoint): the edits so far cannot be undone any more."""
+        self._settled = len(self.made)
 
     def note(self, edit: EditMade) -> None:
         """A new edit, or one that is undone now."""
@@ -29,7 +34,7 @@ class Edits:
     @property
     def undoable(self) -> EditMade | None:
         """What Undo would undo: the newest edit that still counts."""
-        return next((edit for edit in reversed(self.made) if edit.undone_at is None), None)
+        return next((edit for edit in reversed(self.made[self._settled :]) if edit.undone_at is None), None)
 
     def marks(self) -> list[EditMark]:
         """In order of steps. An edit that was undone before any step has used it leaves no mark."""

@@ -128,7 +128,7 @@ TABLE: dict[ActionId, ActionRow] = {
         ends_section=True,
     ),
     ActionId.EDIT_TRAINING: ActionRow(
-        text=QT_TRANSLATE_NOOP("Actions", "&Training step"),
+        text=QT_TRANSLATE_NOOP("Actions", "Edit &training step"),
         tooltip=QT_TRANSLATE_NOOP(
             "Actions", "Change rates, clipping, the loss, the optimizer or the scheduler between two phases"
         ),

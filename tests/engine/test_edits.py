@@ -136,6 +136,17 @@ def test_two_momenta() -> None:
     check(EditOption(group=0, option="betas", value="(0.5, 0.9)"), set_option(0, betas=(0.5, 0.9)), make=with_adam)
 
 
+def test_a_rate_that_is_a_tensor() -> None:
+    def with_tensor() -> Recipe:
+        recipe = make(scheduler=None)
+        return replace(recipe, optimizer=torch.optim.SGD(recipe.model.parameters(), lr=torch.tensor(0.1)))
+
+    session = check(
+        EditOption(group=0, option="lr", value="0.02"), set_option(0, lr=torch.tensor(0.02)), make=with_tensor
+    )
+    assert session.edits[0].text.startswith("Learning rate: 0.1")
+
+
 def test_clipping() -> None:
     session = check(EditClipping(norm=0.1, value=None), set_field(clip_norm=0.1))
     assert SubStep.CLIP in session.info.substeps and session.info.clip_norm == 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import plain
@@ -253,3 +254,13 @@ def test_edits_end_with_their_session() -> None:
     session.close()
     with pytest.raises(BadInput, match="There is no edit to undo"):
         session.undo_edit()
+
+
+def test_a_loaded_checkpoint_cannot_be_undone_past(tmp_path: Path) -> None:
+    with trained() as session:
+        session.save_checkpoint(tmp_path / "saved.pt")
+        session.edit(option("lr", "0.5"))
+        session.load_checkpoint(tmp_path / "saved.pt")
+        assert session.training.turns[0].optimizer.param_groups[0]["lr"] == 0.1
+        with pytest.raises(BadInput, match="There is no edit to undo"):
+            session.undo_edit()

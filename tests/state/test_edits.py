@@ -49,6 +49,18 @@ def test_the_newest_edit_that_counts_is_undone_first() -> None:
     assert edits.undoable is None
 
 
+def test_settled_edits_cannot_be_undone() -> None:
+    edits = Edits()
+    edits.note(EditMade(number=0, step=2, text="one"))
+    edits.settle()
+    assert edits.undoable is None and len(edits.marks()) == 1
+    later = EditMade(number=1, step=3, text="two")
+    edits.note(later)
+    assert edits.undoable == later
+    edits.note(replace(later, undone_at=4))
+    assert edits.undoable is None
+
+
 def test_marks_are_where_edits_count_from_and_where_they_were_undone() -> None:
     edits = Edits()
     edits.note(EditMade(number=0, step=5, text="one"))

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QPointF
+from PySide6.QtCore import QPoint, QPointF
+from PySide6.QtGui import QContextMenuEvent
 from PySide6.QtWidgets import QInputDialog, QToolTip, QTreeView
 from pytestqt.qtbot import QtBot
 
@@ -173,3 +174,21 @@ def test_the_layers_panel_follows_other_settings(
     index = dock.model.index_of("net.0.weight", is_parameter=True)
     assert "frozen" in str(index.siblingAtColumn(Column.FLAGS).data())
     assert dock.filter.text() == "net"
+
+
+def test_the_menu_comes_for_the_row_under_the_mouse_and_for_the_current_one_by_the_keyboard(
+    qtbot: QtBot, controller: ShellController, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.start(small_training())
+    dock = LayersDock(controller, themes)  # type: ignore[arg-type]
+    qtbot.addWidget(dock)
+    dock.show()
+    shown: list[str] = []
+    monkeypatch.setattr(dock.menu, "show_for", lambda node, _place: shown.append(node.name))
+    index = dock.model.index_of("net.2", is_parameter=False)
+    reasons = QContextMenuEvent.Reason
+    dock.view.contextMenuEvent(QContextMenuEvent(reasons.Mouse, dock.view.visualRect(index).center(), QPoint()))
+    dock.view.setCurrentIndex(dock.model.index_of("net.0.weight", is_parameter=True))
+    dock.view.contextMenuEvent(QContextMenuEvent(reasons.Keyboard, QPoint(1, 1), QPoint()))
+    dock.view.contextMenuEvent(QContextMenuEvent(reasons.Mouse, QPoint(1, 5000), QPoint()))
+    assert shown == ["net.2", "net.0.weight"]

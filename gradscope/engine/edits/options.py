@@ -50,8 +50,9 @@ def edit_option(session: Session, edit: EditOption) -> Change:
     def undo() -> str | None:
         if undo_bases is not None:
             undo_bases()
-        if _same(group[edit.option], value):
-            group[edit.option] = before
+        now = turn.optimizer.param_groups[index]
+        if _same(now[edit.option], value):
+            now[edit.option] = before
             return None
         return _undo_moved(turn, index, edit.option, before, value)
 

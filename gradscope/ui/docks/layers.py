@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QTreeView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QWidget
 
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import Controller
+from gradscope.ui.docks.layer_view import LayerView
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
@@ -106,16 +107,16 @@ class LayersDock(Panel):
         kind = self._controller.state.selection.kind
         self._controller.select(Selection.of_node(node.name, is_parameter=node.is_parameter, kind=kind))
 
-    @Slot(QPoint)
-    def _on_menu_requested(self, place: QPoint) -> None:
-        node = self.model.node(self.view.indexAt(place))
+    @Slot(QModelIndex, QPoint)
+    def _on_menu_requested(self, index: QModelIndex, place: QPoint) -> None:
+        node = self.model.node(index)
         if node is not None:
-            self.menu.show_for(node, self.view.viewport().mapToGlobal(place))
+            self.menu.show_for(node, place)
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _make_view(self) -> QTreeView:
-        view = QTreeView(self)
+    def _make_view(self) -> LayerView:
+        view = LayerView(self)
         view.setModel(self.model)
         view.setAccessibleName(self.tr("Layers"))
         view.setUniformRowHeights(True)
@@ -135,8 +136,7 @@ class LayersDock(Panel):
         digit = view.fontMetrics().horizontalAdvance("0")
         for column, width in _WIDTHS.items():
             header.resizeSection(column, width * digit)
-        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        view.customContextMenuRequested.connect(self._on_menu_requested)
+        view.menu_requested.connect(self._on_menu_requested)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
         self.model.dataChanged.connect(view.viewport().update)
         return view

@@ -76,6 +76,7 @@ class TrainingDock(Panel):
             "optimizer": Section(self.tr("Optimizer"), self.optimizer, is_open=False),
             "scheduler": Section(self.tr("Scheduler"), self.scheduler, is_open=False),
         }
+        self.sections["optimizer"].header.toggled.connect(self._on_optimizer_opened)
         self._assemble()
         controller.panels_refreshed.connect(self._on_refreshed)
 
@@ -94,6 +95,13 @@ class TrainingDock(Panel):
                 self._show_refusal()
             elif not self._delay.isActive():
                 self._delay.start()
+
+    @Slot(bool)
+    def _on_optimizer_opened(self, is_open: bool) -> None:
+        if is_open and self.isVisible():
+            # Its rate may have moved since.
+            self._are_choices_wanted = True
+            self._refresh()
 
     @Slot(int, str, str)
     def _on_option_edited(self, group: int, option: str, text: str) -> None:

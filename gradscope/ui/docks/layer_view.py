@@ -1,0 +1,19 @@
+"""The tree of the Layers panel, with a menu for the row under the mouse, or for the current one by the keyboard."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QModelIndex, QPoint, Signal
+from PySide6.QtGui import QContextMenuEvent
+from PySide6.QtWidgets import QTreeView
+
+
+class LayerView(QTreeView):
+    menu_requested = Signal(QModelIndex, QPoint)
+    """A row, and a place on the screen."""
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        by_keyboard = event.reason() is QContextMenuEvent.Reason.Keyboard
+        index = self.currentIndex() if by_keyboard else self.indexAt(event.pos())
+        if index.isValid():
+            place = self.visualRect(index).bottomLeft() if by_keyboard else event.pos()
+            self.menu_requested.emit(index, self.viewport().mapToGlobal(place))
