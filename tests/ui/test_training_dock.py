@@ -334,6 +334,25 @@ def test_several_optimizers(dock: TrainingDock, controller: ShellController) -> 
     dock.optimizer.apply.click()
     edit = sent(controller)
     assert isinstance(edit, EditOptimizer) and edit.turn == "generator"
+    groups = tuple(
+        messages.GroupInfo(parameters=(), options={"eps": str(i)}, optimizer=name)
+        for i, name in enumerate(("discriminator", "discriminator", "generator"))
+    )
+    change(controller, groups=groups)
+    assert dock.groups.columnCount() == 1
+    assert dock.groups.headerData(0, Qt.Orientation.Horizontal) == "Group 2"
+    dock.groups.setData(dock.groups.index(0, 0), "5")
+    assert sent(controller) == EditOption(group=2, option="eps", value="5")
+
+
+def test_a_scheduler_that_cannot_be_made_anew_is_told(dock: TrainingDock, controller: ShellController) -> None:
+    dock.sections["optimizer"].header.setChecked(True)
+    assert dock.keep_scheduler.isVisible() and not dock.fate.isVisible()
+    turn = replace(CHOICES.turns[0], scheduler=Chosen(name="LambdaLR"), can_keep_scheduler=False)
+    controller.choices = replace(CHOICES, turns=(turn,))
+    change(controller, scheduler="LambdaLR")
+    assert dock.fate.isVisible() and dock.fate.text().startswith("LambdaLR will be dropped")
+    assert not dock.keep_scheduler.isVisible()
 
 
 # ------------------------------------------------------------------------------------------ when nothing can be edited

@@ -58,7 +58,11 @@ class TrainingDock(Panel):
         self.loss, self.optimizer, self.scheduler = ClassForm(), ClassForm(), ClassForm(has_none=True)
         self.keep_scheduler = QCheckBox(self)
         self.keep_scheduler.setChecked(True)
+        self.fate = QLabel(self)
+        self.fate.setWordWrap(True)
+        self.fate.setProperty("role", "muted")
         self.optimizer.extra.addRow(self.keep_scheduler)
+        self.optimizer.extra.addRow(self.fate)
         self.scheduler_unit, self.scheduler_metric = QComboBox(self), QComboBox(self)
         self._add_scheduler_fields()
         self.loss.applied.connect(self._on_loss_applied)
@@ -71,10 +75,10 @@ class TrainingDock(Panel):
         self._refusal.hide()
         self.sections = {
             "groups": Section(self.tr("Parameter groups"), self.table, is_open=True),
-            "step": Section(self.tr("Window and clipping"), self.step, is_open=True),
-            "loss": Section(self.tr("Loss"), self.loss, is_open=False),
             "optimizer": Section(self.tr("Optimizer"), self.optimizer, is_open=False),
             "scheduler": Section(self.tr("Scheduler"), self.scheduler, is_open=False),
+            "step": Section(self.tr("Window and clipping"), self.step, is_open=True),
+            "loss": Section(self.tr("Loss"), self.loss, is_open=False),
         }
         self.sections["optimizer"].header.toggled.connect(self._on_optimizer_opened)
         self._assemble()
@@ -113,7 +117,7 @@ class TrainingDock(Panel):
 
     @Slot(str, object)
     def _on_optimizer_applied(self, name: str, arguments: dict[str, str]) -> None:
-        keep = self.keep_scheduler.isChecked() and self.keep_scheduler.isEnabled()
+        keep = self.keep_scheduler.isChecked()
         self._send(EditOptimizer(optimizer=name, arguments=arguments, turn=self._turn_name, keep_scheduler=keep))
 
     @Slot(str, object)
@@ -134,6 +138,7 @@ class TrainingDock(Panel):
 
     @Slot(int)
     def _on_turn_chosen(self, _index: int) -> None:
+        self.groups.set_turn(self._turn_name)
         self._show_choices()
 
     @Slot(int)
@@ -185,15 +190,14 @@ class TrainingDock(Panel):
         self._pages.setCurrentWidget(self._scroll if session is not None else self._empty)
         if session is None:
             return
-        self.groups.refresh()
-        self.table.updateGeometry()
-        self.step.show_session(session)
         names = list(session.optimizers)
         if [self.turn.itemData(i) for i in range(self.turn.count())] != names:
             self.turn.clear()
             for name in names:
-                self.turn.addItem(name or self.tr("(the only one)"), name)
+                self.turn.addItem(self.tr("Optimizer: {name}").format(name=name), name)
         self.turn.setVisible(len(names) > 1)
+        self.groups.set_turn(self._turn_name)
+        self.step.show_session(session)
         if self._are_choices_wanted:
             self._are_choices_wanted = False
             self._controller.list_choices(self._on_choices)
@@ -218,10 +222,13 @@ class TrainingDock(Panel):
         self.scheduler.show_classes(choices.schedulers, turn.scheduler)
         name = turn.scheduler.name if turn.scheduler is not None else self.tr("none")
         self._set_title("scheduler", self.tr("Scheduler"), name)
-        self.keep_scheduler.setVisible(turn.scheduler is not None)
-        self.keep_scheduler.setEnabled(turn.can_keep_scheduler)
-        keep = self.tr("Make {name} anew for it") if turn.can_keep_scheduler else self.tr("{name} will be dropped")
-        self.keep_scheduler.setText(keep.format(name=name))
+        self.optimizer.extra.setRowVisible(self.keep_scheduler, turn.can_keep_scheduler)
+        self.keep_scheduler.setText(self.tr("Make {name} anew for it").format(name=name))
+        self.optimizer.extra.setRowVisible(self.fate, turn.scheduler is not None and not turn.can_keep_scheduler)
+        fate = self.tr(
+            "{name} will be dropped, because it cannot be made anew from here: choose a scheduler afterwards"
+        )
+        self.fate.setText(fate.format(name=name))
         self.scheduler_metric.clear()
         for metric in choices.metrics:
             self.scheduler_metric.addItem(metric, metric)
@@ -252,11 +259,9 @@ class TrainingDock(Panel):
         column = QVBoxLayout(self._content)
         column.setContentsMargins(8, 4, 8, 8)
         column.setSpacing(8)
-        for name in ("groups", "step", "loss"):
-            column.addWidget(self.sections[name])
         column.addWidget(self.turn)
-        for name in ("optimizer", "scheduler"):
-            column.addWidget(self.sections[name])
+        for section in self.sections.values():
+            column.addWidget(section)
         column.addStretch(1)
         self._scroll = QScrollArea()
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)

@@ -1,4 +1,4 @@
-"""The options of all parameter groups as a table model: a row for each option, a column for each group."""
+"""The options of an optimizer's parameter groups as a table model: a row for each option, a column for each group."""
 
 from __future__ import annotations
 
@@ -29,24 +29,33 @@ class GroupTableModel(QAbstractTableModel):
         super().__init__(parent)
         self._state = state
         self._choices: Choices | None = None
+        self._turn = ""
         self._options: list[str] = []
-        self._groups: tuple[GroupInfo, ...] = ()
+        self._numbers: list[int] = []
+        self._groups: list[GroupInfo] = []
         self._texts: list[list[str]] = []
 
     def refresh(self) -> None:
         """Take the groups as they are now."""
         session = self._state.session
-        groups = session.groups if session is not None else ()
+        known = enumerate(session.groups) if session is not None else ()
+        own = [(number, group) for number, group in known if group.optimizer == self._turn]
+        numbers, groups = [number for number, _ in own], [group for _, group in own]
         options = _in_order({option for group in groups for option in group.options if option not in _NOT_EDITABLE})
-        texts = [[self._text(number, group, option) for number, group in enumerate(groups)] for option in options]
-        if options != self._options or len(groups) != len(self._groups):
+        texts = [[self._text(number, group, option) for number, group in own] for option in options]
+        if options != self._options or numbers != self._numbers:
             self.beginResetModel()
-            self._options, self._groups, self._texts = options, groups, texts
+            self._options, self._numbers, self._groups, self._texts = options, numbers, groups, texts
             self.endResetModel()
             self.shape_changed.emit()
         elif texts != self._texts or groups != self._groups:
             self._groups, self._texts = groups, texts
             self.dataChanged.emit(self.index(0, 0), self.index(len(options) - 1, len(groups) - 1))
+
+    def set_turn(self, turn: str) -> None:
+        """Show the groups of this optimizer."""
+        self._turn = turn
+        self.refresh()
 
     def set_choices(self, choices: Choices | None) -> None:
         """What is known of the options of each optimizer."""
@@ -94,11 +103,11 @@ class GroupTableModel(QAbstractTableModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if orientation is Qt.Orientation.Vertical:
-            return self._options[section] if role == Qt.ItemDataRole.DisplayRole else None
+            is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
+            return self._options[section] if is_text else None
         group = self._groups[section]
         if role == Qt.ItemDataRole.DisplayRole:
-            name = self.tr("Group {number}").format(number=section)
-            return f"{name} ({group.optimizer})" if group.optimizer else name
+            return self.tr("Group {number}").format(number=self._numbers[section])
         if role == Qt.ItemDataRole.ToolTipRole:
             return "\n".join(group.parameters[:20]) + ("\n…" if len(group.parameters) > 20 else "")
         return None
@@ -111,7 +120,8 @@ class GroupTableModel(QAbstractTableModel):
             return text
         if role == Qt.ItemDataRole.ToolTipRole:
             argument = self.argument(index)
-            return argument.doc or None if argument is not None else None
+            doc = argument.doc if argument is not None else ""
+            return f"{self._options[index.row()]} = {text}" + (f"\n{doc}" if doc else "")
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
@@ -126,7 +136,7 @@ class GroupTableModel(QAbstractTableModel):
         text = str(value).strip()
         if role != Qt.ItemDataRole.EditRole or not index.isValid() or text == self._texts[index.row()][index.column()]:
             return False
-        self.edited.emit(index.column(), self._options[index.row()], text)
+        self.edited.emit(self._numbers[index.column()], self._options[index.row()], text)
         return False
 
 

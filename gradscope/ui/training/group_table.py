@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, QSize, Qt, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -20,7 +21,8 @@ from gradscope.ui.training.argument_field import problem_with, texts_to_choose
 
 Index = QModelIndex | QPersistentModelIndex
 
-_LEAST_COLUMN_DIGITS = 13
+_LEAST_COLUMN_DIGITS = 11
+_MOST_NAME_DIGITS = 15
 
 
 class GroupTable(CopyTable):
@@ -38,23 +40,33 @@ class GroupTable(CopyTable):
         self.setAlternatingRowColors(True)
         # The names of options have letters that go down far: weight_decay.
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 10)
+        self.verticalHeader().setMaximumWidth(_MOST_NAME_DIGITS * self.fontMetrics().horizontalAdvance("0"))
+        self.verticalHeader().setTextElideMode(Qt.TextElideMode.ElideRight)
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header = self.horizontalHeader()
         header.setMinimumSectionSize(_LEAST_COLUMN_DIGITS * self.fontMetrics().horizontalAdvance("0"))
+        header.setDefaultSectionSize(header.minimumSectionSize())
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         model.shape_changed.connect(self._on_shape_changed)
 
     @Slot()
     def _on_shape_changed(self) -> None:
         # A few groups share the width; many are scrolled.
-        fits = self.model().columnCount() * self.horizontalHeader().minimumSectionSize() <= self.viewport().width()
-        mode = QHeaderView.ResizeMode.Stretch if fits else QHeaderView.ResizeMode.ResizeToContents
+        fits = self._least_width() <= self.viewport().width()
+        mode = QHeaderView.ResizeMode.Stretch if fits else QHeaderView.ResizeMode.Interactive
         self.horizontalHeader().setSectionResizeMode(mode)
         self.updateGeometry()
 
+    def _least_width(self) -> int:
+        return self.model().columnCount() * self.horizontalHeader().minimumSectionSize()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._on_shape_changed()
+
     def sizeHint(self) -> QSize:
         rows = self.model().rowCount() * self.verticalHeader().defaultSectionSize()
-        bar = self.horizontalScrollBar().sizeHint().height() if self.model().columnCount() > 2 else 0
+        bar = self.horizontalScrollBar().sizeHint().height() if self._least_width() > self.viewport().width() else 0
         return QSize(super().sizeHint().width(), rows + self.horizontalHeader().sizeHint().height() + bar + 2)
 
     def minimumSizeHint(self) -> QSize:
