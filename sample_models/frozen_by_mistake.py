@@ -1,11 +1,11 @@
 """Frozen by mistake: the optimizer was made before the head was replaced, and holds a layer that is gone.
 
 The usual recipe of transfer learning: freeze the body, put a new head on it, train the head. The body keeps its random
-features on purpose, they are good enough for digits. But `model.parameters()` was asked for the old head.
+features on purpose, they are good enough for digits. But the optimizer was made too early, from the old head.
 
 What to watch:
-* Before anything runs, gradscope says that the optimizer holds 2 tensors that are not in the model. In Layers the
-  parameters of `body` are marked "frozen", as they should be, and those of `head` "not in optimizer": the mistake.
+* Before anything runs, gradscope warns: the optimizer does not hold `head.weight` and `head.bias`, and holds 2 tensors
+  that are not in the model. Layers marks `body` as "frozen", as it should be, and `head` as "not in optimizer".
 * Backward: `head.weight` gets a gradient, so the loss does reach it. From the second step on gradscope says that the
   gradients of the head add up: no optimizer holds them, so nothing clears them either.
 * Step: the update of `head.weight` and `head.bias` is exactly zero (Updates tab, Zeros: 100 %).
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
 def recipe() -> Recipe:
     model = Classifier(classes=1000)
     model.body.requires_grad_(False)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1, momentum=0.9)
     model.head = nn.Linear(256, 10)
     return Recipe(
         name="Frozen by mistake",

@@ -42,11 +42,11 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, 16, kernel_size=3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(16)
+        self.stem = nn.Conv2d(1, 8, kernel_size=3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
         self.relu = nn.ReLU(inplace=True)
-        self.blocks = nn.Sequential(Block(16, 16), Block(16, 32, stride=2), Block(32, 64, stride=2))
-        self.output = nn.Linear(64 * 4 * 4, 10)
+        self.blocks = nn.Sequential(Block(8, 8), Block(8, 16, stride=2), Block(16, 32, stride=2))
+        self.output = nn.Linear(32 * 4 * 4, 10)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.relu(self.norm(self.stem(images)))

@@ -204,7 +204,7 @@ def test_forgetting_it_is_faster_at_first(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------- frozen by mistake
 
 HEAD = {"head.weight", "head.bias"}
-MADE_TOO_EARLY = """    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+MADE_TOO_EARLY = """    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1, momentum=0.9)
     model.head = nn.Linear(256, 10)
 """
 MADE_IN_TIME = "\n".join(reversed(MADE_TOO_EARLY.splitlines())) + "\n"
@@ -212,7 +212,9 @@ MADE_IN_TIME = "\n".join(reversed(MADE_TOO_EARLY.splitlines())) + "\n"
 
 def test_frozen_by_mistake_gets_gradients_and_never_moves(tmp_path: Path) -> None:
     with session("frozen_by_mistake", tmp_path) as observed:
-        assert "holds 2 tensors that are not in the model" in observed.info.warnings[0]
+        first, second = observed.info.warnings
+        assert "does not hold head.weight, head.bias" in first
+        assert "holds 2 tensors that are not in the model" in second
         known = {parameter.name: parameter for parameter in observed.info.parameters}
         assert {name for name, p in known.items() if not p.requires_grad} == {"body.1.weight", "body.1.bias"}
         assert {name for name, p in known.items() if p.requires_grad and p.group is None} == HEAD

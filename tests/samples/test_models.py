@@ -116,7 +116,7 @@ def test_resnet_blocks_start_as_if_they_were_not_there(tmp_path: Path) -> None:
 def test_resnet_learns() -> None:
     (losses,) = train(load("resnet"), epoch_count=1)
     assert mean(losses[:3]) > 2
-    assert mean(losses[-10:]) < 0.3
+    assert mean(losses[-10:]) < 0.4
 
 
 # ------------------------------------------------------------------------------------------ U-Net segmentation
