@@ -172,7 +172,9 @@ def _caution(residual: float, dtype: torch.dtype) -> str:
     if residual <= RESIDUAL_LIMIT:
         return ""
     if dtype in _HALF:
-        return f"The optimizer computes and keeps its state in {dtype_name(dtype)}, whose rounding is the rest"
+        return (
+            f"What is unexplained is the rounding of the optimizer's own arithmetic and state, in {dtype_name(dtype)}"
+        )
     return (
         "The terms do not give the whole delta: something else changed the parameter or its gradient during the step "
         "(a hook on the optimizer, a constraint), or its numbers are too small for their type"

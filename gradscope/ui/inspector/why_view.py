@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QModelIndex, Qt, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _MANY_LOST = 0.01
 _SHARE_COLUMN = 1
+_WIDTH_OF_COLUMNS = {2: 42, 3: 36}
+"""Column -> characters that the table must have room for to show it."""
 
 
 class WhyView(QWidget):
@@ -254,6 +257,7 @@ class WhyView(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(_SHARE_COLUMN, QHeaderView.ResizeMode.Stretch)
         table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._delegate = SignedBarDelegate(themes, table)
         table.setItemDelegateForColumn(_SHARE_COLUMN, self._delegate)
         table.selectionModel().currentRowChanged.connect(self._on_term_changed)
@@ -282,6 +286,14 @@ class WhyView(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(page)
         return scroll
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        room = self.width() / max(1, self.fontMetrics().averageCharWidth())
+        for column, characters in _WIDTH_OF_COLUMNS.items():
+            self.table.setColumnHidden(column, room < characters)
 
 
 def _height_of(table: CopyTable) -> int:
