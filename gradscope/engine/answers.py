@@ -1,4 +1,4 @@
-"""Explanations and gradient checks as messages."""
+"""Explanations, gradient checks and checkpoints as messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradscope.engine.checkpoint_load import DoesNotFit
 from gradscope.engine.explain.explain import Explanation
 from gradscope.engine.explain.parts import Factor, StepTaken, Term, real64
 from gradscope.engine.gradient_check import TOLERANCE
 from gradscope.engine.why import check_gradient_now, explain_newest_step
+from gradscope.protocol.checkpoints import (
+    CheckpointLoaded,
+    CheckpointMismatch,
+    CheckpointSaved,
+    LoadCheckpoint,
+    SaveCheckpoint,
+)
 from gradscope.protocol.why import (
     CheckGradient,
     Explain,
@@ -27,6 +35,17 @@ from gradscope.protocol.why import (
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session
+
+
+def answer_checkpoint(
+    session: Session, request: SaveCheckpoint | LoadCheckpoint
+) -> CheckpointSaved | CheckpointLoaded | CheckpointMismatch:
+    if isinstance(request, SaveCheckpoint):
+        return session.save_best(request.path) if request.best else session.save_checkpoint(request.path)
+    try:
+        return session.load_checkpoint(request.path, strict=request.strict)
+    except DoesNotFit as error:
+        return error.mismatch
 
 
 def answer_explain(session: Session, request: Explain) -> Explained:

@@ -100,6 +100,7 @@ def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: b
         loaded=tuple(loaded),
         position=session.position,
         is_continued=resumed is not None and not resumed.exceptions,
+        has_best=session.best is not None,
         notes=(*found.notes, *(resumed.exceptions if resumed is not None else ())),
         left=mismatch or None,
     )

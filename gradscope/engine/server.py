@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from gradscope.engine.answers import answer_check_gradient, answer_explain
+from gradscope.engine.answers import answer_check_gradient, answer_checkpoint, answer_explain
 from gradscope.engine.devices import available_devices
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.looking import look
@@ -34,6 +34,7 @@ from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
+from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
@@ -218,9 +219,9 @@ class Server:
             reply = Failed(failure=_our_bug(error), position=self._position())
         if reply is not None:
             self._outbox.put(reply, number=frame.number)
-            if isinstance(reply, messages.Opened):
+            if isinstance(reply, (messages.Opened, CheckpointLoaded)):
                 try:
-                    self._introduce()
+                    self._introduce(is_new=isinstance(reply, messages.Opened))
                 except Exception as error:
                     text = f"The parameters of the model could not be looked at: {describe_error(error)}"
                     self._outbox.put(messages.Note(text=text, warning=True))
@@ -252,6 +253,8 @@ class Server:
                 return self._edit(frame.message)
             case message if isinstance(message, EDITS):
                 return self._edit(message)
+            case SaveCheckpoint() | LoadCheckpoint():
+                return self._answer_checkpoint(frame.number, frame.message)
             case messages.Export(path=path, attachments=attachments):
                 written = write_snapshot(self._need_session(), path, attachments=attachments)
                 return messages.Exported(path=str(written.path), files=written.files, size_bytes=written.size_bytes)
@@ -273,6 +276,21 @@ class Server:
         if self._interrupt_wanted or self._is_over:
             self._interrupt_wanted = False
             raise Unwind("interrupted")
+
+    def _answer_checkpoint(self, number: int, request: SaveCheckpoint | LoadCheckpoint) -> Any:
+        session = self._need_session()
+        if self._goal is not None:
+            raise BadInput("The session is running: press Pause first")
+        # An interruption from before is over.
+        self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
+        try:
+            # Going through the data again to where the checkpoint stands may take long.
+            self._is_interruptible = True
+            reply = answer_checkpoint(session, request)
+        finally:
+            self._is_interruptible = False
+        self._sent_validations = len(session.validations)
+        return reply
 
     def _edit(self, edit: Edit | UndoEdit) -> Edited:
         session = self._need_session()
@@ -323,9 +341,11 @@ class Server:
         self._sent_subjects = self._sent_places = self._sent_validations = self._told_errors = 0
         return messages.Opened(session=session.info, position=session.position)
 
-    def _introduce(self) -> None:
-        """What follows a new session: its parameters, its rates, what looks wrong."""
+    def _introduce(self, *, is_new: bool) -> None:
+        """What follows a new session: its parameters, its rates, what looks wrong. After a checkpoint: its settings, too."""
         session = self._need_session()
+        if not is_new:
+            self._outbox.put(messages.SessionChanged(session=session.info))
         initial = session.initial_parameters()
         self._send_tables()
         self._outbox.put(initial)

@@ -626,8 +626,7 @@ class Session:
         self.validations = [validation for validation in self.validations if validation.step < step]
         self._step, self._rest = step, Rest.READY
         self._backward, self._report_identity, self.undone = None, None, ""
-        # What the edits would bring back is not there any more.
-        self.editor.forget()
+        self.editor.continue_at(step)
         self.info = self.describe()
 
     def close(self) -> None:

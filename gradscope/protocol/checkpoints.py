@@ -63,6 +63,8 @@ class CheckpointLoaded:
     position: Position
     is_continued: bool
     """Training goes on bit for bit where it was saved."""
+    has_best: bool = False
+    """There are best weights now."""
     notes: tuple[str, ...] = ()
     """Sentences: what of the file was not used, and what is not as it was."""
     left: CheckpointMismatch | None = None

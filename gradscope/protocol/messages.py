@@ -12,6 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.protocol.checkpoints import (
+    CheckpointLoaded,
+    CheckpointMismatch,
+    CheckpointSaved,
+    LoadCheckpoint,
+    SaveCheckpoint,
+)
 from gradscope.protocol.edits import EDITS, Choices, Edited, EditMade, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
@@ -526,10 +533,12 @@ REQUESTS: tuple[type, ...] = (
     *(Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export),
     *(UndoEdit, ListChoices, *EDITS),
     *(Explain, CheckGradient),
+    *(SaveCheckpoint, LoadCheckpoint),
 )
 REPLIES = (
     *(Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported, Edited, Choices),
     *(Explained, GradientChecked),
+    *(CheckpointSaved, CheckpointLoaded, CheckpointMismatch),
 )
 EVENTS = (
     EngineReady,

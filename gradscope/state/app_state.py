@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from gradscope.protocol import messages
+from gradscope.protocol.checkpoints import CheckpointLoaded
 from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
@@ -74,6 +75,8 @@ class AppState:
         """The newest one."""
         self.best: Validated | None = None
         """The newest one that was the best so far."""
+        self.has_best_weights = False
+        """The engine keeps the weights of the best validation."""
         self.cleared: frozenset[str] = frozenset()
         """The parameters whose gradient Zero grad has cleared since the newest backward."""
         self.revision = 0
@@ -123,6 +126,23 @@ class AppState:
             return "There is no edit to undo"
         return self.edit_refusal(EditOption)
 
+    def checkpoint_refusal(self) -> str | None:
+        """Why no checkpoint can be saved or loaded now, as a short sentence; None if it can."""
+        reason = self.refusal(Verb.NEXT_BATCH)
+        if reason is not None:
+            return reason
+        first = next(iter(self.session.optimizers), "") if self.session is not None else ""
+        if self.position.rest is not Rest.READY or self.position.optimizer not in ("", first):
+            return "Only between two steps: press Next batch to complete this one"
+        return None
+
+    def best_refusal(self) -> str | None:
+        """Why the best weights cannot be saved now; None if they can."""
+        reason = self.refusal(Verb.NEXT_BATCH)
+        if reason is None and not self.has_best_weights:
+            return "There are no best weights: a validation gives them, where the recipe has a best_metric"
+        return reason
+
     def _engine_refusal(self) -> str | None:
         if self.engine.status is EngineStatus.STARTING:
             return "The engine is starting"
@@ -148,7 +168,7 @@ class AppState:
             case messages.Opened(session=session, position=position):
                 self._open(session, position)
             case messages.InitialParameters():
-                self.history.add_initial(message)
+                self.history.add_initial(message, step=self.position.step)
                 self.touch(Topic.HISTORY)
             case messages.Schedule():
                 self.schedule = message
@@ -161,6 +181,8 @@ class AppState:
                     refresh_tree(self.tree, session)
                 self.revision += 1
                 self.touch(Topic.SETTINGS)
+            case CheckpointLoaded():
+                self._continue_at(message)
             case EditMade():
                 self.edits.note(message)
                 self.touch(Topic.EDITS)
@@ -214,7 +236,7 @@ class AppState:
         self.history.add_validation(validated)
         self.validation = validated
         if validated.is_best:
-            self.best = validated
+            self.best, self.has_best_weights = validated, True
         self.log.add(_in_words(validated))
         self.touch(Topic.HISTORY, Topic.LOG)
 
@@ -235,6 +257,7 @@ class AppState:
         self.schedule = None
         self.edits = Edits()
         self.validation = self.best = None
+        self.has_best_weights = False
         self.cleared = frozenset()
         self._step_notes = StepNotes()
         self.failure = None
@@ -243,6 +266,24 @@ class AppState:
         if not same_file:
             self.selection = Selection()
         self._move(position)
+        self.touch(*Topic)
+
+    def _continue_at(self, loaded: CheckpointLoaded) -> None:
+        """Other weights: what was seen of them, and of the steps that are to come, is gone."""
+        step = loaded.position.step
+        self.history.cut(step)
+        self.edits.cut(step)
+        self.reports = {}
+        self.schedule = None
+        self.validation, self.best = (
+            None if known is None or known.step >= step else known for known in (self.validation, self.best)
+        )
+        self.has_best_weights = loaded.has_best
+        self.cleared = frozenset()
+        self._step_notes = StepNotes()
+        self.failure = None
+        self.revision += 1
+        self._move(loaded.position)
         self.touch(*Topic)
 
     def _move(self, position: Position) -> None:

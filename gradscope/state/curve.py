@@ -50,6 +50,12 @@ class Curve:
         self._steps[self._used - 1] = step
         self._values[self._used - 1, : len(values)] = values
 
+    def cut(self, step: int) -> None:
+        """Forget the points from `step` on."""
+        self._used = int(np.searchsorted(self.steps, step))
+        self._values[self._used :] = np.nan
+        self._in_last = self._stride
+
     def _halve(self) -> None:
         pairs = self._used // 2
         steps = self._steps[: 2 * pairs].reshape(-1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradscope.protocol.edits import EditMade
 
@@ -21,11 +21,8 @@ class Edits:
 
     def __init__(self) -> None:
         self.made: list[EditMade] = []
-        self._settled = 0
-
-    def settle(self) -> None:
-        """Training goes on from elsewhere (a checkpoint): the edits so far cannot be undone any more."""
-        self._settled = len(self.made)
+        self._fixed = 0
+        """So many of them cannot be undone any more."""
 
     def note(self, edit: EditMade) -> None:
         """A new edit, or one that is undone now."""
@@ -34,7 +31,16 @@ class Edits:
     @property
     def undoable(self) -> EditMade | None:
         """What Undo would undo: the newest edit that still counts."""
-        return next((edit for edit in reversed(self.made[self._settled :]) if edit.undone_at is None), None)
+        return next((edit for edit in reversed(self.made[self._fixed :]) if edit.undone_at is None), None)
+
+    def cut(self, step: int) -> None:
+        """A checkpoint stands before `step`: later edits have not been made, and the earlier ones stay for good."""
+        self.made = [
+            edit if edit.undone_at is None or edit.undone_at < step else replace(edit, undone_at=None)
+            for edit in self.made
+            if edit.step < step
+        ]
+        self._fixed = len(self.made)
 
     def marks(self) -> list[EditMark]:
         """In order of steps. An edit that was undone before any step has used it leaves no mark."""

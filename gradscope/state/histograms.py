@@ -99,6 +99,12 @@ class HistogramHistory:
             self._make_room()
         self._arrived += 1
 
+    def cut(self, step: int) -> None:
+        """Forget the columns from `step` on."""
+        self._columns = [column for column in self if column.step < step]
+        self._newest = None
+        self._arrived = len(self._columns) * self._stride
+
     def _make_room(self) -> None:
         while len(self._columns) > _LEAST_COLUMNS and (
             len(self._columns) > self._max_columns or self.nbytes > self._max_bytes

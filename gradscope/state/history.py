@@ -92,6 +92,12 @@ class Block:
             self._data[:, rows, last] = summaries.T
         return rows
 
+    def cut(self, step: int) -> None:
+        """Forget the columns from `step` on. A subject keeps its number."""
+        self._used = int(np.searchsorted(self.steps, step))
+        self._data[:, :, self._used :] = np.nan
+        self._in_last = self._stride
+
     def _make_room(self) -> None:
         """A new step: it goes into the last column while that takes more, else into a new one."""
         if self._used and self._in_last < self._stride:
@@ -156,12 +162,22 @@ class History(StepCurves):
         self.add_step(report, clip_norm=clip_norm)
         self._add(report, report.step, report.phase)
 
-    def add_initial(self, initial: InitialParameters) -> None:
+    def cut(self, step: int) -> None:
+        """Forget the steps from `step` on, and the newest summaries, which are of weights that are there no more."""
+        super().cut(step)
+        for block in self.blocks.values():
+            block.cut(step)
+        for histograms in self.histograms.values():
+            histograms.cut(step)
+        self._latest.clear()
+
+    def add_initial(self, initial: InitialParameters, *, step: int = 0) -> None:
+        """The parameters as they are before step `step`."""
         for position, row_number in enumerate(initial.subjects.tolist()):
             row = self.rows[row_number]
             self._latest[row.key] = Latest(
                 row=row,
-                step=0,
+                step=step,
                 phase=None,
                 summary=initial.summaries[position],
                 histogram=initial.histograms[position],

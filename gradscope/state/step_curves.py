@@ -73,6 +73,15 @@ class StepCurves:
         for name, value in {**loss, **validated.metrics}.items():
             self.validations.setdefault(name, Curve()).add(validated.step, (value,))
 
+    def cut(self, step: int) -> None:
+        """Forget the steps from `step` on."""
+        lost = len(self.skipped)
+        for curve in (self.loss, self.lr, self.momentum, self.clipping, self.scale, self.skipped):
+            curve.cut(step)
+        for curve in (*self.losses.values(), *self.validations.values()):
+            curve.cut(step)
+        self.skipped_steps -= lost - len(self.skipped)
+
     def dominant_at(self, point: int) -> str:
         """The parameter with the largest gradient at a point of the clipping curve; "" where unknown."""
         index = self.clipping.values[point, ClipColumn.DOMINANT]

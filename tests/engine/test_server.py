@@ -15,7 +15,7 @@ from peer import TOKEN, Peer
 
 from gradscope import Session, load_recipe
 from gradscope.assets import sample_path
-from gradscope.protocol import PROTOCOL_VERSION, edits, messages
+from gradscope.protocol import PROTOCOL_VERSION, checkpoints, edits, messages
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
@@ -630,3 +630,76 @@ def test_no_check_while_running_or_inside_a_phase(shared: Peer, slow: Callable[[
     refused = shared.ask(CheckGradient(parameter="linear.weight"))
     assert "between two phases" in refused.failure.sentence
     assert "press Step" in shared.ask(Explain(parameter="linear.weight")).reason
+
+
+def test_checkpoints(shared: Peer, mlp: Path, tmp_path: Path) -> None:
+    """Saved, gone on, loaded: the session stands where it was saved, and what follows is told anew."""
+    file = str(tmp_path / "c.pt")
+    shared.open(mlp)
+    shared.run_steps(3)
+    saved = shared.ask(checkpoints.SaveCheckpoint(path=file))
+    assert saved == checkpoints.CheckpointSaved(path=file, size_bytes=Path(file).stat().st_size)
+    shared.run_steps(2)
+    losses = [m.loss for m in shared.drain() if isinstance(m, messages.Report) and m.phase is Phase.STEP]
+    loaded = shared.ask(checkpoints.LoadCheckpoint(path=file))
+    assert isinstance(loaded, checkpoints.CheckpointLoaded) and loaded.is_continued and loaded.notes == ()
+    assert (loaded.position.step, loaded.position.rest, loaded.left) == (3, Rest.READY, None)
+    followed = [type(m) for m in shared.drain()]
+    assert followed.index(messages.SessionChanged) < followed.index(messages.InitialParameters)
+    assert messages.Schedule in followed
+    shared.run_steps(2)
+    again = [m.loss for m in shared.drain() if isinstance(m, messages.Report) and m.phase is Phase.STEP]
+    assert losses[3:] == again and len(again) == 2
+
+    shared.go(Verb.FORWARD)
+    for request in (checkpoints.SaveCheckpoint(path=file), checkpoints.LoadCheckpoint(path=file)):
+        refused = shared.ask(request)
+        assert isinstance(refused, messages.Failed) and "between two steps" in refused.failure.sentence
+    none = shared.ask(checkpoints.SaveCheckpoint(path=file, best=True))
+    assert isinstance(none, messages.Failed) and "no best weights" in none.failure.sentence
+
+    linear = sample_path("linear_regression")
+    assert linear is not None
+    shared.open(linear)
+    mismatch = shared.ask(checkpoints.LoadCheckpoint(path=file))
+    assert isinstance(mismatch, checkpoints.CheckpointMismatch) and mismatch.path == file
+    assert mismatch.missing and mismatch.unexpected
+    assert isinstance(shared.ask(checkpoints.LoadCheckpoint(path=str(tmp_path))), messages.Failed)
+
+
+LOOKS_BACK = """
+import time, torch
+from gradscope import Recipe
+
+class Data(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        for i in range(8):
+            time.sleep({seconds})
+            yield torch.randn(2), torch.zeros(1)
+
+def recipe():
+    model = torch.nn.Linear(2, 1)
+    return Recipe(model=model, dataset=Data(), loss=torch.nn.MSELoss(), batch_size=1,
+                  optimizer=torch.optim.SGD(model.parameters(), lr=0.01))
+"""
+
+
+def test_going_through_the_data_again_can_be_interrupted(
+    own: Peer, write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = str(tmp_path / "c.pt")
+    recipe = write_recipe(LOOKS_BACK.format(seconds=0))
+    own.open(recipe)
+    own.run_steps(4)
+    own.ask(checkpoints.SaveCheckpoint(path=file))
+    content = torch.load(file, weights_only=True)
+    write_recipe(LOOKS_BACK.format(seconds=60))
+    opened = own.open(recipe)
+    content["gradscope"]["recipe_sha256"] = opened.session.sha256
+    torch.save(content, file)
+    number = own.send(checkpoints.LoadCheckpoint(path=file))
+    time.sleep(0.5)
+    own.send(messages.Interrupt())
+    broken_off = own.reply(number)
+    assert isinstance(broken_off, messages.Failed) and broken_off.failure.kind is FailureKind.CANCELLED
+    assert broken_off.position.step == 0

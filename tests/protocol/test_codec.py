@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradscope.protocol import checkpoints as c
 from gradscope.protocol import edits as e
 from gradscope.protocol import messages as m
 from gradscope.protocol import why as w
@@ -146,6 +147,19 @@ EXAMPLES = [
     ),
     e.Edited(text="Learning rate: 0.1 → 0.01"),
     e.EditMade(number=0, step=3, text="t", undone_at=5),
+    c.SaveCheckpoint(path="/c.pt", best=True),
+    c.LoadCheckpoint(path="/c.pt", strict=False),
+    c.CheckpointSaved(path="/c.pt", size_bytes=3, left_out=("optimizer.rule",)),
+    c.CheckpointMismatch(path="/c.pt", missing=("a", "b"), unexpected=("c",), wrong_shape=("d",), other=("e",)),
+    c.CheckpointLoaded(
+        path="/c.pt",
+        loaded=("weights",),
+        position=POSITION,
+        is_continued=False,
+        has_best=True,
+        notes=("n",),
+        left=c.CheckpointMismatch(path="/c.pt"),
+    ),
     w.Explain(parameter="0.weight", index=(1, 2)),
     w.Explained(
         parameter="0.weight",

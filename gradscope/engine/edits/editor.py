@@ -60,6 +60,14 @@ class Editor:
         """Let go of what undoing would bring back."""
         self._stack.clear()
 
+    def continue_at(self, step: int) -> None:
+        """A checkpoint stands before step `step`: later edits have not been made, and the earlier ones stay for good."""
+        self.forget()
+        self.records = [record for record in self.records if record.step < step]
+        for record in self.records:
+            if record.undone_at is not None and record.undone_at >= step:
+                record.undone_at = None
+
     def _check_place(self, edit: type[Edit]) -> None:
         rest = self._session.position.rest
         reason = edit_refusal(rest, edit)

@@ -50,7 +50,10 @@ def moment_of(state: AppState, latest: Latest) -> str:
     """Which moment the newest summary of a subject is of."""
     translate = QCoreApplication.translate
     if latest.phase is None:
-        return translate(_CONTEXT, "Before the first step")
+        text = (
+            translate(_CONTEXT, "Before step {step}") if latest.step else translate(_CONTEXT, "Before the first step")
+        )
+        return text.format(step=latest.step)
     report = state.reports.get(latest.phase)
     is_same = report is not None and report.step == latest.step
     batch = (report.epoch, report.batch) if report is not None and is_same else None
