@@ -304,6 +304,16 @@ def flat(value: Any, where: str = "") -> list[tuple[str, Any]]:
     return [(where, value.numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value))]
 
 
+def test_a_checkpoint_of_another_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "resumable.py"
+    file.write_text(RESUMABLE)
+    saving = ("--steps", 1, "--quiet", "--save-checkpoint", tmp_path / "c.pt")
+    assert in_process(capsys, "run", file, *saving).returncode == 0
+    done = in_process(capsys, "run", file, "--steps", 1, "--seed", 3, "--load-checkpoint", tmp_path / "c.pt")
+    assert done.returncode == 0
+    assert "note: It was saved with the seed 0, and the seed is 3 now" in done.stderr
+
+
 def test_a_checkpoint_of_another_recipe(
     recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def _own_part(session: Session) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "recipe_sha256": None if source is None else source.sha256,
+        "recipe_seed": None if source is None else source.seed,
         "classes": classes_of(session),
         "random": RandomStates.capture().packed(),
         "loader": position.packed(),

@@ -8,6 +8,7 @@ import pickle
 import re
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,6 @@ def _read_torch(file: Path, *, is_zip: bool) -> Any:
         text = str(error)
         if "TorchScript" in text:
             raise BadInput(f"{file} is a TorchScript archive, a program; expected a checkpoint") from error
-        if isinstance(error, EOFError) or "central directory" in text or not is_zip:
+        if not is_zip or not zipfile.is_zipfile(file):
             raise BadInput(f"{file} is damaged: it ends too early; expected a complete checkpoint") from error
         raise BadInput(f"{file} cannot be read as a checkpoint; {_EXPECTED}") from error

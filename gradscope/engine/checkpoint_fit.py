@@ -138,22 +138,25 @@ def compare(found: Found, file: Path, session: Session) -> CheckpointMismatch:
     """What does not fit. What is left in `found` then fits."""
     own = state_of(session.recipe.model)
     wrong = dict(_shapes(found.weights, own))
+    theirs = found.weights
+    found.weights = {name: value for name, value in theirs.items() if name in own and name not in wrong}
     mismatch = CheckpointMismatch(
         path=str(file),
-        missing=tuple(name for name in own if name not in found.weights),
-        unexpected=tuple(name for name in found.weights if name not in own),
+        missing=tuple(name for name in own if name not in theirs),
+        unexpected=tuple(name for name in theirs if name not in own),
         wrong_shape=tuple(wrong.values()),
         other=(*found.problems, *_state_problems(found, session)),
+        fitting=len(found.weights),
+        total=len(own),
     )
-    found.weights = {name: value for name, value in found.weights.items() if name in own and name not in wrong}
     converted = [
         name
         for name, value in found.weights.items()
         if isinstance(own[name], Tensor) and isinstance(value, Tensor) and value.dtype != own[name].dtype
     ]
     if converted:
-        theirs, ours = found.weights[converted[0]].dtype, own[converted[0]].dtype
-        found.notes.append(f"Converted from {_short(theirs)} to {_short(ours)}: {listed(converted)}")
+        before, after = found.weights[converted[0]].dtype, own[converted[0]].dtype
+        found.notes.append(f"Converted from {_short(before)} to {_short(after)}: {listed(converted)}")
     return mismatch
 
 

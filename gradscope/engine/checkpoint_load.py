@@ -152,6 +152,12 @@ def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | No
         for name in ("loss", "precision")
         if saved[name] != ours[name]
     ]
+    seed = None if source is None else source.seed
+    if own["recipe_seed"] != seed:
+        exceptions.append(
+            f"It was saved with the seed {own['recipe_seed']}, and the seed is {seed} now: what recipe() makes of random "
+            "numbers (data, say) is not the same"
+        )
     position = LoaderPosition.unpacked(own["loader"])
     if position.epoch and session.loop.batches.has_persistent_workers:
         exceptions.append("The loader's workers are persistent: random numbers that they draw begin anew")

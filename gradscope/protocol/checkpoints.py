@@ -50,6 +50,10 @@ class CheckpointMismatch:
     """ "head.weight: (10, 64) in the file, (3, 64) in the model"."""
     other: tuple[str, ...] = ()
     """Sentences about optimizers and schedulers."""
+    fitting: int = 0
+    """So many names of the model would be loaded."""
+    total: int = 0
+    """So many it has."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.wrong_shape or self.other)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from gradscope.protocol import messages
-from gradscope.protocol.checkpoints import CheckpointLoaded
+from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch, CheckpointSaved
 from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
@@ -183,6 +183,8 @@ class AppState:
                 self.touch(Topic.SETTINGS)
             case CheckpointLoaded():
                 self._continue_at(message)
+            case CheckpointSaved() | CheckpointMismatch():
+                self._move(replace(self.position, running=False))
             case EditMade():
                 self.edits.note(message)
                 self.touch(Topic.EDITS)

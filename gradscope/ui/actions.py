@@ -35,6 +35,9 @@ class ActionId(StrEnum):
     OPEN = "open"
     EXPORT = "export"
     EXPORT_TENSORBOARD = "export_tensorboard"
+    SAVE_CHECKPOINT = "save_checkpoint"
+    SAVE_BEST = "save_best"
+    LOAD_CHECKPOINT = "load_checkpoint"
     SETTINGS = "settings"
     QUIT = "quit"
     UNDO_EDIT = "undo_edit"
@@ -102,6 +105,31 @@ TABLE: dict[ActionId, ActionRow] = {
         tooltip=QT_TRANSLATE_NOOP("Actions", "Write the history so far as event files, which TensorBoard shows"),
         menu=Menu.FILE,
         icon="chart",
+        needs_session=True,
+        ends_section=True,
+    ),
+    ActionId.SAVE_CHECKPOINT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Save checkpoint..."),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Write weights, optimizer and scheduler, and what it takes to go on bit for bit, to a file"
+        ),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+S",),
+        icon="save",
+        needs_session=True,
+    ),
+    ActionId.SAVE_BEST: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Save &best weights..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Write the state_dict of the best validation so far to a file"),
+        menu=Menu.FILE,
+        needs_session=True,
+    ),
+    ActionId.LOAD_CHECKPOINT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Load checkpoint..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Take the weights, and all else that fits, from a file"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+L",),
+        icon="load",
         needs_session=True,
         ends_section=True,
     ),
@@ -384,6 +412,10 @@ class Actions(QObject):
             return state.refusal(Verb.NEXT_BATCH)
         if action_id is ActionId.UNDO_EDIT:
             return state.undo_refusal()
+        if action_id in (ActionId.SAVE_CHECKPOINT, ActionId.LOAD_CHECKPOINT):
+            return state.checkpoint_refusal()
+        if action_id is ActionId.SAVE_BEST:
+            return state.best_refusal()
         if action_id is ActionId.INTERRUPT:
             return None if state.position.running else self.tr("Nothing is running")
         if action_id is ActionId.RESTART_ENGINE and state.engine.status is EngineStatus.STARTING:

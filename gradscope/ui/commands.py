@@ -14,6 +14,7 @@ from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.actions import ActionId
+from gradscope.ui.checkpoints import Checkpoints
 from gradscope.ui.controller import Controller
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.export import ExportDialog
@@ -41,6 +42,8 @@ class Commands(QObject):
         self._settings = controller.settings
         self._window = window
         self._plot_images = plot_images
+        self._checkpoints = Checkpoints(controller, window=window, parent=self)
+        self._checkpoints.told.connect(self.told)
         self._export_path = ""
         self._pictures: Iterator[Attachment] = iter(())
         self._drawn: list[Attachment] = []
@@ -52,6 +55,9 @@ class Commands(QObject):
             ActionId.OPEN: self.open_recipe,
             ActionId.EXPORT: self.export_snapshot,
             ActionId.EXPORT_TENSORBOARD: self.export_to_tensorboard,
+            ActionId.SAVE_CHECKPOINT: self._checkpoints.save,
+            ActionId.SAVE_BEST: self._checkpoints.save_best,
+            ActionId.LOAD_CHECKPOINT: self._checkpoints.load,
             ActionId.SETTINGS: self.show_settings,
             ActionId.QUIT: self.quit,
             ActionId.UNDO_EDIT: lambda: controller.undo_edit(),

@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages
+from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure, FailureKind
@@ -156,6 +157,15 @@ class Controller(QObject):
         except ProtocolError as error:
             failure = Failure(kind=FailureKind.OUR_BUG, sentence=f"The plots are too large to be sent: {error}")
             on_reply(messages.Failed(failure=failure, position=self.state.position))
+
+    def checkpoint(self, request: SaveCheckpoint | LoadCheckpoint, on_reply: Callable[[Any], None]) -> None:
+        """Save or load; `on_reply` gets what was done, CheckpointMismatch or Failed. Nothing happens where it cannot be."""
+        is_best = isinstance(request, SaveCheckpoint) and request.best
+        if (self.state.best_refusal() if is_best else self.state.checkpoint_refusal()) is None:
+            # Until it is done: going through the data to where a checkpoint stands can be interrupted.
+            self.state.set_running()
+            self.client.request(request, on_reply=on_reply)
+            self._wake()
 
     def edit(self, edit: Edit, on_reply: Callable[[Any], None] | None = None) -> None:
         """Change a setting of the training step; `on_reply` gets Edited or Failed. Nothing happens where it cannot be."""

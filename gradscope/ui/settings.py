@@ -33,6 +33,7 @@ class Setting(StrEnum):
     EXPORT_FOLDER = "files/export_folder"
     RUNS_FOLDER = "files/runs_folder"
     """Where event files go."""
+    CHECKPOINT_FOLDER = "files/checkpoint_folder"
     GEOMETRY = "window/geometry"
     LAYOUT = "window/layout"
 
@@ -66,6 +67,7 @@ _TABLE: dict[Setting, _Row] = {
     Setting.LAST_FOLDER: _Row("", str),
     Setting.EXPORT_FOLDER: _Row("", str),
     Setting.RUNS_FOLDER: _Row("", str),
+    Setting.CHECKPOINT_FOLDER: _Row("", str),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
     Setting.LAYOUT: _Row(QByteArray(), QByteArray),
 }

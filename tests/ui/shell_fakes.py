@@ -38,6 +38,7 @@ class ShellController(FakeController):
         self.exports: list[tuple[messages.Attachment, ...]] = []
         self.choices: Choices | None = None
         self.edit_replies: list[Callable[[object], None] | None] = []
+        self.checkpoint_replies: list[Callable[[object], None]] = []
         self.set_engine(EngineStatus.READY)
 
     def set_engine(self, status: EngineStatus, text: str = "") -> None:
@@ -84,6 +85,10 @@ class ShellController(FakeController):
     def edit(self, edit: Edit, on_reply: Callable[[object], None] | None = None) -> None:
         self.asked.append(("edit", edit))
         self.edit_replies.append(on_reply)
+
+    def checkpoint(self, request: object, on_reply: Callable[[object], None]) -> None:
+        self.asked.append(("checkpoint", request))
+        self.checkpoint_replies.append(on_reply)
 
     def undo_edit(self) -> None:
         self.asked.append(("undo edit",))

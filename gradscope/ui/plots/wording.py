@@ -43,7 +43,11 @@ def newest_moment(state: AppState, kind: SubjectKind) -> str:
     """Which moment the newest numbers of a kind are of; which gradient it is."""
     phase = _PHASE_OF_KIND[kind]
     report = state.reports.get(phase)
-    return "" if report is None else moment_text(kind, report.step, batch=(report.epoch, report.batch))
+    if report is not None:
+        return moment_text(kind, report.step, batch=(report.epoch, report.batch))
+    # A checkpoint was loaded: what is left are the steps before it.
+    steps = state.history.blocks[kind].steps
+    return moment_text(kind, int(steps[-1]), batch=None) if len(steps) else ""
 
 
 def moment_of(state: AppState, latest: Latest) -> str:
