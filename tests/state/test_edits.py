@@ -49,10 +49,10 @@ def test_the_newest_edit_that_counts_is_undone_first() -> None:
     assert edits.undoable is None
 
 
-def test_settled_edits_cannot_be_undone() -> None:
+def test_edits_before_a_loaded_checkpoint_cannot_be_undone() -> None:
     edits = Edits()
     edits.note(EditMade(number=0, step=2, text="one"))
-    edits.settle()
+    edits.cut(10)
     assert edits.undoable is None and len(edits.marks()) == 1
     later = EditMade(number=1, step=3, text="two")
     edits.note(later)

@@ -1,0 +1,67 @@
+"""Undoing a load that has failed half-way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from gradscope.engine.checkpoint import SETTINGS, trained_tensors
+from gradscope.engine.dropout import dropout_of, set_dropout
+from gradscope.engine.parameters import PreviousValues, is_uninitialised
+from gradscope.engine.undo import ForwardUndo
+
+if TYPE_CHECKING:
+    from gradscope.engine.session import Session
+
+
+class SessionUndo:
+    """The session before a checkpoint was loaded into it."""
+
+    def __init__(self, session: Session) -> None:
+        training, model = session.training, session.recipe.model
+        tensors = {name: t for name, t in trained_tensors(session) if not is_uninitialised(t)}
+        self._session = session
+        self._values = PreviousValues()
+        self._values.remember(tensors)
+        self._flags = [(t, t.grad, t.requires_grad) for t in tensors.values()]
+        self._buffers = ForwardUndo(training.modules)
+        self._buffers.remember()
+        modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        self._modules = [(module, module.training, dropout_of(module)) for module in modules]
+        # A load puts new objects in the place of the old ones.
+        self._optimizers = [(o, o.state, o.param_groups) for o in training.optimizers]
+        self._schedulers = [(scheduler, dict(vars(scheduler))) for scheduler in training.schedulers()]
+        self._scaler = {} if training.scaler is None else {k: _copy(v) for k, v in vars(training.scaler).items()}
+        self._settings = {name: getattr(training, name) for name in SETTINGS}
+        self._best = session.best
+        self._generators = [(generator, generator.get_state()) for generator in session.loop.batches.generators]
+
+    def restore(self) -> None:
+        training = self._session.training
+        self._values.restore()
+        for tensor, gradient, requires_grad in self._flags:
+            tensor.grad = gradient
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+        self._buffers.restore()
+        for module, is_training, p in self._modules:
+            module.training = is_training
+            if p is not None:
+                set_dropout(module, p)
+        for optimizer, state, groups in self._optimizers:
+            optimizer.state, optimizer.param_groups = state, groups
+        for scheduler, content in self._schedulers:
+            vars(scheduler).clear()
+            vars(scheduler).update(content)
+        if training.scaler is not None:
+            vars(training.scaler).update(self._scaler)
+        for name, value in self._settings.items():
+            setattr(training, name, value)
+        self._session.best = self._best
+        for generator, states in self._generators:
+            generator.set_state(states)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
