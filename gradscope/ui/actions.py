@@ -206,7 +206,7 @@ TABLE: dict[ActionId, ActionRow] = {
             "Actions", "Loss and metrics on the validation data now; training is not touched by it"
         ),
         menu=Menu.SESSION,
-        shortcuts=("Ctrl+T",),
+        shortcuts=("F3",),
         icon="validate",
         verb=Verb.VALIDATE,
         ends_section=True,

@@ -12,11 +12,20 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.subjects import SubjectKind
+from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.history_tab import HistoryTab
+from gradscope.ui.plots.kind_choices import Choices, activation_choices, gradient_choices, update_choices
 from gradscope.ui.plots.loss_chart import LossChart
 from gradscope.ui.plots.overview_tab import GradientFlow, OverviewTab, UpdateRatio
 from gradscope.ui.plots.rate_chart import RateChart
+from gradscope.ui.plots.step_tabs import (
+    OptionalCharts,
+    clipping_charts,
+    clipping_tab_label,
+    has_validations,
+    validation_charts,
+)
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
@@ -40,12 +49,12 @@ class Workspace(QTabWidget):
             (self.tr("Updates"), self._updates),
             (self.tr("Learning rate"), self._rate),
         ):
-            page = QWidget()
-            layout = QVBoxLayout(page)
-            layout.setContentsMargins(0, 0, 0, 0)
-            self._pages.append(layout)
-            self._builders[self.addTab(page, label)] = build
+            self._add(label, build)
+        self._clipping_index = self._add(self.tr("Clipping"), self._clipping)
+        self._validation_index = self._add(self.tr("Validation"), self._validation)
+        self._show_tabs()
         self.currentChanged.connect(self._on_current_changed)
+        controller.refreshed.connect(self._on_refreshed)
 
     def charts(self) -> list[Chart]:
         """Every chart that has been built so far."""
@@ -57,22 +66,39 @@ class Workspace(QTabWidget):
 
     def each_plot_image(self) -> Iterator[Attachment]:
         """The same one by one, about 0.1 s each, for a caller that wants to do something else in between."""
-        for name, build in (
+        builders: list[tuple[str, Callable[[], QWidget]]] = [
             ("loss", lambda: LossChart(self._controller, self._themes)),
             ("gradient_flow", lambda: GradientFlow(self._controller, self._themes)),
             ("update_ratio", lambda: UpdateRatio(self._controller, self._themes)),
             ("learning_rate", self._rate),
             ("activations", self._activations),
-            ("activation_gradients", self._activation_gradients),
+            ("activation_gradients", lambda: self._gradients_of(SubjectKind.ACTIVATION_GRAD)),
             ("gradients", self._gradients),
             ("updates", self._updates),
-        ):
+        ]
+        builders += clipping_charts(self._controller, self._themes).items()
+        builders += validation_charts(self._controller, self._themes).items()
+        for name, build in builders:
             yield Attachment(name=f"plots/{name}.png", data=_picture(build()))
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
+            self._show_tabs()
 
     @Slot(int)
     def _on_current_changed(self, index: int) -> None:
         if self.isVisible():
             self._build(index)
+
+    def _add(self, label: str, build: Callable[[], QWidget]) -> int:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._pages.append(layout)
+        index = self.addTab(page, label)
+        self._builders[index] = build
+        return index
 
     def _build(self, index: int) -> None:
         builder = self._builders.pop(index, None)
@@ -85,27 +111,41 @@ class Workspace(QTabWidget):
         return OverviewTab(self._controller, self._themes)
 
     def _activations(self) -> HistoryTab:
-        kinds = ((SubjectKind.ACTIVATION, self.tr("Activations")),)
-        return HistoryTab(self._controller, self._themes, title=self.tr("Activations"), kinds=kinds)
+        return self._history_tab(self.tr("Activations"), activation_choices)
 
     def _gradients(self) -> HistoryTab:
-        kinds = (
-            (SubjectKind.GRAD, self.tr("of the parameters (.grad)")),
-            (SubjectKind.ACTIVATION_GRAD, self.tr("of the activations")),
-        )
-        return HistoryTab(self._controller, self._themes, title=self.tr("Gradients"), kinds=kinds)
+        return self._history_tab(self.tr("Gradients"), gradient_choices)
 
-    def _activation_gradients(self) -> HistoryTab:
+    def _gradients_of(self, kind: SubjectKind) -> HistoryTab:
         tab = self._gradients()
-        tab.show_kind(SubjectKind.ACTIVATION_GRAD)
+        tab.show_kind(kind)
         return tab
 
     def _updates(self) -> HistoryTab:
-        kinds = ((SubjectKind.UPDATE, self.tr("Updates")),)
-        return HistoryTab(self._controller, self._themes, title=self.tr("Updates"), kinds=kinds)
+        return self._history_tab(self.tr("Updates"), update_choices)
+
+    def _history_tab(self, title: str, choices: Callable[[AppState], Choices]) -> HistoryTab:
+        return HistoryTab(self._controller, self._themes, title=title, choices=choices)
 
     def _rate(self) -> QWidget:
         return RateChart(self._controller, self._themes, is_detailed=True)
+
+    def _clipping(self) -> QWidget:
+        return OptionalCharts(self._controller, self._themes, clipping_charts, max_columns=1)
+
+    def _validation(self) -> QWidget:
+        return OptionalCharts(self._controller, self._themes, validation_charts, max_columns=2)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _show_tabs(self) -> None:
+        """Only the tabs that the recipe has something for."""
+        state = self._controller.state
+        label = clipping_tab_label(state)
+        if self.tabText(self._clipping_index) != label:
+            self.setTabText(self._clipping_index, label)
+        self.setTabVisible(self._clipping_index, bool(label))
+        self.setTabVisible(self._validation_index, has_validations(state))
 
     # ------------------------------------------------------------------------------------------ Qt
 

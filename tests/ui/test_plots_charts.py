@@ -317,7 +317,7 @@ def test_a_loss_that_is_nan_is_marked(qtbot: QtBot, themes: ThemeManager) -> Non
     controller = started(small_training(nan_losses=frozenset({3, 4})), steps=6)
     chart = shown(qtbot, LossChart(controller, themes))
     assert [point["x"] for point in chart._crosses.data] == [3, 4]
-    assert np.isnan(chart._raw_curve.yData[[3, 4]]).all()
+    assert np.isnan(chart._lines[0]._raw.yData[[3, 4]]).all()
     value = controller.state.history.loss.values[-1, 0]
     assert chart.readout.text() == f"{value:.9g} at step 5"
 

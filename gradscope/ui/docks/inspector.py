@@ -170,6 +170,7 @@ def _token(state: AppState, latest: Latest) -> object | None:
         position.step,
         position.rest,
         position.moment,
+        state.revision,
     )
 
 

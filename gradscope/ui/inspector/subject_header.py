@@ -10,8 +10,9 @@ from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToo
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.ui.optimizer_states import name_of
 from gradscope.ui.plots.elided_label import ElidedLabel
-from gradscope.ui.plots.wording import moment_of
+from gradscope.ui.plots.moment_text import moment_of
 from gradscope.ui.text import shape as shape_text
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class SubjectHeader(QWidget):
         calls = sorted({other.call for other in known})
         leaves = [other.leaf for other in known if other.call == key.call]
         _fill(self._calls, [(self.tr("call {number}").format(number=call + 1), call) for call in calls], key.call)
-        _fill(self._leaves, [(leaf or self.tr("(whole)"), leaf) for leaf in leaves], key.leaf)
+        _fill(self._leaves, [(_leaf_text(key.kind, leaf) or self.tr("(whole)"), leaf) for leaf in leaves], key.leaf)
+        is_state = key.kind is SubjectKind.OPTIMIZER_STATE
+        self._leaves.setToolTip(self.tr("Which part of the state") if is_state else self.tr("Part of the output"))
         self._moment.setText(moment_of(state, latest) if latest is not None else "")
         self._moment.setVisible(latest is not None)
         self._form.setVisible(latest is not None)
@@ -135,6 +138,10 @@ class SubjectHeader(QWidget):
         chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         chooser.activated.connect(self._on_part_activated)
         return chooser
+
+
+def _leaf_text(kind: SubjectKind, leaf: str) -> str:
+    return name_of(leaf) if kind is SubjectKind.OPTIMIZER_STATE else leaf
 
 
 def _first(state: AppState, kind: SubjectKind, name: str | None) -> SubjectKey | None:

@@ -27,6 +27,15 @@ class ChartAxis(pg.AxisItem):
         self._widest = widest
         self._font = QFont()
         self._least_width = 0.0
+        self._has_values = True
+
+    def show_values(self, has_values: bool) -> None:
+        """Without values and label there is only the line with its ticks: another axis has them."""
+        if has_values != self._has_values:
+            self._has_values = has_values
+            self.setStyle(showValues=has_values)
+            self.showLabel(has_values and bool(self.labelText))
+            self.set_font(self._font)
 
     def set_least_width(self, width: float) -> None:
         """Be as wide as the axis of another plot, so that both begin at the same place."""
@@ -43,7 +52,11 @@ class ChartAxis(pg.AxisItem):
             needed = metrics.horizontalAdvance(self._widest) + 8 + (metrics.height() + 4) * has_label
             self.setWidth(round(max(needed, self._least_width)))
         else:
-            self.setHeight(round(metrics.height() + 4 + (metrics.height() + 4) * has_label))
+            if not self._has_values:
+                # A label that is set anew would come back.
+                self.showLabel(False)
+            lines = 1 + has_label if self._has_values else 0
+            self.setHeight(round((metrics.height() + 4) * lines) or 4)
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         return [short(0.0 if abs(value) < spacing * 1e-6 else value) for value in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,14 @@ from gradscope.ui.plots.axes import NameAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.color_strip import ColorStrip
 from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.moment_text import newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, series_of, text, values_of
 from gradscope.ui.plots.sampling import StepGrid, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
-from gradscope.ui.plots.wording import newest_moment, what_to_press
+from gradscope.ui.plots.wording import what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ class HeatMap(Chart):
         plot.set_axis_label("bottom", self.tr("Training step"))
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
-        self._scales: dict[tuple[SubjectKind, Quantity], GrowingScale] = {}
+        self._leaf: str | None = None
+        self._scales: dict[tuple[SubjectKind, str | None, Quantity], GrowingScale] = {}
         self._history: object = None
         self._keys: list[SubjectKey] = []
         self._grid: StepGrid | None = None
@@ -79,8 +82,9 @@ class HeatMap(Chart):
         plot.row_key_pressed.connect(self._on_row_key_pressed)
         self.restyle(self.theme)
 
-    def show_quantity(self, kind: SubjectKind, quantity: Quantity) -> None:
-        self._kind, self._quantity = kind, quantity
+    def show_quantity(self, kind: SubjectKind, quantity: Quantity, *, leaf: str | None = None) -> None:
+        """`leaf`: only the subjects of this leaf."""
+        self._kind, self._quantity, self._leaf = kind, quantity, leaf
         self.plot.fit()
         self.mark_dirty()
 
@@ -101,12 +105,12 @@ class HeatMap(Chart):
         if not block.keys or not len(block.steps):
             return what_to_press(state, self._kind)
         self.readout.show_text(newest_moment(state, self._kind))
-        order = execution_order(state, self._kind)
+        order = execution_order(state, self._kind, self._leaf)
         self._keys = [block.keys[i] for i in order]
         grid = StepGrid.of(block.steps, max_columns=max(50, int(self.plot.box.width())))
         values = values_of(state.history, self._kind, self._quantity, grid.shown)
         bad = grid.any(non_finite(block))
-        if order != list(range(len(order))):
+        if order != list(range(len(values))):
             values, bad = values[order], bad[order]
         scale = self._scale_for(state)
         scale.widen(values)
@@ -121,7 +125,7 @@ class HeatMap(Chart):
             self._history = state.history
             self._scales = {}
         info = QUANTITIES[self._quantity]
-        which = (self._kind, self._quantity)
+        which = (self._kind, self._leaf, self._quantity)
         if which not in self._scales:
             self._scales[which] = GrowingScale(info.scale, band=info.band)
         return self._scales[which]
@@ -158,7 +162,7 @@ class HeatMap(Chart):
         width, height = self._grid.columns * self._grid.stride, len(self._keys)
         self._image.setRect(QRectF(first - 0.5, -0.5, width, height))
         self._names.set_room(_NAMES_SHARE * self.width())
-        self._names.set_names([key.label() for key in self._keys])
+        self._names.set_names([self._label(key) for key in self._keys])
         rows = max(height, _LEAST_ROWS)
         # Two pixels above and below, for the outline of what is selected.
         pad = 2 * rows / max(50.0, self.plot.box.height())
@@ -175,10 +179,14 @@ class HeatMap(Chart):
         steps, values = block.steps, values_of(state.history, self._kind, self._quantity)
         rows = [block.index_of(key) for key in keys]
         return TableData(
-            headers=(self.tr("Step"), *(key.label() for key in keys)),
+            headers=(self.tr("Step"), *(self._label(key) for key in keys)),
             rows=len(steps),
             cell=lambda row, column: int(steps[row]) if column == 0 else float(values[rows[column - 1], row]),
         )
+
+    def _label(self, key: SubjectKey) -> str:
+        """Without the leaf where all rows have the same."""
+        return key.label() if self._leaf is None else replace(key, leaf="").label()
 
     # ------------------------------------------------------------------------------------------ slots
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Slot
@@ -9,7 +10,9 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
+from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.heat_map import HeatMap
+from gradscope.ui.plots.kind_choices import Choices, refill
 from gradscope.ui.plots.lines_chart import LinesChart
 from gradscope.ui.plots.quantities import CHOICES, QUANTITIES, Quantity, text
 from gradscope.ui.theme import ThemeManager
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HistoryTab(QWidget):
-    """`kinds` are the subjects to choose from; the first is shown first."""
+    """`choices` says which subjects there are to choose from; the first ones are shown first."""
 
     def __init__(
         self,
@@ -27,7 +30,7 @@ class HistoryTab(QWidget):
         themes: ThemeManager,
         *,
         title: str,
-        kinds: tuple[tuple[SubjectKind, str], ...],
+        choices: Callable[[AppState], Choices],
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -37,16 +40,18 @@ class HistoryTab(QWidget):
         self.lines = LinesChart(controller, themes)
         self.charts = (self.heat_map, self.lines)
         self.heat_map.names_width_changed.connect(self.lines.set_axis_width)
+        self._controller = controller
+        self._choices = choices
         self._kind = QComboBox()
-        for kind, label in kinds:
-            self._kind.addItem(label, kind)
-        self._kind.setVisible(len(kinds) > 1)
-        self._kind.setAccessibleName(self.tr("Which gradients"))
+        self._kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self._kind.setAccessibleName(self.tr("Of what"))
+        self._fill_kinds()
         self._quantity = QComboBox()
         self._quantity.setAccessibleName(self.tr("Quantity"))
         self._fill_quantities()
         self._kind.currentIndexChanged.connect(self._on_kind_changed)
         self._quantity.currentIndexChanged.connect(self._on_quantity_changed)
+        controller.refreshed.connect(self._on_refreshed)
 
         bar = QHBoxLayout()
         bar.setContentsMargins(8, 6, 8, 2)
@@ -71,10 +76,17 @@ class HistoryTab(QWidget):
         self._show()
 
     def show_kind(self, kind: SubjectKind) -> None:
-        self._kind.setCurrentIndex(self._kind.findData(kind))
+        """The first choice of a kind."""
+        kinds = [self._kind.itemData(i).kind for i in range(self._kind.count())]
+        self._kind.setCurrentIndex(kinds.index(kind))
 
     def show_quantity(self, quantity: Quantity) -> None:
         self._quantity.setCurrentIndex(self._quantity.findData(quantity))
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
+            self._fill_kinds()
 
     @Slot(int)
     def _on_kind_changed(self, _index: int) -> None:
@@ -85,17 +97,21 @@ class HistoryTab(QWidget):
     def _on_quantity_changed(self, _index: int) -> None:
         self._show()
 
+    def _fill_kinds(self) -> None:
+        refill(self._kind, self._choices(self._controller.state))
+        self._kind.setVisible(self._kind.count() > 1)
+
     def _fill_quantities(self) -> None:
         """The quantities of the kind; the one that was chosen stays chosen where it can."""
         chosen = self._quantity.currentData()
         blocked = self._quantity.blockSignals(True)
         self._quantity.clear()
-        for quantity in CHOICES[SubjectKind(self._kind.currentData())]:
+        for quantity in CHOICES[self._kind.currentData().kind]:
             self._quantity.addItem(text(QUANTITIES[quantity].label), quantity)
         self._quantity.setCurrentIndex(max(0, self._quantity.findData(chosen)))
         self._quantity.blockSignals(blocked)
 
     def _show(self) -> None:
-        kind, quantity = SubjectKind(self._kind.currentData()), Quantity(self._quantity.currentData())
+        choice, quantity = self._kind.currentData(), Quantity(self._quantity.currentData())
         for chart in self.charts:
-            chart.show_quantity(kind, quantity)
+            chart.show_quantity(choice.kind, quantity, leaf=choice.leaf)

@@ -18,12 +18,13 @@ from gradscope.ui.plots.axes import LogAxis, NameAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.moment_text import newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, text, values_of
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
-from gradscope.ui.plots.wording import newest_moment, what_to_press
+from gradscope.ui.plots.wording import what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:

@@ -55,6 +55,7 @@ class LinesChart(Chart):
         plot.set_axis_label("bottom", self.tr("Training step"))
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
+        self._leaf: str | None = None
         self._scale = GrowingScale(Scale.LOG)
         self._drawn_keys: list[SubjectKey] = []
         self._steps: IntArray = np.zeros(0, dtype=np.int64)
@@ -74,8 +75,9 @@ class LinesChart(Chart):
         self.restyle(self.theme)
         self.show_quantity(self._kind, self._quantity)
 
-    def show_quantity(self, kind: SubjectKind, quantity: Quantity) -> None:
-        self._kind, self._quantity = kind, quantity
+    def show_quantity(self, kind: SubjectKind, quantity: Quantity, *, leaf: str | None = None) -> None:
+        """`leaf`: only the subjects of this leaf."""
+        self._kind, self._quantity, self._leaf = kind, quantity, leaf
         info = QUANTITIES[quantity]
         self._values_axis.is_log = info.scale is Scale.LOG
         self.plot.set_axis_label("left", text(info.label))
@@ -105,7 +107,7 @@ class LinesChart(Chart):
         block = state.history.blocks[self._kind]
         if not block.keys or not len(block.steps):
             return self.tr("The selected rows appear here as lines")
-        order = execution_order(state, self._kind)
+        order = execution_order(state, self._kind, self._leaf)
         keys = [block.keys[i] for i in order]
         selected = rows_of_selection(keys, state.selection)
         rows = with_siblings(keys, selected, at_most=_MAX_LINES)

@@ -1,27 +1,38 @@
-"""The loss over the steps: as it was, and smoothed."""
+"""The loss over the steps: one line for each optimizer, the validation's as points, and the steps that were skipped."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Slot
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.messages import VALIDATION_LOSS
 from gradscope.state.app_state import AppState, Topic
+from gradscope.state.curve import Curve
+from gradscope.state.history import History
 from gradscope.ui.plots.axes import ChartAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import exact, short
+from gradscope.ui.plots.legend import Legend, LegendEntry
+from gradscope.ui.plots.loss_line import LossLine
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.sampling import Smoother, decimate, step_range
+from gradscope.ui.plots.sampling import apart, step_range
 from gradscope.ui.plots.scales import nice_range
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
+
+_MAX_LINES = 4
+_VALIDATION_COLOUR = 4
+"""Index in the theme's series, behind those of the lines."""
+_MARK_PIXELS = 9
 
 
 class LossChart(Chart):
@@ -35,89 +46,170 @@ class LossChart(Chart):
             plot,
             title=self.tr("Loss"),
             explanation=self.tr(
-                "The thin line is the loss of each batch, the strong one its average over about the last ten. "
-                "It should fall, quickly at first; a red cross on the axis is a step whose loss was NaN or Inf."
+                "The thin line is the loss of each step (the mean of its micro-batches), the strong one its average over "
+                "about the last ten; several optimizers have a line each, and diamonds are the validation's. It should "
+                "fall, quickly at first; a red cross on the axis is a step whose loss was NaN or Inf, a triangle at the "
+                "top one that the gradient scaler left out."
             ),
             parent=parent,
         )
         plot.set_axis_label("left", self.tr("Loss"))
         plot.set_axis_label("bottom", self.tr("Training step"))
-        self._smoother = Smoother()
         self._history: object = None
-        self._steps: IntArray = np.zeros(0, dtype=np.int64)
-        self._values: FloatArray = np.zeros(0)
-        self._smooth: FloatArray = np.zeros(0)
-        self._raw_curve, self._smooth_curve = pg.PlotCurveItem(), pg.PlotCurveItem()
-        self._points = pg.ScatterPlotItem(symbol="o", size=5, pxMode=True)
+        self._names: list[str] = []
+        """Of the optimizers, one line each."""
+        self._lines = [LossLine(plot) for _ in range(_MAX_LINES)]
+        self._validation = Curve()
+        self._validation_curve = pg.PlotCurveItem()
+        self._validation_points = pg.ScatterPlotItem(symbol="d", size=8, pxMode=True)
         self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
-        for item in (self._raw_curve, self._smooth_curve, self._points, self._crosses):
+        self._skipped = pg.ScatterPlotItem(symbol="t", size=9, pxMode=True)
+        for item in (self._validation_curve, self._validation_points, self._crosses, self._skipped):
             plot.addItem(item, ignoreBounds=True)
+        self._legend = Legend()
+        self.body_layout.addWidget(self._legend)
         plot.pointed_at.connect(self._on_pointed_at)
         self.restyle(self.theme)
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
-        self._raw_curve.setPen(pg.mkPen(theme.muted, width=1))
-        self._smooth_curve.setPen(pg.mkPen(theme.accent, width=2))
-        self._points.setPen(pg.mkPen(theme.muted))
-        self._points.setBrush(pg.mkBrush(theme.muted))
+        self._style_lines(theme)
+        validation = theme.series[_VALIDATION_COLOUR]
+        self._validation_curve.setPen(pg.mkPen(validation, width=1))
+        self._validation_points.setPen(pg.mkPen(theme.surface))
+        self._validation_points.setBrush(pg.mkBrush(validation))
         self._crosses.setPen(pg.mkPen(theme.bad))
         self._crosses.setBrush(pg.mkBrush(theme.bad))
+        self._skipped.setPen(pg.mkPen(theme.surface))
+        self._skipped.setBrush(pg.mkBrush(theme.warning))
 
     # ------------------------------------------------------------------------------------------ drawing
 
     def draw(self, state: AppState) -> str:
-        curve = state.history.loss
-        if not len(curve):
+        history = state.history
+        self._validation = history.validations.get(VALIDATION_LOSS, Curve())
+        if not len(history.loss) and not len(self._validation):
             return self.tr("Press Forward (F5) to see the loss") if state.session else self.tr("Open a recipe to begin")
-        if state.history is not self._history:
-            self._history = state.history
-            self._smoother = Smoother()
-        self._steps, self._values = curve.steps, curve.values[:, 0]
-        self._smooth = self._smoother.smooth(self._steps, self._values)
-        self.readout.show_text(self._latest_text())
-        self._draw_lines()
+        if history is not self._history:
+            self._history = history
+            for line in self._lines:
+                line.forget()
+        curves = dict(list(history.losses.items())[:_MAX_LINES]) or {"": history.loss}
+        if list(curves) != self._names:
+            self._names = list(curves)
+            self._style_lines(self.theme)
+        for line, curve in zip(self._lines, curves.values(), strict=False):
+            line.show(curve)
+        self._draw_marks(history)
+        self.readout.show_text(self._latest_text(history))
+        self._legend.show_entries(self._entries(history))
         return ""
 
-    def _draw_lines(self) -> None:
-        x = self._steps.astype(np.float64)
-        is_finite = np.isfinite(self._values)
-        values = np.where(is_finite, self._values, np.nan)
-        max_points = 2 * max(100, int(self.plot.box.width()))
-        self._raw_curve.setData(*decimate(x, values, max_points=max_points), connect="finite")
-        # One step alone is no line yet.
-        few = len(x) < 3
-        self._smooth_curve.setData(*decimate(x, self._smooth, max_points=max_points), connect="finite")
-        self._points.setData(x[is_finite][:2] if few else [], values[is_finite][:2] if few else [])
+    @property
+    def _shown(self) -> list[tuple[str, LossLine]]:
+        return [(name, line) for name, line in zip(self._names, self._lines, strict=False) if len(line.steps)]
+
+    def _draw_marks(self, history: History) -> None:
+        steps = np.concatenate([*(line.steps for _, line in self._shown), self._validation.steps])
+        values = np.concatenate([*(line.values for _, line in self._shown), self._validation.values[:, 0]])
+        is_finite = np.isfinite(values)
         known = values[is_finite]
         low, high = nice_range(float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
         if low > 0 and low < 0.4 * high:
             low = 0.0
         pad = 0.04 * (high - low)
-        bad = x[~is_finite]
+        shown = step_range(int(steps.min()), int(steps.max()))
+        x, loss = self._validation.steps.astype(np.float64), self._validation.values[:, 0]
+        loss = np.where(np.isfinite(loss), loss, np.nan)
+        self._validation_curve.setData(x, loss, connect="finite")
+        gap = _MARK_PIXELS * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())
+        marked = apart(x, at_least=gap) & np.isfinite(loss)
+        self._validation_points.setData(x[marked], loss[marked])
+        bad = steps[~is_finite].astype(np.float64)
         self._crosses.setData(bad, np.full(len(bad), low))
-        self.plot.show_range(step_range(int(self._steps[0]), int(self._steps[-1])), (low - pad, high + pad))
+        skipped = history.skipped.steps.astype(np.float64)
+        skipped = skipped[apart(skipped, at_least=gap / 2)]
+        self._skipped.setData(skipped, np.full(len(skipped), high))
+        self.plot.show_range(shown, (low - pad, high + pad))
 
-    def _latest_text(self) -> str:
-        return self.tr("{value} at step {step}").format(value=exact(float(self._values[-1])), step=int(self._steps[-1]))
+    def _style_lines(self, theme: Theme) -> None:
+        for line, colour in zip(self._lines, theme.series, strict=False):
+            thin, strong = QColor(theme.muted), QColor(theme.accent)
+            if len(self._names) > 1:
+                thin, strong = QColor(colour), QColor(colour)
+                thin.setAlpha(110)
+            line.restyle(thin=thin, strong=strong)
+
+    def _latest_text(self, history: History) -> str:
+        text = self.tr("{value} at step {step}")
+        if not len(history.loss):
+            return ""
+        value, step = float(history.loss.values[-1, 0]), int(history.loss.steps[-1])
+        return text.format(value=exact(value), step=step)
+
+    def _entries(self, history: History) -> list[LegendEntry]:
+        theme = self.theme
+        entries = [LegendEntry("━", theme.series[i], name) for i, name in enumerate(self._names) if name]
+        if len(history.losses) > _MAX_LINES:
+            more = self.tr("and {count} more").format(count=len(history.losses) - _MAX_LINES)
+            entries.append(LegendEntry("", theme.muted, more))
+        if len(self._validation):
+            if not entries:
+                entries.append(LegendEntry("━", theme.accent, self.tr("training, smoothed")))
+            entries.append(LegendEntry("◆", theme.series[_VALIDATION_COLOUR], self.tr("validation")))
+        if history.skipped_steps:
+            text = self.tr("skipped steps: {count}").format(count=history.skipped_steps)
+            entries.append(LegendEntry("▼", theme.warning, text))
+        return entries
 
     def table(self, state: AppState) -> TableData:
-        steps, values, smooth = self._steps, self._values, self._smooth
+        """Every step's loss, by its optimizer where there are several, and the validation's of the same step."""
+        if not self._shown:
+            return TableData(
+                headers=(self.tr("Step"), self.tr("Loss"), self.tr("Smoothed")), rows=0, cell=lambda *_: ""
+            )
+        order = np.argsort(np.concatenate([line.steps for _, line in self._shown]), kind="stable")
+        steps = np.concatenate([line.steps for _, line in self._shown])[order]
+        values = np.concatenate([line.values for _, line in self._shown])[order]
+        smooth = np.concatenate([line.smooth for _, line in self._shown])[order]
+        columns: list[tuple[str, Callable[[int], object]]] = [
+            (self.tr("Step"), lambda row: int(steps[row])),
+            (self.tr("Loss"), lambda row: float(values[row])),
+            (self.tr("Smoothed"), lambda row: float(smooth[row])),
+        ]
+        if len(self._names) > 1:
+            turns = [name for name, line in self._shown for _ in range(len(line.steps))]
+            columns.append((self.tr("Optimizer"), lambda row: turns[order[row]]))
+        if len(self._validation):
+            known = dict(zip(self._validation.steps.tolist(), self._validation.values[:, 0].tolist(), strict=True))
+            columns.append((self.tr("Validation"), lambda row: known.get(int(steps[row]), "")))
+        if state.history.skipped_steps:
+            skipped, word = set(state.history.skipped.steps.tolist()), self.tr("skipped")
+            columns.append((self.tr("Note"), lambda row: word if int(steps[row]) in skipped else ""))
         return TableData(
-            headers=(self.tr("Step"), self.tr("Loss"), self.tr("Smoothed")),
+            headers=tuple(header for header, _ in columns),
             rows=len(steps),
-            cell=lambda row, column: (int(steps[row]), float(values[row]), float(smooth[row]))[column],
+            cell=lambda row, column: columns[column][1](row),
         )
+
+    # ------------------------------------------------------------------------------------------ slots
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:
-        if not len(self._steps):
-            return
-        position = int(np.argmin(np.abs(self._steps - x)))
-        self.plot.show_tip(
-            self.tr("Step {step}\nLoss: {value}\nSmoothed: {smooth}").format(
-                step=int(self._steps[position]),
-                value=exact(float(self._values[position])),
-                smooth=short(float(self._smooth[position])),
+        parts = []
+        for name, line in self._shown:
+            at = line.nearest(x)
+            text = self.tr("Step {step}\nLoss: {value}\nSmoothed: {smooth}")
+            words = text.format(
+                step=int(line.steps[at]), value=exact(float(line.values[at])), smooth=short(float(line.smooth[at]))
             )
-        )
+            parts.append(f"{name}: {words}" if name else words)
+            if line.steps[at] in self.controller.state.history.skipped.steps:
+                parts.append(self.tr("Skipped: a gradient was not finite"))
+        if len(self._validation):
+            at = int(np.argmin(np.abs(self._validation.steps - x)))
+            text = self.tr("Validation after step {step}: {value}")
+            value = exact(float(self._validation.values[at, 0]))
+            parts.append(text.format(step=int(self._validation.steps[at]), value=value))
+        if parts:
+            self.plot.show_tip("\n".join(parts))

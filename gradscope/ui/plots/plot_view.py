@@ -68,6 +68,10 @@ class PlotView(pg.PlotWidget):
         self._labels[name] = text
         self._fit_label(name)
 
+    def show_bottom_axis(self, is_shown: bool) -> None:
+        """Off where a plot below has the same axis."""
+        self.getAxis("bottom").show_values(is_shown)
+
     def show_range(self, x: Range, y: Range) -> None:
         """What the plot shows as long as a person has not moved it."""
         self._wanted = (x, y)

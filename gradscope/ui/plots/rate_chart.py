@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
 from gradscope.protocol.messages import FloatArray, IntArray
@@ -15,6 +16,7 @@ from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.plots.momentum_plot import MomentumPlot
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import Scale
@@ -47,7 +49,8 @@ class RateChart(Chart):
             title=self.tr("Learning rate"),
             explanation=self.tr(
                 "The solid line is the rate that each step has used, the dashed one what the schedule will do if training "
-                "goes on; every parameter group has a line of its own. The dotted line upright is now."
+                "goes on; every parameter group has a line of its own. The dotted line upright is now. Where the schedule "
+                "also moves the momentum (or Adam's first beta), that is drawn below."
             ),
             parent=parent,
         )
@@ -61,8 +64,13 @@ class RateChart(Chart):
         self._ahead_curves = [pg.PlotCurveItem() for _ in range(_MAX_GROUPS)]
         self._now = pg.ScatterPlotItem(size=7, pxMode=True)
         self._now_line = pg.InfiniteLine(angle=90, movable=False)
-        for item in (*self._past_curves, *self._ahead_curves, self._now, self._now_line):
+        self._end_line = pg.InfiniteLine(angle=90, movable=False)
+        self._end_label = pg.InfLineLabel(self._end_line, "", position=0.5, anchors=[(0, 0.5), (1, 0.5)])
+        for item in (*self._past_curves, *self._ahead_curves, self._now, self._now_line, self._end_line):
             plot.addItem(item, ignoreBounds=True)
+        self._momenta = MomentumPlot(plot, groups=_MAX_GROUPS)
+        self._momenta.set_axis_label("left", self.tr("Momentum"))
+        self._momenta.set_axis_label("bottom", self.tr("Training step"))
         self._log = QToolButton()
         self._log.setText(self.tr("Logarithmic"))
         self._log.setCheckable(True)
@@ -76,6 +84,9 @@ class RateChart(Chart):
         # Lines that wrap would make the small chart ask for height.
         self._outlook = QLabel() if is_detailed else ElidedLabel()
         self._outlook.setProperty("role", "muted")
+        self.body_layout.addWidget(self._momenta)
+        self.body_layout.setStretch(0, 5)
+        self.body_layout.setStretch(1, 3)
         for label in (self._groups, self._outlook):
             label.setContentsMargins(8, 2, 8, 4)
             if is_detailed:
@@ -84,6 +95,7 @@ class RateChart(Chart):
                 label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
             self.body_layout.addWidget(label)
         plot.pointed_at.connect(self._on_pointed_at)
+        self._momenta.pointed_at.connect(self._on_pointed_at)
         self.restyle(self.theme)
 
     def restyle(self, theme: Theme) -> None:
@@ -94,6 +106,12 @@ class RateChart(Chart):
         for i, colour in enumerate(theme.series[:_MAX_GROUPS]):
             self._past_curves[i].setPen(pg.mkPen(colour, width=2))
             self._ahead_curves[i].setPen(pg.mkPen(colour, width=1, style=Qt.PenStyle.DashLine))
+        self._momenta.restyle(theme)
+        self._end_line.setPen(pg.mkPen(theme.warning, width=1))
+        self._end_label.setColor(QColor(theme.warning))
+        behind = QColor(theme.surface)
+        behind.setAlpha(200)
+        self._end_label.fill = pg.mkBrush(behind)
 
     # ------------------------------------------------------------------------------------------ drawing
 
@@ -116,6 +134,8 @@ class RateChart(Chart):
                 else self.tr("Press Step (F7) to see the learning rate")
             )
         self._draw_lines()
+        self._draw_momenta(state)
+        self._draw_end(state)
         self._write(state)
         return ""
 
@@ -143,6 +163,27 @@ class RateChart(Chart):
         self._now.setData(points)
         self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
         self.plot.show_range(step_range(int(steps[0]), int(steps[-1])), y_range)
+
+    def _draw_momenta(self, state: AppState) -> None:
+        is_shown = self._momenta.take(state) and self._is_detailed
+        self._momenta.setVisible(is_shown)
+        self.plot.show_bottom_axis(not is_shown)
+        if is_shown:
+            self._momenta.draw(self._past_steps, self._ahead_steps)
+
+    def _draw_end(self, state: AppState) -> None:
+        text = self._end_text(state)
+        self._end_line.setVisible(bool(text))
+        if text and state.schedule is not None and state.schedule.horizon is not None:
+            self._end_line.setValue(state.schedule.horizon - 0.5)
+            self._end_label.setFormat(text if self._is_detailed else "")
+
+    def _end_text(self, state: AppState) -> str:
+        """Where the schedule ends, for one that ends."""
+        if state.session is None or state.schedule is None or state.schedule.horizon is None:
+            return ""
+        text = self.tr("{scheduler} ends after step {step}")
+        return text.format(scheduler=state.session.scheduler, step=state.schedule.horizon - 1)
 
     def _on_scale(self) -> tuple[AnyFloats, AnyFloats, tuple[float, float]]:
         both = np.concatenate([self._past.ravel(), self._ahead.ravel()])
@@ -174,7 +215,7 @@ class RateChart(Chart):
         outlook = self._outlook_text(state)
         self._outlook.setText(outlook)
         self._outlook.setToolTip("" if self._is_detailed else outlook)
-        self._outlook.setVisible(self._is_detailed or not len(self._ahead))
+        self._outlook.setVisible(self._is_detailed or not len(self._ahead) or bool(self._end_text(state)))
 
     def _outlook_text(self, state: AppState) -> str:
         assert state.session is not None
@@ -183,17 +224,24 @@ class RateChart(Chart):
             return self.tr("No scheduler: the rate stays as the optimizer has it")
         if not self._is_detailed and schedule is not None and schedule.reason:
             return self.tr("Ahead: {reason}").format(reason=schedule.reason)
+        end = self._end_text(state)
+        if not self._is_detailed and end:
+            return end
         unit = self.tr("epoch") if state.session.scheduler_unit == "epoch" else self.tr("step")
         text = self.tr("{scheduler}, advanced every {unit}").format(scheduler=scheduler, unit=unit)
         if schedule is not None and schedule.reason:
             text += "\n" + self.tr("Ahead: {reason}").format(reason=schedule.reason)
-        return text
+        return f"{text}\n{end}" if end else text
 
     def table(self, state: AppState) -> TableData:
         past_steps, past, ahead_steps, ahead = self._past_steps, self._past, self._ahead_steps, self._ahead
         groups = max(past.shape[1], ahead.shape[1] if ahead.ndim == 2 else 0)
         names = tuple(self.tr("Group {number}").format(number=i) for i in range(groups))
         used, foretold = self.tr("used"), self.tr("foretold")
+        has_momenta = not self._momenta.isHidden()
+        if has_momenta:
+            names += tuple(self.tr("Momentum of group {number}").format(number=i) for i in range(groups))
+        momenta, momenta_ahead = self._momenta.past, self._momenta.ahead
 
         def cell(row: int, column: int) -> object:
             is_past = row < len(past_steps)
@@ -203,7 +251,10 @@ class RateChart(Chart):
                 return int(steps[row])
             if column == 1:
                 return used if is_past else foretold
-            return repr(float(rates[row, column - 2])) if column - 2 < rates.shape[1] else ""
+            if column >= 2 + groups:
+                rates, column = (momenta if is_past else momenta_ahead), column - groups
+            is_known = row < len(rates) and column - 2 < rates.shape[1]
+            return repr(float(rates[row, column - 2])) if is_known else ""
 
         rows = len(past_steps) + len(ahead_steps)
         return TableData(headers=(self.tr("Step"), self.tr("When"), *names), rows=rows, cell=cell)
@@ -225,4 +276,8 @@ class RateChart(Chart):
         step = self.tr("Step {step} (foretold)") if is_ahead else self.tr("Step {step}")
         group = self.tr("Group {number}: {rate}")
         lines = [group.format(number=i, rate=repr(float(rate))) for i, rate in enumerate(rates[position])]
+        momenta = self._momenta.ahead if is_ahead else self._momenta.past
+        if not self._momenta.isHidden() and position < len(momenta):
+            text = self.tr("Momentum of group {number}: {value}")
+            lines += [text.format(number=i, value=repr(float(value))) for i, value in enumerate(momenta[position])]
         self.plot.show_tip("\n".join([step.format(step=int(steps[position])), *lines]))

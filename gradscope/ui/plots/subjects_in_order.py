@@ -8,13 +8,16 @@ from gradscope.state.history import History
 from gradscope.state.selection import Selection
 
 
-def execution_order(state: AppState, kind: SubjectKind) -> list[int]:
-    """Positions in the block of `kind`, the model's input first.
+def execution_order(state: AppState, kind: SubjectKind, leaf: str | None = None) -> list[int]:
+    """Positions in the block of `kind`, the model's input first; with a leaf, only those of that leaf.
 
     Activations in the order in which they were seen, their gradients likewise (they arrive backwards), parameters
     in the model's own order (their gradients arrive backwards, too).
     """
     keys = state.history.subjects(kind)
+    if leaf is not None:
+        chosen = {i for i, key in enumerate(keys) if key.leaf == leaf}
+        return [i for i in execution_order(state, kind) if i in chosen]
     if kind in PARAMETER_KINDS and state.session is not None:
         place = {parameter.name: i for i, parameter in enumerate(state.session.parameters)}
         return sorted(range(len(keys)), key=lambda i: place.get(keys[i].name, len(place)))

@@ -1,0 +1,83 @@
+"""Charts side by side in two columns, or one below the other where there is no room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QTimer, Slot
+from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QWidget
+
+from gradscope.ui.plots.chart import Chart
+
+_TWO_COLUMNS_FROM_EMS = 36
+_LEAST_CHART_EMS = 15
+_LEAST_OF_TWO_COLUMNS_EMS = 8
+
+
+class ChartGrid(QScrollArea):
+    """Charts are built one at a time once it is seen, so that the window goes on answering in between."""
+
+    def __init__(self, parent: QWidget | None = None, *, max_columns: int = 2) -> None:
+        super().__init__(parent)
+        self.charts: list[Chart] = []
+        self._to_build: list[Callable[[], Chart]] = []
+        # A child, so that it ends with this widget.
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._build_next)
+        self._max_columns = max_columns
+        self._columns = max_columns
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        page = QWidget()
+        self._grid = QGridLayout(page)
+        self._grid.setContentsMargins(4, 4, 4, 4)
+        self._grid.setSpacing(8)
+        self.setWidget(page)
+
+    def show_charts(self, builders: list[Callable[[], Chart]]) -> None:
+        """These charts and no others."""
+        for chart in self.charts:
+            self._grid.removeWidget(chart)
+            chart.hide()
+            chart.deleteLater()
+        self.charts, self._to_build = [], list(builders)
+        self._build_next()
+
+    @Slot()
+    def _build_next(self) -> None:
+        if self.isVisible() and self._to_build:
+            self.charts.append(self._to_build.pop(0)())
+            self._arrange()
+            self._timer.start()
+
+    def _arrange(self) -> None:
+        count = len(self.charts) + len(self._to_build)
+        columns = 1 if count < 2 else self._columns
+        em = self.fontMetrics().height()
+        for i, chart in enumerate(self.charts):
+            self._grid.removeWidget(chart)
+            chart.setMinimumHeight((_LEAST_CHART_EMS if columns == 1 else _LEAST_OF_TWO_COLUMNS_EMS) * em)
+            self._grid.addWidget(chart, i // columns, i % columns)
+        rows = -(-count // columns)
+        for column in range(self._max_columns):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        for row in range(max(rows, self._grid.rowCount())):
+            self._grid.setRowStretch(row, 1 if row < rows else 0)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        em = self.fontMetrics().height()
+        has_room = self.viewport().width() >= _TWO_COLUMNS_FROM_EMS * em
+        columns = self._max_columns if has_room else 1
+        if columns != self._columns:
+            self._columns = columns
+            self._arrange()
+        super().resizeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._build_next()

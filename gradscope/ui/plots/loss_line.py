@@ -1,0 +1,56 @@
+"""One loss over the steps: as it was, and smoothed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtGui import QColor
+
+from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.state.curve import Curve
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.sampling import Smoother, decimate
+
+_FEW = 3
+"""With fewer steps there is no line yet."""
+
+
+class LossLine:
+    """A thin line, a strong one, and points while there are only a few."""
+
+    def __init__(self, plot: PlotView) -> None:
+        self._plot = plot
+        self._smoother = Smoother()
+        self.steps: IntArray = np.zeros(0, dtype=np.int64)
+        self.values: FloatArray = np.zeros(0)
+        self.smooth: FloatArray = np.zeros(0)
+        self._raw, self._strong = pg.PlotCurveItem(), pg.PlotCurveItem()
+        self._points = pg.ScatterPlotItem(symbol="o", size=5, pxMode=True)
+        for item in (self._raw, self._strong, self._points):
+            plot.addItem(item, ignoreBounds=True)
+
+    def restyle(self, *, thin: QColor, strong: QColor) -> None:
+        self._raw.setPen(pg.mkPen(thin, width=1))
+        self._strong.setPen(pg.mkPen(strong, width=2))
+        self._points.setPen(pg.mkPen(thin))
+        self._points.setBrush(pg.mkBrush(thin))
+
+    def forget(self) -> None:
+        """Other training: nothing is known of it."""
+        self._smoother = Smoother()
+        self.show(Curve())
+
+    def show(self, curve: Curve) -> None:
+        self.steps, self.values = curve.steps, curve.values[:, 0]
+        self.smooth = self._smoother.smooth(self.steps, self.values)
+        x, is_finite = self.steps.astype(np.float64), np.isfinite(self.values)
+        values = np.where(is_finite, self.values, np.nan)
+        max_points = 2 * max(100, int(self._plot.box.width()))
+        self._raw.setData(*decimate(x, values, max_points=max_points), connect="finite")
+        self._strong.setData(*decimate(x, self.smooth, max_points=max_points), connect="finite")
+        few = is_finite if len(x) < _FEW else np.zeros(len(x), dtype=bool)
+        self._points.setData(x[few], values[few])
+
+    def nearest(self, x: float) -> int:
+        """The position of the step that is nearest to a place; there has to be one."""
+        return int(np.argmin(np.abs(self.steps - x)))

@@ -1,0 +1,134 @@
+"""The loss scale of each step, and the steps that the gradient scaler left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QWidget
+
+from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.plots.axes import ChartAxis, StepAxis
+from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.legend import Legend, LegendEntry
+from gradscope.ui.plots.number_table import TableData
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.sampling import decimate, step_range
+from gradscope.ui.theme import Theme, ThemeManager
+
+if TYPE_CHECKING:
+    from gradscope.ui.controller import Controller
+
+_MAX_POINTS = 4000
+_SKIPPED_SYMBOL, SKIPPED_GLYPH = "t", "▼"
+
+
+class _PowerOfTwoAxis(ChartAxis):
+    """The numbers drawn are exponents of two."""
+
+    def tickSpacing(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, float]]:  # noqa: N803
+        levels = super().tickSpacing(minVal, maxVal, size)
+        return [(max(1.0, float(round(spacing))), 0) for spacing, _ in levels]
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
+        return [f"{2.0**value:.6g}" for value in values]
+
+
+class ScaleChart(Chart):
+    topics = frozenset({Topic.SESSION, Topic.HISTORY})
+
+    def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
+        axes = {"left": _PowerOfTwoAxis("left"), "bottom": StepAxis("bottom")}
+        plot = PlotView(axes=axes, zoom_x=True, zoom_y=True)
+        super().__init__(
+            controller,
+            themes,
+            plot,
+            title=self.tr("Loss scale"),
+            explanation=self.tr(
+                "What the gradient scaler multiplies the loss with, so that small gradients survive in fp16. A gradient that "
+                "overflows makes it skip the step (a triangle) and halve the scale; after 2,000 steps without one it doubles "
+                "it. A few skipped steps at the start are normal; a scale that falls and falls is not."
+            ),
+            readout_below=True,
+            parent=parent,
+        )
+        plot.set_axis_label("left", self.tr("Loss scale"))
+        plot.set_axis_label("bottom", self.tr("Training step"))
+        self._steps: IntArray = np.zeros(0, dtype=np.int64)
+        self._scales: FloatArray = np.zeros(0)
+        self._skipped_steps: IntArray = np.zeros(0, dtype=np.int64)
+        self._curve = pg.PlotCurveItem()
+        self._end = pg.ScatterPlotItem(size=7, pxMode=True)
+        self._skipped = pg.ScatterPlotItem(symbol=_SKIPPED_SYMBOL, size=10, pxMode=True)
+        for item in (self._curve, self._end, self._skipped):
+            plot.addItem(item, ignoreBounds=True)
+        self._legend = Legend()
+        self.body_layout.addWidget(self._legend)
+        plot.pointed_at.connect(self._on_pointed_at)
+        self.restyle(self.theme)
+
+    def restyle(self, theme: Theme) -> None:
+        super().restyle(theme)
+        self._curve.setPen(pg.mkPen(theme.accent, width=2))
+        self._end.setPen(pg.mkPen(theme.accent))
+        self._end.setBrush(pg.mkBrush(theme.accent))
+        self._skipped.setPen(pg.mkPen(theme.surface))
+        self._skipped.setBrush(pg.mkBrush(theme.warning))
+
+    # ------------------------------------------------------------------------------------------ drawing
+
+    def draw(self, state: AppState) -> str:
+        history, session = state.history, state.session
+        if session is None:
+            return self.tr("Open a recipe to begin")
+        if not len(history.scale):
+            if session.precision != "fp16":
+                return self.tr("Only recipes with precision fp16 scale their loss")
+            return self.tr("Press Step (F7) to see the loss scale")
+        self._steps, self._scales = history.scale.steps, history.scale.values[:, 0]
+        self._skipped_steps = history.skipped.steps
+        x, exponents = self._steps.astype(np.float64), np.log2(np.maximum(self._scales, 2.0**-126))
+        self._curve.setData(*decimate(x, exponents, max_points=_MAX_POINTS))
+        self._end.setData(x[-1:], exponents[-1:])
+        self._skipped.setData(
+            self._skipped_steps.astype(np.float64), np.log2(np.maximum(history.skipped.values[:, 0], 2.0**-126)) + 0.25
+        )
+        low, high = float(exponents.min()), float(exponents.max())
+        self.plot.show_range(step_range(int(self._steps[0]), int(self._steps[-1])), (low - 1.2, high + 1.2))
+        self._write(history.skipped_steps)
+        return ""
+
+    def _write(self, skipped: int) -> None:
+        text = self.tr("{scale} in step {step}; skipped steps so far: {count}")
+        scale = f"{self._scales[-1]:g}"
+        self.readout.show_text(text.format(scale=scale, step=int(self._steps[-1]), count=skipped))
+        entry = LegendEntry(SKIPPED_GLYPH, self.theme.warning, self.tr("skipped step"))
+        self._legend.show_entries([entry] if skipped else [])
+
+    def table(self, state: AppState) -> TableData:
+        steps, scales, skipped = self._steps, self._scales, set(self._skipped_steps.tolist())
+        word = self.tr("skipped")
+
+        def cell(row: int, column: int) -> object:
+            step = int(steps[row])
+            return (step, float(scales[row]), word if step in skipped else "")[column]
+
+        return TableData(headers=(self.tr("Step"), self.tr("Loss scale"), ""), rows=len(steps), cell=cell)
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(float, float)
+    def _on_pointed_at(self, x: float, _y: float) -> None:
+        if not len(self._steps):
+            return
+        point = int(np.argmin(np.abs(self._steps - x)))
+        step = int(self._steps[point])
+        text = self.tr("Step {step}\nLoss scale: {scale}").format(step=step, scale=f"{self._scales[point]:g}")
+        if step in self._skipped_steps:
+            text += "\n" + self.tr("Skipped: a gradient was not finite")
+        self.plot.show_tip(text)
