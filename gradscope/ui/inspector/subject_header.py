@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 
+_LEAST_WIDTH = 120
 _OPTIONAL = (SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE)
 """Only some recipes have them."""
 
@@ -40,11 +41,15 @@ class SubjectHeader(QWidget):
         self._calls = self._make_chooser(self.tr("Call"))
         self._leaves = self._make_chooser(self.tr("Part of the output"))
 
-        kinds = QHBoxLayout()
-        kinds.setSpacing(2)
-        for button in self._buttons.values():
-            kinds.addWidget(button)
-        kinds.addStretch(1)
+        # Narrower than the buttons' texts, so that a text that wraps gets the height that it needs at the real width.
+        self.setMinimumWidth(_LEAST_WIDTH)
+        kinds, optional_kinds = QHBoxLayout(), QHBoxLayout()
+        for row in (kinds, optional_kinds):
+            row.setSpacing(2)
+        for kind, button in self._buttons.items():
+            (optional_kinds if kind in _OPTIONAL else kinds).addWidget(button)
+        for row in (kinds, optional_kinds):
+            row.addStretch(1)
         choosers = QHBoxLayout()
         choosers.setSpacing(4)
         choosers.addWidget(self._calls)
@@ -55,6 +60,7 @@ class SubjectHeader(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self._name)
         layout.addLayout(kinds)
+        layout.addLayout(optional_kinds)
         layout.addLayout(choosers)
         layout.addWidget(self._form)
         layout.addWidget(self._moment)
@@ -118,7 +124,12 @@ class SubjectHeader(QWidget):
             SubjectKind.GRAD: self.tr("Gradient"),
             SubjectKind.UPDATE: self.tr("Update"),
             SubjectKind.CLIPPED_GRAD: self.tr("Clipped"),
-            SubjectKind.OPTIMIZER_STATE: self.tr("Optimizer state"),
+            SubjectKind.OPTIMIZER_STATE: self.tr("State"),
+        }
+        tips = {
+            SubjectKind.GRAD: self.tr("The parameter's .grad, before clipping"),
+            SubjectKind.CLIPPED_GRAD: self.tr("The parameter's .grad after clipping, as the optimizer has seen it"),
+            SubjectKind.OPTIMIZER_STATE: self.tr("What the optimizer remembers of the parameter"),
         }
         group = QButtonGroup(self)
         group.idClicked.connect(self._on_kind_clicked)
@@ -126,6 +137,7 @@ class SubjectHeader(QWidget):
         for number, kind in enumerate(SubjectKind):
             button = QToolButton()
             button.setText(texts[kind])
+            button.setToolTip(tips.get(kind, ""))
             button.setCheckable(True)
             group.addButton(button, number)
             buttons[kind] = button
