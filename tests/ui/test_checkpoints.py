@@ -24,7 +24,7 @@ from gradscope.ui.checkpoints import Checkpoints
 from gradscope.ui.commands import Commands
 from gradscope.ui.dialogs.checkpoint_files import LoadCheckpointDialog, SaveCheckpointDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog
-from gradscope.ui.plots.wording import newest_moment
+from gradscope.ui.plots.moment_text import newest_moment
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
 from tests.ui.fakes import small_training

@@ -39,7 +39,9 @@ def moment_of(state: AppState, latest: Latest) -> str:
     """Of which moment the newest summary of a subject is; which gradient it is, and whether it is still there."""
     translate, key = QCoreApplication.translate, latest.row.key
     if latest.phase is None:
-        text = translate(_CONTEXT, "Before step {step}") if latest.step else translate(_CONTEXT, "Before the first step")
+        text = (
+            translate(_CONTEXT, "Before step {step}") if latest.step else translate(_CONTEXT, "Before the first step")
+        )
         return text.format(step=latest.step)
     newest = state.reports.get(latest.phase)
     report = newest if newest is not None and newest.step == latest.step else None
