@@ -84,7 +84,9 @@ def _run(given: list[str]) -> int:
     parser.add_argument(
         "--jsonl", metavar="OUT", help="write one JSON object per phase to this file (- for standard output)"
     )
-    parser.add_argument("--export", metavar="DIR", help="write a snapshot of the last step to this new folder")
+    parser.add_argument(
+        "--export", metavar="NEW", help="write a snapshot of the last step: a new folder, or a .zip file"
+    )
     parser.add_argument("--tensorboard", metavar="DIR", help="write event files for TensorBoard to this folder")
     parser.add_argument("--save-checkpoint", metavar="FILE", help="write a checkpoint after the last step")
     parser.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -148,8 +149,8 @@ def _check(options: RunOptions) -> None:
         raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
     if options.save_checkpoint is not None and not Path(options.save_checkpoint).absolute().parent.is_dir():
         raise BadInput(f"--save-checkpoint: {options.save_checkpoint} is in no existing folder; expected one")
-    if options.export is not None and Path(options.export).exists():
-        raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot folder")
+    if options.export is not None and os.path.lexists(Path(options.export).expanduser()):
+        raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot")
     problem = None if options.tensorboard is None else missing() or occupied(Path(options.tensorboard))
     if problem is not None:
         raise BadInput(f"--tensorboard: {problem}")

@@ -16,13 +16,14 @@ import typing
 from collections.abc import Iterator
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gradscope.protocol import messages
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+_T = TypeVar("_T")
 _PREFIX = struct.Struct(">II")
 _DTYPES = frozenset({"float64", "float32", "int64", "int32", "uint8"})
 
@@ -103,7 +104,7 @@ def _decode(payload: bytes) -> Frame:
     if type(number) is not int or number < 0:
         raise ProtocolError(f"A frame's number has to be a whole number, not {number!r}")
     buffers = _decode_buffers(described, memoryview(payload)[4 + header_length :])
-    return Frame(number, _decode_value(cls, body, buffers, cls.__name__))
+    return Frame(number, _decode_value(cls, body, _Source(buffers), cls.__name__))
 
 
 def _decode_buffers(described: Any, data: memoryview) -> list[np.ndarray[Any, Any]]:
@@ -131,6 +132,40 @@ def _decode_buffers(described: Any, data: memoryview) -> list[np.ndarray[Any, An
 
 
 # ------------------------------------------------------------------------------------------- values <-> JSON
+
+_NOT_FINITE = ("nan", "inf", "-inf")
+
+
+def to_json(value: Any, buffers: list[np.ndarray[Any, Any]]) -> Any:
+    """A message, or a part of one, for a JSON file. Its arrays are appended to `buffers`; NaN and Inf become text."""
+    return _finite(_encode_value(value, buffers))
+
+
+def from_json(cls: type[_T], value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> _T:
+    """The reverse of `to_json`, every field checked by type; raises ProtocolError, which begins with `where`.
+
+    A field that this version does not know is passed over: a later version may have added it.
+    """
+    decoded: _T = _decode_value(cls, value, _Source(buffers, is_file=True), where)
+    return decoded
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where values are decoded from: the wire, between two of the same version, or a file, which may be of another."""
+
+    buffers: list[np.ndarray[Any, Any]]
+    is_file: bool = False
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
 
 
 @cache
@@ -166,26 +201,28 @@ def _encode_value(value: Any, buffers: list[np.ndarray[Any, Any]]) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be sent")
 
 
-def _decode_value(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> Any:
+def _decode_value(expected: Any, value: Any, source: _Source, where: str) -> Any:
     origin = typing.get_origin(expected)
     if origin in (typing.Union, types.UnionType):
-        return _decode_optional(expected, value, buffers, where)
+        return _decode_optional(expected, value, source, where)
     if origin is np.ndarray:
-        return _decode_array(expected, value, buffers, where)
+        return _decode_array(expected, value, source, where)
     if origin is tuple:
-        return _decode_tuple(expected, value, buffers, where)
+        return _decode_tuple(expected, value, source, where)
     if origin is dict:
         if not isinstance(value, dict):
             raise _mismatch(where, "an object", value)
         _, item = typing.get_args(expected)
-        return {key: _decode_value(item, entry, buffers, f"{where}.{key}") for key, entry in value.items()}
+        return {key: _decode_value(item, entry, source, f"{where}.{key}") for key, entry in value.items()}
     if dataclasses.is_dataclass(expected):
-        return _decode_dataclass(typing.cast(type, expected), value, buffers, where)
+        return _decode_dataclass(typing.cast(type, expected), value, source, where)
     if isinstance(expected, type) and issubclass(expected, Enum):
         try:
             return expected(value)
         except ValueError:
             raise _mismatch(where, f"one of {[member.value for member in expected]}", value) from None
+    if expected is float and source.is_file and value in _NOT_FINITE:
+        return float(value)
     if expected is float and type(value) is int:
         try:
             return float(value)
@@ -193,33 +230,35 @@ def _decode_value(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]]
             raise _mismatch(where, "float", value) from None
     if type(value) is not expected:
         raise _mismatch(where, getattr(expected, "__name__", str(expected)), value)
+    if expected is int and abs(value) >= 2**64:
+        raise _mismatch(where, "a 64-bit number", value)
     return value
 
 
-def _decode_dataclass(cls: Any, value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> Any:
+def _decode_dataclass(cls: Any, value: Any, source: _Source, where: str) -> Any:
     if not isinstance(value, dict):
         raise _mismatch(where, "an object", value)
     fields = _fields(cls)
     unknown = value.keys() - {name for name, _, _ in fields}
-    if unknown:
+    if unknown and not source.is_file:
         raise ProtocolError(f"{where} has no field {sorted(unknown)[0]!r}")
     arguments = {}
     for name, hint, required in fields:
         if name in value:
-            arguments[name] = _decode_value(hint, value[name], buffers, f"{where}.{name}")
+            arguments[name] = _decode_value(hint, value[name], source, f"{where}.{name}")
         elif required:
             raise ProtocolError(f"{where}.{name} is missing")
     return cls(**arguments)
 
 
-def _decode_optional(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> Any:
+def _decode_optional(expected: Any, value: Any, source: _Source, where: str) -> Any:
     if value is None:
         return None
     (inner,) = (option for option in typing.get_args(expected) if option is not type(None))
-    return _decode_value(inner, value, buffers, where)
+    return _decode_value(inner, value, source, where)
 
 
-def _decode_tuple(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> tuple[Any, ...]:
+def _decode_tuple(expected: Any, value: Any, source: _Source, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise _mismatch(where, "a list", value)
     arguments = typing.get_args(expected)
@@ -227,15 +266,15 @@ def _decode_tuple(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]]
     if len(items) != len(value):
         raise _mismatch(where, f"{len(items)} items", value)
     return tuple(
-        _decode_value(item, entry, buffers, f"{where}[{i}]")
+        _decode_value(item, entry, source, f"{where}[{i}]")
         for i, (item, entry) in enumerate(zip(items, value, strict=True))
     )
 
 
-def _decode_array(expected: Any, value: Any, buffers: list[np.ndarray[Any, Any]], where: str) -> np.ndarray[Any, Any]:
+def _decode_array(expected: Any, value: Any, source: _Source, where: str) -> np.ndarray[Any, Any]:
     match value:
-        case {"$": int(index)} if type(index) is int and 0 <= index < len(buffers) and len(value) == 1:
-            array = buffers[index]
+        case {"$": int(index)} if type(index) is int and 0 <= index < len(source.buffers) and len(value) == 1:
+            array = source.buffers[index]
         case _:
             raise _mismatch(where, "an array", value)
     (dtype,) = typing.get_args(typing.get_args(expected)[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -34,17 +33,6 @@ class Steps(Protocol):
     @property
     def optimizer(self) -> Sequence[str]:
         """Whose turn each step was, where the recipe has several optimizers; "" where it has one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepTable:
-    """See Steps."""
-
-    step: IntArray
-    epoch: IntArray
-    loss: FloatArray
-    rates: FloatArray
-    optimizer: Sequence[str]
 
 
 def history_section(history: Steps, validations: Sequence[Validated]) -> Markup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.snapshots.saved_history import SavedCurve
 
 MAX_CURVE_POINTS = 20_000
 
@@ -23,6 +24,10 @@ class Curve:
 
     def __len__(self) -> int:
         return self._used
+
+    @property
+    def width(self) -> int:
+        return self._values.shape[1]
 
     @property
     def steps(self) -> IntArray:
@@ -55,6 +60,26 @@ class Curve:
         self._used = int(np.searchsorted(self.steps, step))
         self._values[self._used :] = np.nan
         self._in_last = self._stride
+
+    def saved(self) -> SavedCurve:
+        """A copy, for a snapshot."""
+        return SavedCurve(
+            steps=self.steps.copy(), values=self.values.copy(), stride=self._stride, in_last=self._in_last
+        )
+
+    @classmethod
+    def restored(cls, saved: SavedCurve, *, least_width: int = 1) -> Curve:
+        """The reverse; it can be added to. Columns that are missing are NaN."""
+        points, width = saved.values.shape
+        curve = cls(width, max_points=max(MAX_CURVE_POINTS, points))
+        # One row in any case: doubling nothing would give no room.
+        curve._steps = np.zeros(max(points, 1), dtype=np.int64)
+        curve._values = np.full((max(points, 1), width), np.nan)
+        curve._steps[:points], curve._values[:points] = saved.steps, saved.values
+        curve._used = points
+        curve._stride, curve._in_last = saved.stride, saved.in_last
+        curve._widen(least_width)
+        return curve
 
     def _halve(self) -> None:
         pairs = self._used // 2

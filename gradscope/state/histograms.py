@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.messages import FloatArray, IntArray, Report
-from gradscope.protocol.subjects import HISTOGRAM_BINS
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
+from gradscope.snapshots.saved_history import SavedHistograms
 
 MAX_COLUMNS = 64
 MAX_BYTES = 16 * 1024 * 1024
@@ -104,6 +105,48 @@ class HistogramHistory:
         self._columns = [column for column in self if column.step < step]
         self._newest = None
         self._arrived = len(self._columns) * self._stride
+
+    def saved(self) -> SavedHistograms:
+        """A copy, for a snapshot."""
+        columns = list(self)
+        first = min((column.first for column in columns), default=0)
+        end = max((column.first + column.used.shape[1] for column in columns), default=0)
+        counts = np.zeros((sum(len(column.rows) for column in columns), end - first), dtype=np.int32)
+        position = 0
+        for column in columns:
+            start, (subjects, bins) = column.first - first, column.used.shape
+            counts[position : position + subjects, start : start + bins] = column.used
+            position += subjects
+        return SavedHistograms(
+            steps=np.array([column.step for column in columns], dtype=np.int64),
+            subjects=np.array([len(column.rows) for column in columns], dtype=np.int64),
+            rows=np.concatenate([np.zeros(0, dtype=np.int64), *(column.rows for column in columns)]),
+            summaries=np.concatenate([np.zeros((0, len(COLUMNS))), *(column.summaries for column in columns)]),
+            sampled=np.concatenate([np.zeros(0, dtype=np.int64), *(column.sampled for column in columns)]),
+            counts=counts,
+            first=first,
+            stride=self._stride,
+            arrived=self._arrived,
+        )
+
+    @classmethod
+    def restored(cls, saved: SavedHistograms) -> HistogramHistory:
+        """The reverse, to be looked at: the newest step is one of the columns."""
+        history = cls(max_columns=max(MAX_COLUMNS, len(saved.steps)))
+        ends = np.cumsum(saved.subjects)
+        for step, start, end in zip(saved.steps.tolist(), ends - saved.subjects, ends, strict=True):
+            history._columns.append(
+                HistogramColumn(
+                    step=step,
+                    rows=saved.rows[start:end],
+                    summaries=saved.summaries[start:end],
+                    sampled=saved.sampled[start:end],
+                    first=saved.first,
+                    used=saved.counts[start:end],
+                )
+            )
+        history._stride, history._arrived = saved.stride, saved.arrived
+        return history
 
     def _make_room(self) -> None:
         while len(self._columns) > _LEAST_COLUMNS and (

@@ -7,6 +7,7 @@ NaN and Inf. So a long run keeps its whole length, evenly, and never loses a non
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from gradscope.protocol.messages import FloatArray, InitialParameters, IntArray, Report
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.snapshots.saved_history import SavedBlock, SavedHistory, SavedLatest
 from gradscope.state.histograms import HistogramHistory
 from gradscope.state.step_curves import StepCurves
 
@@ -97,6 +99,27 @@ class Block:
         self._used = int(np.searchsorted(self.steps, step))
         self._data[:, :, self._used :] = np.nan
         self._in_last = self._stride
+
+    def saved(self) -> SavedBlock:
+        """A copy, for a snapshot."""
+        return SavedBlock(
+            keys=tuple(self.keys),
+            steps=self.steps.copy(),
+            values=self._data[:, : len(self.keys), : self._used].copy(),
+            stride=self._stride,
+            in_last=self._in_last,
+        )
+
+    @classmethod
+    def restored(cls, saved: SavedBlock) -> Block:
+        """The reverse; it can be added to."""
+        block = cls(max_steps=max(MAX_STEPS, len(saved.steps)))
+        block.keys = list(saved.keys)
+        block._index = {key: i for i, key in enumerate(saved.keys)}
+        block._steps, block._data = saved.steps.copy(), saved.values.copy()
+        block._used = len(saved.steps)
+        block._stride, block._in_last = saved.stride, saved.in_last
+        return block
 
     def _make_room(self) -> None:
         """A new step: it goes into the last column while that takes more, else into a new one."""
@@ -199,6 +222,46 @@ class History(StepCurves):
                 size = parameters.series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
                 ratios[i] = np.where(size > 0, norms[i] / size, np.nan)
         return updates.keys, updates.steps, ratios
+
+    def saved(self) -> SavedHistory:
+        """A copy of everything, for a snapshot."""
+        latest = list(self._latest.values())
+        count = len(latest)
+        return SavedHistory(
+            blocks={kind: block.saved() for kind, block in self.blocks.items() if block.keys},
+            histograms={kind: self.histograms[kind].saved() for kind, block in self.blocks.items() if block.keys},
+            curves=self.saved_curves(),
+            clip_parameters=tuple(self.clip_parameters),
+            skipped_steps=self.skipped_steps,
+            latest=SavedLatest(
+                rows=tuple(item.row for item in latest),
+                phases=tuple(item.phase for item in latest),
+                steps=np.array([item.step for item in latest], dtype=np.int64),
+                summaries=np.array([item.summary for item in latest], dtype=np.float64).reshape(count, len(COLUMNS)),
+                histograms=np.array([item.histogram for item in latest], dtype=np.int32).reshape(count, HISTOGRAM_BINS),
+                sampled=np.array([item.sampled for item in latest], dtype=np.int64),
+            ),
+        )
+
+    @classmethod
+    def restored(cls, saved: SavedHistory, rows: Iterable[SubjectRow] = ()) -> History:
+        """The reverse. `rows` is the subject table that the snapshot's reports refer to by number."""
+        history = cls()
+        history.rows = list(rows)
+        history.blocks |= {kind: Block.restored(block) for kind, block in saved.blocks.items()}
+        history.histograms |= {kind: HistogramHistory.restored(one) for kind, one in saved.histograms.items()}
+        history.restore_curves(saved)
+        latest = saved.latest
+        for i, (row, phase) in enumerate(zip(latest.rows, latest.phases, strict=True)):
+            history._latest[row.key] = Latest(
+                row=row,
+                step=int(latest.steps[i]),
+                phase=phase,
+                summary=latest.summaries[i],
+                histogram=latest.histograms[i],
+                sampled=int(latest.sampled[i]),
+            )
+        return history
 
     def _add(self, report: Report, step: int, phase: Phase) -> None:
         by_kind: dict[SubjectKind, list[int]] = {}

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from gradscope.protocol.messages import VALIDATION_LOSS, Clip, Report, Validated
 from gradscope.protocol.phases import Phase
+from gradscope.snapshots.saved_history import SavedCurve, SavedHistory
 from gradscope.state.curve import Curve
 
 
@@ -23,6 +24,10 @@ class ClipColumn(IntEnum):
     """Which of `clip_parameters` had the largest gradient."""
     SHARE = 5
     """Its part of the squared norm."""
+
+
+_SEVERAL = ("losses", "validations")
+"""Attributes that hold curves by name."""
 
 
 class StepCurves:
@@ -81,6 +86,29 @@ class StepCurves:
         for curve in (*self.losses.values(), *self.validations.values()):
             curve.cut(step)
         self.skipped_steps -= lost - len(self.skipped)
+
+    def saved_curves(self) -> dict[str, SavedCurve]:
+        """Copies for a snapshot, by name: "loss", "losses.generator"."""
+        curves = {name: value for name, value in vars(self).items() if isinstance(value, Curve)}
+        for several in _SEVERAL:
+            curves |= {f"{several}.{name}": curve for name, curve in getattr(self, several).items()}
+        return {name: curve.saved() for name, curve in curves.items()}
+
+    def restore_curves(self, saved: SavedHistory) -> None:
+        """The reverse. A curve that this version does not have is passed over."""
+        for name, curve in saved.curves.items():
+            of, _, which = name.partition(".")
+            own = getattr(self, of, None)
+            if of in _SEVERAL and which:
+                getattr(self, of)[which] = Curve.restored(curve)
+            elif isinstance(own, Curve):
+                setattr(self, of, Curve.restored(curve, least_width=own.width))
+        self.skipped_steps = saved.skipped_steps
+        self.clip_parameters = list(saved.clip_parameters)
+        self._clip_parameter_index = {name: i for i, name in enumerate(self.clip_parameters)}
+        # The numbers of parameters that are not there are no numbers.
+        dominant = self.clipping.values[:, ClipColumn.DOMINANT]
+        dominant[~((dominant >= 0) & (dominant < len(self.clip_parameters)))] = math.nan
 
     def dominant_at(self, point: int) -> str:
         """The parameter with the largest gradient at a point of the clipping curve; "" where unknown."""

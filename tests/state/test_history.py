@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from gradscope.protocol.messages import InitialParameters, Report
+from gradscope.protocol.messages import Clip, InitialParameters, Report, Validated
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.snapshots import saved_history, tensor_file
 from gradscope.state.curve import Curve
+from gradscope.state.histograms import HistogramHistory
 from gradscope.state.history import Block, History
 
 
@@ -128,3 +130,104 @@ def test_a_zero_parameter_has_no_update_ratio() -> None:
     ]
     history.add_report(_report(Phase.STEP, 0, [0, 1], [0.0, 1.0]))
     assert np.isnan(history.update_ratio()[2]).all()
+
+
+def _filled(steps: int, *, max_steps: int = 8) -> History:
+    history = History(max_steps=max_steps)
+    rows = {kind: SubjectRow(_key("a", kind), (2,), "float32") for kind in (SubjectKind.GRAD, SubjectKind.PARAMETER)}
+    history.rows = list(rows.values())
+    initial = _small_report(Phase.STEP, 0, [1])
+    history.add_initial(
+        InitialParameters(
+            subjects=initial.subjects,
+            summaries=initial.summaries,
+            histograms=initial.histograms,
+            sampled=initial.sampled,
+        )
+    )
+    history.add_validation(
+        Validated(step=-1, epoch=0, loss=1.0, metrics={"a.b": float("nan")}, batches=1, samples=1, seconds=0.0)
+    )
+    for step in range(steps):
+        history.add_report(_small_report(Phase.BACKWARD, step, [0]))
+        history.add_report(_small_report(Phase.STEP, step, [0, 1] if step % 3 else [1]))
+    return history
+
+
+def _small_report(phase: Phase, step: int, subjects: list[int]) -> Report:
+    count = len(subjects)
+    return Report(
+        phase=phase,
+        step=step,
+        epoch=0,
+        batch=step,
+        loss=float("nan") if step == 3 else 1 / (1 + step),
+        lr=(0.1, 0.01 * step),
+        optimizer=f"turn.{step % 2}",
+        momentum=(0.9, float("nan")),
+        clip=Clip(norm=2.0, coefficient=0.5, norm_after=None, dominant=f"w{step % 3}", dominant_share=0.7),
+        scale=1024.0,
+        skipped=step == 4,
+        subjects=np.array(subjects),
+        summaries=np.full((count, len(COLUMNS)), float(step)),
+        histograms=np.full((count, HISTOGRAM_BINS), step, dtype=np.int32),
+        sampled=np.full(count, 2),
+        places=np.zeros(0, dtype=np.int64),
+        times=np.zeros((0, 3)),
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 100])
+def test_a_history_is_saved_and_restored(steps: int) -> None:
+    """Through the files of a snapshot; what is added to blocks and curves afterwards arrives as in the original."""
+    history = _filled(steps)
+    files = saved_history.encode(history.saved())
+    arrays = tensor_file.decode(files[saved_history.ARRAYS_FILE])
+    restored = History.restored(saved_history.decode(files[saved_history.JSON_FILE], arrays), history.rows)
+    _assert_same(history, restored)
+    for kind in history.blocks:
+        _assert_same_histograms(history.histograms[kind], restored.histograms[kind])
+    for one in (history, restored):
+        for block in one.blocks.values():
+            block._max_steps = 8
+        for step in range(steps, steps + 50):
+            one.add_report(_small_report(Phase.STEP, step, [0, 1]))
+    _assert_same(history, restored)
+
+
+def _assert_same_histograms(history: HistogramHistory, restored: HistogramHistory) -> None:
+    for column, read in zip(history, restored, strict=True):
+        assert (read.step, read.rows.tolist(), read.sampled.tolist()) == (
+            column.step,
+            column.rows.tolist(),
+            column.sampled.tolist(),
+        )
+        np.testing.assert_array_equal(read.summaries, column.summaries)
+        for i in range(len(column.rows)):
+            np.testing.assert_array_equal(read.counts(i), column.counts(i))
+
+
+def _assert_same(history: History, restored: History) -> None:
+    assert restored.rows == history.rows
+    for kind, block in history.blocks.items():
+        other = restored.blocks[kind]
+        assert other.keys == block.keys and other.steps.tolist() == block.steps.tolist()
+        for column in range(len(COLUMNS)):
+            np.testing.assert_array_equal(other.column(column), block.column(column))
+        for key in block.keys:
+            latest, found = history.latest(key), restored.latest(key)
+            assert latest is not None and found is not None
+            assert (found.row, found.step, found.phase, found.sampled) == (
+                latest.row,
+                latest.step,
+                latest.phase,
+                latest.sampled,
+            )
+            np.testing.assert_array_equal(found.summary, latest.summary)
+            np.testing.assert_array_equal(found.histogram, latest.histogram)
+    curves, found = history.saved_curves(), restored.saved_curves()
+    assert set(found) == set(curves)
+    for name, curve in curves.items():
+        assert found[name].steps.tolist() == curve.steps.tolist()
+        np.testing.assert_array_equal(found[name].values, curve.values)
+    assert (restored.clip_parameters, restored.skipped_steps) == (history.clip_parameters, history.skipped_steps)

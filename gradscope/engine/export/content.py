@@ -1,0 +1,136 @@
+"""What a session tells of its moment, as a snapshot has it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+import gradscope
+from gradscope.engine.report import PhaseReport
+from gradscope.engine.training import groups_of, rates_of
+from gradscope.protocol.messages import IntArray, Place, Report
+from gradscope.protocol.phases import Phase, Position
+from gradscope.protocol.subjects import SubjectRow
+from gradscope.snapshots.content import Content, StepRow
+from gradscope.snapshots.names import FORMAT, FORMAT_VERSION
+from gradscope.snapshots.tables import step_table
+
+if TYPE_CHECKING:
+    from gradscope.engine.session import Session
+
+_Row = TypeVar("_Row", SubjectRow, Place)
+
+
+def content_of(session: Session, left_out: Sequence[str] = ()) -> Content:
+    """Everything but tensors and pictures. The manifest still lacks the list of files."""
+    reports = newest_reports(session)
+    raw = [report.raw for report in reports.values()]
+    tables = session.observer.tables
+    rows, subjects = _used(tables.subjects.rows, [report.subjects for report in raw])
+    places, passed = _used(tables.places.rows, [report.places for report in raw])
+    return Content(
+        manifest=manifest_of(session, reports, left_out),
+        session=session.info,
+        position=replace(session.position, running=False),
+        rows=rows,
+        places=places,
+        reports={
+            report.phase: replace(report, subjects=own, places=gone)
+            for report, own, gone in zip(raw, subjects, passed, strict=True)
+        },
+        steps=step_table(step_rows(session), groups=rate_groups(session)),
+        validations=tuple(session.validations),
+        edits=tuple(edit.as_message() for edit in session.edits),
+    )
+
+
+def newest_reports(session: Session) -> dict[Phase, PhaseReport]:
+    """Also of the phase that the session is stopped in, as far as it has come."""
+    partial = session.partial_report()
+    found = dict(session.reports)
+    if partial is not None:
+        found[partial.phase] = partial
+    return {phase: found[phase] for phase in Phase if phase in found}
+
+
+def _used(rows: Sequence[_Row], numbers: Iterable[IntArray]) -> tuple[tuple[_Row, ...], list[IntArray]]:
+    """(the rows that are referred to, the same references to these)."""
+    given: list[IntArray] = list(numbers)
+    used = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *given]))
+    return tuple(rows[number] for number in used.tolist()), [np.searchsorted(used, own) for own in given]
+
+
+def rate_groups(session: Session) -> int:
+    """Columns that the learning rates of all steps need."""
+    return max((len(record.lr) for record in session.history), default=len(groups_of(session.training.optimizers)))
+
+
+def step_rows(session: Session) -> Iterator[StepRow]:
+    for record in session.history:
+        yield StepRow(
+            step=record.step,
+            epoch=record.epoch,
+            batch=record.batch,
+            loss=record.loss,
+            rates=record.lr,
+            grad_l2=record.grad_l2,
+            update_l2=record.update_l2,
+            seconds=record.seconds,
+            micro_batches=record.micro_batches,
+            clip_norm=record.clip.norm if record.clip is not None else None,
+            clip_coefficient=record.clip.coefficient if record.clip is not None else None,
+            scale=record.scale,
+            is_skipped=record.is_skipped,
+            optimizer=record.optimizer,
+        )
+
+
+def manifest_of(session: Session, reports: Mapping[Phase, PhaseReport], left_out: Sequence[str]) -> dict[str, Any]:
+    source = session.recipe.source
+    order = list(Phase)
+    newest = max(reports.values(), key=lambda report: (report.step, order.index(report.phase)), default=None)
+    loss = newest.loss if newest is not None else None
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "gradscope": gradscope.__version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+        "platform": platform.platform(),
+        "recipe": {
+            "name": session.info.name,
+            "path": str(source.path) if source else None,
+            "sha256": source.sha256 if source else None,
+        },
+        "moment": _moment(session.position, [report.raw for report in reports.values()]),
+        "device": str(session.device),
+        "seed": session.seed,
+        "loss": None if loss is None else (loss if np.isfinite(loss) else str(loss)),
+        "rates": [rate if np.isfinite(rate) else None for rate in rates_of(session.training.optimizers)],
+        "optimizer": session.info.optimizer,
+        "scheduler": session.info.scheduler,
+        "left_out": list(left_out),
+    }
+
+
+def _moment(position: Position, reports: Iterable[Report]) -> dict[str, Any]:
+    return {
+        "rest": position.rest.value,
+        "step": position.step,
+        "epoch": position.epoch,
+        "batch": position.batch,
+        "micro": position.micro,
+        "window": position.window,
+        "optimizer": position.optimizer,
+        "phases": {report.phase.value: {"step": report.step, "complete": report.complete} for report in reports},
+    }

@@ -1,0 +1,105 @@
+"""What a snapshot tells of its moment. The engine makes one to write it, and reading gives the same back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol.edits import EditMade
+from gradscope.protocol.messages import FloatArray, IntArray, Place, Report, SessionInfo, Validated
+from gradscope.protocol.phases import Phase, Position
+from gradscope.protocol.subjects import SubjectRow
+from gradscope.snapshots.saved_history import SavedHistory
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """One completed step. None: there is no such number."""
+
+    step: int
+    epoch: int
+    batch: int
+    loss: float | None
+    rates: tuple[float | None, ...]
+    """Of each parameter group, as this step used them."""
+    grad_l2: float | None
+    """L2 norm of all parameters' gradients together."""
+    update_l2: float | None
+    seconds: float | None
+    micro_batches: float | None = None
+    clip_norm: float | None = None
+    """L2 norm of all gradients before clipping."""
+    clip_coefficient: float | None = None
+    scale: float | None = None
+    """The loss scale of the step's gradients."""
+    is_skipped: bool = False
+    """The gradient scaler left the step out."""
+    optimizer: str = ""
+    """Whose turn it was, where there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTable:
+    """The completed steps as arrays of shape (steps,), oldest first; see StepRow. NaN also where there is no number."""
+
+    step: IntArray
+    epoch: IntArray
+    batch: IntArray
+    loss: FloatArray
+    rates: FloatArray
+    """Shape (steps, parameter groups)."""
+    grad_l2: FloatArray
+    update_l2: FloatArray
+    seconds: FloatArray
+    micro_batches: FloatArray
+    clip_norm: FloatArray
+    clip_coefficient: FloatArray
+    scale: FloatArray
+    is_skipped: npt.NDArray[np.bool_]
+    optimizer: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """Everything but the values of tensors and the pictures."""
+
+    manifest: Mapping[str, Any]
+    """As in manifest.json: when and where it was written, the moment, what had to be left out and why."""
+    session: SessionInfo
+    position: Position
+    rows: tuple[SubjectRow, ...]
+    """The subject table that the reports refer to by number."""
+    places: tuple[Place, ...]
+    """The place table that the reports refer to by number."""
+    reports: Mapping[Phase, Report]
+    """The newest report of each phase."""
+    steps: StepTable
+    validations: tuple[Validated, ...] = ()
+    """Oldest first."""
+    edits: tuple[EditMade, ...] = ()
+    """What was changed by hand while it was trained, oldest first."""
+    history: SavedHistory | None = field(default=None, repr=False)
+    """Every summary that the app has seen, where it was the app that wrote the snapshot."""
+
+    def rows_of(self, report: Report) -> list[SubjectRow]:
+        """The rows of a report's subjects, in its own order."""
+        return [self.rows[number] for number in report.subjects.tolist()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFile:
+    """session.json."""
+
+    session: SessionInfo
+    position: Position
+    subjects: tuple[SubjectRow, ...]
+    places: tuple[Place, ...]
+    validations: tuple[Validated, ...] = ()
+    edits: tuple[EditMade, ...] = ()

@@ -1,0 +1,76 @@
+"""A real snapshot of a small session, as a folder and as a zip, and ways to spoil a copy of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from gradscope import Recipe, Session
+from gradscope.engine.snapshot import write_snapshot
+from gradscope.protocol.messages import Attachment
+
+
+def session(*, phases: int = 5) -> Session:
+    """A small model that has made one step and the forward and backward of another."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    recipe = Recipe(
+        model=model,
+        dataset=TensorDataset(torch.randn(8, 6), torch.randint(0, 3, (8,))),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.Adam(model.parameters()),
+        batch_size=4,
+        name="Small",
+    )
+    made = Session(recipe)
+    for _ in range(phases):
+        made.advance()
+    return made
+
+
+def attachment(name: str, data: bytes = b"\x89PNG") -> Attachment:
+    return Attachment(name=name, data=np.frombuffer(data, dtype=np.uint8))
+
+
+def write(path: Path) -> Path:
+    with session() as made:
+        write_snapshot(made, path, attachments=[attachment("plots/loss.png")])
+    return path
+
+
+class Spoiled:
+    """A copy of a snapshot's folder in which single files are changed."""
+
+    def __init__(self, original: Path, folder: Path) -> None:
+        self.path = folder
+        shutil.copytree(original, folder)
+
+    def json(self, name: str, change: Callable[[Any], None]) -> Path:
+        """Change a JSON file; the manifest still fits."""
+        value = json.loads((self.path / name).read_text("utf-8"))
+        change(value)
+        return self.bytes(name, json.dumps(value).encode())
+
+    def bytes(self, name: str, data: bytes, *, is_told: bool = True) -> Path:
+        """Replace a file; `is_told`: the manifest has its new size."""
+        (self.path / name).write_bytes(data)
+        if is_told and name != "manifest.json":
+            self.json("manifest.json", lambda manifest: manifest["files"].update({name: len(data)}))
+        return self.path
+
+
+def zipped(folder: Path, path: Path, *, prefix: str = "", compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    """A snapshot's folder as somebody would zip it."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, prefix + file.relative_to(folder).as_posix())
+    return path
