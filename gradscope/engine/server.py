@@ -23,13 +23,13 @@ import torch
 
 from gradscope.engine.answers import answer_check_gradient, answer_checkpoint, answer_explain
 from gradscope.engine.devices import available_devices
+from gradscope.engine.exporter import ExportCancelled, Exporter
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.looking import look
 from gradscope.engine.outbox import Outbox
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
-from gradscope.engine.snapshot import write_snapshot
 from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import describe_error
@@ -89,6 +89,7 @@ class Server:
         self._connection = connection
         self._decoder = decoder
         self._outbox = Outbox(connection)
+        self._exporter = Exporter(self._outbox)
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._session: Session | None = None
         self._opened: messages.Open | None = None
@@ -147,10 +148,15 @@ class Server:
             case messages.Interrupt():
                 self._outbox.put(Pong(), number=frame.number)
                 self._interrupt_number = frame.number
+                self._exporter.cancel(frame.number)
                 self._interrupt_wanted = self.is_armed = True
                 if self._is_interruptible:
                     _wake_main_thread()
+            case messages.CancelExport():
+                self._outbox.put(Pong(), number=frame.number)
+                self._exporter.cancel(frame.number)
             case messages.Shutdown():
+                self._exporter.cancel(frame.number)
                 self._is_over = self._interrupt_wanted = self.is_armed = True
                 self._requests.put(frame)
                 timer = threading.Timer(SHUTDOWN_GRACE_SECS, os._exit, args=(0,))
@@ -213,6 +219,10 @@ class Server:
             reply = self._answer(frame)
         except GradscopeError as error:
             reply = Failed(failure=error.failure, position=self._position())
+        except ExportCancelled:
+            # An Interrupt was meant for the export, not for the phase that the session may be stopped in.
+            self._interrupt_wanted = False
+            reply = messages.Cancelled()
         except Unwind:
             reply = Failed(failure=_cancelled("It was interrupted"), position=self._position())
         except Exception as error:
@@ -255,9 +265,13 @@ class Server:
                 return self._edit(message)
             case SaveCheckpoint() | LoadCheckpoint():
                 return self._answer_checkpoint(frame.number, frame.message)
-            case messages.Export(path=path, attachments=attachments):
-                written = write_snapshot(self._need_session(), path, attachments=attachments)
-                return messages.Exported(path=str(written.path), files=written.files, size_bytes=written.size_bytes)
+            case messages.MeasureSnapshot():
+                return self._exporter.measure(self._need_session())
+            case messages.Attach(attachment=attachment):
+                self._exporter.attach(attachment)
+                return Pong()
+            case messages.Export():
+                return self._exporter.export(self._need_session(), frame)
         raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
 
     def _check_gradient(self, number: int, request: CheckGradient) -> GradientChecked:

@@ -21,6 +21,7 @@ from gradscope.protocol.checkpoints import (
 )
 from gradscope.protocol.edits import EDITS, Choices, Edited, EditMade, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure
+from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectRow
 from gradscope.protocol.why import CheckGradient, Explain, Explained, GradientChecked
@@ -180,11 +181,31 @@ class Attachment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attach:
+    """A file for the next Export, or its next piece: what has the same name is joined. Reply: Pong or Failed."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureSnapshot:
+    """How large each part of a snapshot would be now. Reply: SnapshotSizes or Failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a snapshot folder at `path` (it must not exist). Reply: Exported or Failed."""
+    """Write a snapshot at `path` (it must not exist): a folder, or one file if the name ends with .zip.
+
+    ExportProgress on the way; reply: Exported, Cancelled or Failed. Nothing is left behind but by an Exported.
+    """
 
     path: str
-    attachments: tuple[Attachment, ...] = ()
+    parts: tuple[Part, ...] = tuple(Part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelExport:
+    """Break off the Exports that were asked for before. Answered by the reader thread; the Export replies Cancelled."""
 
 
 # ---------------------------------------------------------------------------------------------------- replies
@@ -341,6 +362,26 @@ class Unavailable:
 
     subject: SubjectKey
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSize:
+    part: Part
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotSizes:
+    """What the engine writes of a snapshot; what the app attaches is not in it."""
+
+    parts: tuple[PartSize, ...]
+    always_bytes: int
+    """What belongs to every snapshot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancelled:
+    """The request was broken off because a person wanted it so; nothing has changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -515,6 +556,14 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportProgress:
+    """How far the Export has come, a few times a second."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """Something a person should know that is no failure."""
 
@@ -534,11 +583,13 @@ REQUESTS: tuple[type, ...] = (
     *(UndoEdit, ListChoices, *EDITS),
     *(Explain, CheckGradient),
     *(SaveCheckpoint, LoadCheckpoint),
+    *(Attach, MeasureSnapshot, CancelExport),
 )
 REPLIES = (
     *(Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported, Edited, Choices),
     *(Explained, GradientChecked),
     *(CheckpointSaved, CheckpointLoaded, CheckpointMismatch),
+    *(SnapshotSizes, Cancelled),
 )
 EVENTS = (
     EngineReady,
@@ -552,6 +603,7 @@ EVENTS = (
     Validated,
     SessionChanged,
     EditMade,
+    ExportProgress,
     Note,
     Skipped,
 )

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PySide6.QtCore import QDir, QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QDir, QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from gradscope.protocol.messages import Attachment, Exported, Failed
+from gradscope.protocol.messages import Attachment
+from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
@@ -23,6 +24,7 @@ from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
 from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
 from gradscope.ui.settings import Setting, ThemeChoice
+from gradscope.ui.snapshot_export import SnapshotExport
 
 
 class Commands(QObject):
@@ -44,9 +46,6 @@ class Commands(QObject):
         self._plot_images = plot_images
         self._checkpoints = Checkpoints(controller, window=window, parent=self)
         self._checkpoints.told.connect(self.told)
-        self._export_path = ""
-        self._pictures: Iterator[Attachment] = iter(())
-        self._drawn: list[Attachment] = []
 
     def handlers(self) -> dict[ActionId, Callable[[], None]]:
         """What each action calls."""
@@ -108,12 +107,16 @@ class Commands(QObject):
             return
         folder = self._settings.get(Setting.EXPORT_FOLDER)
         stem = Path(session.path).stem or "snapshot"
+        without = self._settings.get(Setting.EXPORT_WITHOUT)
         dialog = ExportDialog(
+            SnapshotExport(self._controller, self._plot_images),
             folder=Path(folder or QDir.homePath()),
             name=f"{stem}-step{self._controller.state.position.step}",
+            as_zip=self._settings.get(Setting.EXPORT_AS_ZIP),
+            without=frozenset(part for part in Part if part in without),
             parent=self._window,
         )
-        dialog.chosen.connect(self._on_export_chosen)
+        dialog.written.connect(self._on_snapshot_written)
         dialog.open()
 
     @Slot()
@@ -158,13 +161,14 @@ class Commands(QObject):
         self._settings.set(Setting.LAST_FOLDER, str(Path(path).parent))
         self.open_file(path)
 
-    @Slot(str)
-    def _on_export_chosen(self, path: str) -> None:
+    @Slot(str, object)
+    def _on_snapshot_written(self, path: str, size_bytes: int) -> None:
+        dialog = self.sender()
+        assert isinstance(dialog, ExportDialog)
         self._settings.set(Setting.EXPORT_FOLDER, str(Path(path).parent))
-        self.told.emit(self.tr("Exporting to {path}").format(path=path))
-        self._export_path, self._drawn = path, []
-        self._pictures = self._plot_images()
-        self._on_next_picture()
+        self._settings.set(Setting.EXPORT_AS_ZIP, dialog.is_zip)
+        self._settings.set(Setting.EXPORT_WITHOUT, [part for part in Part if part not in dialog.contents()])
+        self.told.emit(self.tr("Exported to {path} ({size})").format(path=path, size=text.byte_size(size_bytes)))
 
     @Slot(str, int)
     def _on_events_written(self, path: str, size_bytes: int) -> None:
@@ -178,22 +182,3 @@ class Commands(QObject):
         self._controller.state.log.add(f"{message}; {look}")
         self._controller.state.touch(Topic.LOG)
         self._controller.flush()
-
-    @Slot()
-    def _on_next_picture(self) -> None:
-        # One at a time, so that the window answers in between.
-        picture = next(self._pictures, None)
-        if picture is not None:
-            self._drawn.append(picture)
-            QTimer.singleShot(0, self, self._on_next_picture)
-            return
-        self._controller.export_snapshot(self._export_path, tuple(self._drawn), self._on_exported)
-        self._drawn = []
-
-    def _on_exported(self, reply: object) -> None:
-        if isinstance(reply, Exported):
-            size = text.byte_size(reply.size_bytes)
-            message = self.tr("Exported to {path} ({size})")
-            self.told.emit(message.format(path=reply.path, size=size))
-        elif isinstance(reply, Failed):
-            self.told.emit(self.tr("Not exported: {reason}").format(reason=reply.failure.sentence))

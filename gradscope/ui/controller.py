@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -11,9 +12,9 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
@@ -28,6 +29,7 @@ SPARE_FACTOR = 4
 """After a redraw, so many times its duration is left to everything else (painting is not in that duration)."""
 SLOWEST_INTERVAL_MS = 300
 PANELS_DELAY_MS = 8
+ATTACHED_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class Controller(QObject):
@@ -39,6 +41,8 @@ class Controller(QObject):
     """The same for the panels around the plots, a moment later: the window answers between the two halves of a redraw."""
     failed = Signal(object)
     """Failure."""
+    export_progressed = Signal(object)
+    """ExportProgress."""
 
     def __init__(
         self, state: AppState, client: EngineClient, settings: Settings, parent: QObject | None = None
@@ -143,20 +147,41 @@ class Controller(QObject):
         if self._has_session:
             self.client.request(message, on_reply=on_reply)
 
+    def measure_snapshot(self, on_reply: Callable[[Any], None]) -> None:
+        """Ask how large a snapshot would be; `on_reply` gets SnapshotSizes or Failed."""
+        if self._has_session:
+            self.client.request(messages.MeasureSnapshot(), on_reply=on_reply)
+        else:
+            on_reply(self._no_session())
+
     def export_snapshot(
-        self, path: str, attachments: tuple[messages.Attachment, ...], on_reply: Callable[[Any], None]
+        self, path: str, parts: Contents, attachments: Sequence[messages.Attachment], on_reply: Callable[[Any], None]
     ) -> None:
-        """Write a snapshot folder; `on_reply` gets Exported or Failed."""
+        """Write a snapshot with the parts that are named and the files that are attached; `on_reply` gets Exported or Failed.
+
+        `export_progressed` tells how far it is. There is no reply if the engine ends before.
+        """
         if not self._has_session:
-            sentence = self.tr("There is no session to export: open a recipe first")
-            failure = Failure(kind=FailureKind.BAD_INPUT, sentence=sentence)
-            on_reply(messages.Failed(failure=failure, position=self.state.position))
+            on_reply(self._no_session())
             return
-        try:
-            self.client.request(messages.Export(path=path, attachments=attachments), on_reply=on_reply)
-        except ProtocolError as error:
-            failure = Failure(kind=FailureKind.OUR_BUG, sentence=f"The plots are too large to be sent: {error}")
-            on_reply(messages.Failed(failure=failure, position=self.state.position))
+        for attachment in attachments:
+            # At least one piece, so that an empty file is one as well.
+            for start in range(0, max(len(attachment.data), 1), ATTACHED_PIECE_BYTES):
+                piece = attachment.data[start : start + ATTACHED_PIECE_BYTES]
+                self.client.request(messages.Attach(attachment=replace(attachment, data=piece)))
+        chosen = tuple(part for part in Part if part in parts)
+        self.client.request(messages.Export(path=path, parts=chosen), on_reply=on_reply)
+
+    @Slot()
+    def cancel_export(self) -> None:
+        """Break the export off; it is answered with Failed, and nothing is left of it."""
+        self.client.send(messages.CancelExport())
+
+    def _no_session(self) -> messages.Failed:
+        sentence = self.tr("There is no session to export: open a recipe first")
+        return messages.Failed(
+            failure=Failure(kind=FailureKind.BAD_INPUT, sentence=sentence), position=self.state.position
+        )
 
     def checkpoint(self, request: SaveCheckpoint | LoadCheckpoint, on_reply: Callable[[Any], None]) -> None:
         """Save or load; `on_reply` gets what was done, CheckpointMismatch or Failed. Nothing happens where it cannot be."""
@@ -215,6 +240,9 @@ class Controller(QObject):
     @Slot(object)
     def _on_message(self, message: object) -> None:
         if isinstance(message, messages.EngineReady):
+            return
+        if isinstance(message, messages.ExportProgress):
+            self.export_progressed.emit(message)
             return
         self.state.apply(message)
         if isinstance(message, messages.Opened):

@@ -31,6 +31,9 @@ class Setting(StrEnum):
     RECENT_FILES = "files/recent"
     LAST_FOLDER = "files/folder"
     EXPORT_FOLDER = "files/export_folder"
+    EXPORT_AS_ZIP = "files/export_as_zip"
+    EXPORT_WITHOUT = "files/export_without"
+    """Parts of a snapshot that are not wanted."""
     RUNS_FOLDER = "files/runs_folder"
     """Where event files go."""
     CHECKPOINT_FOLDER = "files/checkpoint_folder"
@@ -50,6 +53,11 @@ def _texts(value: Any) -> list[str]:
     return [str(item) for item in ([value] if isinstance(value, str) else value or []) if item]
 
 
+def _flag(value: Any) -> bool:
+    # An INI file holds "true" and "false".
+    return value if isinstance(value, bool) else str(value).lower() == "true"
+
+
 def _positive(value: Any) -> int:
     number = int(value)
     if number < 1:
@@ -66,6 +74,8 @@ _TABLE: dict[Setting, _Row] = {
     Setting.RECENT_FILES: _Row([], _texts),
     Setting.LAST_FOLDER: _Row("", str),
     Setting.EXPORT_FOLDER: _Row("", str),
+    Setting.EXPORT_AS_ZIP: _Row(False, _flag),
+    Setting.EXPORT_WITHOUT: _Row([], _texts),
     Setting.RUNS_FOLDER: _Row("", str),
     Setting.CHECKPOINT_FOLDER: _Row("", str),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),

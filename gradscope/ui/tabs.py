@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PySide6.QtCore import QBuffer, QIODevice, Qt, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
@@ -18,6 +17,7 @@ from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.kind_choices import Choices, activation_choices, gradient_choices, update_choices
 from gradscope.ui.plots.loss_chart import LossChart
 from gradscope.ui.plots.overview_tab import GradientFlow, OverviewTab, UpdateRatio
+from gradscope.ui.plots.pictures import pictures_of
 from gradscope.ui.plots.rate_chart import RateChart
 from gradscope.ui.plots.step_tabs import (
     OptionalCharts,
@@ -30,8 +30,6 @@ from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
-
-_PICTURE_SIZE = (1200, 800)
 
 
 class Workspace(QTabWidget):
@@ -61,7 +59,7 @@ class Workspace(QTabWidget):
         return self.findChildren(Chart)
 
     def plot_images(self) -> list[Attachment]:
-        """Every plot as a PNG picture, as it would look now; also those that have never been seen."""
+        """Every plot as a PNG and an SVG picture, as it would look now; also those that have never been seen."""
         return list(self.each_plot_image())
 
     def each_plot_image(self) -> Iterator[Attachment]:
@@ -79,7 +77,8 @@ class Workspace(QTabWidget):
         builders += clipping_charts(self._controller, self._themes).items()
         builders += validation_charts(self._controller, self._themes).items()
         for name, build in builders:
-            yield Attachment(name=f"plots/{name}.png", data=_picture(build()))
+            for suffix, data in pictures_of(build(), title=name.replace("_", " ")).items():
+                yield Attachment(name=f"plots/{name}{suffix}", data=data)
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
@@ -152,18 +151,3 @@ class Workspace(QTabWidget):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._build(self.currentIndex())
-
-
-def _picture(widget: QWidget) -> np.ndarray:
-    """A widget that has no window yet, drawn without being seen, as the bytes of a PNG file; it is gone afterwards."""
-    widget.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
-    for chart in [widget] if isinstance(widget, Chart) else widget.findChildren(Chart):
-        chart.hide_buttons()
-    widget.resize(*_PICTURE_SIZE)
-    widget.show()
-    buffer = QBuffer()
-    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    widget.grab().save(buffer, "PNG")
-    widget.hide()
-    widget.deleteLater()
-    return np.frombuffer(buffer.data().data(), dtype=np.uint8).copy()

@@ -12,14 +12,15 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages as m
-from gradscope.protocol.codec import MAX_FRAME_BYTES, ProtocolError
+from gradscope.protocol.codec import MAX_FRAME_BYTES, encode
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
-from gradscope.ui.controller import Controller
+from gradscope.ui.controller import ATTACHED_PIECE_BYTES, Controller
 from gradscope.ui.settings import Setting, Settings
 
 SESSION = m.SessionInfo(
@@ -58,8 +59,6 @@ class FakeClient(QObject):
         self.become(EngineStatus.STARTING)
 
     def request(self, message: Any, *, on_reply: Callable[[Any], None] | None = None) -> int:
-        if isinstance(message, m.Export) and sum(a.data.nbytes for a in message.attachments) > MAX_FRAME_BYTES:
-            raise ProtocolError("too long")
         self.requests.append(message)
         self.replies.append(on_reply)
         return len(self.requests)
@@ -261,15 +260,37 @@ def test_values_are_asked_for_while_there_is_a_session(lab: Lab) -> None:
     assert lab.client.replies == [replies.append]
 
 
-def test_an_export_that_cannot_be_is_answered(lab: Lab) -> None:
+def test_without_a_session_an_export_is_refused(lab: Lab) -> None:
     replies: list[m.Failed] = []
-    lab.controller.export_snapshot("/s", (), replies.append)
+    lab.controller.export_snapshot("/s", EVERYTHING, (), replies.append)
+    lab.controller.measure_snapshot(replies.append)
+    assert [reply.failure.kind for reply in replies] == [FailureKind.BAD_INPUT] * 2
+    assert lab.client.requests == []
+
+
+def test_an_export_is_sent_in_pieces_that_fit_a_frame(lab: Lab) -> None:
     lab.opened()
-    too_large = m.Attachment(name="a.png", data=np.zeros(MAX_FRAME_BYTES + 1, dtype=np.uint8))
-    lab.controller.export_snapshot("/s", (too_large,), replies.append)
-    assert [reply.failure.kind for reply in replies] == [FailureKind.BAD_INPUT, FailureKind.OUR_BUG]
-    lab.controller.export_snapshot("/s", (), replies.append)
-    assert lab.client.requests == [m.Export(path="/s")]
+    data = np.arange(2 * ATTACHED_PIECE_BYTES + 5, dtype=np.uint32).astype(np.uint8)
+    attachments = (m.Attachment(name="plots/a.png", data=data), m.Attachment(name="empty", data=data[:0]))
+    replies: list[object] = []
+    lab.controller.export_snapshot("/s", frozenset({Part.PLOTS, Part.GRADIENTS}), attachments, replies.append)
+    *pieces, export = lab.client.requests
+    assert [piece.attachment.name for piece in pieces] == ["plots/a.png"] * 3 + ["empty"]
+    np.testing.assert_array_equal(np.concatenate([piece.attachment.data for piece in pieces]), data)
+    assert all(len(encode(piece)) < MAX_FRAME_BYTES for piece in pieces)
+    assert export == m.Export(path="/s", parts=(Part.GRADIENTS, Part.PLOTS))
+    assert lab.client.replies[:-1] == [None] * 4 and lab.client.replies[-1] == replies.append
+
+
+def test_the_progress_of_an_export_is_no_state(lab: Lab) -> None:
+    lab.opened()
+    seen: list[object] = []
+    lab.controller.export_progressed.connect(seen.append)
+    progress = m.ExportProgress(done_bytes=1, total_bytes=2)
+    lab.client.message_received.emit(progress)
+    assert seen == [progress]
+    lab.controller.cancel_export()
+    assert lab.client.sent == [m.CancelExport()]
 
 
 # ----------------------------------------------------------------------------------------------- redraws

@@ -1,21 +1,26 @@
 """The main job through the window: open, Forward, Backward, Step, Run, Pause, Reset, export."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from gradscope.assets import sample_paths
 from gradscope.protocol import messages as m
+from gradscope.protocol.parts import EVERYTHING
 from gradscope.protocol.phases import Phase, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
+from gradscope.snapshots.reader import open_snapshot
+from gradscope.state.history import History
 from gradscope.state.selection import Selection
 from gradscope.ui.actions import ActionId
+from gradscope.ui.dialogs.export import ExportDialog
+from gradscope.ui.settings import Setting
 from tests.e2e.driver import App
 
 WARNING_SAMPLES = {
@@ -133,18 +138,52 @@ def test_a_bad_file_keeps_the_session(app: App, write_recipe: Callable[..., Path
     assert app.state.position.step == 2
 
 
-def test_export_with_the_plots(app: App, qtbot: QtBot, write_recipe: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_export_with_the_plots(app: App, write_recipe: Callable[..., Path], tmp_path: Path, as_zip: bool) -> None:
+    app.controller.settings.set(Setting.EXPORT_FOLDER, str(tmp_path))
     app.open(write_recipe())
     app.run(RunUntil.STEPS, 3)
     app.wait(lambda: app.state.position.step == 3)
-    target = tmp_path / "snapshot"
-    app.window.commands._on_export_chosen(str(target))
+    app.window.commands.export_snapshot()
+    dialog = app.window.findChildren(ExportDialog)[-1]
+    target = tmp_path / (dialog.name.text() + (".zip" if as_zip else ""))
+    dialog.form.setCurrentIndex(int(as_zip))
+    app.wait(lambda: "…" not in dialog.total.text())
+    dialog.accept()
     app.wait(target.exists)
-    manifest = json.loads((target / "manifest.json").read_text())
-    assert manifest["moment"]["step"] == 3
-    pictures = list(target.rglob("*.png"))
-    assert len(pictures) >= 5
-    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    snapshot = open_snapshot(target)
+    assert snapshot.position.step == 3 and snapshot.parts == EVERYTHING and snapshot.remarks == ()
+    assert snapshot.session == app.state.session
+    stems = {name.rpartition(".")[0] for name in snapshot.pictures}
+    assert len(stems) >= 8 and len(snapshot.pictures) == 2 * len(stems)
+    assert snapshot.picture("plots/loss.png").startswith(b"\x89PNG")
+    assert b"<svg" in snapshot.picture("plots/loss.svg")
+    assert snapshot.history is not None
+    restored = History.restored(snapshot.history, snapshot.rows)
+    np.testing.assert_array_equal(restored.loss.values, app.state.history.loss.values)
+    for kind, block in app.state.history.blocks.items():
+        assert restored.blocks[kind].keys == block.keys
+    app.wait(lambda: not app.window.findChildren(ExportDialog))
+    assert app.state.failure is None
+
+
+def test_an_export_that_cannot_be_says_why_in_the_dialog(
+    app: App, write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    app.controller.settings.set(Setting.EXPORT_FOLDER, str(tmp_path))
+    app.open(write_recipe())
+    app.window.commands.export_snapshot()
+    dialog = app.window.findChildren(ExportDialog)[-1]
+    dialog.name.setText("x" * 300)
+    dialog.accept()
+    app.wait(lambda: dialog.hint.property("role") == "bad")
+    assert "File name too long" in dialog.hint.text()
+    assert not list(tmp_path.glob("x*"))
+    # It is told where it was asked for, and nowhere else.
+    assert app.state.failure is None
+    dialog.name.setText("short")
+    dialog.accept()
+    app.wait((tmp_path / "short").exists)
 
 
 def test_the_app_never_imports_torch() -> None:

@@ -17,9 +17,11 @@ from gradscope import Session, load_recipe
 from gradscope.assets import sample_path
 from gradscope.protocol import PROTOCOL_VERSION, checkpoints, edits, messages
 from gradscope.protocol.failure import FailureKind
+from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
 from gradscope.protocol.why import CheckGradient, Explain
+from gradscope.snapshots.reader import open_snapshot
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -703,3 +705,35 @@ def test_going_through_the_data_again_can_be_interrupted(
     broken_off = own.reply(number)
     assert isinstance(broken_off, messages.Failed) and broken_off.failure.kind is FailureKind.CANCELLED
     assert broken_off.position.step == 0
+
+
+# ------------------------------------------------------------------------------------------------- snapshots
+
+
+def test_a_snapshot_is_measured_attached_to_and_exported(shared: Peer, mlp: Path, tmp_path: Path) -> None:
+    shared.open(mlp)
+    shared.go(Verb.NEXT_BATCH)
+    sizes = shared.ask(messages.MeasureSnapshot())
+    assert {item.part for item in sizes.parts} == set(Part) - {Part.PLOTS, Part.HISTORY}
+    for piece in (b"one", b"two"):
+        data = np.frombuffer(piece, dtype=np.uint8)
+        reply = shared.ask(messages.Attach(attachment=messages.Attachment(name="plots/a.svg", data=data)))
+        assert isinstance(reply, messages.Pong)
+    exported = shared.ask(messages.Export(path=str(tmp_path / "shot.zip")))
+    snapshot = open_snapshot(tmp_path / "shot.zip")
+    assert exported.size_bytes == (tmp_path / "shot.zip").stat().st_size
+    assert snapshot.picture("plots/a.svg") == b"onetwo"
+    assert any(isinstance(frame.message, messages.ExportProgress) for frame in shared.frames)
+
+
+def test_an_export_that_waits_its_turn_can_be_cancelled(
+    shared: Peer, slow: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shared.open(slow("time.sleep(0.5)"))
+    shared.drain()
+    go, path = messages.Go(verb=Verb.FORWARD), str(tmp_path / "shot")
+    export = shared.send(go, messages.Export(path=path), messages.CancelExport()) - 1
+    assert isinstance(shared.reply(export), messages.Cancelled)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("user", "project")) == []
+    # What is asked for now is meant.
+    assert isinstance(shared.ask(messages.Export(path=path)), messages.Exported)

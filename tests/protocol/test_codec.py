@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import struct
 
 import numpy as np
@@ -13,8 +14,9 @@ from gradscope.protocol import checkpoints as c
 from gradscope.protocol import edits as e
 from gradscope.protocol import messages as m
 from gradscope.protocol import why as w
-from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode
+from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode, from_json, to_json
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
 
@@ -97,7 +99,10 @@ EXAMPLES = [
     m.FetchPage(subject=KEY, index=(1, 2)),
     m.FetchPicture(subject=KEY),
     m.FetchHistogram(subject=KEY),
-    m.Export(path="/s", attachments=(m.Attachment(name="plots/a.png", data=np.arange(9, dtype=np.uint8)),)),
+    m.Attach(attachment=m.Attachment(name="plots/a.png", data=np.arange(9, dtype=np.uint8))),
+    m.MeasureSnapshot(),
+    m.Export(path="/s", parts=(Part.BATCH, Part.PLOTS)),
+    m.CancelExport(),
     m.Pong(),
     m.Done(position=POSITION, paused=True),
     m.Failed(failure=FAILURE, position=POSITION),
@@ -106,6 +111,8 @@ EXAMPLES = [
     m.Picture(subject=KEY, shape=(4, 4), index=(), block=(2, 2), values=np.ones((2, 2), dtype=np.float32)),
     m.Histogram(subject=KEY, edges=np.arange(3.0), counts=np.arange(2), nan=1, inf=0),
     m.Unavailable(subject=KEY, reason="gone"),
+    m.SnapshotSizes(parts=(m.PartSize(part=Part.BATCH, size_bytes=7),), always_bytes=2),
+    m.Cancelled(),
     m.Exported(path="/s", files=("a", "b"), size_bytes=12),
     m.Moved(position=POSITION),
     m.Subjects(first=7, rows=(SubjectRow(KEY, (2, 3), "float32", "of abs()"),)),
@@ -117,6 +124,7 @@ EXAMPLES = [
     ),
     m.SessionChanged(session=SESSION),
     m.Schedule(first_step=2, rates=np.ones((2, 3))),
+    m.ExportProgress(done_bytes=1, total_bytes=2),
     m.Note(text="hm", warning=True),
     m.Skipped(reports=4),
     e.EditOption(group=1, option="lr", value="1e-3"),
@@ -318,3 +326,27 @@ def test_frames_are_capped_both_ways() -> None:
         encode(m.Schedule(first_step=0, rates=np.zeros((1, MAX_FRAME_BYTES // 8 + 1))))
     with pytest.raises(ProtocolError, match="was announced"):
         list(Decoder().feed(struct.pack(">I", MAX_FRAME_BYTES + 1)))
+
+
+# ----------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_every_message_goes_through_a_json_file(message: object) -> None:
+    arrays: list[np.ndarray] = []
+    text = json.dumps(to_json(message, arrays), allow_nan=False)
+    assert _same(from_json(type(message), json.loads(text), arrays, "x"), message)
+
+
+def test_a_file_may_be_of_a_later_version_and_the_wire_may_not() -> None:
+    told = {"text": "hm", "colour": "blue"}
+    assert from_json(m.Note, told, [], "x") == m.Note(text="hm")
+    assert (
+        from_json(m.Clip, {"norm": "nan", "coefficient": "inf", "norm_after": "-inf"}, [], "x").coefficient == math.inf
+    )
+    with pytest.raises(ProtocolError, match=r"x\.text has to be str"):
+        from_json(m.Note, {"text": 1}, [], "x")
+    with pytest.raises(ProtocolError, match="64-bit"):
+        from_json(m.Skipped, {"reports": 2**64}, [], "x")
+    with pytest.raises(ProtocolError, match="no field 'colour'"):
+        list(Decoder().feed(_frame(json.dumps({"type": "Note", "number": 0, "body": told, "buffers": []}).encode())))

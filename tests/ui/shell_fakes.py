@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol import messages
 from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.messages import DeviceInfo, Place
+from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.state.app_state import EngineState, EngineStatus
 from gradscope.ui.settings import Settings
@@ -27,8 +28,13 @@ class FakeClient(QObject):
         self.was_shut_down = True
 
 
+ATTACHED = (Part.PLOTS, Part.HISTORY)
+
+
 class ShellController(FakeController):
     """Notes in `asked` what it was asked to do."""
+
+    export_progressed = Signal(object)
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -39,6 +45,9 @@ class ShellController(FakeController):
         self.choices: Choices | None = None
         self.edit_replies: list[Callable[[object], None] | None] = []
         self.checkpoint_replies: list[Callable[[object], None]] = []
+        self.holds_exports = False
+        """An export is answered by the test, with `reply_to_export`; otherwise at once."""
+        self.reply_to_export: Callable[[object], None] = lambda reply: None
         self.set_engine(EngineStatus.READY)
 
     def set_engine(self, status: EngineStatus, text: str = "") -> None:
@@ -101,11 +110,21 @@ class ShellController(FakeController):
         self.state.dismiss_failure()
         self.flush()
 
-    def export_snapshot(self, path: str, attachments: tuple[messages.Attachment, ...], on_reply: object) -> None:
-        self.asked.append(("export", path))
-        self.exports.append(attachments)
-        assert callable(on_reply)
-        on_reply(messages.Exported(path=path, files=("manifest.json",), size_bytes=2048))
+    def measure_snapshot(self, on_reply: Callable[[object], None]) -> None:
+        parts = tuple(messages.PartSize(part=part, size_bytes=1024) for part in Part if part not in ATTACHED)
+        on_reply(messages.SnapshotSizes(parts=parts, always_bytes=512))
+
+    def export_snapshot(
+        self, path: str, parts: Contents, attachments: Sequence[messages.Attachment], on_reply: Callable[[object], None]
+    ) -> None:
+        self.asked.append(("export", path, parts))
+        self.exports.append(tuple(attachments))
+        self.reply_to_export = on_reply
+        if not self.holds_exports:
+            on_reply(messages.Exported(path=path, files=("manifest.json",), size_bytes=2048))
+
+    def cancel_export(self) -> None:
+        self.asked.append(("cancel export",))
 
 
 def with_places(stream: Iterator[object]) -> Iterator[object]:

@@ -2,14 +2,13 @@
 
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol.codec import encode
-from gradscope.protocol.messages import Export
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.history_tab import HistoryTab
@@ -54,15 +53,31 @@ def test_every_plot_becomes_a_picture(qtbot: QtBot, themes: ThemeManager, traini
     workspace = Workspace(controller, themes)
     qtbot.addWidget(workspace)
     pictures = workspace.plot_images()
-    assert len({picture.name for picture in pictures}) == 8
+    names = {picture.name for picture in pictures}
+    stems = {name.rpartition(".")[0] for name in names}
+    assert len(stems) == 8 and names == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".svg")}
     for picture in pictures:
         assert picture.name.startswith("plots/") and picture.data.dtype == np.uint8
+        if picture.name.endswith(".svg"):
+            check_svg(picture.data.tobytes())
+            continue
         image = QImage.fromData(picture.data.tobytes(), "PNG")
         assert (image.width(), image.height()) == (1200, 800)
         colours = {image.pixel(x, y) for x in range(0, 1200, 7) for y in range(0, 800, 7)}
         assert len(colours) > 1
     assert workspace.charts() == []
-    assert len(encode(Export(path="/somewhere", attachments=tuple(pictures)))) < 4_000_000
+    assert sum(picture.data.nbytes for picture in pictures) < 4_000_000
+
+
+def check_svg(data: bytes) -> None:
+    """Well-formed, of the right size, with text as text and lines as lines; no markers drawn from a pixmap."""
+    root = ElementTree.fromstring(data)
+    assert root.attrib["viewBox"] == "0 0 1200 800"
+    names = [element.tag.rpartition("}")[2] for element in root.iter()]
+    assert names.count("text") > 1 and {"path", "polyline", "rect"} & set(names)
+    assert "script" not in names and b"optimizeSpeed" not in data
+    images = [element.attrib for element in root.iter() if element.tag.endswith("image")]
+    assert not any(image["width"] == image["height"] == "10" for image in images), "a marker"
 
 
 def test_the_gradients_tab_switches_between_two_kinds(qtbot: QtBot, themes: ThemeManager) -> None:

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QDialog, QMainWindow
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
-from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.ui.commands import Commands
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.export import ExportDialog
@@ -85,33 +84,6 @@ def test_dialogs_are_opened_and_not_waited_for(
     assert len(dialogs) == 1
     assert dialogs[0].isVisible()
     dialogs[0].reject()
-
-
-def test_an_export_takes_the_plots_along_and_tells_the_path(
-    commands: Commands, controller: ShellController, window: QMainWindow, qtbot: QtBot, tmp_path: Path
-) -> None:
-    told: list[str] = []
-    commands.told.connect(told.append)
-    controller.settings.set(Setting.EXPORT_FOLDER, str(tmp_path))
-    controller.start(small_training(), steps=2)
-    commands.export_snapshot()
-    dialog = window.findChildren(ExportDialog)[0]
-    assert dialog.name.text() == "Small-step2"
-    dialog.accept()
-    target = str(tmp_path / "Small-step2")
-    qtbot.waitUntil(lambda: bool(controller.exports))
-    assert controller.asked[-1] == ("export", target)
-    assert list(controller.exports[0]) == PICTURES
-    assert target in told[-1]
-    assert "2 KiB" in told[-1]
-
-
-def test_a_failed_export_says_why(commands: Commands, controller: ShellController) -> None:
-    told: list[str] = []
-    commands.told.connect(told.append)
-    failure = Failure(kind=FailureKind.BAD_INPUT, sentence="/x is there already")
-    commands._on_exported(messages.Failed(failure=failure, position=controller.state.position))
-    assert told == ["Not exported: /x is there already"]
 
 
 def test_quit_closes_the_window(commands: Commands, window: QMainWindow) -> None:

@@ -14,7 +14,6 @@ from gradscope.state.app_state import EngineState
 from gradscope.ui.actions import TABLE
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
-from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
 from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
@@ -60,29 +59,6 @@ def test_cancelled_settings_change_nothing(qtbot: QtBot, tmp_path: Path) -> None
     dialog.python.setText(sys.executable)
     dialog.reject()
     assert settings.get(Setting.PYTHON) == ""
-
-
-def test_an_export_refuses_what_is_there_and_what_cannot_be(qtbot: QtBot, tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
-    dialog = ExportDialog(folder=tmp_path, name="digits-step41")
-    qtbot.addWidget(dialog)
-    chosen: list[str] = []
-    dialog.chosen.connect(chosen.append)
-    assert dialog.problem() is None
-    assert dialog.export.isEnabled()
-    for name in ("taken", "", "..", "a/b"):
-        dialog.name.setText(name)
-        assert not dialog.export.isEnabled(), name
-        assert dialog.hint.property("role") == "bad"
-        assert "." not in (dialog.problem() or "")[-1:]
-        dialog.accept()
-    dialog.name.setText("free")
-    dialog.folder.setText(str(tmp_path / "nowhere"))
-    assert "no folder" in (dialog.problem() or "")
-    assert chosen == []
-    dialog.folder.setText(str(tmp_path))
-    dialog.accept()
-    assert chosen == [str(tmp_path / "free")]
 
 
 def test_shortcuts_lists_every_key(qtbot: QtBot) -> None:
