@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from gradscope import __version__, cli
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.snapshots.reader import open_snapshot
 
 ROOT = Path(__file__).parents[1]
 TOP = ["step", "phase", "epoch", "batch", "micro", "loss", "lr", "subjects"]
@@ -128,7 +130,7 @@ def check_line(line: dict[str, Any], *, extra: set[str] = frozenset()) -> None: 
 
 def test_json_lines_and_export(tmp_path: Path) -> None:
     done = gradscope(
-        "run", "digits_cnn", "--steps", 2, "--seed", 5, "--jsonl", "out.jsonl", "--export", "shot", cwd=tmp_path
+        "run", "digits_cnn", "--steps", 2, "--seed", 5, "--jsonl", "out.jsonl", "--export", "shot.zip", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert "Snapshot written to" in done.stdout and "Digits, a CNN: 2 steps, loss" in done.stdout
@@ -138,9 +140,11 @@ def test_json_lines_and_export(tmp_path: Path) -> None:
         check_line(line)
         assert {subject["kind"] for subject in line["subjects"]} == KINDS[line["phase"]]
     assert lines[0]["subjects"][0]["name"] == "conv1" and lines[0]["subjects"][0]["shape"] == [32, 16, 28, 28]
-    manifest = strict((tmp_path / "shot/manifest.json").read_text("utf-8"))
-    assert (manifest["seed"], manifest["loss"], manifest["moment"]["step"]) == (5, lines[-1]["loss"], 2)
-    assert (tmp_path / "shot/activations.safetensors").stat().st_size > 1000
+    shot = open_snapshot(tmp_path / "shot.zip")
+    assert (shot.environment.seed, shot.manifest["loss"], shot.position.step) == (5, lines[-1]["loss"], 2)
+    assert shot.steps.loss.tolist() == [line["loss"] for line in lines if line["phase"] == "step"]
+    assert shot.values(SubjectKey(SubjectKind.ACTIVATION, "conv1")).shape == (32, 16, 28, 28)
+    assert f"{(tmp_path / 'shot.zip').stat().st_size} bytes" in done.stdout
 
 
 WHOLE_STEP = """

@@ -582,7 +582,10 @@ class Session:
         return check_gradient_now(self, name, samples=samples, seed=seed)
 
     def export(self, path: str | os.PathLike[str]) -> None:
-        """Write a snapshot folder at `path`, which must not exist. Raises BadInput if it cannot be written."""
+        """Write a snapshot at `path`, which must not exist: a folder, or one file if the name ends with .zip.
+
+        Raises BadInput if it cannot be written; then nothing of it is left.
+        """
         from gradscope.engine.snapshot import write_snapshot
 
         write_snapshot(self, path)
