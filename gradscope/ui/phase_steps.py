@@ -132,6 +132,11 @@ class PhaseSteps(QWidget):
             SubStep.VALIDATE: self.tr("validate"),
             SubStep.SCHEDULE: self.tr("schedule"),
         }
+        self._notes = {
+            SubStep.ZERO_GRAD: self.tr("at the start of a window"),
+            SubStep.UPDATE: self.tr("the scaler sets the next loss scale"),
+            SubStep.VALIDATE: self.tr("after the last step of an epoch"),
+        }
         self._words = {
             Station.DONE: self.tr("done"),
             Station.RUNNING: self.tr("running"),
@@ -160,12 +165,16 @@ class PhaseSteps(QWidget):
         self.update()
 
     def _describe(self) -> None:
-        texts = [f"{self._names[substep]}: {self._words[station]}" for substep, station in self._stations.items()]
+        texts = [f"{self._described(substep)}: {self._words[station]}" for substep, station in self._stations.items()]
         if self._window.size > 1:
             text = self.tr("gradients added up: {added} of {size} micro-batches")
             texts.append(text.format(added=self._window.added, size=self._window.size))
         self.setAccessibleDescription(", ".join(texts))
         self.setToolTip("\n".join(texts))
+
+    def _described(self, substep: SubStep) -> str:
+        note = self._notes.get(substep)
+        return self._names[substep] + (f" ({note})" if note else "")
 
     def _bold(self) -> QFontMetrics:
         font = QFont(self.font())

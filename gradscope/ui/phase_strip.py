@@ -50,7 +50,8 @@ class PhaseStrip(QToolBar):
         self.readout.setToolTip(
             self.tr(
                 "Steps, epochs and batches are counted from 0, micro-batches of a window from 1; the loss is that of the "
-                "newest forward, or the mean of the window after its step"
+                "newest forward, or the mean of the window after its step; an optimizer with a closure evaluates the loss "
+                "more than once in its step"
             )
         )
         line = QWidget(self)
@@ -105,8 +106,7 @@ class PhaseStrip(QToolBar):
         if position.optimizer:
             cells.append(Cell(name=self.tr("turn"), value=_shortened(position.optimizer), rank=3))
         if step is not None and step.evaluations:
-            name, value = self.tr("step {number}"), self.tr("{count} evaluations")
-            cells.append(Cell(name=name.format(number=step.step), value=value.format(count=step.evaluations), rank=7))
+            cells.append(Cell(name=self.tr("evaluations"), value=str(step.evaluations), rank=7))
         if backward is not None and backward.scale is not None:
             cells.append(Cell(name=self.tr("scale"), value=f"{backward.scale:g}", rank=8))
         if step is not None and step.skipped and step.step + 1 == position.step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.messages import SessionInfo
-from gradscope.protocol.phases import SubStep, Verb
+from gradscope.protocol.phases import Phase, SubStep, Verb
 from gradscope.state.app_state import AppState
 
 _CONTEXT = "RecipeNotes"
@@ -52,6 +52,10 @@ def _step(session: SessionInfo, state: AppState) -> str:
     if state.position.optimizer:
         turn = translate(_CONTEXT, "It is the turn of the optimizer {name}")
         notes.append(turn.format(name=state.position.optimizer))
+    newest = state.reports.get(Phase.STEP)
+    if newest is not None and newest.evaluations:
+        text = translate(_CONTEXT, "The newest one has evaluated the loss {count} times")
+        notes.append(text.format(count=newest.evaluations))
     return "; ".join(notes)
 
 

@@ -129,6 +129,10 @@ class ToolBar(QToolBar):
         box.setToolTip(self.tr("How many training steps Run makes"))
         box.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
         box.setKeyboardTracking(False)
+        # The style would leave more room than the largest number needs.
+        box.setMaximumWidth(
+            box.fontMetrics().horizontalAdvance(f"{_MAX_STEPS}{box.suffix()}") + 3 * box.fontMetrics().height()
+        )
         box.valueChanged.connect(self._on_steps_changed)
         return box
 

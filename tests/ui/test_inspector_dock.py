@@ -17,6 +17,7 @@ from tests.ui.fakes import (
     FakeTraining,
     answer_fetch,
     bare_training,
+    full_training,
     light_themes,
     small_training,
     started,
@@ -89,6 +90,42 @@ def test_it_says_which_moment(qtbot: QtBot, tmp_path: Path, kind: SubjectKind, n
     dock = make_dock(qtbot, tmp_path, controller)
     select(controller, kind, name)
     assert dock.header._moment.text() == moment
+
+
+def test_clipped_gradients_and_optimizer_state_can_be_chosen(qtbot: QtBot, tmp_path: Path) -> None:
+    controller = started(full_training(), steps=2)
+    dock = make_dock(qtbot, tmp_path, controller)
+    select(controller, K.PARAMETER, "net.0.weight")
+    buttons = dock.header._buttons
+    optional = [K.CLIPPED_GRAD, K.OPTIMIZER_STATE]
+    assert [kind for kind, button in buttons.items() if button.isVisible()] == [
+        K.PARAMETER,
+        K.GRAD,
+        K.UPDATE,
+        *optional,
+    ]
+    buttons[K.CLIPPED_GRAD].click()
+    assert dock.header._moment.text().startswith("Gradient after clipping, in step 1")
+    buttons[K.OPTIMIZER_STATE].click()
+    leaves = dock.header._leaves
+    assert [leaves.itemText(i) for i in range(leaves.count())] == ["exp_avg", "exp_avg_sq"] and leaves.isVisible()
+    assert dock.header._moment.text().startswith("Running mean of the gradients. ")
+    leaves.setCurrentIndex(1)
+    leaves.activated.emit(1)
+    assert controller.state.selection.leaf == ".exp_avg_sq"
+
+
+def test_values_are_fetched_again_when_they_may_have_changed_without_a_report(qtbot: QtBot, tmp_path: Path) -> None:
+    controller = started(small_training(), steps=1)
+    dock = make_dock(qtbot, tmp_path, controller)
+    dock.tabs.setCurrentWidget(dock.picture)
+    select(controller, K.GRAD, "net.0.weight")
+    before = len(controller.fetches)
+    controller.refresh_all()
+    assert len(controller.fetches) == before
+    controller.state.apply(messages.Done(position=controller.state.position))
+    controller.flush()
+    assert len(controller.fetches) > before
 
 
 def test_the_kind_is_chosen_by_buttons(qtbot: QtBot, tmp_path: Path) -> None:

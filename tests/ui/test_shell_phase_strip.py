@@ -78,6 +78,9 @@ def test_stations_are_told_in_words(qtbot: QtBot, themes: ThemeManager) -> None:
     qtbot.addWidget(steps)
     steps.show_position(Position(rest=Rest.FORWARD), PLAIN_STEP)
     assert "loss: done, backward: next, step: later" in steps.accessibleDescription()
+    assert "validate" not in steps.accessibleDescription()
+    steps.show_position(Position(rest=Rest.READY), (*PLAIN_STEP, SubStep.VALIDATE))
+    assert "validate (after the last step of an epoch): later" in steps.accessibleDescription()
 
 
 def test_stations_are_drawn_differently_without_their_colours(qtbot: QtBot, themes: ThemeManager) -> None:
@@ -142,7 +145,7 @@ def test_the_readout_tells_window_turn_scale_and_skipped_steps(
     controller.start(training, steps=1)
     assert "turn generator" in strip.readout.accessibleName()
     controller.start(small_training(evaluations=5), steps=2)
-    assert "step 1 5 evaluations" in strip.readout.accessibleName()
+    assert "evaluations 5" in strip.readout.accessibleName()
 
 
 def test_numbers_come_before_texts_of_stations_and_the_loss_before_other_numbers(
