@@ -150,6 +150,9 @@ class BatchSource:
             return self.index + 1 >= self.length
         if self._ahead is None:
             try:
+                has_next = None if self._pass is None else self._pass.has_next()
+                if has_next is not None:
+                    return not has_next
                 self._ahead = (next(self._pass),) if self._pass is not None else None
             except Exception as error:
                 # Told when the batch is asked for; the end of the data is no error.

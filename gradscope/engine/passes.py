@@ -111,6 +111,10 @@ class Pass:
         """The samples that could not be loaded come once more. False if that cannot be done."""
         return self._sampled is not None and self._sampled.put_back()
 
+    def has_next(self) -> bool | None:
+        """Whether there is another batch, where the sampler can be asked without loading one; None: only loading it tells."""
+        return None if self._sampled is None else self._sampled.has_next()
+
     @property
     def is_put_back(self) -> bool:
         """The newest draw was put back, and not taken again."""
@@ -228,6 +232,16 @@ class _Sampled:
         """The last draw comes once more. False if there is none."""
         self._again, self._last = self._last, []
         return bool(self._again)
+
+    def has_next(self) -> bool:
+        """Draws, if need be; the draw comes with the next call."""
+        if not self._again:
+            try:
+                drawn = next(self.source)
+            except StopIteration:
+                return False
+            self._last, self._again = [], [drawn]
+        return True
 
     def give_again(self, drawn: Any) -> None:
         self._last = [drawn]
