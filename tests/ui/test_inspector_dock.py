@@ -117,15 +117,18 @@ def test_clipped_gradients_and_optimizer_state_can_be_chosen(qtbot: QtBot, tmp_p
 
 def test_values_are_fetched_again_when_they_may_have_changed_without_a_report(qtbot: QtBot, tmp_path: Path) -> None:
     controller = started(small_training(), steps=1)
+    asked: list[object] = []
+    controller.answer = lambda message: (asked.append(message), answer_fetch(message))[1]
     dock = make_dock(qtbot, tmp_path, controller)
     dock.tabs.setCurrentWidget(dock.picture)
     select(controller, K.GRAD, "net.0.weight")
-    before = len(controller.fetches)
-    controller.refresh_all()
-    assert len(controller.fetches) == before
+    assert len(asked) == 1
+    controller.state.touch(Topic.HISTORY)
+    controller.flush()
+    assert len(asked) == 1
     controller.state.apply(messages.Done(position=controller.state.position))
     controller.flush()
-    assert len(controller.fetches) > before
+    assert len(asked) == 2
 
 
 def test_the_kind_is_chosen_by_buttons(qtbot: QtBot, tmp_path: Path) -> None:
