@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from gradscope.snapshots.tensorboard import COUNTS, SCALARS, EventFile, histogra
 from gradscope.state.curve import Curve
 from gradscope.state.histograms import HistogramColumn
 from gradscope.state.history import Block, History
+from gradscope.state.step_curves import ClipColumn
 
 MAX_POINTS = 1000
 """Of one series; TensorBoard itself shows no more by default."""
@@ -92,15 +93,31 @@ def event_source(history: History) -> EventSource:
     blocks = [block for block in history.blocks.values() if block.keys]
     width = sum(len(SCALARS) * len(block.keys) for block in blocks)
     points = min(MAX_POINTS, max(2, MAX_SCALARS // max(1, width)))
-    parts: list[Series | Histograms] = [
-        _curve(history.loss, ["loss"], is_nan_data=True),
-        _curve(history.lr, [f"learning_rate/group_{i}" for i in range(history.lr.values.shape[1])]),
-    ]
+    parts: list[Series | Histograms] = [*_step_curves(history)]
     for block in blocks:
         parts += _block(block, points)
     parts.append(_update_ratio(history, points))
     parts += _histograms(history)
     return EventSource(parts=tuple(parts))
+
+
+def _step_curves(history: History) -> Iterator[Series]:
+    """As `gradscope run --tensorboard` names them."""
+    for name, curve in history.losses.items():
+        yield _curve(curve, [tag_of("loss", name)], is_nan_data=True)
+    if not history.losses:
+        yield _curve(history.loss, ["loss"], is_nan_data=True)
+    yield _curve(history.lr, [f"learning_rate/group_{i}" for i in range(history.lr.values.shape[1])])
+    yield _curve(history.scale, ["loss_scale"])
+    clipping = _curve(history.clipping, [column.name for column in ClipColumn], is_nan_data=True)
+    yield replace(clipping, tags=["clip/norm"], values=clipping.values[[ClipColumn.NORM]])
+    yield replace(
+        clipping, tags=["clip/coefficient"], values=clipping.values[[ClipColumn.COEFFICIENT]], is_nan_data=False
+    )
+    for name, curve in history.validations.items():
+        series = _curve(curve, [tag_of("validation", name)], is_nan_data=True)
+        # One from before the first step has no step of its own.
+        yield replace(series, steps=np.maximum(series.steps, 0))
 
 
 def write_events(source: EventSource, folder: Path, *, go_on: Callable[[float], bool]) -> tuple[Path, int]:

@@ -17,7 +17,7 @@ from gradscope.state.app_state import AppState
 from gradscope.state.event_export import Cancelled, event_source, write_events
 from gradscope.state.history import History
 from tests.snapshots.events import read, scalars
-from tests.ui.fakes import FakeTraining, small_training
+from tests.ui.fakes import FakeTraining, full_training, small_training
 
 SICK = SubjectKey(SubjectKind.GRAD, "net.2.weight")
 
@@ -34,6 +34,29 @@ def a_history(training: FakeTraining, steps: int) -> History:
 def export(history: History, folder: Path) -> None:
     path, size = write_events(event_source(history), folder, go_on=lambda _: True)
     assert path.stat().st_size == size and path.parent == folder
+
+
+def test_what_a_step_has_beside_its_loss_is_in_the_file(tmp_path: Path) -> None:
+    training = full_training()
+    state = AppState()
+    for message in (*training.opened(), training.validated(), *training.steps(5), training.validated()):
+        state.apply(message)
+    export(state.history, tmp_path)
+    reader = read(tmp_path)
+    assert scalars(reader, "loss_scale") == {0: 65536, 1: 32768, 2: 32768, 3: 32768, 4: 16384}
+    assert scalars(reader, "clip/norm")[0] == 3.0
+    np.testing.assert_allclose(scalars(reader, "clip/coefficient")[0], 1 / 3)
+    for name, curve in state.history.validations.items():
+        found = scalars(reader, f"validation/{name}")
+        assert list(found) == [0, 4]
+        np.testing.assert_allclose(list(found.values()), curve.values[:, 0])
+
+
+def test_each_optimizer_s_loss_is_a_series(tmp_path: Path) -> None:
+    export(a_history(small_training(settings={"optimizers": ("d", "g")}), 4), tmp_path)
+    reader = read(tmp_path)
+    assert list(scalars(reader, "loss/d")) == [0, 2] and list(scalars(reader, "loss/g")) == [1, 3]
+    assert "loss" not in reader.Tags()["scalars"]
 
 
 def test_everything_is_in_the_file(tmp_path: Path) -> None:
