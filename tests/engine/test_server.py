@@ -639,6 +639,7 @@ def test_checkpoints(shared: Peer, mlp: Path, tmp_path: Path) -> None:
     file = str(tmp_path / "c.pt")
     shared.open(mlp)
     shared.run_steps(3)
+    shared.drain()
     saved = shared.ask(checkpoints.SaveCheckpoint(path=file))
     assert saved == checkpoints.CheckpointSaved(path=file, size_bytes=Path(file).stat().st_size)
     shared.run_steps(2)
@@ -651,7 +652,7 @@ def test_checkpoints(shared: Peer, mlp: Path, tmp_path: Path) -> None:
     assert messages.Schedule in followed
     shared.run_steps(2)
     again = [m.loss for m in shared.drain() if isinstance(m, messages.Report) and m.phase is Phase.STEP]
-    assert losses[3:] == again and len(again) == 2
+    assert losses == again and len(again) == 2
 
     shared.go(Verb.FORWARD)
     for request in (checkpoints.SaveCheckpoint(path=file), checkpoints.LoadCheckpoint(path=file)):
