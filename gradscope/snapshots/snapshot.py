@@ -60,13 +60,19 @@ class Snapshot(Content):
         """Shape and dtype of a subject's tensor; None if it is not in the snapshot."""
         return self.tensors.get(TENSOR_FILES.get(key.kind, ""), {}).get(tensor_name(key))
 
+    def need_info(self, key: SubjectKey) -> TensorInfo:
+        """The same. Raises ValuesMissing, with the reason, if it is not in the snapshot."""
+        info = self.info(key)
+        if info is None:
+            raise ValuesMissing(self._why_not(key))
+        return info
+
     def values(self, key: SubjectKey, index: Any = ()) -> np.ndarray[Any, Any]:
         """The numbers of a subject, or those at `index` (as numpy takes it); see `tensor`.
 
         Raises ValuesMissing if they are not in the snapshot.
         """
-        if self.info(key) is None:
-            raise ValuesMissing(self._why_not(key))
+        self.need_info(key)
         return self.tensor(TENSOR_FILES[key.kind], tensor_name(key), index)
 
     def tensor(self, file: str, name: str, index: Any = ()) -> np.ndarray[Any, Any]:

@@ -1,0 +1,66 @@
+"""Slices, pictures and histograms by numpy, against torch and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from gradscope.snapshots import slices
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (64, 64), (65, 130), (1, 300), (300, 1)])
+@pytest.mark.parametrize("side", [1, 3, 64])
+def test_means_are_those_of_torch(shape: tuple[int, int], side: int) -> None:
+    plane = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    block = slices.block_of(shape, side)
+    pooled = functional.avg_pool2d(plane[None, None], block, ceil_mode=True, count_include_pad=False)[0, 0]
+    means = slices.means(plane.numpy(), block)
+    assert means.dtype == np.float32 and max(means.shape) <= side
+    np.testing.assert_allclose(means, pooled.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_strongest_finds_a_single_number() -> None:
+    plane = np.zeros((300, 200), dtype=np.float32)
+    plane[17, 199], plane[299, 0], plane[40, 40] = -3, 2, np.nan
+    plane[17, 197] = 2.5
+    block = slices.block_of(plane.shape, 64)
+    found = slices.strongest(plane, block)
+    assert found[17 // block[0], 199 // block[1]] == -3
+    assert found[299 // block[0], 0] == 2
+    assert np.isnan(found[40 // block[0], 40 // block[1]])
+    assert np.count_nonzero(found) == 3
+
+
+def test_a_mean_keeps_what_is_not_finite_in_its_block() -> None:
+    plane = np.ones((4, 4), dtype=np.float32)
+    plane[0, 0], plane[3, 3] = np.nan, np.inf
+    found = slices.means(plane, (2, 2))
+    assert np.isnan(found[0, 0]) and np.isposinf(found[1, 1])
+    assert (found[0, 1], found[1, 0]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "index", "used"),
+    [
+        ((3, 4), (1,), ()),
+        ((2, 3, 4), (), (0,)),
+        ((2, 5, 3, 4), (1, 9), (1, 4)),
+        ((2, 5, 3, 4), (-1, 2, 7), (0, 2)),
+        ((0, 3, 4), (1,), ()),
+    ],
+)
+def test_an_index_is_brought_into_range(shape: tuple[int, ...], index: tuple[int, ...], used: tuple[int, ...]) -> None:
+    assert slices.used_index(shape, index) == used
+
+
+def test_histograms() -> None:
+    values = np.array([1.0, 2.0, 2.5, np.nan, -np.inf, 4.0], dtype=np.float32)
+    edges, counts, nan, inf = slices.histogram(values, 3)
+    assert edges.tolist() == [1, 2, 3, 4] and counts.tolist() == [1, 2, 1] and (nan, inf) == (1, 1)
+    edges, counts, _, _ = slices.histogram(np.array([3, 3, 5]), 80)
+    assert edges.tolist() == [2.5, 3.5, 4.5, 5.5] and counts.tolist() == [2, 0, 1]
+    assert slices.histogram(np.array([True, False, True]), 80)[1].tolist() == [1, 2]
+    assert slices.histogram(np.full(4, 7.0), 80)[1].tolist() == [4]
+    assert slices.histogram(np.array([np.nan]), 80)[1].size == 0
