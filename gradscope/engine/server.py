@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from gradscope.engine.answers import answer_check_gradient, answer_checkpoint, answer_explain
+from gradscope.engine.comparing import Comparer
 from gradscope.engine.devices import available_devices
 from gradscope.engine.exporter import ExportCancelled, Exporter
 from gradscope.engine.loading import load_recipe
@@ -101,6 +102,7 @@ class Server:
         self._interrupt_number = 0
         self._is_interruptible = False
         self._is_opening = False
+        self._comparer = Comparer()
         self._settings = TorchSettings.capture()
         self._is_over = False
         self._sent_subjects = 0
@@ -265,6 +267,8 @@ class Server:
                 return self._edit(message)
             case SaveCheckpoint() | LoadCheckpoint():
                 return self._answer_checkpoint(frame.number, frame.message)
+            case messages.FetchDifferences() | messages.FetchDifferencePicture():
+                return self._comparer.answer(self._need_session(), frame.message)
             case messages.MeasureSnapshot():
                 return self._exporter.measure(self._need_session())
             case messages.Attach(attachment=attachment):

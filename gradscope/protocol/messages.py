@@ -173,6 +173,30 @@ class FetchHistogram:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FetchDifferences:
+    """Compare the values of subjects, element by element, with those in the snapshot at `path`.
+
+    Reply: Differences, or Failed if the snapshot cannot be read.
+    """
+
+    path: str
+    subjects: tuple[SubjectKey, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchDifferencePicture:
+    """A subject's 2-d slice at `index` minus the same slice in the snapshot at `path`. Reply: Picture or Unavailable.
+
+    Where a pixel takes several elements, it is the difference of the largest magnitude among them.
+    """
+
+    path: str
+    subject: SubjectKey
+    index: tuple[int, ...] = ()
+    side: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attachment:
     """A file that the app adds to a snapshot, a plot as PNG for example."""
 
@@ -354,6 +378,36 @@ class Histogram:
     counts: IntArray
     nan: int
     inf: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How one subject's values, A, differ from those in a snapshot, B.
+
+    NaN at the same place in both, or the same infinity, is no difference; where only one has them it is infinite.
+    """
+
+    subject: SubjectKey
+    count: int = 0
+    differing: int = 0
+    """How many of the `count` elements are not the same."""
+    absolute: float = 0.0
+    """The largest |A - B|."""
+    relative: float = 0.0
+    """The largest |A - B| / max(|A|, |B|) of one element: 0 to 2, or infinite."""
+    at: tuple[int, ...] = ()
+    """Where the largest absolute difference is, and the numbers there (of complex ones, their magnitudes)."""
+    ours: float = 0.0
+    theirs: float = 0.0
+    problem: str = ""
+    """Why the values cannot be compared, if they cannot; nothing else counts then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """One for each subject that was asked for, in that order."""
+
+    items: tuple[Difference, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -584,12 +638,14 @@ REQUESTS: tuple[type, ...] = (
     *(Explain, CheckGradient),
     *(SaveCheckpoint, LoadCheckpoint),
     *(Attach, MeasureSnapshot, CancelExport),
+    *(FetchDifferences, FetchDifferencePicture),
 )
 REPLIES = (
     *(Pong, Done, Failed, Opened, Page, Picture, Histogram, Unavailable, Exported, Edited, Choices),
     *(Explained, GradientChecked),
     *(CheckpointSaved, CheckpointLoaded, CheckpointMismatch),
     *(SnapshotSizes, Cancelled),
+    Differences,
 )
 EVENTS = (
     EngineReady,

@@ -99,6 +99,8 @@ EXAMPLES = [
     m.FetchPage(subject=KEY, index=(1, 2)),
     m.FetchPicture(subject=KEY),
     m.FetchHistogram(subject=KEY),
+    m.FetchDifferences(path="/s.zip", subjects=(KEY, KEY)),
+    m.FetchDifferencePicture(path="/s.zip", subject=KEY, index=(1,)),
     m.Attach(attachment=m.Attachment(name="plots/a.png", data=np.arange(9, dtype=np.uint8))),
     m.MeasureSnapshot(),
     m.Export(path="/s", parts=(Part.BATCH, Part.PLOTS)),
@@ -110,6 +112,14 @@ EXAMPLES = [
     m.Page(subject=KEY, shape=(2, 2), dtype="float32", index=(), row=0, column=1, values=np.ones((2, 1)), integer=True),
     m.Picture(subject=KEY, shape=(4, 4), index=(), block=(2, 2), values=np.ones((2, 2), dtype=np.float32)),
     m.Histogram(subject=KEY, edges=np.arange(3.0), counts=np.arange(2), nan=1, inf=0),
+    m.Differences(
+        items=(
+            m.Difference(
+                subject=KEY, count=9, differing=2, absolute=float("inf"), at=(1, 2), ours=float("nan"), theirs=1.5
+            ),
+            m.Difference(subject=KEY, problem="gone"),
+        )
+    ),
     m.Unavailable(subject=KEY, reason="gone"),
     m.SnapshotSizes(parts=(m.PartSize(part=Part.BATCH, size_bytes=7),), always_bytes=2),
     m.Cancelled(),
