@@ -32,7 +32,7 @@ def _open(given: list[str]) -> int:
         epilog="Commands: 'gradscope samples' lists the sample models; 'gradscope run FILE --steps N' steps without a "
         "window ('gradscope run --help').",
     )
-    parser.add_argument("file", nargs="?", metavar="FILE", help="recipe file or sample name to open")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="recipe file, sample name or snapshot to open")
     parser.add_argument(
         "--python", metavar="PATH", help="interpreter that runs the engine (default: from the settings)"
     )
@@ -127,7 +127,7 @@ def _find(name: str) -> Path | None:
 
 def _unknown_file(name: str) -> str:
     known = ", ".join(path.stem for path in assets.sample_paths())
-    return f"{name} is neither a file nor a sample; expected a recipe file, or one of: {known}"
+    return f"{name} is neither a file nor a sample; expected a recipe file, a snapshot, or one of: {known}"
 
 
 def _seed(text: str) -> int:

@@ -57,11 +57,22 @@ class EngineState:
     devices: tuple[messages.DeviceInfo, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The snapshot that a state shows."""
+
+    path: str
+    created: str
+    """When it was written: ISO 8601, in UTC, or whatever its manifest says."""
+
+
 class AppState:
     """The app's model. Not thread-safe: everything happens on the GUI thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log | None = None) -> None:
         self.engine = EngineState()
+        self.snapshot: Origin | None = None
+        """Not None: this is no session but a snapshot, which can be looked at and nothing else."""
         self.session: SessionInfo | None = None
         self.tree: Node | None = None
         self.position = Position()
@@ -84,7 +95,7 @@ class AppState:
         self.selection = Selection()
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
-        self.log = Log()
+        self.log = log if log is not None else Log()
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
@@ -122,7 +133,7 @@ class AppState:
 
     def undo_refusal(self) -> str | None:
         """Why the newest edit cannot be undone now; None if it can (the engine may still ask to finish the step first)."""
-        if self.edits.undoable is None and self.session is not None:
+        if self.edits.undoable is None and self.session is not None and self.snapshot is None:
             return "There is no edit to undo"
         return self.edit_refusal(EditOption)
 
@@ -144,6 +155,8 @@ class AppState:
         return reason
 
     def _engine_refusal(self) -> str | None:
+        if self.snapshot is not None:
+            return "This is a snapshot: it cannot be trained"
         if self.engine.status is EngineStatus.STARTING:
             return "The engine is starting"
         if self.engine.status is not EngineStatus.READY:
@@ -218,7 +231,7 @@ class AppState:
 
     def set_engine(self, engine: EngineState) -> None:
         self.engine = engine
-        if engine.status is EngineStatus.DEAD:
+        if engine.status is EngineStatus.DEAD and self.snapshot is None:
             # The plots stay; nothing can be asked for until a recipe is opened again.
             self.opening = None
             self._move(Position(rest=Rest.EMPTY, step=self.position.step, epoch=self.position.epoch))

@@ -176,6 +176,10 @@ class History(StepCurves):
     def latest(self, key: SubjectKey) -> Latest | None:
         return self._latest.get(key)
 
+    def newest(self) -> list[Latest]:
+        """The newest summary of every subject."""
+        return list(self._latest.values())
+
     def subjects(self, kind: SubjectKind) -> list[SubjectKey]:
         """All subjects of a kind, in the order in which they were first seen."""
         return self.blocks[kind].keys

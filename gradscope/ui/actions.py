@@ -33,6 +33,9 @@ class Menu(StrEnum):
 
 class ActionId(StrEnum):
     OPEN = "open"
+    OPEN_SNAPSHOT = "open_snapshot"
+    CLOSE_SNAPSHOT = "close_snapshot"
+    COMPARE = "compare"
     EXPORT = "export"
     EXPORT_TENSORBOARD = "export_tensorboard"
     SAVE_CHECKPOINT = "save_checkpoint"
@@ -92,6 +95,13 @@ TABLE: dict[ActionId, ActionRow] = {
         shortcuts=("Ctrl+O",),
         icon="open",
     ),
+    ActionId.OPEN_SNAPSHOT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Open s&napshot..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Look at a snapshot that was exported; the session waits behind it"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+Shift+O",),
+        icon="file",
+    ),
     ActionId.EXPORT: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Export snapshot..."),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Write everything known of this moment to a folder"),
@@ -106,7 +116,24 @@ TABLE: dict[ActionId, ActionRow] = {
         menu=Menu.FILE,
         icon="chart",
         needs_session=True,
+    ),
+    ActionId.COMPARE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Co&mpare with snapshot..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Find out which tensors differ from those in a snapshot, and where"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+D",),
+        icon="layers",
+        short=QT_TRANSLATE_NOOP("Actions", "Compare"),
+        needs_session=True,
+    ),
+    ActionId.CLOSE_SNAPSHOT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Close snaps&hot"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Go back to the session, or to the start page"),
+        menu=Menu.FILE,
+        shortcuts=("Ctrl+W",),
+        icon="close",
         ends_section=True,
+        short=QT_TRANSLATE_NOOP("Actions", "Close"),
     ),
     ActionId.SAVE_CHECKPOINT: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Save checkpoint..."),
@@ -407,6 +434,13 @@ class Actions(QObject):
             return state.refusal(row.verb)
         if row.needs_session and state.session is None:
             return self.tr("Open a recipe first")
+        if action_id is ActionId.CLOSE_SNAPSHOT:
+            return None if state.snapshot is not None else self.tr("No snapshot is shown")
+        if action_id is ActionId.COMPARE:
+            # A snapshot stands still; of a session, any verb that is allowed at rest would do.
+            return None if state.snapshot is not None else state.refusal(Verb.NEXT_BATCH)
+        if action_id is ActionId.EXPORT and state.snapshot is not None:
+            return self.tr("This is a snapshot already")
         if action_id is ActionId.EXPORT:
             # Any verb that is allowed at rest would do; Next batch always is.
             return state.refusal(Verb.NEXT_BATCH)
@@ -416,6 +450,8 @@ class Actions(QObject):
             return state.checkpoint_refusal()
         if action_id is ActionId.SAVE_BEST:
             return state.best_refusal()
+        if action_id is ActionId.INTERRUPT and state.snapshot is not None:
+            return state.refusal(Verb.PAUSE)
         if action_id is ActionId.INTERRUPT:
             return None if state.position.running else self.tr("Nothing is running")
         if action_id is ActionId.RESTART_ENGINE and state.engine.status is EngineStatus.STARTING:

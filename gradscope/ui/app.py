@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QIcon
@@ -16,6 +17,7 @@ from gradscope.state.app_state import AppState
 from gradscope.ui.collector import Collector
 from gradscope.ui.controller import Controller
 from gradscope.ui.crash_file import CrashFile
+from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.error_reporter import ErrorReporter
 from gradscope.ui.interrupts import Interrupts
 from gradscope.ui.main_window import MainWindow
@@ -53,7 +55,7 @@ def run(*, file: str | None, python: str | None, seed: int | None, device: str |
     try:
         return app.exec()
     finally:
-        window.controller.client.shut_down()
+        window.controller.shut_down()
         interrupts.restore()
         reporter.uninstall()
         crash_file.close()
@@ -97,7 +99,8 @@ def build(app: QApplication, settings: Settings) -> MainWindow:
 
 
 def start_engine(window: MainWindow, options: Options) -> None:
-    """Stage 4, when the window is up: the engine, and the file that was asked for."""
-    window.controller.start_engine()
+    """Stage 4, when the window is up: the engine, and the file that was asked for. A snapshot needs no engine."""
+    if options.file is None or not may_be_snapshot(Path(options.file)):
+        window.controller.start_engine()
     if options.file is not None:
         window.commands.open_file(options.file)

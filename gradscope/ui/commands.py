@@ -20,6 +20,7 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
+from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot
 from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
 from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
@@ -33,6 +34,8 @@ class Commands(QObject):
     told = Signal(str)
     """A message for the status bar."""
     layer_filter_wanted = Signal()
+    comparison_wanted = Signal(str)
+    """With the snapshot at this path."""
     layout_reset_wanted = Signal()
     training_settings_wanted = Signal()
 
@@ -52,6 +55,9 @@ class Commands(QObject):
         controller = self._controller
         return {
             ActionId.OPEN: self.open_recipe,
+            ActionId.OPEN_SNAPSHOT: self.open_snapshot,
+            ActionId.CLOSE_SNAPSHOT: lambda: controller.close_snapshot(),
+            ActionId.COMPARE: self.compare_with_snapshot,
             ActionId.EXPORT: self.export_snapshot,
             ActionId.EXPORT_TENSORBOARD: self.export_to_tensorboard,
             ActionId.SAVE_CHECKPOINT: self._checkpoints.save,
@@ -87,17 +93,32 @@ class Commands(QObject):
 
     @Slot(str)
     def open_file(self, path: str) -> None:
-        """Open a recipe file; it becomes the first of the recent ones once it is open."""
-        absolute = str(Path(path).expanduser().absolute())
-        if not Path(absolute).is_file():
-            self._settings.remove_recent_file(absolute)
-        self._controller.open_recipe(absolute)
+        """Open a recipe file or a snapshot; it becomes the first of the recent ones once it is open."""
+        absolute = Path(path).expanduser().absolute()
+        if not absolute.exists():
+            self._settings.remove_recent_file(str(absolute))
+        if may_be_snapshot(absolute):
+            self._controller.open_snapshot(str(absolute))
+        else:
+            self._controller.open_recipe(str(absolute))
 
     @Slot()
     def open_recipe(self) -> None:
         folder = self._settings.get(Setting.LAST_FOLDER)
         dialog = OpenRecipeDialog(folder=Path(folder or QDir.homePath()), parent=self._window)
         dialog.fileSelected.connect(self._on_recipe_chosen)
+        dialog.open()
+
+    @Slot()
+    def open_snapshot(self) -> None:
+        dialog = self._snapshot_dialog(self.tr("Open snapshot"))
+        dialog.chosen.connect(self.open_file)
+        dialog.open()
+
+    @Slot()
+    def compare_with_snapshot(self) -> None:
+        dialog = self._snapshot_dialog(self.tr("Compare with snapshot"))
+        dialog.chosen.connect(self.comparison_wanted)
         dialog.open()
 
     @Slot()
@@ -182,3 +203,13 @@ class Commands(QObject):
         self._controller.state.log.add(f"{message}; {look}")
         self._controller.state.touch(Topic.LOG)
         self._controller.flush()
+
+    def _snapshot_dialog(self, title: str) -> OpenSnapshotDialog:
+        folder = self._settings.get(Setting.EXPORT_FOLDER)
+        dialog = OpenSnapshotDialog(title=title, folder=Path(folder or QDir.homePath()), parent=self._window)
+        dialog.chosen.connect(self._on_snapshot_chosen)
+        return dialog
+
+    @Slot(str)
+    def _on_snapshot_chosen(self, path: str) -> None:
+        self._settings.set(Setting.EXPORT_FOLDER, str(Path(path).parent))

@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from gradscope.client.background import Background
 from gradscope.client.engine_client import EngineClient
+from gradscope.client.snapshot_source import Reopened, Request, SnapshotSource, reopen
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
-from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.failure import BadInput, Failure, FailureKind
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
+from gradscope.state.reopened import introduction
 from gradscope.state.selection import Selection
 from gradscope.ui.settings import Setting, Settings
 
@@ -33,7 +37,10 @@ ATTACHED_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class Controller(QObject):
-    """Every view gets it: `state` to read, methods to act, `refreshed` to know when to redraw."""
+    """Every view gets it: `state` to read, methods to act, `refreshed` to know when to redraw.
+
+    `state` is what the window shows: the engine's session, or a snapshot, behind which the session goes on unseen.
+    """
 
     refreshed = Signal(object)
     """set[Topic]: what has changed since the last time; at most 30 times a second."""
@@ -50,6 +57,10 @@ class Controller(QObject):
         super().__init__(parent)
         self.state = state
         self.client = client
+        self.background = Background(self)
+        self._session_state = state
+        self._snapshot: SnapshotSource | None = None
+        self._snapshot_wanted = ""
         self.settings = settings
         self._queued: messages.Open | None = None
         self._watched: tuple[SubjectKey, ...] = ()
@@ -79,13 +90,18 @@ class Controller(QObject):
     def restart_engine(self) -> None:
         """End the engine and start another one. The user's code is not run again by itself; the plots so far stay."""
         self._queued = None
-        self.state.set_opening(None)
+        self._session_state.set_opening(None)
         self.start_engine()
 
     @Slot()
     def interrupt(self) -> None:
         """Break off what runs, also inside the user's code; the phase is undone."""
         self.client.send(messages.Interrupt())
+
+    def shut_down(self) -> None:
+        """The app ends: leave no process and no thread behind."""
+        self.background.shut_down()
+        self.client.shut_down()
 
     # ------------------------------------------------------------------------------------------ the session
 
@@ -96,6 +112,7 @@ class Controller(QObject):
             seed=self.settings.get(Setting.SEED) if seed is None else seed,
             device=self.settings.get(Setting.DEVICE) if device is None else device,
         )
+        self.close_snapshot()
         self._open(request)
 
     def go(self, verb: Verb) -> None:
@@ -116,8 +133,27 @@ class Controller(QObject):
     def reset(self) -> None:
         """Load the recipe again from its file, with the seed and device that are chosen now."""
         session = self.state.session
-        if session is not None and session.path:
+        if session is not None and session.path and self.state.snapshot is None:
             self.open_recipe(session.path)
+
+    # ------------------------------------------------------------------------------------------ snapshots
+
+    def open_snapshot(self, path: str) -> None:
+        """Show a snapshot instead of the session, without an engine. On failure everything stays as it is."""
+        self._snapshot_wanted = path
+        self.state.set_opening(path)
+        self._wake()
+        self.background.run(partial(reopen, path, self.state.log), partial(self._on_snapshot_read, path))
+
+    @Slot()
+    def close_snapshot(self) -> None:
+        """Show the session again, or the start page; also gives up a snapshot that is being read."""
+        self._give_up_snapshot()
+        if self._snapshot is not None:
+            self._show(self._session_state, None)
+            self._watch()
+
+    # ------------------------------------------------------------------------------------------ what is shown
 
     def select(self, selection: Selection) -> None:
         """Make this the one selection that every view follows."""
@@ -129,18 +165,35 @@ class Controller(QObject):
         self.state.dismiss_failure()
         self._wake()
 
-    def fetch(
-        self,
-        message: messages.FetchPage | messages.FetchPicture | messages.FetchHistogram,
-        on_reply: Callable[[Any], None],
-    ) -> None:
-        """Ask for values. `on_reply` gets the answer or Unavailable; nothing at all if the session ends before."""
-        if not self._has_session:
-            on_reply(
-                messages.Unavailable(subject=message.subject, reason=self.tr("The values are gone with their session"))
-            )
-            return
-        self.client.request(message, on_reply=on_reply)
+    def tell(self, failure: Failure) -> None:
+        """Tell of a failure that is not the engine's."""
+        self.state.apply(messages.Failed(failure=failure, position=self.state.position))
+        self.failed.emit(failure)
+        self._wake()
+
+    def fetch(self, message: Request, on_reply: Callable[[Any], None]) -> None:
+        """Ask the session, or the snapshot that is shown, for values or for differences.
+
+        `on_reply` gets the answer, Unavailable or Failed; nothing at all if what was asked is no longer shown.
+        """
+        source = self._snapshot
+        if source is not None:
+
+            def on_answer(reply: Any) -> None:
+                if source is self._snapshot:
+                    if isinstance(reply, messages.Failed):
+                        self.tell(reply.failure)
+                    on_reply(reply)
+
+            source.fetch(message, on_answer)
+        elif self._has_session:
+            self.client.request(message, on_reply=on_reply)
+        elif isinstance(message, messages.FetchDifferences):
+            failure = Failure(kind=FailureKind.BAD_INPUT, sentence=self.tr("There is no session to compare"))
+            on_reply(messages.Failed(failure=failure, position=self.state.position))
+        else:
+            reason = self.tr("The values are gone with their session")
+            on_reply(messages.Unavailable(subject=message.subject, reason=reason))
 
     def ask(self, message: Explain | CheckGradient, on_reply: Callable[[Any], None]) -> None:
         """`on_reply` gets the answer or Failed; nothing at all without a session, or if it ends before."""
@@ -244,7 +297,10 @@ class Controller(QObject):
         if isinstance(message, messages.ExportProgress):
             self.export_progressed.emit(message)
             return
-        self.state.apply(message)
+        self._session_state.apply(message)
+        if isinstance(message, (messages.Note, messages.Failed)):
+            # The log is also seen behind a snapshot.
+            self.state.touch(Topic.LOG)
         if isinstance(message, messages.Opened):
             self._watched = ()
             self._watch()
@@ -254,19 +310,21 @@ class Controller(QObject):
 
     @Slot(object)
     def _on_engine_state(self, engine: EngineState) -> None:
-        before, was_silent = self.state.engine.status, bool(self.state.engine.text)
-        self.state.set_engine(engine)
+        before, was_silent = self._session_state.engine.status, bool(self._session_state.engine.text)
+        self._session_state.set_engine(engine)
+        if self._snapshot is not None:
+            self.state.set_engine(engine)
         if engine.status is EngineStatus.STARTING and before is not EngineStatus.STARTING:
             # Whatever the engine before had open is gone with it, also where it was ended and has not died.
-            position = self.state.position
-            self.state.apply(messages.Moved(position=Position(step=position.step, epoch=position.epoch)))
-            self.state.log.flush()
+            position = self._session_state.position
+            self._session_state.apply(messages.Moved(position=Position(step=position.step, epoch=position.epoch)))
+            self._session_state.log.flush()
         elif engine.status is EngineStatus.DEAD:
             self._queued = None
-            self.state.log.flush()
+            self._session_state.log.flush()
             if before is not EngineStatus.DEAD:
                 # The lines below the first are error output, which is in the log already.
-                self.state.log.add(engine.text.partition("\n")[0], is_warning=True)
+                self._session_state.log.add(engine.text.partition("\n")[0], is_warning=True)
                 self.state.touch(Topic.LOG)
         elif engine.status is EngineStatus.READY and before is not EngineStatus.READY:
             self._watched = ()
@@ -274,13 +332,29 @@ class Controller(QObject):
                 queued, self._queued = self._queued, None
                 self._open(queued)
         elif engine.status is EngineStatus.READY and engine.text and not was_silent:
-            self.state.log.add(engine.text, is_warning=True)
+            self._session_state.log.add(engine.text, is_warning=True)
             self.state.touch(Topic.LOG)
         self._wake()
 
+    def _on_snapshot_read(self, path: str, reopened: Reopened | BadInput) -> None:
+        if path != self._snapshot_wanted:
+            # A recipe has been opened meanwhile, or another snapshot.
+            return
+        self._give_up_snapshot()
+        if isinstance(reopened, BadInput):
+            self.tell(reopened.failure)
+            return
+        snapshot, state = reopened.snapshot, reopened.state
+        self._session_state.dismiss_failure()
+        state.set_engine(self._session_state.engine)
+        self._show(state, SnapshotSource(snapshot, self.background))
+        state.log.add(introduction(snapshot))
+        for remark in snapshot.remarks:
+            state.log.add(remark, is_warning=True)
+
     @Slot(str, object)
     def _on_output(self, text: str, source: Source) -> None:
-        self.state.log.feed(text, source=source)
+        self._session_state.log.feed(text, source=source)
         self.state.touch(Topic.LOG)
         self._wake()
 
@@ -288,21 +362,36 @@ class Controller(QObject):
 
     @property
     def _has_session(self) -> bool:
-        return self.state.engine.status is EngineStatus.READY and self.state.position.rest is not Rest.EMPTY
+        """The engine has one, and it is what is shown."""
+        state = self.state
+        is_ready = state.engine.status is EngineStatus.READY and state.position.rest is not Rest.EMPTY
+        return is_ready and self._snapshot is None
+
+    def _show(self, state: AppState, source: SnapshotSource | None) -> None:
+        self.state, self._snapshot = state, source
+        state.touch(*Topic)
+        self._wake()
+
+    def _give_up_snapshot(self) -> None:
+        """What is still being read is not wanted any more, or has been read."""
+        wanted, self._snapshot_wanted = self._snapshot_wanted, ""
+        if wanted and self.state.opening == wanted:
+            self.state.set_opening(None)
+            self._wake()
 
     def _open(self, request: messages.Open) -> None:
-        self.state.set_opening(request.path)
+        self._session_state.set_opening(request.path)
         self._wake()
-        if self.state.engine.status is EngineStatus.READY:
+        if self._session_state.engine.status is EngineStatus.READY:
             self.client.request(request, on_reply=self._on_open_replied)
             return
         self._queued = request
-        if self.state.engine.status is not EngineStatus.STARTING:
+        if self._session_state.engine.status is not EngineStatus.STARTING:
             self.start_engine()
 
     def _on_open_replied(self, reply: object) -> None:
         if isinstance(reply, messages.Failed):
-            self.state.set_opening(None)
+            self._session_state.set_opening(None)
             self._wake()
 
     def _go(self, go: messages.Go) -> None:
@@ -313,7 +402,7 @@ class Controller(QObject):
 
     def _on_zero_grad_replied(self, reply: object) -> None:
         if isinstance(reply, messages.Done):
-            self.state.set_cleared()
+            self._session_state.set_cleared()
             self._wake()
 
     def _watch(self) -> None:

@@ -141,6 +141,9 @@ class FailureBar(QFrame):
 
     def _current_notice(self) -> _Notice | None:
         state = self._controller.state
+        if state.snapshot is not None:
+            # A snapshot needs no engine: how that ended is told when its session is shown again.
+            return _notice_of_failure(state.failure) if state.failure is not None else None
         if state.engine.status is EngineStatus.DEAD:
             sentence, _, details = state.engine.text.strip().partition("\n")
             return _Notice(sentence=sentence, details=details.strip(), is_engine_death=True)

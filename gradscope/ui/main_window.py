@@ -13,7 +13,10 @@ from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
 from gradscope.ui.actions import ActionId, Actions
 from gradscope.ui.commands import Commands
+from gradscope.ui.compare.compare_tab import CompareTab
+from gradscope.ui.comparer import Comparer
 from gradscope.ui.controller import Controller
+from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.docks.log import LogDock
@@ -23,6 +26,7 @@ from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.menus import Menus
 from gradscope.ui.phase_strip import PhaseStrip
 from gradscope.ui.settings import Setting
+from gradscope.ui.snapshot_band import SnapshotBand
 from gradscope.ui.start_page import StartPage
 from gradscope.ui.status_bar import StatusBar
 from gradscope.ui.tabs import Workspace
@@ -52,12 +56,14 @@ class MainWindow(QMainWindow):
         self.phase_strip = PhaseStrip(controller, themes, self)
         self.status = StatusBar(controller, themes, self)
         self.layers = LayersDock(controller, themes, self)
-        self.inspector = InspectorDock(controller, themes, self)
+        self.comparer = Comparer(controller, self)
+        self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
         self.moments = MomentsDock(controller, themes, self)
         self.log = LogDock(controller, themes, self)
         self.training = TrainingDock(controller, themes, self)
         self.panels = (self.layers, self.inspector, self.training, self.moments, self.log)
         self.failure_bar = FailureBar(controller, themes, self)
+        self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
             themes,
@@ -66,6 +72,8 @@ class MainWindow(QMainWindow):
             parent=self,
         )
         self.workspace = Workspace(controller, themes, self)
+        self.compare = CompareTab(controller, self.comparer, themes)
+        self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
         self.menus = Menus(
             self.menuBar(),
             self.actions_,
@@ -87,6 +95,13 @@ class MainWindow(QMainWindow):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._refresh()
+
+    @Slot()
+    def _on_comparison_changed(self) -> None:
+        if self.comparer.comparison is not None or self.comparer.is_busy:
+            self.workspace.show_page(self.compare)
+        else:
+            self.workspace.hide_page(self.compare)
 
     @Slot()
     def _on_layout_reset(self) -> None:
@@ -117,6 +132,7 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addWidget(self.failure_bar)
+        column.addWidget(self.band)
         column.addWidget(self._stack, 1)
         self.setCentralWidget(centre)
         self._default_layout()
@@ -128,6 +144,8 @@ class MainWindow(QMainWindow):
         self.commands.told.connect(self.status.tell)
         self.commands.layer_filter_wanted.connect(self.layers.focus_filter)
         self.commands.training_settings_wanted.connect(self._on_training_settings_wanted)
+        self.commands.comparison_wanted.connect(self.comparer.start)
+        self.comparer.changed.connect(self._on_comparison_changed)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
 
     def _default_layout(self) -> None:
@@ -184,27 +202,29 @@ class MainWindow(QMainWindow):
         if session is None:
             self.setWindowTitle("gradscope")
             return
-        self.setWindowTitle(f"{session.name} – gradscope")
-        if session.path:
-            self.controller.settings.add_recent_file(session.path)
+        snapshot = self.controller.state.snapshot
+        self.setWindowTitle(f"{self.band.text or session.name} – gradscope")
+        path = session.path if snapshot is None else snapshot.path
+        if path:
+            self.controller.settings.add_recent_file(path)
         if not self._has_panels:
             self._show_panels()
 
     def _plot_images(self) -> Iterator[Attachment]:
         return self.workspace.each_plot_image()
 
-    def _dropped_recipe(self, event: QDragEnterEvent | QDropEvent) -> str | None:
+    def _dropped_file(self, event: QDragEnterEvent | QDropEvent) -> str | None:
         files = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
-        return next((file for file in files if Path(file).suffix == ".py"), None)
+        return next((file for file in files if Path(file).suffix == ".py" or may_be_snapshot(Path(file))), None)
 
     # ------------------------------------------------------------------------------------------ Qt
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if self._dropped_recipe(event) is not None:
+        if self._dropped_file(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        path = self._dropped_recipe(event)
+        path = self._dropped_file(event)
         if path is not None:
             event.acceptProposedAction()
             self.commands.open_file(path)
@@ -216,5 +236,5 @@ class MainWindow(QMainWindow):
             settings.set(Setting.LAYOUT, self.saveState(_LAYOUT_VERSION))
         settings.sync()
         self.hide()
-        self.controller.client.shut_down()
+        self.controller.shut_down()
         super().closeEvent(event)

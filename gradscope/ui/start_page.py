@@ -133,7 +133,7 @@ class StartPage(QScrollArea):
         texts.setSpacing(4)
         texts.addWidget(title)
         texts.addWidget(sentence)
-        hint = QLabel(self.tr("or drop a Python file on this window"), self)
+        hint = QLabel(self.tr("or drop a Python file or a snapshot on this window"), self)
         hint.setProperty("role", "muted")
         hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         actions = QVBoxLayout()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import QSize, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.subjects import SubjectKind
@@ -26,7 +26,7 @@ from gradscope.ui.plots.step_tabs import (
     has_validations,
     validation_charts,
 )
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.theme import Theme, ThemeManager, icon
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
@@ -38,6 +38,8 @@ class Workspace(QTabWidget):
         self._controller = controller
         self._themes = themes
         self.setDocumentMode(True)
+        self._close_buttons: list[QToolButton] = []
+        themes.changed.connect(self._style_buttons)
         self._pages: list[QVBoxLayout] = []
         self._builders: dict[int, Callable[[], QWidget]] = {}
         for label, build in (
@@ -53,6 +55,34 @@ class Workspace(QTabWidget):
         self._show_tabs()
         self.currentChanged.connect(self._on_current_changed)
         controller.refreshed.connect(self._on_refreshed)
+
+    def add_closable(self, page: QWidget, label: str, *, on_close: Callable[[], None]) -> None:
+        """A tab that is there only when it is wanted: `show_page`, `hide_page`."""
+        index = self.addTab(page, label)
+        button = QToolButton(self)
+        button.setProperty("flat", True)
+        button.setAutoRaise(True)
+        button.setToolTip(self.tr("Close {name}").format(name=label))
+        button.setAccessibleName(button.toolTip())
+        button.clicked.connect(on_close)
+        self._close_buttons.append(button)
+        self._style_buttons(self._themes.theme)
+        self.tabBar().setTabButton(index, QTabBar.ButtonPosition.RightSide, button)
+        self.setTabVisible(index, False)
+
+    def show_page(self, page: QWidget) -> None:
+        """Show a closable tab, and go to it if it was not there."""
+        index = self.indexOf(page)
+        if not self.isTabVisible(index):
+            self.setTabVisible(index, True)
+            self.setCurrentIndex(index)
+
+    def hide_page(self, page: QWidget) -> None:
+        index = self.indexOf(page)
+        if self.isTabVisible(index):
+            if self.currentIndex() == index:
+                self.setCurrentIndex(0)
+            self.setTabVisible(index, False)
 
     def charts(self) -> list[Chart]:
         """Every chart that has been built so far."""
@@ -84,6 +114,13 @@ class Workspace(QTabWidget):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
             self._show_tabs()
+
+    @Slot(object)
+    def _style_buttons(self, theme: Theme) -> None:
+        side = round(0.8 * self.fontMetrics().height())
+        for button in self._close_buttons:
+            button.setIconSize(QSize(side, side))
+            button.setIcon(icon("close", theme))
 
     @Slot(int)
     def _on_current_changed(self, index: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_MAX_TIME = 32
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
@@ -26,6 +28,16 @@ def number(value: float | None, *, digits: int = 3) -> str:
 def shape(sizes: Sequence[int]) -> str:
     """ "784 × 256"; a 0-d tensor is a "scalar"."""
     return " × ".join(str(size) for size in sizes) if sizes else "scalar"
+
+
+def written_at(created: str) -> str:
+    """ "2026-11-21 10:12 UTC" of a snapshot's ISO 8601 time; what is none is shown as it is, shortened."""
+    try:
+        when = datetime.fromisoformat(created)
+        when = when.astimezone(UTC) if when.tzinfo is not None else when
+    except (ValueError, OverflowError):
+        return created[:_MAX_TIME]
+    return f"{when:%Y-%m-%d %H:%M}" + (" UTC" if when.tzinfo is not None else "")
 
 
 def duration(seconds: float) -> str:

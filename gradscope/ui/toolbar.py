@@ -194,7 +194,8 @@ class ToolBar(QToolBar):
 
     def _refresh_start(self) -> None:
         """Device and seed of the settings, marked where the session has others."""
-        settings, session = self._controller.settings, self._controller.state.session
+        settings, state = self._controller.settings, self._controller.state
+        session = state.session if state.snapshot is None else None
         device, seed = settings.get(Setting.DEVICE), settings.get(Setting.SEED)
         index = self.device.findData(device)
         if index < 0:

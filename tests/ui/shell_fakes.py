@@ -70,6 +70,15 @@ class ShellController(FakeController):
 
     # ------------------------------------------------------------------------------------------ the interface
 
+    def shut_down(self) -> None:
+        self.client.shut_down()
+
+    def open_snapshot(self, path: str) -> None:
+        self.asked.append(("open snapshot", path))
+
+    def close_snapshot(self) -> None:
+        self.asked.append(("close snapshot",))
+
     def open_recipe(self, path: str, *, seed: int | None = None, device: str | None = None) -> None:
         self.asked.append(("open", path))
 

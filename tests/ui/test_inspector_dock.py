@@ -252,7 +252,7 @@ def test_an_answer_of_another_session_is_dropped(qtbot: QtBot, tmp_path: Path) -
     message, on_reply = controller.fetches[0]
     controller.play(bare_training().opened())
     on_reply(answer_fetch(message))
-    assert dock.picture._picture is None
+    assert dock.picture.picture is None
     select(controller, K.PARAMETER, "w")
     assert asked_for(controller)[-1] == "FetchPicture w"
 

@@ -18,6 +18,7 @@ from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
 from gradscope.ui.inspector.values_view import ValuesView
 from gradscope.ui.inspector.why_view import WhyView
+from gradscope.ui.plots.difference_chart import DifferenceChart
 from gradscope.ui.plots.histogram_chart import HistogramChart
 from gradscope.ui.plots.picture_chart import PictureChart
 from gradscope.ui.plots.subjects_in_order import selected_subject
@@ -25,6 +26,7 @@ from gradscope.ui.plots.wording import what_to_press
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
+    from gradscope.ui.comparer import Comparer
     from gradscope.ui.controller import Controller
 
 _LEAST_TAB_LINES = 13
@@ -35,7 +37,14 @@ class InspectorDock(Panel):
 
     TOPICS = frozenset({Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
 
-    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        parent: QWidget | None = None,
+        *,
+        comparer: Comparer | None = None,
+    ) -> None:
         super().__init__(self.tr("Inspector"), name="inspectorDock", themes=themes, parent=parent)
         self._controller = controller
         self._is_dirty = True
@@ -59,6 +68,14 @@ class InspectorDock(Panel):
         self.tabs.setTabToolTip(
             self.tabs.indexOf(self.check), self.tr("Compare its gradient with differences of the loss")
         )
+        self.difference: DifferenceChart | None = None
+        self._comparer = comparer
+        if comparer is not None:
+            self.difference = DifferenceChart(controller, themes, comparer)
+            self._difference_tab = self.tabs.addTab(self.difference, self.tr("Difference"))
+            self.tabs.setTabVisible(self._difference_tab, False)
+            comparer.started.connect(self._on_comparison_started)
+            comparer.changed.connect(self._on_comparison_changed)
         self.tabs.currentChanged.connect(self._on_tab_changed)
         self._numbers = QWidget()
         numbers = QVBoxLayout(self._numbers)
@@ -110,10 +127,25 @@ class InspectorDock(Panel):
             self.picture.forget()
             self.why.forget()
             self.check.forget()
+            if self.difference is not None:
+                self.difference.forget()
         if topics & self.TOPICS:
             self._is_dirty = True
             if self.isVisible():
                 self._refresh()
+
+    @Slot()
+    def _on_comparison_started(self) -> None:
+        self._on_comparison_changed()
+        self.tabs.setCurrentIndex(self._difference_tab)
+        if self.isVisible():
+            self._refresh()
+
+    @Slot()
+    def _on_comparison_changed(self) -> None:
+        is_there = self._comparer is not None and self._comparer.comparison is not None
+        if is_there != self.tabs.isTabVisible(self._difference_tab):
+            self.tabs.setTabVisible(self._difference_tab, is_there)
 
     @Slot(int)
     def _on_tab_changed(self, _index: int) -> None:
@@ -144,7 +176,9 @@ class InspectorDock(Panel):
         self._below.setCurrentIndex(0)
         self.summary.show_subject(state, latest)
         for of_parameters in (self.why, self.check):
-            self.tabs.setTabVisible(self.tabs.indexOf(of_parameters), key.kind in PARAMETER_KINDS)
+            # Both need the engine, and its session.
+            is_there = key.kind in PARAMETER_KINDS and state.snapshot is None
+            self.tabs.setTabVisible(self.tabs.indexOf(of_parameters), is_there)
         view = self.tabs.currentWidget()
         assert isinstance(view, (HistogramChart, PictureChart, ValuesView, WhyView, CheckView))
         view.look_at(latest, _token(state, latest))

@@ -145,7 +145,7 @@ class LayersDock(Panel):
         self._is_following = True
         self._expanded = None
         self.filter.clear()
-        self.model.rebuild()
+        self.model.show_state(self._controller.state)
         has_session = self._controller.state.session is not None
         self._stack.setCurrentWidget(self.view if has_session else self._empty)
         self._filter_holder.setVisible(has_session)

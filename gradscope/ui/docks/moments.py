@@ -15,6 +15,7 @@ from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.share_delegate import ShareDelegate
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.models.moments import Column, MomentsModel
+from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
 
@@ -28,9 +29,7 @@ class MomentsDock(Panel):
         self.model = MomentsModel(controller.state, themes.theme, self)
         self._bars = ShareDelegate(themes, role=MomentsModel.SHARE_ROLE, parent=self)
         self.view = self._make_view()
-        self._empty = EmptyNote(
-            self.tr("Press Forward (F5): every layer that runs is listed here, with its shape and time"), self
-        )
+        self._empty = EmptyNote("", self)
         self._stack = QStackedLayout()
         self._stack.addWidget(self._empty)
         self._stack.addWidget(self.view)
@@ -77,9 +76,11 @@ class MomentsDock(Panel):
 
     def _refresh(self) -> None:
         self._is_following = True
-        self.model.refresh()
+        self.model.show_state(self._controller.state)
         self._is_following = False
         step = self.model.step
+        to_press = self.tr("Press Forward (F5): every layer that runs is listed here, with its shape and time")
+        self._empty.setText(nothing_yet(self._controller.state, to_press))
         self._stack.setCurrentWidget(self._empty if step is None else self.view)
         self.set_title_note("" if step is None else self.tr("step %1").replace("%1", str(step)))
 

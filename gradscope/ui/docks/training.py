@@ -186,10 +186,13 @@ class TrainingDock(Panel):
 
     def _refresh(self) -> None:
         self._is_dirty = False
-        session = self._controller.state.session
+        state, session = self._controller.state, self._controller.state.session
         self._pages.setCurrentWidget(self._scroll if session is not None else self._empty)
         if session is None:
             return
+        for name in ("loss", "optimizer", "scheduler"):
+            # What else there is to choose from only an engine knows.
+            self.sections[name].setVisible(state.snapshot is None)
         names = list(session.optimizers)
         if [self.turn.itemData(i) for i in range(self.turn.count())] != names:
             self.turn.clear()

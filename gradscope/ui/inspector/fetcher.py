@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture
+from gradscope.protocol.messages import FetchDifferencePicture, FetchHistogram, FetchPage, FetchPicture
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
-Request = FetchPage | FetchPicture | FetchHistogram
+Request = FetchPage | FetchPicture | FetchHistogram | FetchDifferencePicture
 OnReply = Callable[[Any], None]
 
 

@@ -35,6 +35,11 @@ class GroupTableModel(QAbstractTableModel):
         self._groups: list[GroupInfo] = []
         self._texts: list[list[str]] = []
 
+    def show_state(self, state: AppState) -> None:
+        """Show a session or a snapshot, which may be another than before."""
+        self._state = state
+        self.refresh()
+
     def refresh(self) -> None:
         """Take the groups as they are now."""
         session = self._state.session

@@ -71,8 +71,13 @@ class LayerTreeModel(QAbstractItemModel):
 
     # ------------------------------------------------------------------------------------------ public
 
+    def show_state(self, state: AppState) -> None:
+        """Another session, or a snapshot: every row anew."""
+        self._state = state
+        self.rebuild()
+
     def rebuild(self) -> None:
-        """Another session: every row anew."""
+        """Every row anew."""
         self.beginResetModel()
         root = self._state.tree
         self._nodes = walk(root) if root is not None else []

@@ -71,6 +71,13 @@ class MomentsModel(QAbstractTableModel):
 
     # ------------------------------------------------------------------------------------------ public
 
+    def show_state(self, state: AppState) -> None:
+        """Show a session or a snapshot, which may be another than before."""
+        if state is not self._state:
+            # The numbers of the places mean others.
+            self._state, self._structure = state, ()
+        self.refresh()
+
     def refresh(self) -> None:
         """Take in the newest reports; rows are only made anew if other things ran."""
         sections = [self._section(report) for report in self._newest_reports()]

@@ -24,6 +24,7 @@ from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import apart, step_range
 from gradscope.ui.plots.scales import nice_range
+from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class LossChart(Chart):
         history = state.history
         self._validation = history.validations.get(VALIDATION_LOSS, Curve())
         if not len(history.loss) and not len(self._validation):
-            return self.tr("Press Forward (F5) to see the loss") if state.session else self.tr("Open a recipe to begin")
+            return nothing_yet(state, self.tr("Press Forward (F5) to see the loss"))
         if history is not self._history:
             self._history = history
             for line in self._lines:

@@ -9,7 +9,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Slot
 from PySide6.QtWidgets import QWidget
 
-from gradscope.protocol.messages import FetchPicture, Picture, Unavailable
+from gradscope.protocol.messages import FetchDifferencePicture, FetchPicture, Picture, Unavailable
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
 from gradscope.ui.inspector.fetcher import Fetcher
@@ -38,7 +38,15 @@ class PictureChart(Chart):
     topics = frozenset[Topic]()
     """The inspector says when to redraw."""
 
-    def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        *,
+        title: str = "",
+        explanation: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
         plot = PlotView(
             axes={"left": StepAxis("left", widest="88888"), "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True
         )
@@ -46,8 +54,9 @@ class PictureChart(Chart):
             controller,
             themes,
             plot,
-            title=self.tr("Picture"),
-            explanation=self.tr(
+            title=title or self.tr("Picture"),
+            explanation=explanation
+            or self.tr(
                 "The rows and columns of the tensor's last two dimensions, blue where a value is negative, orange where "
                 "it is positive, the background where it is zero. Whole lines of one colour, or of none, are units "
                 "that do all the work, or nothing."
@@ -60,7 +69,8 @@ class PictureChart(Chart):
         self._fetcher = Fetcher(controller)
         self._latest: Latest | None = None
         self._token: object = None
-        self._picture: Picture | None = None
+        self.picture: Picture | None = None
+        """What is drawn, if the answer has come."""
         self._problem = ""
         self._image = pg.ImageItem(axisOrder="row-major")
         plot.addItem(self._image, ignoreBounds=True)
@@ -80,7 +90,7 @@ class PictureChart(Chart):
         self._latest, self._token = latest, token
         self._index_bar.show_shape(latest.row.shape)
         if token is None:
-            self._picture = None
+            self.picture = None
             self._problem = self.tr("Running: the picture is fetched when it pauses")
             self.mark_dirty()
         else:
@@ -89,13 +99,32 @@ class PictureChart(Chart):
     def forget(self) -> None:
         """Another session: nothing that was asked for matters any more."""
         self._fetcher.forget()
-        self._token, self._picture, self._latest = None, None, None
+        self._token, self.picture, self._latest = None, None, None
         self.plot.fit()
+
+    @property
+    def index(self) -> tuple[int, ...]:
+        """Where in all dimensions but the last two."""
+        return self._index_bar.index
+
+    # ------------------------------------------------------------------------------------------ what is drawn
+
+    def request(self, latest: Latest) -> FetchPicture | FetchDifferencePicture:
+        """What is asked for."""
+        return FetchPicture(subject=latest.row.key, index=self.index)
+
+    def pixel_text(self, block: tuple[int, int]) -> str:
+        """What a pixel is where it takes several elements."""
+        return self.tr("a pixel is the mean of {rows} × {columns}").format(rows=block[0], columns=block[1])
+
+    def area_text(self) -> str:
+        """The same where the mouse points."""
+        return self.tr("Rows {top} to {bottom}, columns {left} to {right}: mean {value}")
 
     # ------------------------------------------------------------------------------------------ drawing
 
     def draw(self, state: AppState) -> str:
-        if self._picture is None:
+        if self.picture is None:
             return self._problem or self.tr("Fetching ...")
         values = self._values()
         is_finite = np.isfinite(values)
@@ -112,29 +141,25 @@ class PictureChart(Chart):
         self.plot.show_range((-0.5, width - 0.5), (-0.5, height - 0.5))
         special = set() if is_finite.all() else {palette.NON_FINITE}
         self._strip.show_scale(colours, Scale.SIGNED, -high, high, special)
-        block = self._picture.block
-        self.readout.show_text(
-            self.tr("a pixel is the mean of {rows} × {columns}").format(rows=block[0], columns=block[1])
-            if block != (1, 1)
-            else ""
-        )
+        block = self.picture.block
+        self.readout.show_text(self.pixel_text(block) if block != (1, 1) else "")
         return ""
 
     def _values(self) -> np.ndarray:
         """Rows and columns as drawn: a 1-d tensor lies down."""
-        assert self._picture is not None
-        return self._picture.values.T if len(self._picture.shape) == 1 else self._picture.values
+        assert self.picture is not None
+        return self.picture.values.T if len(self.picture.shape) == 1 else self.picture.values
 
     def _extent(self) -> tuple[int, int]:
         """Height and width in elements of the tensor."""
-        assert self._picture is not None
-        shape = self._picture.shape
+        assert self.picture is not None
+        shape = self.picture.shape
         return (1, *shape)[-2:] if shape else (1, 1)  # type: ignore[return-value]
 
     def _block(self) -> tuple[int, int]:
-        assert self._picture is not None
-        block = self._picture.block
-        return (block[1], block[0]) if len(self._picture.shape) == 1 else block
+        assert self.picture is not None
+        block = self.picture.block
+        return (block[1], block[0]) if len(self.picture.shape) == 1 else block
 
     def table(self, state: AppState) -> TableData:
         values = self._values()
@@ -152,7 +177,7 @@ class PictureChart(Chart):
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, y: float) -> None:
-        if self._picture is None:
+        if self.picture is None:
             return
         values, block = self._values(), self._block()
         row, column = round(y) // block[0], round(x) // block[1]
@@ -165,7 +190,7 @@ class PictureChart(Chart):
         else:
             height, width = self._extent()
             top, left = row * block[0], column * block[1]
-            text = self.tr("Rows {top} to {bottom}, columns {left} to {right}: mean {value}").format(
+            text = self.area_text().format(
                 top=top,
                 bottom=min(top + block[0], height) - 1,
                 left=left,
@@ -183,11 +208,11 @@ class PictureChart(Chart):
             if token != self._token:
                 return
             if isinstance(reply, Unavailable):
-                self._picture, self._problem = None, reply.reason
+                self.picture, self._problem = None, reply.reason
             elif isinstance(reply, Picture):
-                self._picture, self._problem = reply, ""
+                self.picture, self._problem = reply, ""
                 if not reply.values.size:
-                    self._picture, self._problem = None, self.tr("This tensor is empty")
+                    self.picture, self._problem = None, self.tr("This tensor is empty")
             self.mark_dirty()
 
-        self._fetcher.request(FetchPicture(subject=self._latest.row.key, index=self._index_bar.index), on_reply)
+        self._fetcher.request(self.request(self._latest), on_reply)

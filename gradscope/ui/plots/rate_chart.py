@@ -22,6 +22,7 @@ from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import GrowingScale, nice_range
+from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class RateChart(Chart):
             return (
                 schedule.reason
                 if schedule is not None and schedule.reason
-                else self.tr("Press Step (F7) to see the learning rate")
+                else nothing_yet(state, self.tr("Press Step (F7) to see the learning rate"))
             )
         self._draw_lines()
         self._draw_momenta(state)

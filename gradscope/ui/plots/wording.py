@@ -18,6 +18,8 @@ def what_to_press(state: AppState, kind: SubjectKind) -> str:
     is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
     if is_layer and not state.session.modules:
         return translate(_CONTEXT, "This model has no layers, so there is nothing between input and loss to show")
+    if state.snapshot is not None:
+        return translate(_CONTEXT, "The snapshot has none of these: there were none at its moment")
     match kind:
         case SubjectKind.ACTIVATION:
             return translate(_CONTEXT, "Press Forward (F5) to see activations")
@@ -35,3 +37,11 @@ def what_to_press(state: AppState, kind: SubjectKind) -> str:
             )
         case _:
             return translate(_CONTEXT, "Open a recipe to begin")
+
+
+def nothing_yet(state: AppState, to_press: str) -> str:
+    """What a view says while it has nothing to show: what a session needs for it."""
+    translate = QCoreApplication.translate
+    if state.session is None:
+        return translate(_CONTEXT, "Open a recipe to begin")
+    return to_press if state.snapshot is None else translate(_CONTEXT, "The snapshot was written before there was any")

@@ -1,0 +1,1 @@
+"""The Compare tab: what is shown against a snapshot, subject by subject."""

@@ -1,0 +1,37 @@
+"""The file dialog for snapshots: a .zip, or the manifest in a snapshot's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from gradscope.snapshots.reader import is_snapshot
+from gradscope.snapshots.source import MANIFEST
+
+
+class OpenSnapshotDialog(QFileDialog):
+    """Emits `chosen` with the path of the snapshot: no file dialog lets one choose files and folders alike."""
+
+    chosen = Signal(str)
+
+    def __init__(self, *, title: str, folder: Path, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setFileMode(QFileDialog.FileMode.ExistingFile)
+        self.setNameFilters(
+            [self.tr("Snapshots: a .zip, or {name} in a folder").format(name=MANIFEST) + f" (*.zip {MANIFEST})"]
+        )
+        self.setDirectory(str(folder))
+        self.fileSelected.connect(self._on_file_selected)
+
+    @Slot(str)
+    def _on_file_selected(self, path: str) -> None:
+        self.chosen.emit(str(Path(path).parent) if Path(path).name == MANIFEST else path)
+
+
+def may_be_snapshot(path: Path) -> bool:
+    """Whether a path is to be read as a snapshot. Any folder is: a recipe is a file."""
+    return path.is_dir() or is_snapshot(path)

@@ -1,0 +1,76 @@
+"""The band above the workspace that says that this is a snapshot, of what, and how to leave it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
+
+from gradscope.state.app_state import Topic
+from gradscope.ui import text
+from gradscope.ui.action_button import ActionButton
+from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
+from gradscope.ui.controller import Controller
+from gradscope.ui.theme import Theme, ThemeManager, icon
+
+_MAX_NAME = 80
+
+
+class SnapshotBand(QFrame):
+    """Hidden while a session is shown."""
+
+    def __init__(
+        self, controller: Controller, themes: ThemeManager, *, actions: Actions, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._themes = themes
+        self.setObjectName("snapshotBand")
+        self._sign = QLabel(self)
+        self._label = QLabel(self)
+        self._label.setTextFormat(Qt.TextFormat.PlainText)
+        self._label.setWordWrap(True)
+        line = QHBoxLayout(self)
+        line.setContentsMargins(8, 4, 4, 4)
+        line.setSpacing(8)
+        line.addWidget(self._sign)
+        line.addWidget(self._label, 1)
+        for action_id in (ActionId.COMPARE, ActionId.CLOSE_SNAPSHOT):
+            row = TABLE[action_id]
+            name = plain(translated(row.short or row.text, steps=0))
+            line.addWidget(
+                ActionButton(actions[action_id], icon_name=row.icon or "", text=name, themes=themes, parent=self)
+            )
+        self._on_theme_changed(themes.theme)
+        self._refresh()
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+
+    @property
+    def text(self) -> str:
+        """ "Snapshot of ..., step 41, written ..., read-only"; empty while a session is shown."""
+        state = self._controller.state
+        if state.snapshot is None or state.session is None:
+            return ""
+        words = self.tr("Snapshot of {name}, step {step}, written {when}, read-only")
+        return words.format(
+            name=state.session.name[:_MAX_NAME],
+            step=state.position.step,
+            when=text.written_at(state.snapshot.created) or self.tr("at an unknown time"),
+        )
+
+    @Slot(object)
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.SESSION in topics:
+            self._refresh()
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        size = self.fontMetrics().height() + 4
+        self._sign.setPixmap(icon("info", theme, colour=theme.accent).pixmap(size, size))
+
+    def _refresh(self) -> None:
+        snapshot = self._controller.state.snapshot
+        self.setVisible(snapshot is not None)
+        if snapshot is not None:
+            self._label.setText(self.text)
+            self._label.setToolTip(snapshot.path)
