@@ -28,7 +28,6 @@ from gradscope.snapshots.looking import look, read_plane
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 from gradscope.state.app_state import AppState
-from gradscope.state.log import Log
 from gradscope.state.reopened import state_of
 
 Request = FetchPage | FetchPicture | FetchHistogram | FetchDifferences | FetchDifferencePicture
@@ -43,13 +42,13 @@ class Reopened:
     state: AppState
 
 
-def reopen(path: str, log: Log | None = None) -> Reopened | BadInput:
+def reopen(path: str) -> Reopened | BadInput:
     """Read a snapshot; BadInput, one sentence, is returned rather than raised: in a thread nobody would catch it."""
     try:
         snapshot = open_snapshot(path)
+        return Reopened(snapshot=snapshot, state=state_of(snapshot))
     except BadInput as error:
         return error
-    return Reopened(snapshot=snapshot, state=state_of(snapshot, log))
 
 
 class SnapshotSource:

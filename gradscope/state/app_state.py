@@ -69,7 +69,7 @@ class Origin:
 class AppState:
     """The app's model. Not thread-safe: everything happens on the GUI thread."""
 
-    def __init__(self, log: Log | None = None) -> None:
+    def __init__(self) -> None:
         self.engine = EngineState()
         self.snapshot: Origin | None = None
         """Not None: this is no session but a snapshot, which can be looked at and nothing else."""
@@ -95,7 +95,7 @@ class AppState:
         self.selection = Selection()
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
-        self.log = log if log is not None else Log()
+        self.log = Log()
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""

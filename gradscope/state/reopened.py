@@ -2,41 +2,87 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from gradscope.protocol import messages
+from gradscope.protocol.messages import Clip, InitialParameters, Opened, Places, Report, Schedule, Subjects
 from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
+from gradscope.snapshots.content import StepTable
 from gradscope.snapshots.snapshot import Snapshot
+from gradscope.snapshots.summaries import summarise
 from gradscope.state.app_state import AppState, Origin
 from gradscope.state.history import History
-from gradscope.state.log import Log
 
+_MAX_SUMMARISED = 1 << 27
+"""Elements of parameters that are looked at for it, a few seconds' worth."""
 _NO_FUTURE = "A snapshot holds the learning rates up to its moment"
 
 
-def state_of(snapshot: Snapshot, log: Log | None = None) -> AppState:
-    """Everything that the snapshot tells; `log` is the one that the app has already."""
-    state = AppState(log)
+def state_of(snapshot: Snapshot) -> AppState:
+    """Everything that the snapshot tells; the log says what a person should know of it."""
+    state = AppState()
+    state.log.add(introduction(snapshot))
+    for remark in snapshot.remarks:
+        state.log.add(remark, is_warning=True)
     state.snapshot = Origin(path=str(snapshot.path), created=snapshot.environment.created)
-    state.apply(messages.Opened(session=snapshot.session, position=replace(snapshot.position, running=False)))
+    state.apply(Opened(session=snapshot.session, position=replace(snapshot.position, running=False)))
     state.history = _history_of(snapshot)
-    state.apply(messages.Subjects(first=0, rows=snapshot.rows))
-    state.apply(messages.Places(first=0, rows=snapshot.places))
+    state.apply(Subjects(first=0, rows=snapshot.rows))
+    state.apply(Places(first=0, rows=snapshot.places))
     groups = len(snapshot.session.groups)
-    state.apply(messages.Schedule(first_step=snapshot.position.step, rates=np.zeros((groups, 0)), reason=_NO_FUTURE))
+    state.apply(Schedule(first_step=snapshot.position.step, rates=np.zeros((groups, 0)), reason=_NO_FUTURE))
+    for edit in snapshot.edits:
+        state.apply(edit)
+    state.validation = next(reversed(snapshot.validations), None)
+    state.best = next((validated for validated in reversed(snapshot.validations) if validated.is_best), None)
     order = list(Phase)
     for report in sorted(snapshot.reports.values(), key=lambda report: (report.step, order.index(report.phase))):
         if _is_known(state, report):
             state.reports[report.phase] = report
         else:
             state.apply(report)
+    _add_parameters(state, snapshot)
     return state
 
 
+def _add_parameters(state: AppState, snapshot: Snapshot) -> None:
+    """A script may have written the snapshot before any step: then no report has the parameters, but their file does."""
+    rows, summaries, histograms, sampled = [], [], [], []
+    elements = 0
+    for parameter in snapshot.session.parameters:
+        key = SubjectKey(SubjectKind.PARAMETER, parameter.name)
+        info = snapshot.info(key)
+        if info is None or state.history.latest(key) is not None:
+            continue
+        elements += math.prod(info.shape)
+        if elements > _MAX_SUMMARISED:
+            break
+        note = "of abs()" if info.dtype.label == "complex64" else ""
+        rows.append(SubjectRow(key, info.shape, info.dtype.label, note))
+        summary, histogram, seen = summarise(snapshot.values(key))
+        summaries.append(summary)
+        histograms.append(histogram)
+        sampled.append(seen)
+    if rows:
+        first = len(state.history.rows)
+        state.apply(Subjects(first=first, rows=tuple(rows)))
+        numbers = np.arange(first, first + len(rows))
+        state.apply(
+            InitialParameters(
+                subjects=numbers,
+                summaries=np.array(summaries),
+                histograms=np.array(histograms),
+                sampled=np.array(sampled, dtype=np.int64),
+            )
+        )
+
+
 def introduction(snapshot: Snapshot) -> str:
-    """What the log says of it."""
+    """What the log says first."""
     environment = snapshot.environment
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     return (
@@ -50,15 +96,48 @@ def _history_of(snapshot: Snapshot) -> History:
     """As the app had it; without that (a script has written the snapshot), what the table of steps tells."""
     if snapshot.history is not None:
         return History.restored(snapshot.history, snapshot.rows)
-    history, steps = History(), snapshot.steps
-    for i, step in enumerate(steps.step.tolist()):
-        history.loss.add(step, (float(steps.loss[i]),))
-        if steps.rates.shape[1]:
-            history.lr.add(step, tuple(steps.rates[i].tolist()))
+    history, newest = History(), snapshot.reports.get(Phase.STEP)
+    for report in _step_reports(snapshot.steps):
+        if newest is None or report.step != newest.step:
+            # The newest step is told by its own report.
+            history.add_step(report, clip_norm=snapshot.session.clip_norm)
+    for validated in snapshot.validations:
+        history.add_validation(validated)
     return history
 
 
-def _is_known(state: AppState, report: messages.Report) -> bool:
+def _step_reports(steps: StepTable) -> Iterator[Report]:
+    """The table's rows as reports that know of no subject."""
+    for i, step in enumerate(steps.step.tolist()):
+        norm, coefficient, scale = (
+            float(column[i]) for column in (steps.clip_norm, steps.clip_coefficient, steps.scale)
+        )
+        clip = Clip(norm=norm, coefficient=_or_none(coefficient), norm_after=None)
+        yield Report(
+            phase=Phase.STEP,
+            step=step,
+            epoch=int(steps.epoch[i]),
+            batch=int(steps.batch[i]),
+            loss=float(steps.loss[i]),
+            lr=tuple(steps.rates[i].tolist()),
+            subjects=np.zeros(0, dtype=np.int64),
+            summaries=np.zeros((0, len(COLUMNS))),
+            histograms=np.zeros((0, HISTOGRAM_BINS), dtype=np.int32),
+            sampled=np.zeros(0, dtype=np.int64),
+            places=np.zeros(0, dtype=np.int64),
+            times=np.zeros((0, 3)),
+            optimizer=steps.optimizer[i],
+            scale=_or_none(scale),
+            skipped=bool(steps.is_skipped[i]),
+            clip=clip if _or_none(norm) is not None or _or_none(coefficient) is not None else None,
+        )
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _is_known(state: AppState, report: Report) -> bool:
     """Whether the history has this report already."""
     rows = state.history.rows
     for number in report.subjects.tolist():

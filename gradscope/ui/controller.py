@@ -23,7 +23,6 @@ from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
-from gradscope.state.reopened import introduction
 from gradscope.state.selection import Selection
 from gradscope.ui.settings import Setting, Settings
 
@@ -143,7 +142,7 @@ class Controller(QObject):
         self._snapshot_wanted = path
         self.state.set_opening(path)
         self._wake()
-        self.background.run(partial(reopen, path, self.state.log), partial(self._on_snapshot_read, path))
+        self.background.run(partial(reopen, path), partial(self._on_snapshot_read, path))
 
     @Slot()
     def close_snapshot(self) -> None:
@@ -344,13 +343,14 @@ class Controller(QObject):
         if isinstance(reopened, BadInput):
             self.tell(reopened.failure)
             return
-        snapshot, state = reopened.snapshot, reopened.state
+        state, log = reopened.state, self._session_state.log
+        for line in state.log.lines:
+            log.add(line.text, is_warning=line.is_warning)
+        # There is one log, whatever is shown.
+        state.log = log
         self._session_state.dismiss_failure()
         state.set_engine(self._session_state.engine)
-        self._show(state, SnapshotSource(snapshot, self.background))
-        state.log.add(introduction(snapshot))
-        for remark in snapshot.remarks:
-            state.log.add(remark, is_warning=True)
+        self._show(state, SnapshotSource(reopened.snapshot, self.background))
 
     @Slot(str, object)
     def _on_output(self, text: str, source: Source) -> None:

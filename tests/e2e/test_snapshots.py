@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol import messages as m
+from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
@@ -25,8 +26,10 @@ from gradscope.state.selection import Selection
 from gradscope.ui.actions import TABLE, ActionId
 from gradscope.ui.app import build
 from gradscope.ui.docks.inspector import InspectorDock
+from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.picture_chart import PictureChart
 from gradscope.ui.settings import Settings
+from gradscope.ui.snapshot_export import SnapshotExport
 from tests.e2e.driver import App
 from tests.snapshots import made
 
@@ -60,10 +63,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def export(app: App, path: Path) -> Path:
-    replies: list[Any] = []
-    app.controller.client.request(m.Export(path=str(path)), on_reply=replies.append)
-    app.wait(lambda: bool(replies))
-    assert isinstance(replies[0], m.Exported)
+    """As the dialog does it, but for the pictures."""
+    written: list[object] = []
+    job = SnapshotExport(app.controller, app.window.workspace.each_plot_image)
+    job.finished.connect(lambda *_: written.append(path))
+    job.prepare()
+    job.start(path, EVERYTHING - {Part.PLOTS, Part.REPORT})
+    app.wait(lambda: bool(written))
+    job.close()
     return path
 
 
@@ -112,12 +119,12 @@ def shown(app: App) -> dict[str, Any]:
             for row in range(window.moments.model.rowCount())
         ],
     }
-    for chart in window.workspace.charts()[:4]:
-        if chart.isVisible() and not chart.message:
-            table = chart.table(app.state)
-            cells = [[table.cell(row, column) for column in range(len(table.headers))] for row in range(table.rows)]
-            # What is still to come is no part of a snapshot.
-            found[type(chart).__name__] = (table.headers, [row for row in cells if "foretold" not in row])
+    for tab in range(5):
+        window.workspace.setCurrentIndex(tab)
+        page = window.workspace.currentWidget()
+        app.wait(lambda page=page: any(chart.isVisible() for chart in page.findChildren(Chart)))
+        for number, chart in enumerate(page.findChildren(Chart)):
+            found[f"{type(chart).__name__} {number} of tab {tab}"] = chart.message or _numbers(chart, app)
     for key in (WEIGHT, GRAD, ACTIVATION):
         app.controller.select(Selection.of_subject(key))
         app.controller.flush()
@@ -129,6 +136,13 @@ def shown(app: App) -> dict[str, Any]:
         found[f"histogram of {key}"] = (histogram.counts.tolist(), histogram.edges.tolist())
         found[f"inspector of {key}"] = _inspected(app, window.inspector)
     return found
+
+
+def _numbers(chart: Chart, app: App) -> Any:
+    table = chart.table(app.state)
+    cells = [[str(table.cell(row, column)) for column in range(len(table.headers))] for row in range(table.rows)]
+    # What is still to come is no part of a snapshot.
+    return table.headers, [row for row in cells if "foretold" not in row]
 
 
 def _rows(model: Any, parent: Any) -> list[Any]:
@@ -151,7 +165,7 @@ def _inspected(app: App, inspector: InspectorDock) -> list[list[str]]:
 def test_it_shows_what_the_session_showed(app: App, write_recipe: Callable[..., Path], tmp_path: Path) -> None:
     trained(app, write_recipe())
     live = shown(app)
-    assert any("LossChart" in name for name in live)
+    assert any("LossChart" in what for what in live) and any("Heat" in what for what in live)
     for name in ("shot", "shot.zip"):
         show(app, export(app, tmp_path / name))
         assert app.state.snapshot is not None and app.state.failure is None

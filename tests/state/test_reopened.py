@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
-from gradscope import Session
+from gradscope import Recipe, Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
@@ -16,8 +18,8 @@ from gradscope.protocol.subjects import SubjectKind
 from gradscope.snapshots import saved_history
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import AppState, EngineState, EngineStatus
-from gradscope.state.log import Log
 from gradscope.state.reopened import introduction, state_of
+from gradscope.state.step_curves import ClipColumn
 from tests.snapshots import made
 
 
@@ -65,6 +67,11 @@ def test_it_knows_what_the_live_one_knew(phases: int, has_history: bool, tmp_pat
         np.testing.assert_array_equal(state.reports[phase].times, report.times)
     np.testing.assert_array_equal(state.history.loss.steps, live.history.loss.steps)
     np.testing.assert_array_equal(state.history.loss.values, live.history.loss.values)
+    assert state.history.newest()
+    for latest in live.history.newest():
+        ours = state.history.latest(latest.row.key)
+        assert ours is not None and ours.row == latest.row
+        np.testing.assert_allclose(ours.summary, latest.summary, rtol=1e-6)
     np.testing.assert_array_equal(state.history.lr.values[: len(live.history.lr)], live.history.lr.values)
     kinds = [kind for kind in SubjectKind if live.history.subjects(kind)]
     for kind in kinds:
@@ -102,10 +109,36 @@ def test_reports_that_the_history_missed_are_added(tmp_path: Path) -> None:
         assert latest is not None and latest.step == 1
 
 
+def test_the_table_of_a_script_gives_the_curves(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, data = torch.nn.Linear(3, 1), TensorDataset(torch.randn(8, 3), torch.randn(8, 1))
+    recipe = Recipe(
+        model=model,
+        dataset=data,
+        loss=torch.nn.MSELoss(),
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        batch_size=4,
+        clip_norm=0.5,
+        validation=data,
+    )
+    with Session(recipe) as session:
+        live = live_state(session, 13)
+        for validated in session.validations:
+            live.apply(validated)
+        write_snapshot(session, tmp_path / "s")
+    state = state_of(open_snapshot(tmp_path / "s"))
+    ours, theirs = state.history, live.history
+    assert len(ours.clipping) == len(theirs.clipping) == 4
+    told = [ClipColumn.NORM, ClipColumn.COEFFICIENT, ClipColumn.THRESHOLD]
+    np.testing.assert_array_equal(ours.clipping.values[:, told], theirs.clipping.values[:, told])
+    np.testing.assert_array_equal(ours.loss.values, theirs.loss.values)
+    np.testing.assert_array_equal(ours.validations["loss"].values, theirs.validations["loss"].values)
+    assert state.validation == live.validation and ours.skipped_steps == 0
+
+
 def test_it_cannot_be_trained_and_needs_no_engine(folder: Path) -> None:
-    log = Log()
-    state = state_of(open_snapshot(folder), log)
-    assert state.log is log
+    state = state_of(open_snapshot(folder))
+    assert state.log.lines[0].text == introduction(open_snapshot(folder))
     assert state.snapshot is not None and state.snapshot.path == str(folder)
     for status in EngineStatus:
         state.set_engine(EngineState(status=status))
