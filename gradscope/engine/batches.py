@@ -248,7 +248,8 @@ class BatchSource:
             index=self.index,
             begun=None if self._pass is None else self._pass.record(),
             generators=tuple(generator.get_state() for generator in self.generators),
-            is_ahead=self._ahead is not None,
+            is_ahead=self._ahead is not None and not self.is_broken_off,
+            is_broken_off=self.is_broken_off,
             is_put_back=self._pass is not None and self._pass.is_put_back,
             loaded_with=self._loaded_with if self._current is not None else None,
         )
@@ -290,19 +291,20 @@ class BatchSource:
         return bool(self._loader.persistent_workers)
 
     def _go_through(self, record: PassRecord, position: LoaderPosition) -> None:
-        self._pass, newest = Pass.again(self._loader, record)
-        if position.is_ahead and newest:
-            self._ahead = newest.pop()
-        if position.is_put_back:
-            self._pass.put_back()
-        if position.loaded_with is None:
-            return
-        self._loaded_with = position.loaded_with
-        if self._pass.put_back():
-            position.loaded_with.restore()
-            self._current = (next(self._pass),)
-        elif newest and isinstance(newest[-1], tuple):
-            self._current = newest[-1]
+        self._pass, newest, raised = Pass.again(self._loader, record)
+        if position.is_broken_off:
+            self._ahead, self.is_broken_off = StopIteration(), True
+        elif position.is_ahead:
+            self._ahead = (newest.pop(),) if raised is None else raised
+        waiting = [newest.pop()] if position.is_put_back else []
+        if position.loaded_with is not None:
+            if self._pass.is_by_samples:
+                self._pass.take_next(newest[-1])
+                position.loaded_with.restore()
+            self._loaded_with = position.loaded_with
+            self._current = (next(self._pass) if self._pass.is_by_samples else newest[-1],)
+        if waiting:
+            self._pass.take_next(waiting[0])
 
     @contextlib.contextmanager
     def _workers_as_in(self, position: LoaderPosition) -> Iterator[None]:

@@ -24,8 +24,10 @@ class LoaderPosition:
     """The states of the loader's own generators now."""
     is_ahead: bool = False
     """The newest draw is the next batch already."""
+    is_broken_off: bool = False
+    """The look ahead was broken off: the pass ends with the current batch."""
     is_put_back: bool = False
-    """The newest draw (of samples) is still to be used."""
+    """The newest draw (of samples) is still to be used: for the next batch, or for the current one if that is not loaded."""
     loaded_with: RandomStates | None = None
     """The current batch is there already (a phase after it has failed); these were the states before it was loaded."""
 
@@ -37,6 +39,7 @@ class LoaderPosition:
             "pass": None if self.begun is None else self.begun.packed(),
             "generators": list(self.generators),
             "is_ahead": self.is_ahead,
+            "is_broken_off": self.is_broken_off,
             "is_put_back": self.is_put_back,
             "loaded_with": None if self.loaded_with is None else self.loaded_with.packed(),
         }
@@ -50,6 +53,7 @@ class LoaderPosition:
             begun=None if packed["pass"] is None else PassRecord.unpacked(packed["pass"]),
             generators=tuple(packed["generators"]),
             is_ahead=packed["is_ahead"],
+            is_broken_off=packed["is_broken_off"],
             is_put_back=packed["is_put_back"],
             loaded_with=None if packed["loaded_with"] is None else RandomStates.unpacked(packed["loaded_with"]),
         )

@@ -131,8 +131,9 @@ class Pass:
         )
 
     @staticmethod
-    def again(loader: DataLoader[Any], record: PassRecord) -> tuple[Pass, list[Any]]:
-        """A new pass that stands where the recorded one did, and what its last two draws gave or raised.
+    def again(loader: DataLoader[Any], record: PassRecord) -> tuple[Pass, list[Any], Exception | None]:
+        """A new pass that stands where the recorded one did, the last two things that were drawn, and what the last draw has
+        raised.
 
         Leaves the generators as they happen to be then. Raises BadInput if the data does not lead there.
         """
@@ -140,11 +141,12 @@ class Pass:
         record.start.restore(generators)
         repeated = Pass(loader)
         newest: list[Any] = []
+        raised: Exception | None = None
         for number in range(record.draws):
             if number in record.states:
                 record.states[number].restore(generators)
             try:
-                newest = [*newest[-1:], (next(repeated._draws),)]
+                newest, raised = [*newest[-1:], next(repeated._draws)], None
             except Exception as error:
                 if number not in record.failed:
                     ended = isinstance(error, StopIteration)
@@ -153,10 +155,18 @@ class Pass:
                         f"The place in the data cannot be found again: draw {number + 1} of {record.draws} failed: {what}",
                         traceback="" if ended else cut_traceback(error),
                     ) from error
-                newest = [*newest[-1:], error]
-        if repeated._sampled is not None and newest and isinstance(newest[-1], tuple):
-            repeated._sampled.give_again(newest[-1][0])
-        return repeated, newest
+                raised = error
+        return repeated, newest, raised
+
+    @property
+    def is_by_samples(self) -> bool:
+        """What is drawn are samples, still to be loaded."""
+        return self._sampled is not None
+
+    def take_next(self, drawn: Any) -> None:
+        """These samples are those of the next batch."""
+        assert self._sampled is not None
+        self._sampled.take_next(drawn)
 
 
 @dataclass
@@ -236,15 +246,17 @@ class _Sampled:
     def has_next(self) -> bool:
         """Draws, if need be; the draw comes with the next call."""
         if not self._again:
+            # Broken off here, there is nothing to be put back: the current batch is there.
+            self._last = []
             try:
-                drawn = next(self.source)
+                self._again = [next(self.source)]
             except StopIteration:
                 return False
-            self._last, self._again = [], [drawn]
         return True
 
-    def give_again(self, drawn: Any) -> None:
-        self._last = [drawn]
+    def take_next(self, drawn: Any) -> None:
+        """Something that was drawn before comes with the next call."""
+        self._last, self._again = [], [drawn]
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -19,6 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from gradscope import Recipe, Session, UserCodeFailed
 from gradscope.engine import passes
+from gradscope.engine.unwinding import Unwind
 
 STEPS = 13
 """5 batches an epoch: into the third."""
@@ -404,7 +405,9 @@ def test_from_the_very_start(tmp_path: Path) -> None:
     check(shaken, tmp_path / "c.pt", stops=(0,), steps=3)
 
 
-@pytest.mark.parametrize("dataset", [Drawing(), Stream()])
+@pytest.mark.parametrize(
+    "dataset", [Drawing(), Stream(), DataLoader(Drawing(), 4, sampler=Wanderer())], ids=["map", "iterable", "sampler"]
+)
 def test_a_batch_that_waits_for_its_next_forward(dataset: Any, tmp_path: Path) -> None:
     """A forward has failed after its batch was loaded: the same batch is used in the new session."""
 
@@ -423,6 +426,114 @@ def test_a_batch_that_waits_for_its_next_forward(dataset: Any, tmp_path: Path) -
         session.load_checkpoint(tmp_path / "c.pt")
         found = plain.train_observed(session, epochs=2)
     plain.assert_same(expected.losses[2:], found.losses)
+    plain.assert_same(expected.state, found.state)
+
+
+class Failing(Dataset[tuple[Tensor, Tensor]]):
+    """One sample cannot be loaded, once."""
+
+    def __init__(self) -> None:
+        self.fails = True
+
+    def __len__(self) -> int:
+        return zoo.SAMPLES
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        if i == 9 and self.fails:
+            self.fails = False
+            raise ValueError("not this time")
+        return torch.full((zoo.FEATURES,), float(i)), torch.tensor(i % zoo.CLASSES)
+
+
+class InTurn(Sampler[int]):
+    """A sampler of one's own: whether there is another batch is found by asking for it."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(zoo.SAMPLES))
+
+    def __len__(self) -> int:
+        return zoo.SAMPLES
+
+
+@pytest.mark.parametrize("sampler", [None, InTurn()], ids=["torch's", "own"])
+@pytest.mark.parametrize("tries", [1, 2])
+def test_samples_that_could_not_be_loaded_come_again(sampler: Any, tries: int, tmp_path: Path) -> None:
+    """Saved while they wait, or after they have come."""
+
+    def make() -> Recipe:
+        return shaken(dataset=DataLoader(Failing(), 4, sampler=sampler))
+
+    with Session(plain.seeded(make)) as session:
+        with pytest.raises(UserCodeFailed, match="not this time"):
+            plain.train_observed(session, steps=4)
+        for _ in range(tries - 1):
+            session.next_batch()
+        done = len(session.history)
+        session.save_checkpoint(tmp_path / "c.pt")
+        expected = plain.train_observed(session, epochs=2)
+    recipe = plain.seeded(make)
+    recipe.dataset.dataset.fails = False  # type: ignore[union-attr]
+    with Session(recipe) as session:
+        session.load_checkpoint(tmp_path / "c.pt")
+        found = plain.train_observed(session, epochs=2)
+    plain.assert_same(expected.losses[done:], found.losses)
+    plain.assert_same(expected.state, found.state)
+
+
+class Interrupted(IterableDataset[tuple[Tensor, Tensor]]):
+    """Somebody interrupts while the third batch is made."""
+
+    is_over = False
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for i in range(zoo.SAMPLES):
+            if i == 9 and not self.is_over:
+                self.is_over = True
+                raise Unwind("interrupted")
+            yield torch.full((zoo.FEATURES,), float(i)), torch.tensor(i % zoo.CLASSES)
+
+
+def test_a_look_ahead_that_was_broken_off_ends_the_pass(tmp_path: Path) -> None:
+    def make(dataset: Interrupted) -> Recipe:
+        return shaken(dataset=dataset)
+
+    with Session(plain.seeded(lambda: make(Interrupted()))) as session:
+        with pytest.raises(Unwind):
+            plain.train_observed(session, steps=4)
+        while not session.is_between_batches:
+            session.advance()
+        done = len(session.history)
+        session.save_checkpoint(tmp_path / "c.pt")
+        expected = plain.train_observed(session, epochs=3)
+    again = Interrupted()
+    again.is_over = True
+    with Session(plain.seeded(lambda: make(again))) as session:
+        session.load_checkpoint(tmp_path / "c.pt")
+        found = plain.train_observed(session, epochs=3)
+    plain.assert_same(expected.losses[done:], found.losses)
+    plain.assert_same(expected.state, found.state)
+
+
+@pytest.mark.parametrize("name", ["shuffled", "sampler that draws", "iterable", "dataset that draws"])
+@pytest.mark.parametrize("after", [2, 4, 9])
+def test_a_batch_whose_backward_has_failed(name: str, after: int, tmp_path: Path) -> None:
+    """Whether it is the last one of its epoch has been found out before."""
+    with Session(plain.seeded(DATA[name])) as session:
+        plain.train_observed(session, steps=after)
+        # All windows have one batch: what fails here comes after the question.
+        session.forward()
+        session.loop.batches.is_last()
+        session.loop.batches.is_last()
+        handle = session.recipe.model.head.weight.register_hook(lambda _: 1 / 0)  # type: ignore[union-attr]
+        with pytest.raises(UserCodeFailed):
+            session.backward()
+        handle.remove()
+        session.save_checkpoint(tmp_path / "c.pt")
+        expected = plain.train_observed(session, epochs=3)
+    with Session(plain.seeded(DATA[name]), seed=9) as session:
+        assert session.load_checkpoint(tmp_path / "c.pt").is_continued
+        found = plain.train_observed(session, epochs=3)
+    plain.assert_same(expected.losses[after:], found.losses)
     plain.assert_same(expected.state, found.state)
 
 
