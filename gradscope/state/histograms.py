@@ -109,13 +109,15 @@ class HistogramHistory:
     def saved(self) -> SavedHistograms:
         """A copy, for a snapshot."""
         columns = list(self)
-        first = min((column.first for column in columns), default=0)
-        end = max((column.first + column.used.shape[1] for column in columns), default=0)
+        filled = [column for column in columns if column.used.any()]
+        first = min((column.first for column in filled), default=0)
+        end = max((column.first + column.used.shape[1] for column in filled), default=0)
         counts = np.zeros((sum(len(column.rows) for column in columns), end - first), dtype=np.int32)
         position = 0
         for column in columns:
             start, (subjects, bins) = column.first - first, column.used.shape
-            counts[position : position + subjects, start : start + bins] = column.used
+            if column.used.any():
+                counts[position : position + subjects, start : start + bins] = column.used
             position += subjects
         return SavedHistograms(
             steps=np.array([column.step for column in columns], dtype=np.int64),
