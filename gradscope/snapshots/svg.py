@@ -48,7 +48,8 @@ def scale_of(values: FloatArray, *, whole: bool = False) -> Scale:
     elif half > max(1e-9 * abs(centre), _SMALLEST):
         half *= 1.08
     else:
-        half = abs(centre) / 10 or 1.0
+        half = max(abs(centre) / 10, half)
+        half = half if half > _SMALLEST else 1.0
 
     def place(at: FloatArray) -> FloatArray:
         return (np.clip(at, -_LARGEST, _LARGEST) - centre) / (2 * half) + 0.5

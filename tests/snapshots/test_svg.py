@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW, HISTOGRAM_BINS
@@ -26,6 +26,8 @@ def points(picture: str) -> list[list[tuple[float, float]]]:
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=50))
+@example([0.0, 6.2e-307])
+@example([1e-300, 2.9e-300])
 def test_every_finite_value_is_inside_and_every_other_is_marked(values: list[float]) -> None:
     picture = draw(values)
     (line,) = points(picture)
