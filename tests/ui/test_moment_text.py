@@ -1,9 +1,11 @@
 """Which moment numbers are of, and which gradient it is: window, loss scale, clipping, turn."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from gradscope.protocol.messages import SessionChanged
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.optimizer_states import meaning_of, name_of
@@ -80,6 +82,20 @@ def test_manual_zero_grad_and_the_turn_are_told() -> None:
         "Gradient of the loss, batch 1 of epoch 0, before step 1; turn of g; "
         "added to what has been there since the last Zero grad"
     )
+
+
+def test_a_gradient_that_belongs_to_another_optimizer_says_so() -> None:
+    training = small_training(settings={"optimizers": ("d", "g"), "clip_norm": 1.0})
+    state = opened(training)
+    session = state.session
+    assert session is not None
+    group = session.groups[0]
+    own = replace(group, parameters=("net.2.weight",), optimizer="g")
+    state.apply(SessionChanged(session=replace(session, groups=(replace(group, optimizer="d"), own))))
+    play(state, training.steps(1), training.forward(), training.backward())
+    foreign = text_of(state, K.GRAD)
+    assert foreign.endswith("; turn of g; added to what the turn of d has left, and not used")
+    assert "before clipping" not in foreign
 
 
 def test_a_cleared_gradient_says_so() -> None:

@@ -366,3 +366,13 @@ def test_each_part_of_the_optimizer_state_has_a_heat_map(qtbot: QtBot, themes: T
     key = tab.heat_map._keys[1]
     assert table.cell(2, 2) == pytest.approx(float(block.series(key, 8)[2]))
     assert {key.leaf for key in tab.lines._drawn_keys} == {".exp_avg_sq"}
+
+
+def test_the_first_part_of_a_state_is_drawn_alone(qtbot: QtBot, themes: ThemeManager) -> None:
+    training = FakeTraining(layers={}, parameters={"w": (3,)}, states=("exp_avg", "exp_avg_sq"))
+    tab = HistoryTab(started(training, steps=3), themes, title="Updates", choices=update_choices)  # type: ignore[arg-type]
+    qtbot.addWidget(tab)
+    tab.resize(700, 600)
+    tab.show()
+    tab.show_kind(K.OPTIMIZER_STATE)
+    assert tab.heat_map._image.image.shape[:2] == (1, 3)

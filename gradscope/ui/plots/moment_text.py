@@ -45,7 +45,8 @@ def moment_of(state: AppState, latest: Latest) -> str:
         return text.format(step=latest.step)
     newest = state.reports.get(latest.phase)
     report = newest if newest is not None and newest.step == latest.step else None
-    text = moment_text(key.kind, latest.step, report=report, session=state.session)
+    owner = _owner(key.name, state.session) if key.kind is SubjectKind.GRAD else ""
+    text = moment_text(key.kind, latest.step, report=report, session=state.session, owner=owner)
     if key.kind is SubjectKind.GRAD and key.name in state.cleared:
         text += "; " + translate(_CONTEXT, "Zero grad has cleared it since")
     if key.kind is SubjectKind.OPTIMIZER_STATE and meaning_of(key.leaf):
@@ -53,17 +54,32 @@ def moment_of(state: AppState, latest: Latest) -> str:
     return text
 
 
-def moment_text(kind: SubjectKind, step: int, *, report: Report | None, session: SessionInfo | None) -> str:
-    """ "Gradient of the loss, batch 12 of epoch 0, before step 41; before clipping"; `report`: the one of that moment."""
+def moment_text(
+    kind: SubjectKind, step: int, *, report: Report | None, session: SessionInfo | None, owner: str = ""
+) -> str:
+    """ "Gradient of the loss, batch 12 of epoch 0, before step 41; before clipping".
+
+    `report` is the one of that moment; `owner` the optimizer that holds the parameter, where there are several.
+    """
     parts = [_subject(kind, step, report), *_turn(report)]
     if kind in _GRADIENTS and report is not None and report.scale is not None:
         text = QCoreApplication.translate(_CONTEXT, "divided by the loss scale {scale}")
         parts.append(text.format(scale=f"{report.scale:g}"))
-    if kind is SubjectKind.GRAD and session is not None:
+    if owner and report is not None and report.optimizer not in ("", owner):
+        # Only the other optimizer clears it, at the start of its own turn.
+        text = QCoreApplication.translate(_CONTEXT, "added to what the turn of {optimizer} has left, and not used")
+        parts.append(text.format(optimizer=owner))
+    elif kind is SubjectKind.GRAD and session is not None:
         parts += _of_recipe(session)
     if kind is SubjectKind.CLIPPED_GRAD:
         parts += _clipping(report, session)
     return "; ".join(parts)
+
+
+def _owner(name: str, session: SessionInfo | None) -> str:
+    """The optimizer that holds a parameter; "" where there is only one, or none that holds it."""
+    groups = () if session is None else session.groups
+    return next((group.optimizer for group in groups if name in group.parameters), "")
 
 
 def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
