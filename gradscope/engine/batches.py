@@ -135,6 +135,14 @@ class BatchSource:
             self._loaded_with = states
             try:
                 self._current = (self._load(),)
+            except (ConnectionError, EOFError) as error:
+                if not self._loader.num_workers:
+                    self._lose(error)
+                    raise
+                # The pipe of a worker that died while it was sending.
+                died = RuntimeError(f"DataLoader worker exited unexpectedly ({describe_error(error)})")
+                self._lose(died)
+                raise died from error
             except BaseException as error:
                 self._lose(error)
                 raise
