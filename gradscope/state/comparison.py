@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum, auto
+from functools import cached_property
 
 from gradscope.protocol.messages import Difference
 from gradscope.protocol.subjects import COUNT, SubjectKey
@@ -58,7 +59,7 @@ class Row:
     difference: Difference | None = None
     """None: not compared yet, or there is nothing to compare."""
 
-    @property
+    @cached_property
     def verdict(self) -> Verdict:
         if self.theirs is None:
             return Verdict.ONLY_OURS

@@ -123,6 +123,8 @@ class MainWindow(QMainWindow):
         self.addToolBar(self.toolbar)
         self.addToolBarBreak()
         self.addToolBar(self.phase_strip)
+        self.addToolBarBreak()
+        self.addToolBar(self.band)
         self.setStatusBar(self.status)
         self._stack = QStackedWidget(self)
         self._stack.addWidget(self.start_page)
@@ -132,7 +134,6 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addWidget(self.failure_bar)
-        column.addWidget(self.band)
         column.addWidget(self._stack, 1)
         self.setCentralWidget(centre)
         self._default_layout()
@@ -187,7 +188,18 @@ class MainWindow(QMainWindow):
         layout = self.controller.settings.get(Setting.LAYOUT)
         if layout.isEmpty() or not self.restoreState(layout, _LAYOUT_VERSION):
             self._on_layout_reset()
+        if not self.toolBarBreak(self.band):
+            # A layout of a version that had no such band.
+            self.insertToolBarBreak(self.band)
+        self.band.refresh()
         self.layers.view.setFocus()
+
+    def _hide_panels(self) -> None:
+        """A snapshot has been closed, and no session is open."""
+        self.controller.settings.set(Setting.LAYOUT, self.saveState(_LAYOUT_VERSION))
+        self._has_panels = False
+        for panel in self.panels:
+            panel.hide()
 
     def _restore_geometry(self) -> None:
         geometry = self.controller.settings.get(Setting.GEOMETRY)
@@ -201,6 +213,8 @@ class MainWindow(QMainWindow):
         self._stack.setCurrentWidget(self.start_page if session is None else self.workspace)
         if session is None:
             self.setWindowTitle("gradscope")
+            if self._has_panels:
+                self._hide_panels()
             return
         snapshot = self.controller.state.snapshot
         self.setWindowTitle(f"{self.band.text or session.name} – gradscope")

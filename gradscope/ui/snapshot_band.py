@@ -1,22 +1,23 @@
-"""The band above the workspace that says that this is a snapshot, of what, and how to leave it."""
+"""The band across the window that says that this is a snapshot, of what, and how to leave it."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolBar, QWidget
 
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.controller import Controller
+from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _MAX_NAME = 80
 
 
-class SnapshotBand(QFrame):
-    """Hidden while a session is shown."""
+class SnapshotBand(QToolBar):
+    """A tool bar by its place in the window; hidden while a session is shown."""
 
     def __init__(
         self, controller: Controller, themes: ThemeManager, *, actions: Actions, parent: QWidget | None = None
@@ -25,12 +26,14 @@ class SnapshotBand(QFrame):
         self._controller = controller
         self._themes = themes
         self.setObjectName("snapshotBand")
+        self.setWindowTitle(self.tr("Snapshot"))
+        self.setMovable(False)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         self._sign = QLabel(self)
-        self._label = QLabel(self)
-        self._label.setTextFormat(Qt.TextFormat.PlainText)
-        self._label.setWordWrap(True)
-        line = QHBoxLayout(self)
-        line.setContentsMargins(8, 4, 4, 4)
+        self._label = ElidedLabel()
+        whole = QWidget(self)
+        line = QHBoxLayout(whole)
+        line.setContentsMargins(4, 0, 0, 0)
         line.setSpacing(8)
         line.addWidget(self._sign)
         line.addWidget(self._label, 1)
@@ -40,8 +43,9 @@ class SnapshotBand(QFrame):
             line.addWidget(
                 ActionButton(actions[action_id], icon_name=row.icon or "", text=name, themes=themes, parent=self)
             )
+        self.addWidget(whole)
         self._on_theme_changed(themes.theme)
-        self._refresh()
+        self.refresh()
         controller.refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
 
@@ -61,16 +65,17 @@ class SnapshotBand(QFrame):
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
-            self._refresh()
+            self.refresh()
 
     @Slot(object)
     def _on_theme_changed(self, theme: Theme) -> None:
         size = self.fontMetrics().height() + 4
         self._sign.setPixmap(icon("info", theme, colour=theme.accent).pixmap(size, size))
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Also after a layout has been restored, which has a say in what is visible."""
         snapshot = self._controller.state.snapshot
         self.setVisible(snapshot is not None)
         if snapshot is not None:
-            self._label.setText(self.text)
+            self._label.show_text(self.text)
             self._label.setToolTip(snapshot.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_the_table_of_a_script_gives_the_curves(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours.loss.values, theirs.loss.values)
     np.testing.assert_array_equal(ours.validations["loss"].values, theirs.validations["loss"].values)
     assert state.validation == live.validation and ours.skipped_steps == 0
+
+
+def test_a_skipped_step_counts_once(folder: Path) -> None:
+    """It is in the table, and the newest one has a report of its own."""
+    snapshot = open_snapshot(folder)
+    report = replace(snapshot.reports[Phase.STEP], skipped=True, scale=8.0)
+    steps = replace(snapshot.steps, is_skipped=np.array([True]), scale=np.array([8.0]))
+    state = state_of(replace(snapshot, steps=steps, reports={Phase.STEP: report}))
+    assert state.history.skipped_steps == 1
+    assert state.history.scale.values.tolist() == [[8.0]]
 
 
 def test_it_cannot_be_trained_and_needs_no_engine(folder: Path) -> None:

@@ -159,6 +159,7 @@ def test_bit_by_bit_and_cancelled(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
     lab.read()
     lab.answer()
     lab.answer()
+    lab.tab.refresh()
     assert lab.tab.progress.value() == 6 and lab.tab.progress.maximum() == 20
     assert lab.tab.result.text() == "Comparing: 14 tensors to go"
     lab.comparer.cancel()

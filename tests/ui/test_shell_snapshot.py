@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QSpinBox
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.messages import DeviceInfo
@@ -16,6 +17,9 @@ from gradscope.ui import text
 from gradscope.ui.actions import TABLE, ActionId
 from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot
 from gradscope.ui.main_window import MainWindow
+from gradscope.ui.plots.clipping_chart import ClippingChart
+from gradscope.ui.plots.scale_chart import ScaleChart
+from gradscope.ui.plots.validation_chart import ValidationChart
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
 from tests.ui.fakes import bare_training, small_training, started
@@ -108,16 +112,48 @@ def test_every_view_shows_the_other_state_and_comes_back(window: MainWindow, con
     assert not window.band.isVisible() and window.windowTitle() == "Bare – gradscope"
 
 
+def test_the_panels_go_when_no_session_is_behind_it(window: MainWindow, controller: ShellController) -> None:
+    nothing = controller.state
+    show_snapshot(controller)
+    assert window.layers.isVisible()
+    window.inspector.close()
+    controller.state = nothing
+    controller.refresh_all()
+    assert window.start_page.isVisible() and not any(panel.isVisible() for panel in window.panels)
+    show_snapshot(controller)
+    assert window.layers.isVisible() and not window.inspector.isVisible() and window.band.isVisible()
+
+
 def test_moments_of_another_state_are_read_anew(window: MainWindow, controller: ShellController) -> None:
     controller.start(small_training(), steps=1)
     model, session = window.moments.model, controller.state
     assert model.place(2).layer == "net.0"
-    show_snapshot(controller, steps=0)
+    other = started(small_training(), steps=0).state
     # The same numbers of places, which are others.
-    controller.state.places = [replace(place, layer="other") for place in session.places]
-    controller.state.reports = dict(session.reports)
+    other.places = [replace(place, layer="other") for place in session.places]
+    other.reports = dict(session.reports)
+    controller.state = other
     controller.refresh_all()
     assert model.place(2).layer == "other"
+
+
+def test_the_training_panel_shows_the_groups_of_what_is_shown(
+    window: MainWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(small_training(rates=(0.5,)), steps=1)
+    window.training.show()
+    window.training.raise_()
+    controller.refresh_all()
+    groups = window.training.groups
+    assert groups.columnCount() == 1 and "0.5" in [groups.index(row, 0).data() for row in range(groups.rowCount())]
+    other = started(small_training(rates=(0.25, 0.125)), steps=1).state
+    other.snapshot = Origin(path="/some/s.zip", created="")
+    controller.state = other
+    controller.refresh_all()
+    assert groups.columnCount() == 2
+    assert not window.training.sections["optimizer"].isVisible()
+    boxes = window.training.sections["step"].findChildren(QSpinBox)
+    qtbot.waitUntil(lambda: not any(box.isEnabled() for box in boxes))
 
 
 def test_seed_and_device_are_not_compared_with_a_snapshot(window: MainWindow, controller: ShellController) -> None:
@@ -128,10 +164,20 @@ def test_seed_and_device_are_not_compared_with_a_snapshot(window: MainWindow, co
     assert not window.toolbar.seed.property("differs")
 
 
-def test_an_empty_snapshot_asks_for_no_button(window: MainWindow, controller: ShellController, qtbot: QtBot) -> None:
+def test_an_empty_snapshot_asks_for_no_button(
+    window: MainWindow, controller: ShellController, themes: ThemeManager, qtbot: QtBot
+) -> None:
     show_snapshot(controller, steps=0)
     qtbot.waitUntil(lambda: len(window.workspace.charts()) == 4)
     charts = window.workspace.charts()
+    charts += [
+        ValidationChart(controller, themes, metric="loss"),  # type: ignore[arg-type]
+        ClippingChart(controller, themes),  # type: ignore[arg-type]
+        ScaleChart(controller, themes),  # type: ignore[arg-type]
+    ]
+    for chart in charts[-3:]:
+        qtbot.addWidget(chart)
+        chart.redraw()
     told = [chart.message for chart in charts if chart.message]
     assert told and not any("Press" in message for message in told)
 

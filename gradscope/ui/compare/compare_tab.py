@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, Slot
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -29,12 +31,14 @@ from gradscope.ui import text
 from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.comparer import Comparer
-from gradscope.ui.controller import Controller
+from gradscope.ui.controller import SPARE_FACTOR, Controller
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
 from gradscope.ui.theme import Theme, ThemeManager
 
+_REFRESH_MS = 200
+_LEAST_LINES = 24
 _WIDTHS = {
     Column.SUBJECT: 19,
     Column.KIND: 12,
@@ -57,6 +61,7 @@ class CompareTab(QWidget):
         self._controller = controller
         self._comparer = comparer
         self._is_following = False
+        self._shown: tuple[bool, Comparison | None] = (False, None)
         self.ours, self.theirs, self.result = ElidedLabel(), ElidedLabel(), ElidedLabel()
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
@@ -79,7 +84,10 @@ class CompareTab(QWidget):
         self.summaries = NumberTable(self)
         self._summary_view = self._make_summary_view()
         self._arrange()
-        comparer.changed.connect(self.refresh)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.refresh)
+        comparer.changed.connect(self._on_changed)
         controller.refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
         self.refresh()
@@ -87,9 +95,22 @@ class CompareTab(QWidget):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot()
+    def _on_changed(self) -> None:
+        """At once when it begins and when it is done; bit by bit in between."""
+        is_news = (self._comparer.is_busy, self._comparer.comparison) != self._shown
+        if is_news or not self._comparer.is_busy:
+            self.refresh()
+        elif not self._timer.isActive():
+            self._timer.start()
+
+    @Slot()
     def refresh(self) -> None:
         """Show what the comparer has now."""
+        self._timer.stop()
+        started = time.perf_counter()
         comparison, is_busy = self._comparer.comparison, self._comparer.is_busy
+        is_done = self._shown[0] and not is_busy
+        self._shown = (is_busy, comparison)
         self.ours.show_text(side_text(comparison.ours) if comparison is not None else "")
         self.theirs.show_text(side_text(comparison.theirs) if comparison is not None else "")
         self._is_following = True
@@ -104,6 +125,11 @@ class CompareTab(QWidget):
         self.progress.setValue(total - comparison.to_compare if comparison is not None else 0)
         self._follow_selection()
         self._show_summaries()
+        if is_done:
+            self.table.scrollToTop()
+        # The window has to answer: most of the time is left to everything else.
+        spent_ms = int(1000 * (time.perf_counter() - started))
+        self._timer.setInterval(max(_REFRESH_MS, SPARE_FACTOR * spent_ms))
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
@@ -242,6 +268,15 @@ class CompareTab(QWidget):
         column.addWidget(self.table, 1)
         column.addWidget(self.largest)
         column.addWidget(self._summary_view)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        # In a small window the subjects come first; the inspector has the numbers too.
+        has_room = self.height() >= _LEAST_LINES * self.fontMetrics().lineSpacing()
+        self.largest.setVisible(has_room)
+        self._summary_view.setVisible(has_room)
 
 
 def _cell(latest: Latest | None, column: int) -> object:

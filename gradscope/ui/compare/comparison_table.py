@@ -38,7 +38,7 @@ class ComparisonTableModel(QAbstractTableModel):
     def __init__(self, theme: Theme, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._comparison: Comparison | None = None
+        self.comparison: Comparison | None = None
         self._rows: list[Row] = []
         self._number: dict[SubjectKey, int] = {}
         self._filter = ""
@@ -63,9 +63,9 @@ class ComparisonTableModel(QAbstractTableModel):
 
     def show_comparison(self, comparison: Comparison | None) -> None:
         """Another comparison, or what has come in of this one."""
-        if comparison is not self._comparison:
+        if comparison is not self.comparison:
             self.beginResetModel()
-            self._comparison = comparison
+            self.comparison = comparison
             self._arrange()
             self.endResetModel()
         else:
@@ -89,7 +89,7 @@ class ComparisonTableModel(QAbstractTableModel):
     # ------------------------------------------------------------------------------------------ private
 
     def _arrange(self) -> None:
-        rows = self._comparison.rows if self._comparison is not None else []
+        rows = self.comparison.rows if self.comparison is not None else []
         if self._only_differences:
             rows = [row for row in rows if row.verdict in _DIFFERENT]
         if self._filter:

@@ -199,7 +199,7 @@ class TrainingDock(Panel):
             for name in names:
                 self.turn.addItem(self.tr("Optimizer: {name}").format(name=name), name)
         self.turn.setVisible(len(names) > 1)
-        self.groups.set_turn(self._turn_name)
+        self.groups.show_state(state, self._turn_name)
         self.step.show_session(session)
         if self._are_choices_wanted:
             self._are_choices_wanted = False

@@ -35,9 +35,9 @@ class GroupTableModel(QAbstractTableModel):
         self._groups: list[GroupInfo] = []
         self._texts: list[list[str]] = []
 
-    def show_state(self, state: AppState) -> None:
-        """Show a session or a snapshot, which may be another than before."""
-        self._state = state
+    def show_state(self, state: AppState, turn: str) -> None:
+        """Show the groups of an optimizer, of a session or a snapshot, which may be another than before."""
+        self._state, self._turn = state, turn
         self.refresh()
 
     def refresh(self) -> None:

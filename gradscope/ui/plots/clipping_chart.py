@@ -21,6 +21,7 @@ from gradscope.ui.plots.lower_plot import LowerPlot
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import decimate, step_range
+from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class ClippingChart(Chart):
         if not len(curve):
             if session.clip_norm is None and session.clip_value is None:
                 return self.tr("This recipe does not clip its gradients")
-            return self.tr("Press Step (F7) to see what clipping does")
+            return nothing_yet(state, self.tr("Press Step (F7) to see what clipping does"))
         self._steps, self._values = curve.steps, curve.values
         self._draw_norms(session.clip_norm)
         self._draw_coefficient()

@@ -18,6 +18,7 @@ from gradscope.ui.plots.legend import Legend, LegendEntry
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import decimate, step_range
+from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class ScaleChart(Chart):
         if not len(history.scale):
             if session.precision != "fp16":
                 return self.tr("Only recipes with precision fp16 scale their loss")
-            return self.tr("Press Step (F7) to see the loss scale")
+            return nothing_yet(state, self.tr("Press Step (F7) to see the loss scale"))
         self._steps, self._scales = history.scale.steps, history.scale.values[:, 0]
         self._skipped_steps = history.skipped.steps
         x, exponents = self._steps.astype(np.float64), np.log2(np.maximum(self._scales, 2.0**-126))

@@ -19,6 +19,7 @@ from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import nice_range
+from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class ValidationChart(Chart):
             return self.tr("Open a recipe to begin")
         curve = state.history.validations.get(self._metric)
         if curve is None or not len(curve):
-            return self.tr("Press Validate (F3), or run to the end of an epoch")
+            return nothing_yet(state, self.tr("Press Validate (F3), or run to the end of an epoch"))
         self._steps, self._values = curve.steps, curve.values[:, 0]
         x, is_finite = self._steps.astype(np.float64), np.isfinite(self._values)
         known = self._values[is_finite]
