@@ -38,7 +38,7 @@ def test_a_rate_is_edited_and_used_and_undone(app: App, qtbot: QtBot, write_reci
     app.go(Verb.NEXT_BATCH)
     enter_rate(app, qtbot, "0.5")
     app.wait(lambda: app.state.edits.undoable is not None)
-    assert app.window.training.groups.index(0, 0).data() == "0.5"
+    app.wait(lambda: app.window.training.groups.index(0, 0).data() == "0.5" and undo.isEnabled())
     assert undo.isEnabled() and undo.text() == "&Undo edit: Learning rate: 0.01 → 0.5"
     assert app.state.log.lines[-1].text == "Step 1: Learning rate: 0.01 → 0.5"
     app.go(Verb.NEXT_BATCH)
@@ -51,13 +51,14 @@ def test_a_rate_is_edited_and_used_and_undone(app: App, qtbot: QtBot, write_reci
     assert [round(float(ratio), 4) for ratio in update / grad] == [0.01, 0.5, 0.01]
     loss = next(chart for chart in app.window.workspace.charts() if type(chart).__name__ == "LossChart")
     assert loss.plot.marks is not None and loss.plot.marks.steps == [1, 2]
-    assert not undo.isEnabled()
+    app.wait(lambda: not undo.isEnabled())
     # What is wrong changes nothing, and is told.
     enter_rate(app, qtbot, "-1")
     app.wait(lambda: app.state.failure is not None)
     assert app.state.failure is not None
     assert app.state.failure.sentence == "Learning rate is -1; expected a number from 0"
-    assert app.window.training.groups.index(0, 0).data() == "0.01" and app.state.edits.undoable is None
+    app.wait(lambda: app.window.training.groups.index(0, 0).data() == "0.01")
+    assert app.state.edits.undoable is None
     enter_rate(app, qtbot, "0.02")
     app.wait(lambda: app.state.edits.undoable is not None)
     assert app.state.failure is None
