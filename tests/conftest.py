@@ -48,14 +48,7 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
-_WITH_WINDOWS = ("client", "e2e", "packaging", "screenshots", "ui")
-"""Folders of tests that are started one after the other, so that no window waits for another's engine."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group("windows" if folder in _WITH_WINDOWS else str(item.path)))
     _skip(items, marker="xvfb", unless=lambda: shutil.which("Xvfb") is not None, reason="Xvfb is not installed")
     _skip(items, marker="cuda", unless=_has_cuda, reason="there is no NVIDIA GPU that torch can use")
 

@@ -167,7 +167,7 @@ def test_of_a_crash_the_users_line_is_told(app: App, write_recipe: WriteRecipe) 
     line = 1 + next(i for i, text in enumerate(path.read_text().splitlines()) if "string_at" in text)
     assert f"in misbehave ({path}, line {line})" in sentence
     assert "most recent call first" in details
-    assert app.window.failure_bar.sentence.text() == sentence
+    app.wait(lambda: app.window.failure_bar.sentence.text() == sentence)
 
 
 def test_a_process_that_holds_the_gil_is_told_of(app: App, write_recipe: WriteRecipe) -> None:
