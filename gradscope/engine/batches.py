@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from torch.utils.data._utils import signal_handling
 
 from gradscope.engine.loader_position import LoaderPosition
 from gradscope.engine.passes import Pass, PassRecord, generators_of
@@ -335,15 +337,23 @@ class BatchSource:
 def without_signals() -> Iterator[None]:
     """An iterator with workers, made inside, raises for a dead one where its batch is waited for.
 
-    torch's handler of SIGCHLD, which raises wherever the main thread happens to be, is taken out again.
+    torch's handler of SIGCHLD, which raises wherever the main thread happens to be, is taken out again; also where a loop of
+    the user's own has put it in before.
     """
     is_possible = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGCHLD) if is_possible else None
+    before = _without_torch(signal.getsignal(signal.SIGCHLD)) if is_possible else None
     try:
         yield
     finally:
         if before is not None:
             signal.signal(signal.SIGCHLD, before)
+
+
+def _without_torch(handler: Any) -> Any:
+    """What torch's handler of SIGCHLD passes the signal on to; any other handler as it is."""
+    while inspect.isfunction(handler) and handler.__module__ == signal_handling.__name__:
+        handler = inspect.getclosurevars(handler).nonlocals.get("previous_handler") or signal.SIG_DFL
+    return handler
 
 
 def _is_dead_worker(error: BaseException) -> bool:

@@ -61,7 +61,7 @@ def test_a_rate_is_edited_and_used_and_undone(app: App, qtbot: QtBot, write_reci
     assert app.state.edits.undoable is None
     enter_rate(app, qtbot, "0.02")
     app.wait(lambda: app.state.edits.undoable is not None)
-    assert app.state.failure is None
+    app.wait(lambda: app.state.failure is None)
     app.controller.reset()
     app.wait(lambda: app.state.edits.made == [] and app.state.opening is None)
 

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, SequentialLR
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data._utils import signal_handling
 
 from gradscope import Recipe, Session, UserCodeFailed
+from gradscope.engine.batches import without_signals
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Phase, Rest, SubStep
@@ -478,7 +480,10 @@ class Deadly(Dataset[tuple[Tensor, Tensor]]):
         return torch.full((zoo.FEATURES,), float(i)), torch.tensor(0)
 
 
-def test_a_worker_that_dies_is_told_as_such(tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A loop of the user's own has made torch put in its handler, which raises wherever the main thread happens to be.
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    signal_handling._set_SIGCHLD_handler()
     loader = DataLoader(Deadly(tmp_path / "mark"), 4, num_workers=1)
     with Session(plain.seeded(lambda: zoo.classifier(zoo.mlp(), dataset=loader))) as session:
         with pytest.raises(UserCodeFailed, match=r"The batch of step \d failed: .*DataLoader worker ") as caught:
@@ -487,3 +492,19 @@ def test_a_worker_that_dies_is_told_as_such(tmp_path: Path) -> None:
         assert session.position.rest is Rest.READY
         session.next_batch()
         assert float(session.batch[0][0, 0]) == 0.0
+        assert getattr(signal.getsignal(signal.SIGCHLD), "__module__", "") != signal_handling.__name__
+
+
+def test_torchs_handler_of_dead_children_is_taken_out_and_the_users_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def users(number: int, frame: object) -> None: ...
+
+    before = signal.signal(signal.SIGCHLD, users)
+    try:
+        monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+        signal_handling._set_SIGCHLD_handler()
+        assert signal.getsignal(signal.SIGCHLD) is not users
+        with without_signals():
+            assert signal.getsignal(signal.SIGCHLD) is not users
+        assert signal.getsignal(signal.SIGCHLD) is users
+    finally:
+        signal.signal(signal.SIGCHLD, before)
