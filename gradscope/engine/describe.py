@@ -12,11 +12,12 @@ from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training, groups_of
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
 
 
 def describe_session(
-    recipe: Recipe, training: Training, *, seed: int, device: str, batches_per_epoch: int | None
+    recipe: Recipe, training: Training, *, seed: int, device: str, batches_per_epoch: int | None, capture: Capture
 ) -> SessionInfo:
     source = recipe.source
     named = named_tensors(recipe.model)
@@ -46,6 +47,7 @@ def describe_session(
         precision=training.precision,
         has_validation=training.has_validation,
         metrics=tuple(recipe.metrics),
+        capture=str(capture),
         warnings=_warnings(training, named),
     )
 

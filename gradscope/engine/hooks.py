@@ -12,10 +12,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
-
-from gradscope.engine.leaves import tensor_leaves
 
 
 class LayerListener(Protocol):
@@ -23,7 +21,7 @@ class LayerListener(Protocol):
 
     def layer_entered(self, name: str) -> None: ...
 
-    def layer_left(self, name: str, output: list[tuple[str, Tensor]]) -> None: ...
+    def layer_left(self, name: str, output: object) -> None: ...
 
 
 class _Tap:
@@ -68,7 +66,7 @@ class _LeaveTap(_Tap):
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         listener = self._listener_for(module)
         if listener is not None:
-            listener.layer_left(self._name, list(tensor_leaves(output)))
+            listener.layer_left(self._name, output)
 
 
 def _nothing(*_: Any) -> None:
@@ -80,11 +78,13 @@ def _make_nothing() -> Callable[..., None]:
 
 
 class ModuleHooks:
-    """The hooks on every module of one model; removes exactly its own."""
+    """The hooks on those modules of one model that are wanted; removes exactly its own."""
 
-    def __init__(self, model: nn.Module, listener: LayerListener) -> None:
+    def __init__(self, model: nn.Module, listener: LayerListener, wants: Callable[[str], bool]) -> None:
         self._handles: list[RemovableHandle] = []
         for name, module in model.named_modules():
+            if not wants(name):
+                continue
             # Prepended, the enter tap sees a layer before the user's own pre-hooks can fail in it.
             self._handles.append(module.register_forward_pre_hook(_EnterTap(name, module, listener), prepend=True))
             self._handles.append(module.register_forward_hook(_LeaveTap(name, module, listener)))
