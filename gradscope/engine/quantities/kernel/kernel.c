@@ -21,6 +21,7 @@
 
 #define BLOCK 4096 /* numbers that are summed in float; the blocks' sums are added up in double */
 #define LANES 32   /* sums side by side in a block, so that none waits for the one before */
+#define AHEAD 1024 /* numbers that are asked of memory before their turn: it takes long to answer */
 #define LINE 32    /* neighbours that a sample takes together: two cache lines */
 #define TABLES 8
 #define EXPONENTS 512 /* sign and exponent bits of a float */
@@ -78,7 +79,18 @@ INLINE float value_at(const float *x, const float *before, int64_t i) { return b
 
 /* ------------------------------------------------------------------------------------------------------------ sums */
 
-INLINE void take_sums(struct totals *t, const float *x, ptrdiff_t n) {
+/* May be asked for places behind the end of a tensor: nothing is read. */
+INLINE void ask_for(const float *x) {
+#if defined(__GNUC__)
+    __builtin_prefetch(x);
+    __builtin_prefetch(x + 16);
+#else
+    (void)x;
+#endif
+}
+
+/* is_near: the numbers have just been written, so they are in the nearest cache. */
+INLINE void take_sums(struct totals *t, const float *x, ptrdiff_t n, int is_near) {
     float sum[LANES], square[LANES], low[LANES], high[LANES];
     int32_t zeros[LANES];
     for (int k = 0; k < LANES; k++) {
@@ -88,7 +100,9 @@ INLINE void take_sums(struct totals *t, const float *x, ptrdiff_t n) {
         high[k] = t->high;
     }
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES)
+    for (; i + LANES <= n; i += LANES) {
+        if (!is_near)
+            ask_for(x + i + AHEAD);
         for (int k = 0; k < LANES; k++) {
             float value = x[i + k];
             sum[k] += value;
@@ -97,6 +111,7 @@ INLINE void take_sums(struct totals *t, const float *x, ptrdiff_t n) {
             high[k] = value > high[k] ? value : high[k];
             zeros[k] += value == 0;
         }
+    }
     for (int k = 0; i < n; i++, k++) {
         float value = x[i];
         sum[k] += value;
@@ -337,7 +352,14 @@ INLINE void finish(struct totals *t, const struct counts *c, const float *x, con
 }
 
 INLINE void subtract(float *change, const float *x, const float *before, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i++)
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        ask_for(x + i + AHEAD);
+        ask_for(before + i + AHEAD);
+        for (int k = 0; k < LANES; k++)
+            change[i + k] = x[i + k] - before[i + k];
+    }
+    for (; i < n; i++)
         change[i] = x[i] - before[i];
 }
 
@@ -358,7 +380,7 @@ VARIANTS void gradscope_summarise(const struct output *out, const float *x, cons
             subtract(change, x + start, before + start, size);
             block = change;
         }
-        take_sums(&t, block, size);
+        take_sums(&t, block, size, before != NULL);
         take_counts(&c, block, start, size);
     }
     finish(&t, &c, x, before, n, out, position);
@@ -376,10 +398,10 @@ VARIANTS static void summarise_both(const struct output *out, const float *x, co
     begin_counts(&changes, n);
     for (int64_t start = 0; start < n; start += BLOCK) {
         ptrdiff_t size = block_size(start, n);
-        take_sums(&t, x + start, size);
-        take_counts(&c, x + start, start, size);
         subtract(change, x + start, before + start, size);
-        take_sums(&changed, change, size);
+        take_sums(&t, x + start, size, 1);
+        take_counts(&c, x + start, start, size);
+        take_sums(&changed, change, size, 1);
         take_counts(&changes, change, start, size);
     }
     finish(&t, &c, x, NULL, n, out, position);
@@ -402,9 +424,12 @@ VARIANTS void gradscope_measure(const struct output *out, const float *x, const 
         float sums[LANES];
         for (int k = 0; k < LANES; k++)
             sums[k] = 0;
-        for (; i + LANES <= size; i += LANES)
+        for (; i + LANES <= size; i += LANES) {
+            if (!before)
+                ask_for(block + i + AHEAD);
             for (int k = 0; k < LANES; k++)
                 sums[k] += block[i + k] * block[i + k];
+        }
         for (int k = 0; i < size; i++, k++)
             sums[k] += block[i] * block[i];
         for (int width = LANES / 2; width; width /= 2)
