@@ -53,6 +53,8 @@ def non_finite(collected: Collected, tables: Tables, *, scaled: Callable[[], Ite
     `scaled`: the parameters for which a gradient scaler looks out.
     """
     summaries, rows = collected.summaries, tables.subjects.rows
+    if not summaries[:, NAN : INF + 1].any():
+        return []
     found = np.flatnonzero((summaries[:, NAN] > 0) | (summaries[:, INF] > 0))
     bad = [(rows[collected.subjects[i]].key, summaries[i]) for i in found]
     parameters = [(key, summary) for key, summary in bad if key.kind is SubjectKind.GRAD]

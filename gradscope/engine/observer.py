@@ -104,12 +104,14 @@ class Observer:
         elif phase is Phase.BACKWARD:
             self._recomputed.clear()
             self._seen_gradients.clear()
-            self._hook_parameters()
         self._entered.clear()
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
-        self._record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
+        self._record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
+        if phase is Phase.BACKWARD:
+            self._hook_parameters()
+            record.own_seconds = record.elapsed()
 
     def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
         """Complete the record of the phase that `begin` opened, with `more` subjects."""

@@ -20,8 +20,8 @@ def python_memory() -> bytes | None:
     it elsewhere than in the version that this was written for."""
     if _PYTHON_ADDRESS is None:
         return None
-    stored = _GENERATOR.gauss_next
-    return ctypes.string_at(_PYTHON_ADDRESS, _BYTES) + repr(stored).encode()
+    memory, stored = ctypes.string_at(_PYTHON_ADDRESS, _BYTES), _GENERATOR.gauss_next
+    return memory if stored is None else memory + repr(stored).encode()
 
 
 def numpy_memory() -> bytes | None:

@@ -113,7 +113,8 @@ class PhaseRecord:
         self._summaries = summaries
         self._rows: list[int] = []
         self._places: list[int] = []
-        self._times: list[tuple[float, float, float]] = []
+        self._times: list[float] = []
+        """(start, seconds, bytes of output) of each place, one after the other."""
         self._last: tuple[weakref.ref[Tensor], int, int] | None = None
 
     # ------------------------------------------------------------------------------------------ subjects
@@ -233,17 +234,17 @@ class PhaseRecord:
         """Note that something ran; `start` is when it began (`elapsed`), None where only the moment is known."""
         now = self.elapsed()
         self._places.append(place)
-        self._times.append((now if start is None else start, math.nan if start is None else now - start, output_bytes))
+        self._times += (now, math.nan, output_bytes) if start is None else (start, now - start, output_bytes)
 
     def finish(self) -> Collected:
         summaries, histograms, sampled = self._summaries.finish()
         return Collected(
-            subjects=np.asarray(self._rows, dtype=np.int64),
+            subjects=np.array(self._rows, dtype=np.int64),
             summaries=summaries,
             histograms=histograms,
             sampled=sampled,
-            places=np.asarray(self._places, dtype=np.int64),
-            times=np.asarray(self._times, dtype=np.float64).reshape(-1, 3),
+            places=np.array(self._places, dtype=np.int64),
+            times=np.array(self._times, dtype=np.float64).reshape(-1, 3),
             absent=tuple(self.absent),
             seconds=time.perf_counter() - self._started - self.paused_seconds,
         )
