@@ -1,11 +1,13 @@
-"""What observing costs: whole training steps, plain and observed in turns, as a ratio of medians.
+"""What observing costs: whole training steps, plain and observed in turns, as a ratio of times.
 
     python tests/benchmarks/overhead.py [--workloads mlp,gpt] [--threads 1,2] [--seconds 20] [--device cpu]
 
 Every way of observing trains its own copy of the model, a few steps at a time, in turns with the plain loop, so that a
 machine that is busy with other things slows all of them. Printed: milliseconds of a plain step, and for each way the median
-ratio with the quartiles of the rounds. Others are measured where they are installed (wandb, tensorboard, torchlens). The
-peak memory is measured in a process of its own for each way.
+ratio with the quartiles of the rounds; "full", "norms", "one layer" and "off" are gradscope's capture levels. Others are
+measured where they are installed (wandb, tensorboard, torchlens). `--cpu-time` counts the processor's time of this thread
+instead of the clock's: for a machine that has other things to do. The peak memory is measured in a process of its own for
+each way. What was measured where is in README.md beside this file.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope import Recipe, Session
+from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.kernel.building import active_path
 from gradscope.engine.randomness import seed_everything
 from tests.benchmarks.workloads import WORKLOADS
@@ -54,17 +57,30 @@ def plain(recipe: Recipe, device: torch.device) -> Step:
     return step
 
 
-def gradscope(recipe: Recipe, device: torch.device) -> Step:
-    session = Session(recipe, str(device))
-    # As in a run: copies of activations are kept only for what is selected.
-    session.keeper.keeps_all = False
+def gradscope_at(capture: str, *, has_kernel: bool = True) -> Callable[[Recipe, torch.device], Step]:
+    """gradscope at a capture level; "layers" is the last layer with parameters. `has_kernel`: with the C kernel, if there."""
 
-    def step() -> None:
-        session.forward()
-        session.backward()
-        session.step()
+    def make(recipe: Recipe, device: torch.device) -> Step:
+        wanted = capture
+        if capture == "layers":
+            assert isinstance(recipe.model, nn.Module)
+            own = [name for name, module in recipe.model.named_modules() if module._parameters]
+            wanted = f"layers:{own[-1]}"
+        session = Session(recipe, str(device), capture=wanted)
+        # As in a run: copies of activations are kept only for what is selected.
+        session.keeper.keeps_all = False
+        kernel = summary.KERNEL if has_kernel else None
 
-    return step
+        def step() -> None:
+            before, summary.KERNEL = summary.KERNEL, kernel
+            session.forward()
+            session.backward()
+            session.step()
+            summary.KERNEL = before
+
+        return step
+
+    return make
 
 
 def hand_written(recipe: Recipe, device: torch.device) -> Step:
@@ -163,8 +179,11 @@ def torchlens_log(recipe: Recipe, device: torch.device) -> Step:
     model = recipe.model
     one_step, x = plain(recipe, device), next(iter(recipe.dataset))[0].to(device)
 
+    # Its name before version 2.
+    trace = torchlens.trace if "trace" in dir(torchlens) else torchlens.log_forward_pass
+
     def step() -> None:
-        torchlens.log_forward_pass(model, x)
+        trace(model, x)
         one_step()
 
     return step
@@ -172,7 +191,11 @@ def torchlens_log(recipe: Recipe, device: torch.device) -> Step:
 
 WAYS: dict[str, tuple[Callable[[Recipe, torch.device], Step], str]] = {
     "plain": (plain, ""),
-    "gradscope": (gradscope, ""),
+    "full": (gradscope_at("full"), ""),
+    "full without kernel": (gradscope_at("full", has_kernel=False), ""),
+    "norms": (gradscope_at("norms"), ""),
+    "one layer": (gradscope_at("layers"), ""),
+    "off": (gradscope_at("off"), ""),
     "empty hooks": (empty_hooks, ""),
     "hand-written hooks": (hand_written, ""),
     "wandb.watch": (wandb_watch, "wandb"),
@@ -182,7 +205,9 @@ WAYS: dict[str, tuple[Callable[[Recipe, torch.device], Step], str]] = {
 """name -> (how to make its step, the module that it needs)."""
 
 
-def measure(workload: str, ways: list[str], device: torch.device, seconds: float) -> dict[str, list[float]]:
+def measure(
+    workload: str, ways: list[str], device: torch.device, seconds: float, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """way -> milliseconds of a step, one median a round; the rounds of all ways take turns."""
     steps: dict[str, Step] = {}
     for way in ways:
@@ -196,11 +221,11 @@ def measure(workload: str, ways: list[str], device: torch.device, seconds: float
         for way in ways:
             times, until = [], time.perf_counter() + ROUND_SECS
             while not times or time.perf_counter() < until:
-                start = time.perf_counter()
+                start = clock()
                 steps[way]()
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
-                times.append(1000 * (time.perf_counter() - start))
+                times.append(1000 * (clock() - start))
             found[way].append(statistics.median(times))
     return found
 
@@ -212,19 +237,32 @@ def peak_bytes(workload: str, way: str, device: str) -> int:
 
 
 def _peak(workload: str, way: str, device: str) -> int:
-    import resource
-
     where = torch.device(device)
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest_since_now()
     seed_everything(0)
     step = WAYS[way][0](WORKLOADS[workload](), where)
     for _ in range(3):
         step()
-    if where.type == "cuda":
-        return torch.cuda.max_memory_allocated(where)
+    return torch.cuda.max_memory_allocated(where) if where.type == "cuda" else _highest() - before
+
+
+def _highest_since_now() -> int:
+    """Memory of this process; on Linux its peak is counted anew from here."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+    return _highest()
+
+
+def _highest() -> int:
+    """The most memory that this process has had, in bytes."""
+    import resource
+
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
     unit = 1 if sys.platform == "darwin" else 1024
-    return unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def ratio_text(times: list[float], plain_times: list[float]) -> str:
@@ -241,11 +279,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each way, for each workload")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true", help="the processor's time; for one thread only")
     options = parser.parse_args()
-    wanted = [way for way in options.ways.split(",") if way in WAYS]
+    wanted = options.ways.split(",")
+    unknown = [name for name in wanted if name not in WAYS] + [
+        name for name in options.workloads.split(",") if name not in WORKLOADS
+    ]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is not known; ways: {', '.join(WAYS)}; workloads: {', '.join(WORKLOADS)}")
     ways = [way for way in wanted if not WAYS[way][1] or importlib.util.find_spec(WAYS[way][1])]
     ways = ["plain", *(way for way in ways if way != "plain")]
     device = torch.device(options.device)
+    clock = time.thread_time if options.cpu_time else time.perf_counter
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else active_path()
     print(
         f"torch {torch.__version__}, {device} ({label}); not installed: {', '.join(set(wanted) - set(ways)) or 'none'}"
@@ -255,7 +300,7 @@ def main() -> None:
         print(f"\n| {threads} thread{'s' * (threads > 1)} | plain step | " + " | ".join(ways[1:]) + " |")
         print("|---|---|" + "---|" * len(ways[1:]))
         for workload in options.workloads.split(","):
-            found = measure(workload, ways, device, options.seconds)
+            found = measure(workload, ways, device, options.seconds, clock)
             cells = [ratio_text(found[way], found["plain"]) for way in ways[1:]]
             print(
                 f"| {workload} | {statistics.median(found['plain']):.1f} ms | " + " | ".join(cells) + " |", flush=True
