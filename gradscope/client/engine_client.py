@@ -49,6 +49,7 @@ class EngineClient(QObject):
         self._waiting: dict[int, Reply | None] = {}
         self._unanswered_pings = 0
         self._unfit: str | None = None
+        self._is_to_restart = False
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
         self._pings.timeout.connect(self._on_ping_due)
@@ -79,7 +80,7 @@ class EngineClient(QObject):
         process = EngineProcess(self)
         process.output.connect(self.output_received)
         process.ended.connect(self._on_ended)
-        self._link, self._process, self._unfit = link, process, None
+        self._link, self._process, self._unfit, self._is_to_restart = link, process, None, False
         self._set(
             EngineState(status=EngineStatus.STARTING, text=self.tr("Starting the engine"), executable=self._executable)
         )
@@ -156,6 +157,8 @@ class EngineClient(QObject):
             )
         elif isinstance(message, messages.EngineUnfit):
             self._unfit = message.reason
+        elif isinstance(message, messages.DeviceLost):
+            self._unfit, self._is_to_restart = message.reason, True
         if isinstance(message, messages.Opened):
             # What was asked of the session before is void; the Open itself is still to be answered.
             self._waiting = {number: reply for number, reply in self._waiting.items() if number >= frame.number}
@@ -193,6 +196,9 @@ class EngineClient(QObject):
         self._set(
             EngineState(status=EngineStatus.DEAD, text=self._unfit or sentence, executable=self._state.executable)
         )
+        if self._is_to_restart:
+            # None of the user's code is run by it.
+            self.restart()
 
     @Slot()
     def _on_ping_due(self) -> None:

@@ -36,6 +36,19 @@ def parse_device(name: str) -> torch.device:
     return torch.device(wanted)
 
 
+def still_answers(device: torch.device) -> bool:
+    """False after an error that makes a GPU useless to this process, whatever it does then (a device-side assert)."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize(device)
+        return bool(torch.ones(1, device=device).item())
+    except torch.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
+
+
 def copy_batch(value: Any, device: torch.device) -> Any:
     """The same structure with a copy of every tensor on `device`: a step that changes its batch in place leaves the
     original as it was, for a second try."""

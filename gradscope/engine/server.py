@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from gradscope.engine import devices
 from gradscope.engine.answers import answer_check_gradient, answer_checkpoint, answer_explain
 from gradscope.engine.comparing import Comparer
 from gradscope.engine.devices import available_devices
@@ -229,6 +230,8 @@ class Server:
             reply = Failed(failure=_cancelled("It was interrupted"), position=self._position())
         except Exception as error:
             reply = Failed(failure=_our_bug(error), position=self._position())
+        if isinstance(reply, Failed):
+            self._end_if_device_is_lost()
         if reply is not None:
             self._outbox.put(reply, number=frame.number)
             if isinstance(reply, (messages.Opened, CheckpointLoaded)):
@@ -445,12 +448,14 @@ class Server:
             if isinstance(error.report, PhaseReport):
                 self._send_report(error.report)
             self._fail(error.failure)
+            self._end_if_device_is_lost()
             if session.is_broken:
                 self._abandon_session()
         except GradscopeError as error:
             self._fail(error.failure)
         except Exception as error:
             self._fail(_our_bug(error))
+            self._end_if_device_is_lost()
         else:
             if isinstance(report, PhaseReport):
                 self._send_report(report)
@@ -482,6 +487,18 @@ class Server:
             self._outbox.put(Failed(failure=failure, position=self._position()), number=goal.number)
         elif self._deferred is None:
             self._outbox.put(messages.Moved(position=self._position()))
+
+    def _end_if_device_is_lost(self) -> None:
+        """After a failure. A GPU may have lost what this process can do with it: only another process can use it again."""
+        session = self._session
+        if session is None or devices.still_answers(session.device):
+            return
+        reason = (
+            f"{session.device} cannot be used any more by a process in which such an error has happened, so the engine has "
+            "ended. It is started again: Reset loads the recipe"
+        )
+        self._outbox.put(messages.DeviceLost(reason=reason))
+        self._is_over = True
 
     def _abandon_session(self) -> None:
         if self._session is not None:

@@ -624,6 +624,13 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceLost:
+    """Event: an error has made the device useless to this process. The engine ends, and can be started again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportProgress:
     """How far the Export has come, a few times a second."""
 
@@ -687,6 +694,7 @@ EVENTS = (
     Validated,
     SessionChanged,
     EditMade,
+    DeviceLost,
     ExportProgress,
     Note,
     Skipped,

@@ -9,6 +9,7 @@ import pytest
 
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import Rest, RunUntil, Verb
+from gradscope.state.app_state import EngineStatus
 from gradscope.state.log import Source
 from tests.e2e.driver import App, wait_until_gone
 
@@ -42,6 +43,28 @@ def test_the_last_error_output_is_told(app: App, write_recipe: WriteRecipe) -> N
     app.open(write_recipe('print("out of cheese", file=sys.stderr); os._exit(1)'))
     app.controller.go(Verb.FORWARD)
     assert "out of cheese" in app.wait_for_death()
+
+
+def test_an_engine_that_has_lost_its_gpu_is_started_again(app: App, write_recipe: WriteRecipe) -> None:
+    lose = """
+        import gradscope.engine.devices as devices
+        if self.calls == 3:
+            devices.still_answers = lambda device: False
+            raise torch.AcceleratorError('CUDA error: device-side assert triggered')
+    """
+    app.open(write_recipe(lose))
+    first = app.engine_pid
+    app.run(RunUntil.PAUSED)
+    app.wait(lambda: app.engine_pid not in (0, first) and app.state.engine.status is EngineStatus.READY)
+    lines = [line.text for line in app.state.log.lines]
+    assert any("device-side assert" in line for line in lines)
+    assert any("cannot be used any more" in line for line in lines)
+    assert len(app.state.history.loss) == 2, "the plots so far stay"
+    assert app.state.failure is not None and "device-side assert" in app.state.failure.sentence
+    app.controller.reset()
+    app.wait(lambda: app.state.position.rest is Rest.READY and app.state.opening is None)
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 1
 
 
 def test_kill_minus_nine_from_outside(app: App, write_recipe: WriteRecipe) -> None:

@@ -249,6 +249,44 @@ def test_stopped_inside_and_gone_on_is_the_same_training(shared: Peer, slow: Cal
         np.testing.assert_array_equal(page.values, expected.double().numpy())
 
 
+LOST_GPU = """
+import torch
+from torch import nn
+from gradscope import Recipe
+from gradscope.engine import devices
+
+class Net(nn.Linear):
+    calls = 0
+
+    def forward(self, x):
+        Net.calls += 1
+        if Net.calls == 3:
+            # What torch says; from then on nothing works on this device.
+            devices.still_answers = lambda device: False
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return super().forward(x)
+
+def recipe():
+    model = Net(3, 2)
+    data = [(torch.randn(3), torch.randn(2)) for _ in range(16)]
+    return Recipe(model=model, dataset=data, loss=nn.MSELoss(), batch_size=4,
+                  optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+"""
+
+
+def test_a_device_that_is_lost_ends_the_engine_in_words(write_recipe: Callable[..., Path]) -> None:
+    peer = Peer()
+    try:
+        peer.open(write_recipe(LOST_GPU))
+        failed = peer.run_steps(10)
+        assert isinstance(failed, messages.Failed) and "device-side assert" in failed.failure.sentence
+        lost = peer.event(messages.DeviceLost)
+        assert "cannot be used any more" in lost.reason and "started again" in lost.reason
+        assert peer.process.wait(10) == 0
+    finally:
+        peer.close()
+
+
 def test_reset_and_open_while_stopped_inside(shared: Peer, slow: Callable[[str], Path], mlp: Path) -> None:
     for request in (messages.Reset(), messages.Open(path=str(mlp))):
         shared.open(slow("time.sleep(0.3)"))

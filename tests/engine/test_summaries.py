@@ -15,7 +15,7 @@ from torch import Tensor
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, exponents, sampled_places
 from gradscope.engine.quantities.moments import moments, norm
-from gradscope.engine.quantities.on_device import packed_norm, packed_summary
+from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import Unreadable, readable, shape_of
 from gradscope.protocol.subjects import (
@@ -44,8 +44,11 @@ def on_cpu(tensor: Tensor) -> Numbers:
 
 
 def on_device(tensor: Tensor) -> Numbers:
-    packed = packed_summary(readable(tensor).flat()).numpy()
-    return packed[: len(COLUMNS)].tolist(), packed[len(COLUMNS) : -1], int(packed[-1])
+    flat = readable(tensor).flat()
+    rows, histograms, sampled = unpacked(
+        packed_summary(flat).numpy()[None], np.array([flat.numel()], dtype=float), norms_only=False
+    )
+    return rows[0].tolist(), histograms[0], int(sampled[0])
 
 
 def fused(tensor: Tensor) -> Numbers:
@@ -358,7 +361,12 @@ def test_a_sample_has_no_element_twice(count: int) -> None:
 def norms(tensor: Tensor, way: str) -> list[float]:
     values = readable(tensor)
     if way == "on device":
-        return packed_norm(values.flat()).numpy()[: len(COLUMNS)].tolist()
+        flat = values.flat()
+        rows, _, sampled = unpacked(
+            packed_norm(flat).numpy()[None], np.array([flat.numel()], dtype=float), norms_only=True
+        )
+        assert sampled[0] == 0
+        return rows[0].tolist()
     if way == "fused" and summary.KERNEL is None:
         pytest.skip("the C library was not built here")
     if way == "on cpu":
@@ -418,7 +426,7 @@ def test_both_ways_to_summarise_agree_in_a_batch() -> None:
     for tensor in tensors:
         batch.add(readable(tensor))
     batch.repeat(0)
-    batch._on_device[batch.repeat(1)] = packed_summary(tensors[1])
+    batch._on_device[batch.repeat(1)] = packed_summary(tensors[1]), 50
     batch.replace(2, readable(torch.zeros(4)))
     summaries, histograms, sampled = batch.finish()
     assert summaries.shape == (5, len(COLUMNS)) and histograms.shape == (5, HISTOGRAM_BINS)

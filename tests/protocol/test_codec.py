@@ -91,6 +91,7 @@ EXAMPLES = [
     m.Open(path="/x y.py", seed=3, device="cuda:1"),
     m.Open(path="/x y.py", capture="layers:a,b", budget_bytes=1),
     m.SetCapture(capture="norms"),
+    m.DeviceLost(reason="because"),
     m.Go(verb=Verb.RUN, until=RunUntil.EPOCH, steps=5),
     m.Reset(),
     m.Pause(),

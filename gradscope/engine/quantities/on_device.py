@@ -1,21 +1,23 @@
 """Summaries computed where the tensor lives (CUDA, MPS), with no synchronisation: one packed vector a tensor.
 
-The vectors of a whole phase are stacked and brought to the CPU in one transfer. Straight-line code: NaN and Inf are
-masked, never branched on.
+The vectors of a whole phase are stacked and brought to the CPU in one transfer; nothing is brought to the device. Straight-
+line code: NaN and Inf are masked, never branched on.
 """
 
 from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, sampled_places
+from gradscope.protocol.messages import FloatArray
 from gradscope.protocol.subjects import COLUMNS, EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
 
-PACKED = len(COLUMNS) + HISTOGRAM_BINS + 1
-"""Columns, histogram, number of elements that the histogram looked at."""
+PACKED = len(COLUMNS) - 1 + HISTOGRAM_BINS
+"""The columns but for the count, which is known here; the histogram."""
 
 
 def packed_summary(values: Tensor) -> Tensor:
@@ -23,16 +25,14 @@ def packed_summary(values: Tensor) -> Tensor:
 
     `values` is 1-d as `readable` gives it. Undefined numbers are NaN.
     """
-    wide = torch.float32 if values.device.type == "mps" else torch.float64
     if values.numel() == 0:
-        return _pack(values, wide, [0, 0, 0, 0, *[torch.nan] * 5])
+        return _pack(values, _zeros(values, 3), _undefined(values, 5))
     if not values.is_floating_point():
-        zero = (values == 0).sum()
         low, high = torch.aminmax(values)
-        return _pack(values, wide, [values.numel(), 0, 0, zero, low, high, *[torch.nan] * 3])
+        return _pack(values, _zeros(values, 2), (values == 0).sum(), low, high, _undefined(values, 3))
+    wide = _wide(values)
     finite = torch.isfinite(values)
     count = finite.sum()
-    nothing = count == 0
     low = torch.where(finite, values, torch.inf).amin()
     high = torch.where(finite, values, -torch.inf).amax()
     # Scaled by the largest magnitude, no square overflows or vanishes.
@@ -41,37 +41,47 @@ def packed_summary(values: Tensor) -> Tensor:
     scaled = torch.where(finite, values, 0).to(wide) / scale
     mean = scaled.sum() / count
     variance = torch.where(finite, scaled - mean, 0).square().sum() / count
-    numbers = [low, high, mean * scale, variance.sqrt() * scale, scaled.square().sum().sqrt() * scale]
-    row: list[Tensor | float] = [torch.where(nothing, torch.nan, value.to(wide)) for value in numbers]
-    counts: list[Tensor | float] = [
-        values.numel(),
-        torch.isnan(values).sum(),
-        torch.isinf(values).sum(),
-        (values == 0).sum(),
-    ]
-    return _pack(values, wide, [*counts, *row], _sample(values))
+    numbers = torch.stack([low.to(wide), high.to(wide), mean * scale, variance.sqrt() * scale, scaled.norm() * scale])
+    counts = torch.stack([torch.isnan(values).sum(), torch.isinf(values).sum(), (values == 0).sum()])
+    numbers = torch.where(count == 0, torch.nan, numbers)
+    return _pack(values, counts, numbers, histogram=_exponents(_sample(values)))
 
 
 def packed_norm(values: Tensor) -> Tensor:
     """The same shape: counts (but not of zeros) and the L2 norm, everything else NaN or, in the histogram, 0."""
-    wide = torch.float32 if values.device.type == "mps" else torch.float64
-    undefined = [torch.nan] * (len(COLUMNS) - 4)
     if values.numel() == 0 or not values.is_floating_point():
-        return _pack(values, wide, [values.numel(), 0, 0, torch.nan, *undefined])
-    finite = torch.isfinite(values)
+        return _pack(values, _zeros(values, 2), _undefined(values, 6))
+    finite, wide = torch.isfinite(values), _wide(values)
     l2 = torch.linalg.vector_norm(torch.where(finite, values, 0), dtype=torch.promote_types(values.dtype, wide))
-    counts: list[Tensor | float] = [values.numel(), torch.isnan(values).sum(), torch.isinf(values).sum(), torch.nan]
-    return _pack(values, wide, [*counts, *undefined[:-1], torch.where(finite.any(), l2.to(wide), torch.nan)])
+    counts = torch.stack([torch.isnan(values).sum(), torch.isinf(values).sum()])
+    return _pack(values, counts, _undefined(values, 5), torch.where(finite.any(), l2.to(wide), torch.nan))
 
 
-def _pack(values: Tensor, wide: torch.dtype, row: list[Tensor | float], sample: Tensor | None = None) -> Tensor:
-    device = values.device
-    numbers = torch.stack([torch.as_tensor(value, device=device).to(wide) for value in row])
-    histogram = (
-        torch.zeros(HISTOGRAM_BINS, dtype=wide, device=device) if sample is None else _exponents(sample).to(wide)
-    )
-    looked_at = torch.tensor([0 if sample is None else sample.numel()], dtype=wide, device=device)
-    return torch.cat([numbers, histogram, looked_at])
+def unpacked(packed: FloatArray, sizes: FloatArray, *, norms_only: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(summaries, histograms, numbers that a histogram has looked at) of rows of packed numbers, and of how many numbers each
+    tensor has."""
+    columns = len(COLUMNS) - 1
+    histograms = packed[:, columns:]
+    is_whole = np.isnan(packed[:, columns - 1]) & (packed[:, :2].sum(1) < sizes)
+    sampled = np.where(is_whole | norms_only, 0, np.minimum(sizes, SAMPLE_ABOVE))
+    return np.column_stack([sizes, packed[:, :columns]]), histograms, sampled
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    return torch.float32 if values.device.type == "mps" else torch.float64
+
+
+def _zeros(values: Tensor, count: int) -> Tensor:
+    return torch.zeros(count, dtype=_wide(values), device=values.device)
+
+
+def _undefined(values: Tensor, count: int) -> Tensor:
+    return torch.full((count,), torch.nan, dtype=_wide(values), device=values.device)
+
+
+def _pack(values: Tensor, *numbers: Tensor, histogram: Tensor | None = None) -> Tensor:
+    bins = _zeros(values, HISTOGRAM_BINS) if histogram is None else histogram
+    return torch.cat([part.reshape(-1).to(_wide(values)) for part in (*numbers, bins)])
 
 
 def _sample(values: Tensor) -> Tensor:
@@ -94,4 +104,4 @@ def _exponents(values: Tensor) -> Tensor:
     place = torch.where(values > 0, EXPONENT_BINS + place, EXPONENT_BINS - 1 - place)
     place = torch.where((values != 0) & torch.isfinite(values), place, -1)
     bins = torch.arange(HISTOGRAM_BINS, device=values.device, dtype=place.dtype)
-    return torch.stack([(part == bins[:, None]).sum(1) for part in place.split(SAMPLE_ABOVE)]).sum(0)
+    return (place == bins[:, None]).sum(1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradscope.engine.quantities.exponents import exponents
 from gradscope.engine.quantities.kernel.library import Jobs, Output, load
 from gradscope.engine.quantities.moments import moments, norm
-from gradscope.engine.quantities.on_device import packed_norm, packed_summary
+from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
 from gradscope.engine.quantities.values import Readable
 from gradscope.protocol.messages import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
@@ -34,8 +34,8 @@ class SummaryBatch:
     def __init__(self) -> None:
         self._count = 0
         self._norms_only = False
-        self._on_device: dict[int, Tensor] = {}
-        """Position -> packed summary that is still on its device."""
+        self._on_device: dict[int, tuple[Tensor, int]] = {}
+        """Position -> packed summary that is still on its device, and how many numbers it is of."""
         self._take(*_NO_ROOM)
 
     def clear(self, *, norms_only: bool) -> None:
@@ -86,7 +86,9 @@ class SummaryBatch:
         tensor = values.values
         if not tensor.is_cpu:
             with torch.no_grad():
-                self._on_device[position] = (packed_norm if self._norms_only else packed_summary)(values.flat())
+                flat = values.flat()
+                packed = packed_norm(flat) if self._norms_only else packed_summary(flat)
+            self._on_device[position] = packed, flat.numel()
             return
         self._on_device.pop(position, None)
         count = tensor.numel()
@@ -109,15 +111,16 @@ class SummaryBatch:
 
     def finish(self) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
         """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)), copies."""
-        n, columns = self._count, len(COLUMNS)
+        n = self._count
         summaries, histograms = self._summaries[:n].copy(), self._histograms[:n].copy()
         sampled = self._sampled[:n].copy()
         if self._on_device:
             waiting = list(self._on_device)
-            packed = _fetch(list(self._on_device.values()))
-            summaries[waiting] = packed[:, :columns]
-            histograms[waiting] = packed[:, columns:-1]
-            sampled[waiting] = packed[:, -1]
+            packed = _fetch([vector for vector, _ in self._on_device.values()])
+            sizes = np.array([size for _, size in self._on_device.values()], dtype=np.float64)
+            summaries[waiting], histograms[waiting], sampled[waiting] = unpacked(
+                packed, sizes, norms_only=self._norms_only
+            )
         return summaries, histograms, sampled
 
     def _next(self) -> int:
