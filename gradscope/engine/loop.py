@@ -419,7 +419,7 @@ class Loop:
 
     def _validate(self, *, after: int) -> Validated:
         assert self._validator is not None
-        with self._observer.muted():
+        with self._observer.lifted():
             return self._validator.run(step=after, epoch=self.batches.epoch)
 
     @property
@@ -498,12 +498,14 @@ class Loop:
         names = {id(tensor): name for name, tensor in self._movable.items()}
         holders = Counter(id(tensor) for turn in self.training.turns for tensor in turn.parameters)
         for turn in self.training.turns:
+            # Asked once: it looks at a signature, which takes longer than all the rest.
+            is_of_all = turn.needs_closure
             for parameter, state in turn.optimizer.state.items():
                 if not isinstance(state, dict) or id(parameter) not in names:
                     continue
                 whose = f"[{turn.name}]" if holders[id(parameter)] > 1 else ""
                 for key, value in state.items():
-                    if _is_state_of(parameter, key, value, is_of_all=turn.needs_closure):
+                    if _is_state_of(parameter, key, value, is_of_all=is_of_all):
                         leaf = f"{whose}.{key}"
                         yield SubjectKey(SubjectKind.OPTIMIZER_STATE, names[id(parameter)], leaf=leaf), value
 

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gradscope.engine.modules import own_name
+
 Model = nn.Module | Mapping[str, Tensor]
 
 
 def named_tensors(model: Model) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
     """name -> (tensor, its other names), each tensor once under its first name. Tied parameters have several names."""
     if isinstance(model, nn.Module):
-        pairs: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
+        pairs: list[tuple[str, Tensor]] = [
+            (own_name(name), tensor) for name, tensor in model.named_parameters(remove_duplicate=False)
+        ]
     else:
         pairs = list(model.items())
     names: dict[int, list[str]] = {}

@@ -73,8 +73,11 @@ class PhaseRecord:
     def add_change(self, key: SubjectKey, now: Tensor, before: Tensor) -> None:
         """Summarise now - before."""
         started = time.perf_counter()
-        values = change_between(now, before)
-        self._positions[key] = self._place_summary(key, values, self._tables.subject(key, now, values.note))
+        try:
+            values = change_between(now, before)
+            self._positions[key] = self._place_summary(key, values, self._tables.subject(key, now, values.note))
+        except Unreadable as reason:
+            self.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=str(reason)))
         self.own_seconds += time.perf_counter() - started
 
     def _add(self, key: SubjectKey, tensor: Tensor, scale: float | None) -> None:

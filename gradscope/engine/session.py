@@ -502,6 +502,7 @@ class Session:
             seed=self.seed,
             device=str(self.device),
             batches_per_epoch=self.loop.batches.length,
+            compiled=self.observer.eager.names,
         )
 
     def values(self, key: SubjectKey) -> Tensor:
