@@ -58,6 +58,9 @@ class PreviousValues:
                     or buffer.device != value.device
                 ):
                     self._buffers[name] = value.clone()
+                elif type(value) is not Tensor:
+                    # Distributed tensors and other subclasses know no copy of many at once.
+                    buffer.copy_(value)
                 else:
                     sources.append(value)
                     targets.append(buffer)

@@ -41,8 +41,11 @@ INNER_GRADIENT = (
 WHICH_CALL = "a checkpoint ran it again, and it was called more than once: which call this is cannot be known"
 FROZEN = "frozen (requires_grad is False)"
 NOT_DIFFERENTIABLE = "whole numbers and truth values have no gradient"
-WITHOUT_GRAPH = "it was computed without a graph (under no_grad or in inference mode): there is no gradient"
-NEEDS_NO_GRADIENT = "it depends on nothing that requires a gradient: there is none"
+WITHOUT_GRAPH = "it was computed under no_grad or in inference mode: there is no gradient"
+NEEDS_NO_GRADIENT = (
+    "it has no graph behind it (it was detached, computed under no_grad, or depends on nothing that requires a gradient): "
+    "there is no gradient"
+)
 
 
 def scripted(outer: str) -> str:
