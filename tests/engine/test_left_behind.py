@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_collector() -> Iterator[None]:
     """What torch and pytest hold need not be looked through each time."""
+    # An optimizer imports it.
+    importlib.import_module("torch._dynamo")
     gc.collect()
     gc.freeze()
     yield
