@@ -48,6 +48,9 @@ NEEDS_NO_GRADIENT = (
 )
 
 
+IN_SCRIPT = "which is TorchScript: it runs without Python, and hooks in it do not"
+
+
 def scripted(outer: str) -> str:
     """Why a module inside a scripted one cannot be seen."""
-    return f"inside {outer or 'the model'}, which is TorchScript: it runs without Python, and hooks in it do not"
+    return f"inside {outer or 'the model'}, {IN_SCRIPT}"
