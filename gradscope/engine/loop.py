@@ -97,6 +97,8 @@ class Loop:
         self._losses_epoch = batches.epoch
         self._forward_undo = ForwardUndo(training.modules)
         self._closure_undo = ForwardUndo(training.modules)
+        self._holdings = notes.Holdings.of(training, observer.tensors())
+        """What is apart at the start was told then."""
         self._older_gradients = GradientUndo()
         self._step_undo = StepUndo(training)
         self._seen_gradients = GradientUndo()
@@ -242,6 +244,7 @@ class Loop:
         self.notes, self.clip, self.is_skipped, self.evaluations, self.validation = [], None, False, 0, None
         self.substep = SubStep.STEP
         self._remember_step()
+        self.notes += notes.Holdings.of(training, self._observer.tensors()).changes(self._holdings)
         turn, scaler = self.turn, training.scaler
         if scaler is not None:
             start, self.substep = elapsed(), SubStep.UNSCALE

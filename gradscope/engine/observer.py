@@ -286,11 +286,14 @@ class Observer:
                 self._hooked[name] = self._hook_parameter(name, tensor)
 
     def _hook_parameter(self, name: str, tensor: Tensor) -> tuple[Tensor, RemovableHandle, RemovableHandle | None]:
-        first = None
-        if tensor._post_accumulate_grad_hooks:
+        first, users = None, tensor._post_accumulate_grad_hooks
+        if users:
             # The user's own may step an optimizer and drop the gradient: it is looked at before them, and after.
+            before = list(users)
             first = tensor.register_post_accumulate_grad_hook(_AccumulatedTap(self, name))
-            tensor._post_accumulate_grad_hooks.move_to_end(first.id, last=False)  # type: ignore[attr-defined]
+            # Not by move_to_end: autograd reads the dict, and not its links.
+            for number in before:
+                users[number] = users.pop(number)
         again = _AccumulatedTap(self, name, is_second=first is not None)
         return tensor, tensor.register_post_accumulate_grad_hook(again), first
 
