@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from torch import nn
 
@@ -15,13 +15,14 @@ _OUTPUT = SubjectKind.ACTIVATION.value
 
 
 def unseen_after_forward(
-    model: nn.Module, called: Collection[str], *, new: Collection[str], fused: Collection[str]
+    modules: Mapping[str, nn.Module], called: Collection[str], *, new: Collection[str], fused: Collection[str]
 ) -> Iterator[Absence]:
-    """Every module whose output was not seen since nobody called it. `fused`: encoder layers that were not looked into."""
-    uncalled = {name: module for name, module in named_modules(model) if name not in called}
+    """Every module of a model whose output was not seen since nobody called it. `fused`: encoder layers that were not looked
+    into."""
+    uncalled = {name: module for name, module in modules.items() if name not in called}
     if not uncalled:
         return
-    scripted = inside_scripted(model)
+    scripted = inside_scripted(modules)
     around = _ancestors(called)
     for name, module in uncalled.items():
         reason = absences.NEVER_CALLED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -137,23 +137,23 @@ class ModuleHooks:
     """The hooks on every module of one model; removes exactly its own."""
 
     def __init__(self, model: nn.Module, listener: LayerListener) -> None:
-        self._model = weakref.ref(model)
         self._listener = weakref.ref(listener)
         self._hooked: dict[int, _Hooked] = {}
         self._lift = contextlib.ExitStack()
-        self.follow()
+        self.follow(dict(named_modules(model)))
 
-    def follow(self) -> set[str]:
-        """Hook what has come into the model since, unhook what has left it; the names of what is new."""
-        model, listener = self._model(), self._listener()
-        if model is None or listener is None:
+    def follow(self, modules: Mapping[str, nn.Module]) -> set[str]:
+        """Hook what has come into the model since, unhook what has left it; the names of what is new. `modules`: all that
+        the model has now, by name."""
+        listener = self._listener()
+        if listener is None:
             return set()
-        inside, new = inside_scripted(model), set()
+        inside, new = inside_scripted(modules), set()
         before, self._hooked = self._hooked, {}
-        for name, module in named_modules(model):
-            known = before.get(id(module))
+        for name, module in modules.items():
             if name in inside:
                 continue
+            known = before.get(id(module))
             if known is not None and known.name == name and known.module() is module:
                 self._hooked[id(module)] = before.pop(id(module))
             else:

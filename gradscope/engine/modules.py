@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -37,16 +37,18 @@ def has_forward(module: nn.Module) -> bool:
     return "forward" in vars(module) or getattr(type(module), "forward", None) is not nn.Module.forward
 
 
-def inside_scripted(model: nn.Module) -> dict[str, str]:
+def inside_scripted(modules: Mapping[str, nn.Module]) -> dict[str, str]:
     """Of every module that lies inside a scripted or traced one: its name, and that of the outermost scripted module.
 
-    TorchScript runs those itself; only the outermost is called from Python.
+    TorchScript runs those itself; only the outermost is called from Python. `modules`: all of a model, by name.
     """
     outer: str | None = None
     found = {}
-    for name, module in named_modules(model):
-        if outer is not None and (outer == "" or name.startswith(outer + ".")):
+    for name, module in modules.items():
+        if not isinstance(module, torch.jit.ScriptModule):
+            outer = None
+        elif outer is not None and (outer == "" or name.startswith(outer + ".")):
             found[name] = outer
         else:
-            outer = name if isinstance(module, torch.jit.ScriptModule) else None
+            outer = name
     return found

@@ -362,8 +362,9 @@ class Observer:
             self._tell_raised(record, name, call)
         if self._hooks is None or not isinstance(self._model, nn.Module):
             return
-        new = self._hooks.follow()
-        unseen = list(unseen_after_forward(self._model, self._calls, new=new, fused=self._fused))
+        modules = dict(named_modules(self._model))
+        new = self._hooks.follow(modules)
+        unseen = list(unseen_after_forward(modules, self._calls, new=new, fused=self._fused))
         record.absent += unseen
         self._never_called = {absence.name for absence in unseen if absence.reason == absences.NEVER_CALLED}
         for name in self.eager.names:

@@ -463,6 +463,8 @@ def test_inference_mode_inside_the_model() -> None:
     assert len([s for s in session.reports[Phase.FORWARD].subjects if s.kind == "activation"]) == 2
 
 
+# torch's compiler asks every tensor that it traces for its .grad.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_gradients_and_updates_are_the_real_ones(name: str) -> None:
     recipe = plain.seeded(zoo.ZOO[name])
