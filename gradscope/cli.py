@@ -12,6 +12,7 @@ from gradscope.engine.quantities.kernel.building import active_path
 
 EXIT_BAD_INPUT = 2
 _COMMANDS = ("samples", "run")
+_CAPTURE_HELP = "what to look at: full, layers:NAME,NAME... (with * and ?), norms (NaN, Inf, L2 norm only), or off"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +39,7 @@ def _open(given: list[str]) -> int:
     )
     parser.add_argument("--seed", type=_seed, help="seed of the session (default: from the settings)")
     parser.add_argument("--device", help="cpu, cuda:0, mps ... (default: from the settings)")
+    parser.add_argument("--capture", metavar="LEVEL", help=f"{_CAPTURE_HELP} (default: from the settings)")
     parser.add_argument("--version", action="version", version=f"gradscope {__version__} (summaries: {active_path()})")
     options = parser.parse_args(given)
     path = None
@@ -52,10 +54,16 @@ def _open(given: list[str]) -> int:
     problem = preflight.problem()
     if problem is not None:
         return _refuse(problem)
-    from gradscope.ui.app import run
+    from gradscope.ui.app import Options, run
 
     return run(
-        file=str(path) if path is not None else None, python=options.python, seed=options.seed, device=options.device
+        Options(
+            file=str(path) if path is not None else None,
+            python=options.python,
+            seed=options.seed,
+            device=options.device,
+            capture=options.capture,
+        )
     )
 
 
@@ -92,6 +100,7 @@ def _run(given: list[str]) -> int:
     parser.add_argument(
         "--load-checkpoint", metavar="FILE", help="load a checkpoint before the first step, and go on from there"
     )
+    parser.add_argument("--capture", default="full", metavar="LEVEL", help=_CAPTURE_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     options = parser.parse_args(given)
     path = _find(options.file)
@@ -113,6 +122,7 @@ def _run(given: list[str]) -> int:
             quiet=options.quiet,
             save_checkpoint=options.save_checkpoint,
             load_checkpoint=options.load_checkpoint,
+            capture=options.capture,
         )
     )
 

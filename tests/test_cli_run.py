@@ -385,12 +385,34 @@ def test_a_file_called_like_a_command(recipe: Callable[..., Path]) -> None:
     assert gradscope("run", "./run.py", "--steps", 1, "--quiet", cwd=file.parent).returncode == 0
 
 
+def test_a_capture_level(tmp_path: Path) -> None:
+    subjects = {}
+    for level in ("full", "layers:hidden", "norms", "off"):
+        done = gradscope("run", "digits_mlp", "--steps", 1, "--jsonl", "-", "--capture", level)
+        assert done.returncode == 0, done.stderr
+        lines = [strict(text) for text in done.stdout.splitlines()]
+        subjects[level] = [subject for line in lines for subject in line["subjects"]]
+        assert all(line["loss"] is not None and line["lr"] for line in lines)
+    assert subjects["off"] == []
+    assert subjects["layers:hidden"] and {s["name"] for s in subjects["layers:hidden"]} < {
+        s["name"] for s in subjects["full"]
+    }
+    assert [s for s in subjects["full"] if s["name"] in ("hidden", "hidden.weight", "hidden.bias")] == subjects[
+        "layers:hidden"
+    ]
+    for subject in subjects["norms"]:
+        assert type(subject["l2"]) is float and subject["zero"] is subject["mean"] is None
+    for level, what in (("half", "is no capture level"), ("layers:9", "has no layer '9'")):
+        done = gradscope("run", "digits_mlp", "--steps", 1, "--capture", level)
+        assert done.returncode == 2 and what in done.stderr and "Traceback" not in done.stderr
+
+
 def test_samples_and_version() -> None:
     done = gradscope("samples")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines() if line and not line.startswith("Open")]
     assert names[:3] == ["linear_regression", "scalar_graph", "digits_mlp"] and len(names) == 17
-    summaries = "(torch and numpy|C kernel(, AVX2)?)"
+    summaries = "(torch and numpy|C kernel(, AVX2|, AVX-512)?)"
     version = gradscope("--version").stdout.strip()
     assert re.fullmatch(rf"gradscope {re.escape(__version__)} \(summaries: {summaries}\)", version)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import MAX_SEED
 from gradscope.engine.recipe import Recipe
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 
 
@@ -18,6 +21,20 @@ def checked_seed(recipe: Recipe, seed: int | None) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
     return seed
+
+
+def checked_capture(model: Model, capture: str | Capture) -> Capture:
+    """What is to be captured. Raises BadInput if it is no level, or names a layer that the model does not have."""
+    wanted = Capture.parse(capture) if isinstance(capture, str) else capture
+    names = list(named_tensors(model))
+    if isinstance(model, nn.Module):
+        names += [name for name, _ in model.named_modules()]
+    unmatched = wanted.unmatched(names)
+    if unmatched:
+        close = difflib.get_close_matches(unmatched[0], names, n=1)
+        known = f" (is it {close[0]}?)" if close else ""
+        raise BadInput(f"The model has no layer {unmatched[0]!r}{known}; expected names of its layers, with * and ?")
+    return wanted
 
 
 def or_nan(value: float | None) -> float:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from gradscope.engine.record import Collected
+from gradscope.engine.record import Collected, Tables
 from gradscope.protocol.messages import Clip
-from gradscope.protocol.subjects import INF, L2, NAN, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import SubjectKind
 
 
 def clip_gradients(parameters: Mapping[str, Tensor], norm: float | None, value: float | None) -> Clip:
@@ -31,14 +31,9 @@ def clip_gradients(parameters: Mapping[str, Tensor], norm: float | None, value: 
     return Clip(norm=before, coefficient=coefficient, norm_after=None, dominant=dominant, dominant_share=share)
 
 
-def with_norm_after(clip: Clip, after: Collected, rows: list[SubjectRow]) -> Clip:
+def with_norm_after(clip: Clip, after: Collected, tables: Tables) -> Clip:
     """With the norm of the clipped gradients that were captured; None where there are none."""
-    norms = []
-    for i, number in enumerate(after.subjects.tolist()):
-        if rows[number].key.kind is SubjectKind.CLIPPED_GRAD:
-            summary = after.summaries[i]
-            norms.append(math.nan if summary[NAN] or summary[INF] else float(summary[L2]))
-    return replace(clip, norm_after=math.hypot(*norms) if norms else None)
+    return replace(clip, norm_after=after.total_l2(tables.of_kind(after.subjects, SubjectKind.CLIPPED_GRAD)))
 
 
 def _dominant(gradients: Mapping[str, Tensor]) -> tuple[str, float]:

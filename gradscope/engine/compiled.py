@@ -42,7 +42,7 @@ class EagerModules:
         self.names: dict[str, None] = {}
         """Of those modules."""
         self._undo: list[tuple[nn.Module, str, Any, Any]] = []
-        self._finalizer = weakref.finalize(self, _put_back, self._undo)
+        weakref.finalize(self, _put_back, self._undo)
 
     def take(self, model: nn.Module | None) -> None:
         """Let every compiled module of the model run eagerly."""
@@ -72,7 +72,7 @@ class EagerModules:
 
     def restore(self) -> None:
         """Everything is compiled again, by the same objects as before."""
-        self._finalizer()
+        _put_back(self._undo)
         self.names.clear()
 
 

@@ -15,6 +15,7 @@ from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training, groups_of
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
 
 
@@ -25,6 +26,7 @@ def describe_session(
     seed: int,
     device: str,
     batches_per_epoch: int | None,
+    capture: Capture,
     compiled: Iterable[str] = (),
 ) -> SessionInfo:
     """`compiled`: the modules that torch.compile has compiled."""
@@ -56,6 +58,7 @@ def describe_session(
         precision=training.precision,
         has_validation=training.has_validation,
         metrics=tuple(recipe.metrics),
+        capture=str(capture),
         warnings=(*_warnings(training, named), *_run_eagerly(recipe, compiled)),
     )
 

@@ -41,6 +41,8 @@ class RunOptions:
     """Written after the last step."""
     load_checkpoint: str | None = None
     """Loaded before the first step: the steps go on from there."""
+    capture: str = "full"
+    """As `Capture.parse` reads it."""
 
 
 def run(options: RunOptions) -> int:
@@ -52,7 +54,8 @@ def run(options: RunOptions) -> int:
             if options.jsonl == "-":
                 # What the user's code prints must not end up between the JSON lines.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-            session = stack.enter_context(Session(load_recipe(options.path, options.seed), options.device))
+            recipe = load_recipe(options.path, options.seed)
+            session = stack.enter_context(Session(recipe, options.device, capture=options.capture))
             if options.load_checkpoint is not None:
                 _load(session, options.load_checkpoint)
             out = stack.enter_context(_opened(options.jsonl, stdout))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
@@ -28,7 +28,7 @@ class LayerListener(Protocol):
 
     def layer_entered(self, name: str) -> None: ...
 
-    def layer_left(self, name: str, output: list[tuple[str, Tensor]]) -> None: ...
+    def layer_left(self, name: str, output: object) -> None: ...
 
     def layer_lifted(self, name: str) -> None:
         """Inside this layer, which has been entered, nothing is told."""
@@ -109,7 +109,7 @@ class _LeaveTap(_Tap):
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         listener = self._listener_for(module)
         if listener is not None:
-            listener.layer_left(self._name, list(tensor_leaves(output)))
+            listener.layer_left(self._name, output)
 
 
 def _nothing(*_: Any) -> None:
@@ -134,9 +134,10 @@ class _Hooked:
 
 
 class ModuleHooks:
-    """The hooks on every module of one model; removes exactly its own."""
+    """The hooks on those modules of one model that are wanted; removes exactly its own."""
 
-    def __init__(self, model: nn.Module, listener: LayerListener) -> None:
+    def __init__(self, model: nn.Module, listener: LayerListener, wants: Callable[[str], bool]) -> None:
+        self._wants = wants
         self._listener = weakref.ref(listener)
         self._hooked: dict[int, _Hooked] = {}
         self._lift = contextlib.ExitStack()
@@ -151,7 +152,7 @@ class ModuleHooks:
         inside, new = inside_scripted(modules), set()
         before, self._hooked = self._hooked, {}
         for name, module in modules.items():
-            if name in inside:
+            if name in inside or not self._wants(name):
                 continue
             known = before.get(id(module))
             if known is not None and known.name == name and known.module() is module:
@@ -187,7 +188,7 @@ class ModuleHooks:
                 tell = left()
                 # None: its forward has raised.
                 if tell is not None and output is not None:
-                    tell(name, list(tensor_leaves(output)))
+                    tell(name, output)
 
         # Of all modules: torch does not look at these.
         self._lift.enter_context(register_module_forward_hook(leave, always_call=True))

@@ -299,6 +299,9 @@ class Loop:
         self._closure_undo.forget()
         self._seen_gradients.forget(keep_memory=True)
         self._movable = self.movable()
+        if self._observer.capture.is_off:
+            # No copies: see `undo_step`.
+            return
         turn, training = self.turn, self.training
         if training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients:
             self._seen_gradients.remember(self._movable)
@@ -386,6 +389,8 @@ class Loop:
         self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
 
     def undo_step(self) -> str:
+        if self._observer.capture.is_off:
+            raise NothingKept("with capture off, no copy of the parameters is kept")
         self._observer.previous.restore()
         self._seen_gradients.restore()
         self._unscaled = set()
@@ -549,6 +554,10 @@ class Loop:
         self._graph = self.batch = None
         self._movable, self._clipped = {}, {}
         self.window = Window()
+
+
+class NothingKept(Exception):
+    """There is nothing that a step could be undone with."""
 
 
 def _window_size(training: Training, batches: BatchSource) -> int:

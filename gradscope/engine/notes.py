@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from gradscope.engine.record import Collected
+from gradscope.engine.record import Collected, Tables
 from gradscope.engine.training import Training, Turn
-from gradscope.protocol.subjects import INF, NAN, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import INF, NAN, SubjectKind
 
 
 def listed(names: Iterable[str], *, most: int = 3) -> str:
@@ -80,16 +81,16 @@ def _ids(turn: Turn) -> set[int]:
     return {id(tensor) for group in turn.optimizer.param_groups for tensor in group["params"]}
 
 
-def non_finite(collected: Collected, rows: list[SubjectRow], *, scaled: Iterable[str]) -> list[str]:
+def non_finite(collected: Collected, tables: Tables, *, scaled: Callable[[], Iterable[str]]) -> list[str]:
     """After a backward: the first parameter whose gradient is not finite, and where in backward order that began.
 
     `scaled`: the parameters for which a gradient scaler looks out.
     """
-    bad = [
-        (rows[number].key, collected.summaries[i])
-        for i, number in enumerate(collected.subjects.tolist())
-        if collected.summaries[i, NAN] or collected.summaries[i, INF]
-    ]
+    summaries, rows = collected.summaries, tables.subjects.rows
+    if not summaries[:, NAN : INF + 1].any():
+        return []
+    found = np.flatnonzero((summaries[:, NAN] > 0) | (summaries[:, INF] > 0))
+    bad = [(rows[collected.subjects[i]].key, summaries[i]) for i in found]
     parameters = [(key, summary) for key, summary in bad if key.kind is SubjectKind.GRAD]
     if not parameters:
         return []
@@ -102,6 +103,6 @@ def non_finite(collected: Collected, rows: list[SubjectRow], *, scaled: Iterable
     layer = next((key for key, _ in bad if key.kind is SubjectKind.ACTIVATION_GRAD), None)
     if layer is not None:
         text += f"; going backward, the first is the gradient of the output of {layer.label()}"
-    if {key.name for key, _ in parameters} & set(scaled):
+    if {key.name for key, _ in parameters} & set(scaled()):
         text += "; the gradient scaler will leave this step out and lower its scale"
     return [text]

@@ -17,11 +17,14 @@ from gradscope.engine.absences import unseen_after_backward, unseen_after_forwar
 from gradscope.engine.compiled import EagerModules
 from gradscope.engine.hooks import ModuleHooks, inside_backward
 from gradscope.engine.keeper import Keeper
+from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.modules import named_modules
-from gradscope.engine.parameters import Model, PreviousValues, is_uninitialised, named_tensors
+from gradscope.engine.parameters import Model, NamedTensors, PreviousValues, is_uninitialised
+from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import shape_of
-from gradscope.engine.record import Collected, PhaseRecord, Tables
+from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.protocol import absences
+from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -37,12 +40,13 @@ class Observer:
     `errors` and never reach the user's model.
     """
 
-    def __init__(self, model: Model, *, keeper: Keeper, stop_here: StopHere) -> None:
+    def __init__(self, model: Model, *, keeper: Keeper, stop_here: StopHere, capture: Capture = FULL) -> None:
         self.tables = Tables()
         self.keeper = keeper
         self.previous = PreviousValues()
         self.errors: list[str] = []
         self._model = model
+        self._named = NamedTensors(model)
         self._stop_here = stop_here
         self.last_passed: SubStep | None = None
         """The newest sub-step of the session that is done."""
@@ -58,17 +62,43 @@ class Observer:
         self._entered: list[tuple[str, int, float]] = []
         self._calls: dict[str, int] = {}
         self._recomputed: dict[str, int] = {}
-        self._awaited: dict[SubjectKey, str] = {}
+        self._awaited: dict[Slot, str] = {}
         """Gradients that have not arrived (yet), with the reason should they never do."""
         self._fused: set[str] = set()
         self._never_called: set[str] = set()
         self._pass = 0
+        self._sites: dict[tuple[str, int], _Site] = {}
+        self._parameter_sites: dict[str, _ParameterSite] = {}
+        self._wanted: dict[str, bool] = {}
+        self._summaries = SummaryBatch()
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
         self._leaf_handles: list[RemovableHandle] = []
         self._hooked: dict[str, tuple[Tensor, RemovableHandle, RemovableHandle | None]] = {}
         self.eager = EagerModules()
-        self.eager.take(model if isinstance(model, nn.Module) else None)
-        self._hooks = ModuleHooks(model, self) if isinstance(model, nn.Module) else None
+        self._hooks: ModuleHooks | None = None
+        self.capture = capture
+        self._install_hooks()
+
+    # ------------------------------------------------------------------------------------------ what is captured
+
+    def set_capture(self, capture: Capture) -> None:
+        """From the next phase on. Between two phases only."""
+        self.capture = capture
+        self._wanted.clear()
+        self._remove_hooks()
+        self._install_hooks()
+
+    def wants(self, name: str) -> bool:
+        """Whether the layer or parameter of that name is looked at."""
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            wanted = self._wanted[name] = self.capture.wants(name)
+        return wanted
+
+    def _install_hooks(self) -> None:
+        if isinstance(self._model, nn.Module) and not self.capture.is_off:
+            self.eager.take(self._model)
+            self._hooks = ModuleHooks(self._model, self, self.wants)
 
     # ------------------------------------------------------------------------------------------ phases
 
@@ -83,11 +113,14 @@ class Observer:
         elif phase is Phase.BACKWARD:
             self._recomputed.clear()
             self._seen_gradients.clear()
-            self._hook_parameters()
         self._entered.clear()
         self.last_passed = None
         self._tensors = None
-        self._record = PhaseRecord(phase, self.tables, self.keeper)
+        self._summaries.clear(norms_only=self.capture.norms_only)
+        self._record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
+        if phase is Phase.BACKWARD:
+            self._hook_parameters()
+            record.own_seconds = record.elapsed()
 
     def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
         """Complete the record of the phase that `begin` opened, with `more` subjects."""
@@ -136,12 +169,12 @@ class Observer:
         """A sub-step of the session is done: note it, and stop here if somebody wants to."""
         self.last_passed = substep
         if self._record is not None:
-            self._record.pass_place(substep, start=start, detail=detail)
+            self._record.pass_place(self.tables.place(substep, detail=detail), start)
         self._stop_here(substep, "", "", 0)
 
     def note(self, key: SubjectKey, tensor: Tensor) -> None:
         """Take in a subject of the phase under way, as it is now."""
-        if self._record is not None:
+        if self._record is not None and self.wants(key.name):
             self._guarded(partial(self._record.add, key, tensor))
 
     def leave_out(self, seconds: float) -> None:
@@ -156,9 +189,7 @@ class Observer:
         """name -> tensor, each once; parameters of lazy modules are left out until they have a shape."""
         if self._tensors is not None:
             return self._tensors
-        found = {
-            name: tensor for name, (tensor, _) in named_tensors(self._model).items() if not is_uninitialised(tensor)
-        }
+        found = {name: tensor for name, (tensor, _) in self._named.get().items() if not is_uninitialised(tensor)}
         if self._record is not None and self._record.phase is not Phase.FORWARD:
             # Looked for once a phase: parameters come, go and get their shape in forwards, or between two phases.
             self._tensors = found
@@ -172,18 +203,18 @@ class Observer:
 
     def initial(self) -> Collected:
         """Summaries of all parameters as they are now, outside any phase."""
-        record = PhaseRecord(Phase.STEP, self.tables, self.keeper)
+        # Not in the memory of a phase that may be under way.
+        summaries = SummaryBatch()
+        summaries.clear(norms_only=self.capture.norms_only)
+        record = PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
         for name, tensor in self.tensors().items():
-            record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+            if self.wants(name):
+                record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
         return record.finish()
 
     def close(self) -> None:
         """Remove every hook."""
-        if self._hooks is not None:
-            self._hooks.remove()
-        self.eager.restore()
-        self._unhook_parameters(list(self._hooked))
-        self._remove_leaf_handles()
+        self._remove_hooks()
         self.previous = PreviousValues()
         self._record = None
 
@@ -198,7 +229,7 @@ class Observer:
         self._stop_here(self._substep(), "enter", name, call)
         self._entered.append((name, call, record.elapsed()))
 
-    def layer_left(self, name: str, output: list[tuple[str, Tensor]]) -> None:
+    def layer_left(self, name: str, output: object) -> None:
         record = self._record
         if record is None or self._is_muted:
             return
@@ -214,66 +245,78 @@ class Observer:
                 call, start = entered_call, entered_at
                 break
             self._tell_raised(record, entered, entered_call)
-        self._guarded(partial(self._note_output, record, name, call, output, start))
+        try:
+            self._note_output(record, name, call, output, start)
+        except Exception as error:
+            self._note_error(error)
         self._stop_here(self._substep(), "leave", name, call)
 
-    def _note_output(
-        self, record: PhaseRecord, name: str, call: int, output: list[tuple[str, Tensor]], start: float
-    ) -> None:
-        record.pass_place(
-            self._substep(),
-            layer=name,
-            call=call,
-            event="call",
-            detail=", ".join(_shape_text(tensor) for _, tensor in output[:4]) + (", ..." if len(output) > 4 else ""),
-            start=start,
-            output_bytes=float(sum(_bytes(tensor) for _, tensor in output)),
-        )
-        if not output:
-            label = SubjectKey(SubjectKind.ACTIVATION, name, call).label()
-            record.absent.append(Absence(name=label, kind=SubjectKind.ACTIVATION.value, reason=absences.NO_TENSOR))
-        for leaf, tensor in output:
-            record.add(SubjectKey(SubjectKind.ACTIVATION, name, call, leaf), tensor)
-            self._await_gradient(SubjectKey(SubjectKind.ACTIVATION_GRAD, name, call, leaf), tensor)
+    def _note_output(self, record: PhaseRecord, name: str, call: int, output: object, start: float) -> None:
+        site = self._sites.get((name, call))
+        if site is None:
+            site = self._sites[name, call] = _Site()
+        leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
+        form = tuple((leaf, tensor.dtype, shape_of(tensor)) for leaf, tensor in leaves)
+        substep = self._substep()
+        if site.form != form or site.substep is not substep:
+            site.form, site.substep = form, substep
+            shapes = ", ".join(_shape_text(shape) for _, _, shape in form[:4]) + (", ..." if len(form) > 4 else "")
+            site.place = self.tables.place(substep, name, call, "call", shapes)
+            site.bytes = float(sum(_bytes(tensor) for _, tensor in leaves))
+            site.slots = [self._slots_of(name, call, leaf) for leaf, _ in leaves]
+        record.pass_place(site.place, start, site.bytes)
+        if not leaves:
+            self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
+        for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
+            record.take(activation, tensor)
+            self._await_gradient(gradient, tensor)
 
     def layer_lifted(self, name: str) -> None:
         if self._record is not None and not self._is_muted:
             self._fused.add(name)
 
-    def _recompute(self, name: str, output: list[tuple[str, Tensor]]) -> None:
+    def _slots_of(self, name: str, call: int, leaf: str) -> tuple[Slot, Slot]:
+        kinds = SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD
+        activation, gradient = (self.tables.slot(SubjectKey(kind, name, call, leaf)) for kind in kinds)
+        return activation, gradient
+
+    def _recompute(self, name: str, output: object) -> None:
         """A checkpointed layer runs once more inside the backward: its numbers are known, its graph is new."""
         call = self._recomputed.get(name, 0)
         self._recomputed[name] = call + 1
-        for leaf, tensor in output:
-            key = SubjectKey(SubjectKind.ACTIVATION_GRAD, name, call, leaf)
-            is_seen = self._record is not None and self._record.has(key)
-            if is_seen or self._awaited.get(key, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
+        for leaf, tensor in tensor_leaves(output):
+            _, slot = self._slots_of(name, call, leaf)
+            is_seen = self._record is not None and self._record.has(slot.key)
+            if is_seen or self._awaited.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
                 # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
                 continue
             if self._calls.get(name, 0) <= 1:
-                self._await_gradient(key, tensor)
+                self._await_gradient(slot, tensor)
             else:
-                self._awaited[key] = absences.WHICH_CALL
+                self._awaited[slot] = absences.WHICH_CALL
 
-    def _await_gradient(self, key: SubjectKey, tensor: Tensor) -> None:
-        self._awaited[key] = _why_no_gradient(tensor)
+    def _await_gradient(self, slot: Slot, tensor: Tensor) -> None:
+        self._awaited[slot] = _why_no_gradient(tensor)
         if not tensor.requires_grad:
             return
-        handle = tensor.register_hook(_GradientTap(self, key, self._pass))
+        handle = tensor.register_hook(_GradientTap(self, slot, self._pass))
         if tensor.is_leaf:
             # A hook on a leaf (a layer that returns its own weight) outlives the graph.
             self._leaf_handles.append(handle)
 
-    def gradient_arrived(self, key: SubjectKey, of_pass: int, gradient: Tensor) -> None:
+    def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None:
         record = self._record
         # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._pass:
-            if record is not None and record.phase is Phase.FORWARD and key in self._awaited:
-                self._awaited[key] = absences.INNER_GRADIENT
+            if record is not None and record.phase is Phase.FORWARD and slot in self._awaited:
+                self._awaited[slot] = absences.INNER_GRADIENT
             return
-        self._guarded(partial(record.add, key, gradient, self.gradient_scale))
-        self._awaited.pop(key, None)
-        self._stop_here(SubStep.BACKWARD, "gradient", key.name, key.call)
+        try:
+            record.take(slot, gradient, self.gradient_scale)
+        except Exception as error:
+            self._note_error(error)
+        self._awaited.pop(slot, None)
+        self._stop_here(SubStep.BACKWARD, "gradient", slot.key.name, slot.key.call)
 
     # ------------------------------------------------------------------------------------------ parameters
 
@@ -282,7 +325,7 @@ class Observer:
         # A parameter that was replaced, renamed or taken out is not held on to.
         self._unhook_parameters([n for n, (tensor, *_) in self._hooked.items() if tensors.get(n) is not tensor])
         for name, tensor in tensors.items():
-            if tensor.requires_grad and tensor.is_leaf and name not in self._hooked:
+            if name not in self._hooked and tensor.requires_grad and tensor.is_leaf and self.wants(name):
                 self._hooked[name] = self._hook_parameter(name, tensor)
 
     def _hook_parameter(self, name: str, tensor: Tensor) -> tuple[Tensor, RemovableHandle, RemovableHandle | None]:
@@ -308,15 +351,28 @@ class Observer:
         record = self._record
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
-        self._guarded(partial(self._note_gradient, record, name, tensor.grad))
-        if is_second:
-            return
-        record.pass_place(SubStep.BACKWARD, layer=name, event="gradient", detail=_shape_text(tensor))
+        try:
+            site, gradient = self._parameter_site(name), tensor.grad
+            record.take(site.gradient, gradient, self.gradient_scale)
+            self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
+            if is_second:
+                return
+            if site.shape != tensor.shape:
+                site.shape = tensor.shape
+                detail = _shape_text(site.shape)
+                site.place = self.tables.place(SubStep.BACKWARD, name, 0, "gradient", detail)
+            record.pass_place(site.place, None)
+        except Exception as error:
+            self._note_error(error)
         self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
 
-    def _note_gradient(self, record: PhaseRecord, name: str, gradient: Tensor) -> None:
-        record.add(SubjectKey(SubjectKind.GRAD, name), gradient, self.gradient_scale)
-        self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
+    def _parameter_site(self, name: str) -> _ParameterSite:
+        site = self._parameter_sites.get(name)
+        if site is None:
+            kinds = SubjectKind.PARAMETER, SubjectKind.UPDATE, SubjectKind.GRAD
+            site = _ParameterSite(*(self.tables.slot(SubjectKey(kind, name)) for kind in kinds))
+            self._parameter_sites[name] = site
+        return site
 
     # ------------------------------------------------------------------------------------------ ends
 
@@ -326,16 +382,23 @@ class Observer:
         elif record.phase is Phase.BACKWARD:
             self._complete_backward(record)
         else:
-            for name, tensor in self.tensors().items():
-                record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
-                pair = self.previous.pair(name)
-                if pair is not None:
-                    record.add_change(SubjectKey(SubjectKind.UPDATE, name), *pair)
+            record.take_parameters(self._parameters_and_changes())
         for key, tensor in more:
             record.add(key, tensor)
 
+    def _parameters_and_changes(self) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
+        for name, tensor in self.tensors().items():
+            if self.wants(name):
+                site = self._parameter_site(name)
+                pair = self.previous.pair(name)
+                # A parameter that was replaced in the step has another tensor's value before.
+                before = None if pair is None else pair[1]
+                yield site.parameter, tensor, site.change, before
+
     def _complete_backward(self, record: PhaseRecord) -> None:
         for name, tensor in self.tensors().items():
+            if not self.wants(name):
+                continue
             key = SubjectKey(SubjectKind.GRAD, name)
             if tensor.grad is not None and self.is_left_over(name, tensor):
                 reason = "no gradient reached it in this turn (its .grad is of another optimizer's)"
@@ -349,10 +412,9 @@ class Observer:
                 # It arrived, and a hook of the user's has used it up.
                 continue
             else:
-                reason = absences.NO_GRADIENT if tensor.requires_grad else absences.FROZEN
-                record.absent.append(Absence(name=name, kind=key.kind.value, reason=reason))
-        for key, reason in self._awaited.items():
-            record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
+                self._tell(record, key, absences.NO_GRADIENT if tensor.requires_grad else absences.FROZEN)
+        for slot, reason in self._awaited.items():
+            self._tell(record, slot.key, reason)
         if isinstance(self._model, nn.Module):
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(self._model, self._never_called, self._calls, reached)
@@ -360,21 +422,27 @@ class Observer:
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for name, call, _ in self._entered:
             self._tell_raised(record, name, call)
+        self._never_called.clear()
         if self._hooks is None or not isinstance(self._model, nn.Module):
             return
         modules = dict(named_modules(self._model))
         new = self._hooks.follow(modules)
-        unseen = list(unseen_after_forward(modules, self._calls, new=new, fused=self._fused))
-        record.absent += unseen
-        self._never_called = {absence.name for absence in unseen if absence.reason == absences.NEVER_CALLED}
+        unseen = unseen_after_forward(modules, self._calls, new=new, fused=self._fused)
+        for absence in unseen if not self.capture.is_partial else [a for a in unseen if self.wants(a.name)]:
+            record.absent.append(absence)
+            # Where not all calls are seen, a gradient does not tell by which of them it came.
+            if absence.reason == absences.NEVER_CALLED and not self.capture.is_partial:
+                self._never_called.add(absence.name)
         for name in self.eager.names:
             if name in self._calls:
                 record.absent.append(Absence(name=name, kind=absences.COMPILED, reason=absences.RUN_EAGERLY))
         self.eager.take(self._model if new else None)
 
     def _tell_raised(self, record: PhaseRecord, name: str, call: int) -> None:
-        label = SubjectKey(SubjectKind.ACTIVATION, name, call).label()
-        record.absent.append(Absence(name=label, kind=SubjectKind.ACTIVATION.value, reason=absences.RAISED))
+        self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.RAISED)
+
+    def _tell(self, record: PhaseRecord, key: SubjectKey, reason: str) -> None:
+        record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -388,9 +456,20 @@ class Observer:
         try:
             work()
         except Exception as error:
-            text = f"Capture failed: {type(error).__name__}: {error}"
-            if text not in self.errors:
-                self.errors.append(text)
+            self._note_error(error)
+
+    def _note_error(self, error: Exception) -> None:
+        text = f"Capture failed: {type(error).__name__}: {error}"
+        if text not in self.errors:
+            self.errors.append(text)
+
+    def _remove_hooks(self) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+            self._hooks = None
+        self.eager.restore()
+        self._unhook_parameters(list(self._hooked))
+        self._remove_leaf_handles()
 
     def _remove_leaf_handles(self) -> None:
         for handle in self._leaf_handles:
@@ -398,18 +477,43 @@ class Observer:
         self._leaf_handles.clear()
 
 
+class _Site:
+    """One call of one layer, as it was the last time."""
+
+    __slots__ = ("bytes", "form", "place", "slots", "substep")
+
+    def __init__(self) -> None:
+        self.form: tuple[tuple[str, torch.dtype, tuple[int, ...]], ...] | None = None
+        self.substep: SubStep | None = None
+        self.place = -1
+        self.bytes = math.nan
+        self.slots: list[tuple[Slot, Slot]] = []
+        """Of each tensor of the output: its own, and its gradient's."""
+
+
+class _ParameterSite:
+    """One parameter, with the shape that it had the last time its gradient arrived."""
+
+    __slots__ = ("change", "gradient", "parameter", "place", "shape")
+
+    def __init__(self, parameter: Slot, change: Slot, gradient: Slot) -> None:
+        self.parameter, self.change, self.gradient = parameter, change, gradient
+        self.shape: tuple[int, ...] | None = None
+        self.place = -1
+
+
 class _GradientTap:
     """The tensor hook of one output. Weak: the collector cannot see through a graph that holds what holds the graph."""
 
-    __slots__ = ("_key", "_observer", "_pass")
+    __slots__ = ("_observer", "_pass", "_slot")
 
-    def __init__(self, observer: Observer, key: SubjectKey, of_pass: int) -> None:
-        self._observer, self._key, self._pass = weakref.ref(observer), key, of_pass
+    def __init__(self, observer: Observer, slot: Slot, of_pass: int) -> None:
+        self._observer, self._slot, self._pass = weakref.ref(observer), slot, of_pass
 
     def __call__(self, gradient: Tensor) -> None:
         observer = self._observer()
         if observer is not None:
-            observer.gradient_arrived(self._key, self._pass, gradient)
+            observer.gradient_arrived(self._slot, self._pass, gradient)
 
 
 class _AccumulatedTap:
@@ -438,8 +542,7 @@ def _why_no_gradient(tensor: Tensor) -> str:
     return absences.NEEDS_NO_GRADIENT if torch.is_grad_enabled() else absences.WITHOUT_GRAPH
 
 
-def _shape_text(tensor: Tensor) -> str:
-    shape = shape_of(tensor)
+def _shape_text(shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
 
 

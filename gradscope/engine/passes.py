@@ -34,8 +34,10 @@ class DrawStates:
     own: tuple[Tensor, ...]
 
     @staticmethod
-    def capture(generators: list[torch.Generator]) -> DrawStates:
-        return DrawStates(RandomStates.capture(), tuple(generator.get_state() for generator in generators))
+    def capture(generators: list[torch.Generator], newest: DrawStates | None = None) -> DrawStates:
+        """As they are now; `newest` was captured before."""
+        states = RandomStates.capture(None if newest is None else newest.globals)
+        return DrawStates(states, tuple(generator.get_state() for generator in generators))
 
     def restore(self, generators: list[torch.Generator]) -> None:
         self.globals.restore()
@@ -190,7 +192,7 @@ class _Recorded:
         return self
 
     def __next__(self) -> Any:
-        before = None if self.generators is None else DrawStates.capture(self.generators)
+        before = None if self.generators is None else DrawStates.capture(self.generators, self._led_to)
         try:
             drawn = next(self.source)
         except Exception:
@@ -204,7 +206,7 @@ class _Recorded:
         number, self.count = self.count, self.count + 1
         if self.generators is None or before is None or not self.is_complete:
             return
-        after = DrawStates.capture(self.generators)
+        after = DrawStates.capture(self.generators, before)
         if after.is_same(before):
             return
         if self._led_to is None or not before.is_same(self._led_to):

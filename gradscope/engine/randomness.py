@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+
+from gradscope.engine.random_memory import numpy_memory, python_memory
 
 MAX_SEED = 2**32 - 1
 """numpy's legacy generator takes no larger one."""
@@ -30,17 +32,29 @@ class RandomStates:
     torch_cpu: torch.Tensor
     cuda: tuple[torch.Tensor, ...]
     mps: torch.Tensor | None
+    _memory: tuple[bytes | None, bytes | None] = field(default=(None, None), compare=False, repr=False)
+    """Where Python's and numpy's generators lie, as it was then; None where it cannot be told."""
 
     @staticmethod
-    def capture() -> RandomStates:
+    def capture(newest: RandomStates | None = None) -> RandomStates:
+        """As they are now; `newest` was captured before, and what is still as it was there need not be asked for again."""
         cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
         mps = torch.backends.mps.is_available()
+        python, numpy = python_memory(), numpy_memory()
+        states: list[Any] = [None, None]
+        if newest is not None:
+            if python is not None and python == newest._memory[0]:
+                states[0] = newest.python
+            # With a normal number in store, the next one leaves no mark in the memory.
+            if numpy is not None and numpy == newest._memory[1] and not newest.numpy[3]:
+                states[1] = newest.numpy
         return RandomStates(
-            python=random.getstate(),
-            numpy=np.random.get_state(),
+            python=states[0] or random.getstate(),
+            numpy=states[1] or np.random.get_state(),
             torch_cpu=torch.get_rng_state(),
             cuda=tuple(torch.cuda.get_rng_state_all()) if cuda else (),
             mps=torch.mps.get_rng_state() if mps else None,
+            _memory=(python, numpy),
         )
 
     def restore(self) -> None:
@@ -100,6 +114,8 @@ def _unpacked_numpy(packed: Mapping[str, Any]) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,99 +15,208 @@ from torch import Tensor
 
 from gradscope.engine.interning import Table
 from gradscope.engine.keeper import Keeper
+from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.kernel.library import Jobs
 from gradscope.engine.quantities.summary import SummaryBatch
-from gradscope.engine.quantities.values import Readable, Unreadable, change_between, dtype_name, readable, shape_of
+from gradscope.engine.quantities.values import (
+    Readable,
+    Unreadable,
+    change_between,
+    dtype_name,
+    is_plain,
+    readable,
+    shape_of,
+)
 from gradscope.protocol.messages import Absence, FloatArray, IntArray, Place
 from gradscope.protocol.phases import Phase, SubStep
-from gradscope.protocol.subjects import SubjectKey, SubjectRow
+from gradscope.protocol.subjects import INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
 
 
-@dataclass
+class Slot:
+    """One subject of a session, with the form that it had when it was last seen."""
+
+    __slots__ = ("dtype", "key", "note", "position", "record", "row", "shape")
+
+    def __init__(self, key: SubjectKey) -> None:
+        self.key = key
+        self.shape: tuple[int, ...] | None = None
+        self.dtype: torch.dtype | None = None
+        self.note = ""
+        self.row = -1
+        """The number of its row in this form."""
+        self.record: int = 0
+        """The number of the record that it was last in, and its position there."""
+        self.position = -1
+
+
 class Tables:
     """The rows that reports refer to by number, for a whole session."""
 
-    subjects: Table[SubjectRow] = field(default_factory=Table)
-    places: Table[Place] = field(default_factory=Table)
-    _newest: dict[SubjectKey, tuple[tuple[int, ...], torch.dtype, str, int]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.subjects: Table[SubjectRow] = Table()
+        self.places: Table[Place] = Table()
+        self.records = 0
+        """How many have been begun."""
+        self._slots: dict[SubjectKey, Slot] = {}
+        self._places: dict[tuple[SubStep, str, int, str, str], int] = {}
+        self._kinds = np.zeros(0, dtype=np.int8)
 
-    def subject(self, key: SubjectKey, tensor: Tensor, note: str) -> int:
-        """The number of a subject's row; it has another one in each form."""
-        shape, dtype = shape_of(tensor), tensor.dtype
-        newest = self._newest.get(key)
-        if newest is not None and newest[0] == shape and newest[1] is dtype and newest[2] == note:
-            return newest[3]
-        number = self.subjects.number(SubjectRow(key, shape, dtype_name(dtype), note))
-        self._newest[key] = (shape, dtype, note, number)
+    def slot(self, key: SubjectKey) -> Slot:
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = Slot(key)
+        return slot
+
+    def place(self, substep: SubStep, layer: str = "", call: int = 0, event: str = "", detail: str = "") -> int:
+        """The number of a place."""
+        number = self._places.get((substep, layer, call, event, detail))
+        if number is None:
+            number = self.places.number(Place(substep, layer, call, event, detail))
+            self._places[substep, layer, call, event, detail] = number
         return number
+
+    def set_form(self, slot: Slot, shape: tuple[int, ...], dtype: torch.dtype, note: str) -> None:
+        """A slot has another row in each form."""
+        if slot.shape != shape or slot.dtype is not dtype or slot.note != note:
+            slot.shape, slot.dtype, slot.note = tuple(shape), dtype, note
+            slot.row = self.subjects.number(SubjectRow(slot.key, slot.shape, dtype_name(dtype), note))
+
+    def of_kind(self, numbers: IntArray, kind: SubjectKind) -> IntArray:
+        """The positions of those row numbers that are of a kind."""
+        known, rows = len(self._kinds), self.subjects.rows
+        if known < len(rows):
+            new = np.array([_CODES[row.key.kind] for row in rows[known:]], dtype=np.int8)
+            self._kinds = np.concatenate([self._kinds, new])
+        return np.flatnonzero(self._kinds[numbers] == _CODES[kind])
+
+
+_CODES = {kind: code for code, kind in enumerate(SubjectKind)}
 
 
 class PhaseRecord:
-    """Filled by the hooks while a phase runs. `clock` is a monotonic time that leaves gradscope's own work out."""
+    """Filled by the hooks while a phase runs. `elapsed` is a monotonic time that leaves gradscope's own work out.
 
-    def __init__(self, phase: Phase, tables: Tables, keeper: Keeper) -> None:
+    `summaries` is this record's until the next one begins with it.
+    """
+
+    def __init__(self, phase: Phase, tables: Tables, keeper: Keeper, summaries: SummaryBatch) -> None:
         self.phase = phase
         self.absent: list[Absence] = []
         self.own_seconds = 0.0
         """Time spent observing."""
         self.paused_seconds = 0.0
         """Time that training stood still, stopped by a person."""
+        tables.records += 1
+        self._number = tables.records
         self._tables = tables
         self._keeper = keeper
         self._started = time.perf_counter()
-        self._summaries = SummaryBatch()
+        self._summaries = summaries
         self._rows: list[int] = []
-        self._positions: dict[SubjectKey, int] = {}
         self._places: list[int] = []
-        self._times: list[tuple[float, float, float]] = []
+        self._times: list[float] = []
+        """(start, seconds, bytes of output) of each place, one after the other."""
         self._last: tuple[weakref.ref[Tensor], int, int] | None = None
 
     # ------------------------------------------------------------------------------------------ subjects
 
     def add(self, key: SubjectKey, tensor: Tensor, scale: float | None = None) -> None:
         """Summarise a tensor, divided by `scale`, now. A second time for the same subject replaces the first."""
+        self.take(self._tables.slot(key), tensor, scale)
+
+    def take(self, slot: Slot, tensor: Tensor, scale: float | None = None) -> None:
+        """The same for a subject of which the slot is at hand."""
         started = time.perf_counter()
         try:
-            self._add(key, tensor, scale)
+            self._take(slot, tensor, scale)
         except Unreadable as reason:
-            self.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=str(reason)))
+            self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
         self.own_seconds += time.perf_counter() - started
 
-    def add_change(self, key: SubjectKey, now: Tensor, before: Tensor) -> None:
-        """Summarise now - before."""
-        started = time.perf_counter()
-        try:
-            values = change_between(now, before)
-            self._positions[key] = self._place_summary(key, values, self._tables.subject(key, now, values.note))
-        except Unreadable as reason:
-            self.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=str(reason)))
-        self.own_seconds += time.perf_counter() - started
-
-    def _add(self, key: SubjectKey, tensor: Tensor, scale: float | None) -> None:
-        same = self._last_position(tensor)
-        if same is not None and key not in self._positions:
+    def _take(self, slot: Slot, tensor: Tensor, scale: float | None) -> None:
+        is_again = slot.record == self._number
+        same = None if is_again or self._last is None else self._last_position(tensor)
+        if same is not None:
             # A container that hands on its last layer's output: the same numbers under another name.
             form = self._tables.subjects.rows[self._rows[same]]
-            position = self._summaries.repeat(same)
-            row = SubjectRow(key, form.shape, form.dtype, form.note)
-            self._rows.append(self._tables.subjects.number(row))
+            if slot.row < 0 or slot.shape != form.shape or slot.dtype is not tensor.dtype or slot.note != form.note:
+                self._tables.set_form(slot, form.shape, tensor.dtype, form.note)
+            self._summaries.repeat(same)
+            position = self._new_position(slot)
+        elif scale is None and summary.KERNEL is not None and is_plain(tensor) and (count := tensor.numel()):
+            shape = tensor.shape
+            if slot.shape != shape or slot.dtype is not torch.float32 or slot.note:
+                self._tables.set_form(slot, shape, torch.float32, "")
+            if is_again:
+                self._summaries.replace_plain(slot.position, tensor.data_ptr(), count)
+            else:
+                self._summaries.add_plain(tensor.data_ptr(), count)
+            position = self._position(slot, is_again)
         else:
             values = readable(tensor) if scale is None else readable(tensor).divided_by(scale)
-            position = self._place_summary(key, values, self._tables.subject(key, tensor, values.note))
-        self._positions[key] = position
+            self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
+            if is_again:
+                self._summaries.replace(slot.position, values)
+            else:
+                self._summaries.add(values)
+            position = self._position(slot, is_again)
         # A weak reference: a strong one to a gradient would keep autograd from adding to it in place.
         # An inference tensor has no version: changes of it cannot be noticed.
         self._last = None if tensor.is_inference() else (weakref.ref(tensor), tensor._version, position)
-        if self._keeper.wants(key):
-            self._keeper.keep(key, tensor, scale)
+        if self._keeper.wants(slot.key):
+            self._keeper.keep(slot.key, tensor, scale)
 
-    def _place_summary(self, key: SubjectKey, values: Readable, row_number: int) -> int:
-        position = self._positions.get(key)
-        if position is None:
-            self._rows.append(row_number)
-            return self._summaries.add(values)
-        self._rows[position] = row_number
-        self._summaries.replace(position, values)
-        return position
+    def take_parameters(self, slots: Iterable[tuple[Slot, Tensor, Slot, Tensor | None]]) -> None:
+        """Parameters and what a step has added to them: (slot, tensor, slot of the change, value before or None)."""
+        started = time.perf_counter()
+        jobs: Jobs = []
+        waiting: list[Slot] = []
+        for slot, tensor, changed, before in slots:
+            value = tensor.detach()
+            is_fast = summary.KERNEL is not None and is_plain(value) and value.numel() > 0
+            if is_fast and (before is None or before.is_contiguous()):
+                jobs.append((value.data_ptr(), 0 if before is None else before.data_ptr(), value.numel()))
+                for own in (slot,) if before is None else (slot, changed):
+                    self._tables.set_form(own, value.shape, torch.float32, "")
+                    waiting.append(own)
+                continue
+            # The positions have to be in order.
+            self._summarise_all(jobs, waiting)
+            self._take_slowly(slot, tensor, partial(readable, value))
+            if before is not None:
+                self._take_slowly(changed, tensor, partial(change_between, value, before))
+        self._summarise_all(jobs, waiting)
+        self.own_seconds += time.perf_counter() - started
+
+    def _summarise_all(self, jobs: Jobs, slots: list[Slot]) -> None:
+        """The jobs that have come together, in one call; then there are none."""
+        if jobs:
+            self._summaries.add_all(jobs)
+        for slot in slots:
+            self._new_position(slot)
+        jobs.clear()
+        slots.clear()
+
+    def _take_slowly(self, slot: Slot, tensor: Tensor, read: Callable[[], Readable]) -> None:
+        try:
+            values = read()
+        except Unreadable as reason:
+            self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
+            return
+        self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
+        self._summaries.add(values)
+        self._new_position(slot)
+
+    def _position(self, slot: Slot, is_again: bool) -> int:
+        if is_again:
+            self._rows[slot.position] = slot.row
+            return slot.position
+        return self._new_position(slot)
+
+    def _new_position(self, slot: Slot) -> int:
+        slot.record, slot.position = self._number, len(self._rows)
+        self._rows.append(slot.row)
+        return slot.position
 
     def _last_position(self, tensor: Tensor) -> int | None:
         if self._last is None or tensor.is_inference():
@@ -114,7 +225,7 @@ class PhaseRecord:
         return position if reference() is tensor and tensor._version == version else None
 
     def has(self, key: SubjectKey) -> bool:
-        return key in self._positions
+        return self._tables.slot(key).record == self._number
 
     # ------------------------------------------------------------------------------------------ places
 
@@ -122,31 +233,21 @@ class PhaseRecord:
         """Seconds since the phase began, gradscope's own work and pauses left out."""
         return time.perf_counter() - self._started - self.own_seconds - self.paused_seconds
 
-    def pass_place(
-        self,
-        substep: SubStep,
-        *,
-        layer: str = "",
-        call: int = 0,
-        event: str = "",
-        detail: str = "",
-        start: float | None = None,
-        output_bytes: float = math.nan,
-    ) -> None:
+    def pass_place(self, place: int, start: float | None, output_bytes: float = math.nan) -> None:
         """Note that something ran; `start` is when it began (`elapsed`), None where only the moment is known."""
         now = self.elapsed()
-        self._places.append(self._tables.places.number(Place(substep, layer, call, event, detail)))
-        self._times.append((now if start is None else start, math.nan if start is None else now - start, output_bytes))
+        self._places.append(place)
+        self._times += (now, math.nan, output_bytes) if start is None else (start, now - start, output_bytes)
 
     def finish(self) -> Collected:
         summaries, histograms, sampled = self._summaries.finish()
         return Collected(
-            subjects=np.asarray(self._rows, dtype=np.int64),
+            subjects=np.array(self._rows, dtype=np.int64),
             summaries=summaries,
             histograms=histograms,
             sampled=sampled,
-            places=np.asarray(self._places, dtype=np.int64),
-            times=np.asarray(self._times, dtype=np.float64).reshape(-1, 3),
+            places=np.array(self._places, dtype=np.int64),
+            times=np.array(self._times, dtype=np.float64).reshape(-1, 3),
             absent=tuple(self.absent),
             seconds=time.perf_counter() - self._started - self.paused_seconds,
         )
@@ -164,3 +265,12 @@ class Collected:
     times: FloatArray
     absent: tuple[Absence, ...]
     seconds: float
+
+    def total_l2(self, positions: IntArray) -> float | None:
+        """The L2 norm of several subjects together: NaN if one of them has NaN or Inf, None if there are none."""
+        if not len(positions):
+            return None
+        chosen = self.summaries[positions]
+        if chosen[:, [NAN, INF]].any():
+            return math.nan
+        return math.hypot(*chosen[:, L2].tolist())

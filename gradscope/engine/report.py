@@ -18,7 +18,8 @@ from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, Subje
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One subject's summary. min to l2 are of the finite part; None where undefined. std: population."""
+    """One subject's summary. min to l2 are of the finite part; None where undefined, or not looked at (`CaptureLevel`).
+    std: population."""
 
     kind: str
     name: str
@@ -29,7 +30,7 @@ class Subject:
     count: int
     nan: int
     inf: int
-    zero: int
+    zero: int | None
     min: float | None
     max: float | None
     mean: float | None
@@ -139,10 +140,10 @@ class PhaseReport:
 
     def total_l2(self, kind: SubjectKind) -> float | None:
         """The L2 norm of all subjects of a kind together: NaN if one of them has NaN or Inf, None if there are none."""
-        positions = [i for i, number in enumerate(self.raw.subjects.tolist()) if self._rows[number].key.kind is kind]
-        if not positions:
+        found = [numbers for numbers, row in zip(self.raw.summaries, self.rows, strict=True) if row.key.kind is kind]
+        if not found:
             return None
-        chosen = self.raw.summaries[positions]
+        chosen = np.array(found)
         if chosen[:, [NAN, INF]].any():
             return math.nan
         return float(np.sqrt(np.square(chosen[:, L2]).sum()))
@@ -155,7 +156,7 @@ class PhaseReport:
 
 def _subject(row: SubjectRow, summary: npt.NDArray[np.float64], histogram: npt.NDArray[np.int32]) -> Subject:
     numbers = [None if math.isnan(value) else value for value in summary.tolist()]
-    counts = {name: int(value or 0) for name, value in zip(COLUMNS[:4], numbers[:4], strict=True)}
+    counts = {name: None if value is None else int(value) for name, value in zip(COLUMNS[:4], numbers[:4], strict=True)}
     finite = dict(zip(COLUMNS[4:], numbers[4:], strict=True))
     return Subject(
         kind=row.key.kind.value,
@@ -166,6 +167,6 @@ def _subject(row: SubjectRow, summary: npt.NDArray[np.float64], histogram: npt.N
         dtype=row.dtype,
         note=row.note,
         histogram=histogram,
-        **counts,
+        **counts,  # type: ignore[arg-type]
         **finite,  # type: ignore[arg-type]
     )

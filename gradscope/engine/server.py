@@ -251,6 +251,8 @@ class Server:
             case messages.Watch(subjects=subjects):
                 self._need_session().keeper.watched = frozenset(subjects)
                 return Pong()
+            case messages.SetCapture(capture=capture):
+                return self._set_capture(capture)
             case messages.FetchPage() | messages.FetchPicture() | messages.FetchHistogram():
                 if self._session is None:
                     return messages.Unavailable(subject=frame.message.subject, reason="No recipe is open")
@@ -329,6 +331,16 @@ class Server:
                 self._outbox.put(messages.Note(text=warning, warning=True))
         return Edited(text=text)
 
+    def _set_capture(self, capture: str) -> Pong:
+        session = self._need_session()
+        if self._goal is not None:
+            raise BadInput("The session is running: press Pause first")
+        session.set_capture(capture)
+        if self._opened is not None:
+            self._opened = replace(self._opened, capture=capture)
+        self._outbox.put(messages.SessionChanged(session=session.info))
+        return Pong()
+
     def _need_session(self) -> Session:
         if self._session is None:
             raise BadInput("No recipe is open")
@@ -340,7 +352,13 @@ class Server:
         self._is_interruptible = self._is_opening = True
         try:
             self._settings.restore()
-            session = Session(load_recipe(request.path, request.seed), request.device, gate=self)
+            session = Session(
+                load_recipe(request.path, request.seed),
+                request.device,
+                gate=self,
+                budget_bytes=request.budget_bytes,
+                capture=request.capture,
+            )
         except BaseException:
             self._is_interruptible = False
             settings.restore()

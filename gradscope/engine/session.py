@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -10,11 +9,12 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
 from gradscope.engine import notes
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
-from gradscope.engine.checks import checked_seed
+from gradscope.engine.checks import checked_capture, checked_seed
 from gradscope.engine.clipping import with_norm_after
 from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
@@ -35,6 +35,7 @@ from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Best, Validator
 from gradscope.engine.why import check_gradient_now, explain_newest_step
+from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
 from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
@@ -51,7 +52,7 @@ from gradscope.protocol.phases import (
     Verb,
     refusal,
 )
-from gradscope.protocol.subjects import INF, L2, NAN, PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 
 _NOUNS = {
     SubStep.UNSCALE: "unscaling",
@@ -116,7 +117,7 @@ class Session:
 
     `device`: "cpu", "cuda:0", "mps". `seed` seeds the order of the data; default: the one that `load_recipe` was given, or 0.
     The recipe's model, optimizer and scheduler are trained in place. `budget_bytes` bounds the copies of activations that are
-    kept for looking at their values.
+    kept for looking at their values. `capture`: "full", "layers:NAME,NAME...", "norms" or "off" (see `CaptureLevel`).
 
     Each phase returns a `PhaseReport`. It raises BadInput if it is not its turn, and UserCodeFailed if the user's code
     raises; then the phase has been undone and the session stands as before it (`UserCodeFailed.report` is what was captured
@@ -131,6 +132,7 @@ class Session:
         *,
         gate: Gate | None = None,
         budget_bytes: int = DEFAULT_BUDGET_BYTES,
+        capture: str | Capture = FULL,
     ) -> None:
         if not isinstance(recipe, Recipe):
             raise BadInput(f"Session() got a {type(recipe).__name__}; expected a Recipe (load_recipe(path) gives one)")
@@ -138,6 +140,7 @@ class Session:
         self.seed = checked_seed(recipe, seed)
         self.device = parse_device(device)
         self.gate = gate
+        wanted = checked_capture(recipe.model, capture)
         self.history: list[StepRecord] = []
         self.validations: list[Validated] = []
         self.best: Best | None = None
@@ -146,7 +149,7 @@ class Session:
         self._place_on_device()
         self.training = Training(recipe, self.device)
         self.keeper = Keeper(budget_bytes=budget_bytes)
-        self.observer = Observer(recipe.model, keeper=self.keeper, stop_here=self._pass_moment)
+        self.observer = Observer(recipe.model, keeper=self.keeper, stop_here=self._pass_moment, capture=wanted)
         try:
             validator = self._make_validator()
         except BaseException:
@@ -254,6 +257,23 @@ class Session:
         self.loop.substep = SubStep.VALIDATE
         self._judgement = None if self.loop.validation is None else self._judged(self.loop.validation)
 
+    # ------------------------------------------------------------------------------------------ what is captured
+
+    @property
+    def capture(self) -> Capture:
+        return self.observer.capture
+
+    def set_capture(self, capture: str | Capture) -> None:
+        """Capture more or less from the next forward on. Training goes on just the same.
+
+        Raises BadInput inside a phase, between a forward and its step, or for a layer that there is not.
+        """
+        wanted = checked_capture(self.recipe.model, capture)
+        if self.position.rest is not Rest.READY:
+            raise BadInput("What is captured can be changed between two steps: finish this one first")
+        self.observer.set_capture(wanted)
+        self.info = self.describe()
+
     # ------------------------------------------------------------------------------------------ edits
 
     def edit(self, edit: Edit) -> EditRecord:
@@ -334,19 +354,20 @@ class Session:
     def _more(self, phase: Phase) -> list[tuple[SubjectKey, Tensor]]:
         if phase is not Phase.STEP:
             return []
-        return list(self.loop.optimizer_state())
+        if self.capture.norms_only or self.capture.is_off:
+            return []
+        return [(key, tensor) for key, tensor in self.loop.optimizer_state() if self.observer.wants(key.name)]
 
     def _complete_backward(self, collected: Collected) -> None:
-        rows = self.observer.tables.subjects.rows
-        self.loop.notes += notes.non_finite(collected, rows, scaled=self._scaled_names())
+        self.loop.notes += notes.non_finite(collected, self.observer.tables, scaled=self._scaled_names)
         self._backward = collected
         self.loop.finish_micro_batch(is_complete=self._is_window_complete)
         self._rest = AFTER[Phase.BACKWARD] if self._is_window_complete else Rest.ACCUMULATING
 
     def _complete_step(self, collected: Collected) -> PhaseReport:
         loop = self.loop
-        if loop.clip is not None:
-            loop.clip = with_norm_after(loop.clip, collected, self.observer.tables.subjects.rows)
+        if loop.clip is not None and not self.capture.is_partial:
+            loop.clip = with_norm_after(loop.clip, collected, self.observer.tables)
         loop.loss = loop.window.mean_loss
         report = self.reports[Phase.STEP] = self._report(Phase.STEP, collected)
         assert self._report_identity is not None
@@ -358,7 +379,7 @@ class Session:
                 loss=loop.loss,
                 lr=self._rates,
                 grad_l2=self._gradient_norm(),
-                update_l2=report.total_l2(SubjectKind.UPDATE),
+                update_l2=self._norm_of(collected, SubjectKind.UPDATE),
                 seconds=self._step_seconds,
                 micro_batches=len(loop.window.losses),
                 optimizer=loop.turn.name,
@@ -404,15 +425,18 @@ class Session:
 
     def _gradient_norm(self) -> float | None:
         """L2 norm of the gradients that this step used; of all parameters, where there is one optimizer."""
-        if self._backward is None:
+        return None if self._backward is None else self._norm_of(self._backward, SubjectKind.GRAD)
+
+    def _norm_of(self, collected: Collected, kind: SubjectKind) -> float | None:
+        """L2 norm of all subjects of a kind together; None where some were left out."""
+        if self.capture.is_partial:
             return None
-        names = self.loop.own_names() if len(self.training.turns) > 1 else None
-        rows, total = self.observer.tables.subjects.rows, []
-        for i, number in enumerate(self._backward.subjects.tolist()):
-            key, summary = rows[number].key, self._backward.summaries[i]
-            if key.kind is SubjectKind.GRAD and (names is None or key.name in names):
-                total.append(math.nan if summary[NAN] or summary[INF] else float(summary[L2]))
-        return math.hypot(*total) if total else None
+        tables = self.observer.tables
+        positions = tables.of_kind(collected.subjects, kind)
+        if kind is SubjectKind.GRAD and len(self.training.turns) > 1:
+            own, rows = self.loop.own_names(), tables.subjects.rows
+            positions = np.array([i for i in positions if rows[collected.subjects[i]].key.name in own], dtype=np.int64)
+        return collected.total_l2(positions)
 
     def _failed(self, phase: Phase, error: BaseException, undo: Callable[[], str]) -> UserCodeFailed:
         inside = self.observer.innermost_layer(error)
@@ -503,6 +527,7 @@ class Session:
             device=str(self.device),
             batches_per_epoch=self.loop.batches.length,
             compiled=self.observer.eager.names,
+            capture=self.capture,
         )
 
     def values(self, key: SubjectKey) -> Tensor:
@@ -514,6 +539,8 @@ class Session:
             return kept
         if key.kind is SubjectKind.OPTIMIZER_STATE:
             return self._state_of(key)
+        if key.kind is SubjectKind.UPDATE and self.capture.is_off:
+            raise ValuesUnavailable("Capture is off: what a parameter was before the step is not kept")
         tensor = self.observer.tensors().get(key.name)
         if tensor is None:
             raise ValuesUnavailable(f"The model has no parameter {key.name!r}")

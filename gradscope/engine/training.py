@@ -30,9 +30,16 @@ class Turn:
     scheduler: LRScheduler | None
     training_step: Callable[[Any, Any], Any] | None
 
+    _known: tuple[Any, bool] = (None, False)
+    """The newest step function that was looked at, and whether it needs a closure."""
+
     @property
     def needs_closure(self) -> bool:
-        return needs_closure(self.optimizer)
+        step = self.optimizer.step
+        function = getattr(step, "__func__", step)
+        if function is not self._known[0]:
+            self._known = function, needs_closure(self.optimizer)
+        return self._known[1]
 
     @property
     def parameters(self) -> list[Tensor]:

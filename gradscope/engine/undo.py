@@ -61,7 +61,7 @@ class ForwardUndo:
 
     def remember_random_states(self) -> None:
         """Also after the batch was loaded: it is kept, so the numbers that were drawn for it stay drawn."""
-        self._states = RandomStates.capture()
+        self._states = RandomStates.capture(self._states)
 
     def restore(self, *, only_changed: bool = False) -> None:
         """`only_changed`: a buffer that is as it was is left alone, so that a graph that waits for its backward can still
@@ -149,6 +149,7 @@ class StepUndo:
         self._training = training
         self._kept: dict[tuple[int, str], Tensor] = {}
         """Memory for copies of the optimizers' states, used again in every step."""
+        self._newest: RandomStates | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -162,7 +163,7 @@ class StepUndo:
 
     def remember(self, turn: Turn) -> None:
         """Copy everything; of the optimizers' states only that of `turn`, which alone is stepped."""
-        states = RandomStates.capture()
+        self._newest = states = RandomStates.capture(self._newest)
         self._options = [
             (group, {key: _copy(value) for key, value in group.items() if key != "params"})
             for optimizer in self._training.optimizers
@@ -178,7 +179,7 @@ class StepUndo:
 
     def remember_random_states(self) -> None:
         """Also after the next batch was asked for: it is kept, so the numbers that were drawn for it stay drawn."""
-        self._states = RandomStates.capture()
+        self._newest = self._states = RandomStates.capture(self._newest)
 
     def _copy_of_state(self, optimizer: Optimizer) -> dict[Any, Any]:
         sources: list[Tensor] = []

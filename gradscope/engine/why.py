@@ -80,6 +80,8 @@ def _step_taken(session: Session, name: str, tensor: Tensor) -> StepTaken | str:
     before = session.observer.previous.before(name)
     if not tensor.requires_grad:
         return "It is frozen (requires_grad is False): no step moves it"
+    if session.capture.is_off:
+        return "Capture is off: what a parameter was before the step is not kept"
     if before is None or not session.history or before.shape != tensor.shape:
         return "There is no step to explain yet: press Step"
     if session.position.rest is not Rest.READY:

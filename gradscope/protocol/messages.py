@@ -96,6 +96,18 @@ class Open:
     path: str
     seed: int = 0
     device: str = "cpu"
+    capture: str = "full"
+    """As `Capture.parse` reads it."""
+    budget_bytes: int = 256 * 1024 * 1024
+    """For copies of activations and their gradients, to look at their values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCapture:
+    """Capture more or less from the next step on; SessionChanged says so. Reply: Pong or Failed."""
+
+    capture: str
+    """As `Capture.parse` reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +342,8 @@ class SessionInfo:
     """ "bf16" or "fp16" where the forward runs under autocast."""
     has_validation: bool = False
     metrics: tuple[str, ...] = ()
+    capture: str = "full"
+    """What is captured, as `Capture.parse` reads it."""
     warnings: tuple[str, ...] = ()
 
 
@@ -633,7 +647,21 @@ class Skipped:
 
 
 REQUESTS: tuple[type, ...] = (
-    *(Open, Go, Reset, Pause, Interrupt, Ping, Shutdown, Watch, FetchPage, FetchPicture, FetchHistogram, Export),
+    *(
+        Open,
+        SetCapture,
+        Go,
+        Reset,
+        Pause,
+        Interrupt,
+        Ping,
+        Shutdown,
+        Watch,
+        FetchPage,
+        FetchPicture,
+        FetchHistogram,
+        Export,
+    ),
     *(UndoEdit, ListChoices, *EDITS),
     *(Explain, CheckGradient),
     *(SaveCheckpoint, LoadCheckpoint),

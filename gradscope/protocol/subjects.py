@@ -63,7 +63,7 @@ class SubjectRow:
 
 COLUMNS = ("count", "nan", "inf", "zero", "min", "max", "mean", "std", "l2")
 """The columns of a report's summary array. Counts are exact; min to l2 are of the finite part, NaN where undefined;
-std is the population standard deviation."""
+std is the population standard deviation. Where only norms are captured, `zero` to `std` are NaN."""
 
 COUNT, NAN, INF, ZERO, MIN, MAX, MEAN, STD, L2 = range(len(COLUMNS))
 

@@ -33,11 +33,11 @@ class Options:
     python: str | None = None
     seed: int | None = None
     device: str | None = None
+    capture: str | None = None
 
 
-def run(*, file: str | None, python: str | None, seed: int | None, device: str | None) -> int:
+def run(options: Options) -> int:
     """Show the window until it is closed; returns the exit code of the process."""
-    options = Options(file=file, python=python, seed=seed, device=device)
     crash_file = CrashFile()
     last_crash = crash_file.take_last_report()
     crash_file.enable()

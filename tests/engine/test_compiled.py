@@ -144,6 +144,29 @@ def test_nothing_is_compiled_while_it_is_open_and_everything_after(way: Any) -> 
     assert compilations
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_it_stays_compiled_while_nothing_is_captured(way: Any) -> None:
+    model = made(way)
+    before = [(vars(m).get("forward"), vars(m).get("_compiled_call_impl")) for m in model.modules()]
+
+    def is_as_before() -> bool:
+        now = [(vars(m).get("forward"), vars(m).get("_compiled_call_impl")) for m in model.modules()]
+        return all(a is c and b is d for (a, b), (c, d) in zip(before, now, strict=True))
+
+    with Session(recipe_of(model), capture="off") as session:
+        assert is_as_before()
+        assert session.info.warnings == ()
+        session.set_capture("norms")
+        assert not is_as_before()
+        assert session.forward().get("activation", "block.0") is not None
+        session.backward()
+        session.step()
+        session.set_capture("off")
+        assert is_as_before()
+        session.set_capture("full")
+    assert is_as_before()
+
+
 @pytest.mark.parametrize("way", [whole, in_place])
 def test_an_abandoned_session_gives_it_back(way: Any) -> None:
     model = made(way)

@@ -134,14 +134,14 @@ def test_odd_outputs_have_what_numbers_there_are() -> None:
 def test_an_error_of_our_own_stays_out_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """It becomes a visible badge, and what else there is to see is seen."""
     expected = plain.train_plainly(plain.seeded(zoo.plain_mlp), steps=2)
-    add = PhaseRecord.add
+    take = PhaseRecord.take
 
-    def failing(self: PhaseRecord, key: Any, *rest: Any) -> None:
-        if key.name == "1":
+    def failing(self: PhaseRecord, slot: Any, *rest: Any) -> None:
+        if slot.key.name == "1":
             raise ZeroDivisionError("ours")
-        add(self, key, *rest)
+        take(self, slot, *rest)
 
-    monkeypatch.setattr(PhaseRecord, "add", failing)
+    monkeypatch.setattr(PhaseRecord, "take", failing)
     with Session(plain.seeded(zoo.plain_mlp)) as session:
         plain.train_observed(session, steps=2)
         plain.assert_same_outcome(expected, plain.outcome_of(session))
@@ -314,6 +314,27 @@ def test_parameters_that_are_replaced_are_missed_by_the_optimizer_and_it_is_said
             assert "No optimizer holds 2.bias, 2.weight" in step.notes[0]
             assert "holds 2 tensors that have left the model" in step.notes[1]
             assert step.get("update", "2.weight").l2 == 0
+
+
+@pytest.mark.parametrize("width", [9, 500])
+def test_a_parameter_that_is_replaced_inside_the_step(width: int) -> None:
+    """By another shape: the step is told of what it has moved, and the next one of what is there then."""
+    torch.manual_seed(0)
+    model = zoo.mlp()
+    recipe = recipe_of(model)
+
+    def widen(*_: Any) -> None:
+        model[0], model[2] = nn.Linear(zoo.FEATURES, width), nn.Linear(width, zoo.CLASSES)
+
+    handle = recipe.optimizer.register_step_post_hook(widen)
+    with Session(recipe) as session:
+        step = session.next_batch()[2]
+        handle.remove()
+        after = session.next_batch()[2]
+        assert session.observer.errors == []
+    for report, shape in ((step, (8, zoo.FEATURES)), (after, (width, zoo.FEATURES))):
+        assert report.get("parameter", "0.weight").shape == report.get("update", "0.weight").shape == shape
+    assert step.get("update", "0.weight").l2 > 0 == after.get("update", "0.weight").l2
 
 
 def test_what_was_told_at_the_start_is_not_told_again() -> None:

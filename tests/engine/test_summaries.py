@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradscope.engine.quantities import summary
-from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, exponents
-from gradscope.engine.quantities.moments import moments
-from gradscope.engine.quantities.on_device import packed_summary
+from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, exponents, sampled_places
+from gradscope.engine.quantities.moments import moments, norm
+from gradscope.engine.quantities.on_device import packed_norm, packed_summary
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import Unreadable, readable, shape_of
 from gradscope.protocol.subjects import (
@@ -113,8 +113,10 @@ def check(tensor: Tensor, summarise: Any) -> None:
     is_float = tensor.is_floating_point()
     row, histogram, sampled = summarise(tensor)
     assert_row(row, expected_row(array, is_float=is_float))
-    is_complete = array.size <= SAMPLE_ABOVE or (summarise is fused and tensor.dtype is not torch.float64)
-    if is_float and is_complete:
+    if is_float:
+        if array.size > SAMPLE_ABOVE:
+            # Every way looks at the same elements.
+            array = array[sampled_places(array.size)]
         if tensor.dtype is torch.float64 and summarise is not on_device:
             with np.errstate(over="ignore", under="ignore"):
                 rounded = array.astype(np.float32).astype(np.float64)
@@ -326,13 +328,88 @@ def test_a_large_tensor_is_sampled_for_its_histogram_only(summarise: Any, size: 
     tensor = torch.randn(size, generator=torch.Generator().manual_seed(1)).to(dtype)
     check(tensor, summarise)
     _, histogram, sampled = summarise(tensor)
-    is_complete = size <= SAMPLE_ABOVE or (summarise is fused and dtype is not torch.float64)
-    assert sampled == size if is_complete else SAMPLE_ABOVE // 4 <= sampled <= SAMPLE_ABOVE
+    assert sampled == SAMPLE_ABOVE
     zeros = sampled - histogram.sum()
     assert 0 <= zeros <= sampled * 0.01
     shares = histogram / histogram.sum()
     truth = expected_histogram(as_array(tensor)) / size
     assert np.abs(shares - truth).max() < 0.02
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(1024, 1024), (64, 4096), (4096, 64), (300, 784)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_sample_of_a_matrix_prefers_no_row_and_no_column(summarise: Any, shape: tuple[int, int], axis: int) -> None:
+    # Each row (or column) has a magnitude of its own, one of eight.
+    magnitudes = 2.0 ** (torch.arange(shape[axis]) * 8 // shape[axis]).float()
+    tensor = magnitudes.unsqueeze(1 - axis).expand(shape).contiguous()
+    _, histogram, sampled = summarise(tensor)
+    shares = histogram[histogram > 0] / sampled
+    assert len(shares) == 8 and np.abs(shares - 1 / 8).max() < 0.02
+
+
+@pytest.mark.parametrize("count", [SAMPLE_ABOVE + 1, SAMPLE_ABOVE + 33, 10**6, 10**8])
+def test_a_sample_has_no_element_twice(count: int) -> None:
+    places = sampled_places(count)
+    assert len(set(places.tolist())) == SAMPLE_ABOVE and places.min() >= 0 and places.max() < count
+    assert places.max() > count * 0.99 and places.min() < count * 0.01
+
+
+def norms(tensor: Tensor, way: str) -> list[float]:
+    values = readable(tensor)
+    if way == "on device":
+        return packed_norm(values.flat()).numpy()[: len(COLUMNS)].tolist()
+    if way == "fused" and summary.KERNEL is None:
+        pytest.skip("the C library was not built here")
+    if way == "on cpu":
+        return list(norm(values.flat()))
+    batch = SummaryBatch()
+    batch.clear(norms_only=True)
+    batch.add(values)
+    rows, histograms, sampled = batch.finish()
+    assert not histograms.any() and sampled.tolist() == [0]
+    return rows[0].tolist()
+
+
+def check_norm(tensor: Tensor, way: str) -> None:
+    expected = expected_row(as_array(tensor), is_float=tensor.is_floating_point())
+    found = norms(tensor, way)
+    assert found[:3] == expected[:3]
+    assert all(math.isnan(value) for value in found[3:8])
+    np.testing.assert_allclose(found[8], expected[8], rtol=RELATIVE, atol=1e-300)
+
+
+NORM_WAYS = pytest.mark.parametrize("way", ["on cpu", "on device", "fused"])
+
+
+@NORM_WAYS
+@pytest.mark.parametrize("dtype", FLOATS)
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(numbers, max_size=40))
+def test_norms_of_any_floats(way: str, dtype: torch.dtype, values: list[float]) -> None:
+    check_norm(torch.tensor(values, dtype=torch.float64).to(dtype), way)
+
+
+@NORM_WAYS
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    size=st.integers(4000, 9000),
+    scale=st.sampled_from([1e-44, 1e-38, 1e-20, 1e-15, 1e-3, 1.0, 1e6, 1e17, 1e30]),
+    hole=st.sampled_from([None, math.nan, math.inf]),
+)
+def test_norms_of_many_blocks(way: str, seed: int, size: int, scale: float, hole: float | None) -> None:
+    values = np.random.default_rng(seed).standard_normal(size) * scale
+    if hole is not None:
+        values[seed % size] = hole
+    check_norm(torch.from_numpy(values.clip(-3e38, 3e38)).float(), way)
+
+
+@NORM_WAYS
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool], ids=str)
+def test_whole_numbers_have_no_norm(way: str, dtype: torch.dtype) -> None:
+    found = norms(torch.tensor([0, 1, 1]).to(dtype), way)
+    assert found[:3] == [3, 0, 0] and all(math.isnan(value) for value in found[3:])
 
 
 def test_both_ways_to_summarise_agree_in_a_batch() -> None:
@@ -341,7 +418,7 @@ def test_both_ways_to_summarise_agree_in_a_batch() -> None:
     for tensor in tensors:
         batch.add(readable(tensor))
     batch.repeat(0)
-    batch._on_device[batch._next()] = packed_summary(tensors[1])
+    batch._on_device[batch.repeat(1)] = packed_summary(tensors[1])
     batch.replace(2, readable(torch.zeros(4)))
     summaries, histograms, sampled = batch.finish()
     assert summaries.shape == (5, len(COLUMNS)) and histograms.shape == (5, HISTOGRAM_BINS)

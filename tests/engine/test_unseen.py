@@ -295,6 +295,32 @@ def test_a_checkpointed_layer_has_its_gradient_and_nothing_is_missed(use_reentra
     assert {s.name for s in backward.subjects if s.kind == "activation_grad"} == {s.name for s in forward.subjects}
 
 
+# ---------------------------------------------------------------------------------------------- levels
+
+
+def test_of_chosen_layers_only_those_are_missed() -> None:
+    """Nor is anything concluded from a gradient, where not every call was seen."""
+    with Session(plain.seeded(zoo.ZOO["bypassed"]), capture="layers:by_forward,block") as session:
+        forward, backward, _ = session.next_batch()
+    assert told(forward) == {"by_forward": absences.NEVER_CALLED, "block": absences.LAYERS_CALLED}
+    assert told(backward) == {}
+
+
+def test_a_chosen_layer_inside_a_scripted_one() -> None:
+    with Session(plain.seeded(zoo.ZOO["scripted_parts"]), capture="layers:scripted.0") as session:
+        assert told(session.forward()) == {"scripted.0": absences.scripted("scripted")}
+
+
+@pytest.mark.parametrize("capture", ["norms", "layers:*"])
+def test_the_other_levels_tell_the_same(capture: str) -> None:
+    for name in ("bypassed", "odd_outputs", "views", "frozen_encoder"):
+        reports = []
+        for level in ("full", capture):
+            with Session(plain.seeded(zoo.ZOO[name]), capture=level) as session:
+                reports.append(told(session.forward()))
+        assert reports[0] == reports[1]
+
+
 # ---------------------------------------------------------------------------------------------- TorchScript, functorch
 
 

@@ -89,6 +89,8 @@ EXAMPLES = [
     m.EngineReady(torch_version="2", numpy_version="2", devices=(m.DeviceInfo(name="cpu", label="CPU"),)),
     m.EngineUnfit(reason="no torch"),
     m.Open(path="/x y.py", seed=3, device="cuda:1"),
+    m.Open(path="/x y.py", capture="layers:a,b", budget_bytes=1),
+    m.SetCapture(capture="norms"),
     m.Go(verb=Verb.RUN, until=RunUntil.EPOCH, steps=5),
     m.Reset(),
     m.Pause(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,24 @@ from torch import Tensor
 
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
 
-SAMPLE_ABOVE = 32768
-"""A larger tensor is sampled: evenly spread runs of LINE neighbours (one cache line each)."""
-_SAMPLE_LINES = 1024
-_LINE = 16
-_FLOAT32_BIAS = 127
+_LINE = 32
+_SAMPLE_LINES = 512
+SAMPLE_ABOVE = _LINE * _SAMPLE_LINES
+"""Of a larger tensor so many elements are looked at: lines of neighbours (two cache lines), each at a random-looking but
+fixed place in its share of the tensor, so that no row or column of a matrix is preferred."""
+FLOAT32_BIAS = 127
 
 
-def bin_of_bits() -> npt.NDArray[np.int64]:
+def _bin_of_bits() -> npt.NDArray[np.int64]:
     """For each of the 512 values of float32's sign and exponent bits: its bin, or HISTOGRAM_BINS for NaN and Inf."""
-    exponent = np.arange(256) - _FLOAT32_BIAS
+    exponent = np.arange(256) - FLOAT32_BIAS
     place = np.clip(exponent, EXPONENT_LOW, EXPONENT_HIGH - 1) - EXPONENT_LOW
     positive, negative = EXPONENT_BINS + place, EXPONENT_BINS - 1 - place
     positive[255] = negative[255] = HISTOGRAM_BINS
     return np.concatenate([positive, negative])
 
 
-_BINS = bin_of_bits()
+_BINS = _bin_of_bits()
 _ORDER = np.argsort(_BINS, kind="stable")
 _STARTS = np.searchsorted(_BINS[_ORDER], np.arange(HISTOGRAM_BINS + 1))
 
@@ -63,8 +65,24 @@ def _leave_out_zeros(array: npt.NDArray[np.float32], bits: npt.NDArray[np.int64]
 def _sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.size <= SAMPLE_ABOVE:
         return array
-    lines = array[: array.size - array.size % _LINE].reshape(-1, _LINE)
-    return lines[:: max(1, len(lines) // _SAMPLE_LINES)].reshape(-1)
+    lines = array.size // _LINE
+    return array[: lines * _LINE].reshape(-1, _LINE)[sampled_lines(lines)].reshape(-1)
+
+
+@functools.lru_cache(maxsize=4096)
+def sampled_lines(lines: int) -> npt.NDArray[np.int64]:
+    """Which of so many lines of neighbours are looked at; kernel.c has the same formula."""
+    share = np.arange(_SAMPLE_LINES + 1, dtype=np.int64)
+    bounds = share * lines // _SAMPLE_LINES
+    place = ((share[:-1] * 2654435769) & 0xFFFFFFFF) >> 16
+    chosen = bounds[:-1] + (place * np.diff(bounds) >> 16)
+    chosen.flags.writeable = False
+    return chosen
+
+
+def sampled_places(count: int) -> npt.NDArray[np.int64]:
+    """The positions that are looked at in a tensor of so many elements, more than SAMPLE_ABOVE."""
+    return (sampled_lines(count // _LINE)[:, None] * _LINE + np.arange(_LINE)).reshape(-1)
 
 
 def _to_float32(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -50,6 +50,28 @@ def moments(values: Tensor) -> Row:
     return _finite(rest, float(rest.min()), float(rest.max()), count=count, nan=nan, inf=inf)
 
 
+def norm(values: Tensor) -> Row:
+    """Count, NaN, Inf and L2 norm only, the others NaN; of integer and bool tensors the count only."""
+    count = float(values.numel())
+    if not count or not values.is_floating_point():
+        return (count, 0.0, 0.0, math.nan, *_NO_FLOATS)
+    array, nan, inf = values.numpy(), 0, 0
+    # What is not finite, or overflows, is done again below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = _square_by_blocks(array) if array.dtype == np.float32 else math.nan
+    if not _SAFE_LOW**2 < square < _SAFE_HIGH**2:
+        finite = np.isfinite(array)
+        if not finite.all():
+            nan, inf = int(np.count_nonzero(np.isnan(array))), int(np.count_nonzero(np.isinf(array)))
+            array = array[finite]
+        largest = float(np.abs(array).max(initial=0.0))
+        l2 = _scaled(array, largest)[2] if largest else 0.0
+    else:
+        l2 = math.sqrt(square)
+    is_defined = array.size > 0
+    return (count, float(nan), float(inf), math.nan, *_NO_FLOATS[:4], l2 if is_defined else math.nan)
+
+
 def _whole_numbers(values: Tensor) -> Row:
     count = values.numel()
     zero = count - int(torch.count_nonzero(values))
@@ -75,20 +97,20 @@ def _finite(array: npt.NDArray[Any], low: float, high: float, *, count: int, nan
 def _by_blocks(array: npt.NDArray[np.float32]) -> tuple[float, float, float]:
     size = array.size
     whole = size - size % _BLOCK
-    total = square = 0.0
-    if whole:
-        blocks = array[:whole].reshape(-1, _BLOCK)
-        total = float(torch.from_numpy(blocks).sum(1, dtype=torch.float32).numpy().sum(dtype=np.float64))
-        square = float(np.matmul(blocks[:, None, :], blocks[:, :, None]).sum(dtype=np.float64))
-    if whole < size:
-        rest = array[whole:]
-        total += float(rest.sum())
-        square += float(np.dot(rest, rest))
+    blocks = torch.from_numpy(array[:whole].reshape(-1, _BLOCK))
+    total = float(blocks.sum(1, dtype=torch.float32).numpy().sum(dtype=np.float64)) + float(array[whole:].sum())
+    square = _square_by_blocks(array)
     mean = total / size
     variance = square / size - mean * mean
     if variance < _CANCELLING * square / size:
         mean, variance = _centred(array)
     return mean, math.sqrt(max(variance, 0.0)), math.sqrt(square)
+
+
+def _square_by_blocks(array: npt.NDArray[np.float32]) -> float:
+    whole = array.size - array.size % _BLOCK
+    blocks, rest = array[:whole].reshape(-1, _BLOCK), array[whole:]
+    return float(np.matmul(blocks[:, None, :], blocks[:, :, None]).sum(dtype=np.float64)) + float(np.dot(rest, rest))
 
 
 def _centred(array: npt.NDArray[Any]) -> tuple[float, float]:

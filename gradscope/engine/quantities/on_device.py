@@ -6,15 +6,16 @@ masked, never branched on.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
-from gradscope.engine.quantities.exponents import SAMPLE_ABOVE
+from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, sampled_places
 from gradscope.protocol.subjects import COLUMNS, EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
 
 PACKED = len(COLUMNS) + HISTOGRAM_BINS + 1
 """Columns, histogram, number of elements that the histogram looked at."""
-_SAMPLE = 16384
 
 
 def packed_summary(values: Tensor) -> Tensor:
@@ -51,6 +52,18 @@ def packed_summary(values: Tensor) -> Tensor:
     return _pack(values, wide, [*counts, *row], _sample(values))
 
 
+def packed_norm(values: Tensor) -> Tensor:
+    """The same shape: counts (but not of zeros) and the L2 norm, everything else NaN or, in the histogram, 0."""
+    wide = torch.float32 if values.device.type == "mps" else torch.float64
+    undefined = [torch.nan] * (len(COLUMNS) - 4)
+    if values.numel() == 0 or not values.is_floating_point():
+        return _pack(values, wide, [values.numel(), 0, 0, torch.nan, *undefined])
+    finite = torch.isfinite(values)
+    l2 = torch.linalg.vector_norm(torch.where(finite, values, 0), dtype=torch.promote_types(values.dtype, wide))
+    counts: list[Tensor | float] = [values.numel(), torch.isnan(values).sum(), torch.isinf(values).sum(), torch.nan]
+    return _pack(values, wide, [*counts, *undefined[:-1], torch.where(finite.any(), l2.to(wide), torch.nan)])
+
+
 def _pack(values: Tensor, wide: torch.dtype, row: list[Tensor | float], sample: Tensor | None = None) -> Tensor:
     device = values.device
     numbers = torch.stack([torch.as_tensor(value, device=device).to(wide) for value in row])
@@ -64,7 +77,13 @@ def _pack(values: Tensor, wide: torch.dtype, row: list[Tensor | float], sample: 
 def _sample(values: Tensor) -> Tensor:
     if values.numel() <= SAMPLE_ABOVE:
         return values
-    return values[:: values.numel() // _SAMPLE]
+    return values[_places(values.numel(), values.device)]
+
+
+@functools.lru_cache(maxsize=256)
+def _places(count: int, device: torch.device) -> Tensor:
+    """Kept on the device: bringing them there each time would make the host wait."""
+    return torch.from_numpy(sampled_places(count)).to(device)
 
 
 def _exponents(values: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 _PLAIN_TYPES = (Tensor, nn.Parameter)
+_FLOAT32, _STRIDED = torch.float32, torch.strided
+_is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 _HALF = (torch.float16, torch.bfloat16)
 _WIDE_UNSIGNED = (torch.uint16, torch.uint32)
 """torch has hardly any operations for them; int64 holds them all. Nor for uint64, which nothing holds."""
@@ -43,7 +45,7 @@ def change_between(now: Tensor, before: Tensor) -> Readable:
     """now - before, for tensors of one shape, dtype and device; in place where their elements lie in the same order."""
     with torch.no_grad():
         now = now.detach()
-        if _is_plain(now) and before.is_contiguous():
+        if is_plain(now) and before.is_contiguous():
             return Readable(now, before=before)
         _refuse_distributed(now)
         return _readable(now - before)
@@ -75,7 +77,7 @@ def readable(tensor: Tensor) -> Readable:
     Complex numbers are read as their magnitude; a sparse tensor as its stored values; a nested one as all its values;
     half and eight-bit floats as float32 (exact). Raises Unreadable for tensors that carry no data.
     """
-    if _is_plain(tensor):
+    if is_plain(tensor):
         return Readable(tensor.detach())
     _refuse_distributed(tensor)
     with torch.no_grad():
@@ -97,22 +99,22 @@ def _refuse_distributed(tensor: Tensor) -> None:
         )
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """The common case, which can be read where it lies."""
+def is_plain(tensor: Tensor) -> bool:
+    """The common case, which can be read where it lies: neighbouring float32 on the CPU."""
     return (
         type(tensor) in _PLAIN_TYPES
-        and tensor.dtype is torch.float32
+        and tensor.dtype is _FLOAT32
         and tensor.is_cpu
-        and tensor.layout is torch.strided
+        and tensor.layout is _STRIDED
         and not tensor.is_nested
         and tensor.is_contiguous()
         and not tensor.is_neg()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and not _is_functorch(tensor)
     )
 
 
 def _readable(tensor: Tensor) -> Readable:
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if _is_functorch(tensor):
         raise Unreadable("a functorch tensor (inside torch.func) has no values to look at")
     if tensor.is_meta or type(tensor).__name__ == "FakeTensor":
         raise Unreadable("a meta tensor has no values")

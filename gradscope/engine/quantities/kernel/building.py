@@ -28,6 +28,8 @@ FLAGS = (
 )
 TIMEOUT_SECS = 120
 SWITCH = "GRADSCOPE_KERNEL"
+_VECTORS = {256: "AVX2", 512: "AVX-512"}
+"""By their bits."""
 
 
 def library_path(folder: Path) -> Path:
@@ -50,7 +52,11 @@ def active_path() -> str:
         library = ctypes.CDLL(str(path))
     except OSError:
         return "torch and numpy"
-    return "C kernel, AVX2" if library.gradscope_uses_avx2() else "C kernel"
+    if not hasattr(library, "gradscope_vector_bits"):
+        # Left from an older version; it is not used.
+        return "torch and numpy"
+    bits = library.gradscope_vector_bits()
+    return f"C kernel, {_VECTORS[bits]}" if bits in _VECTORS else "C kernel"
 
 
 def compiler() -> list[str] | None:

@@ -1,7 +1,8 @@
-/* One pass over a tensor's numbers: range, sums, zeros and the histogram of sign and exponent bits.
+/* One pass over a tensor's numbers: range, sums, zeros, and a histogram of sign and exponent bits.
  *
  * Compiled with -fassociative-math, so that sums and ranges use the processor's vectors: what they give is right only
- * where every number is finite, which the histogram tells (it looks at the bits). Never -ffast-math: linked with it, a
+ * where every number is finite. Where one is not, or squares may have vanished or overflowed, the sum of a block is not
+ * finite or the range says so, and slower loops that look at the bits do it again. Never -ffast-math: linked with it, a
  * library makes the whole process flush subnormal numbers to zero.
  */
 
@@ -10,84 +11,241 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GLIBC__) && (defined(__clang__) ? __clang_major__ >= 14 : __GNUC__ >= 9)
-#define VARIANTS __attribute__((target_clones("avx2", "default")))
+#define VARIANTS __attribute__((target_clones("avx512f", "avx2", "default")))
 #define HAS_VARIANTS 1
 #else
 #define VARIANTS
 #define HAS_VARIANTS 0
 #endif
+#define INLINE static inline __attribute__((always_inline))
 
-#define BLOCK 4096
-#define TABLES 4
+#define BLOCK 4096 /* numbers that are summed in float; the blocks' sums are added up in double */
+#define LANES 32   /* sums side by side in a block, so that none waits for the one before */
+#define AHEAD 1024 /* numbers that are asked of memory before their turn: it takes long to answer */
+#define LINE 32    /* neighbours that a sample takes together: two cache lines */
+#define TABLES 8
 #define EXPONENTS 512 /* sign and exponent bits of a float */
+#define SAMPLE_SHIFT 9
+#define SAMPLE_LINES (1 << SAMPLE_SHIFT) /* lines that the histogram of a larger tensor looks at: fits in 16 bits */
+#define NOT_FINITE 0x7f800000u
+#define SMALLEST_NORMAL 0x00800000u
 
 /* A float's bits, read where the float lies. */
 typedef uint32_t __attribute__((may_alias)) aliased_bits;
+
+/* The columns of a summary's row. */
+enum { COUNT, NAN_COUNT, INF_COUNT, ZERO, LOW, HIGH, MEAN, STD, L2, COLUMNS };
+
+/* The histogram's layout, as protocol/subjects.py has it; set once, by gradscope_set_up. */
+static struct {
+    double undefined;
+    int32_t first_exponent; /* of the lowest bin, as a float's bits have it */
+    int32_t bins;           /* of each sign */
+} layout;
+
+/* Where summaries go: row i of each array belongs to position i. */
+struct output {
+    double *rows;
+    int32_t *histograms;
+    int64_t *sampled; /* numbers that the histogram has looked at */
+};
+
+struct job {
+    const float *x, *before; /* before may be NULL */
+    int64_t n;
+};
 
 struct totals {
     double sum, square;
     float low, high;
     int64_t zeros;
-    uint32_t bits[TABLES][EXPONENTS];
+    int is_suspect; /* there may be NaN or Inf */
 };
 
-static inline __attribute__((always_inline)) void take_block(struct totals *t, const float *x, ptrdiff_t n) {
-    /* The block is summed in float (by several lanes), the blocks in double. */
-    float sum = 0, square = 0, low = t->low, high = t->high;
-    int32_t zeros = 0;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        float value = x[i];
-        sum += value;
-        square += value * value;
-        low = value < low ? value : low;
-        high = value > high ? value : high;
-        zeros += value == 0;
+struct counts {
+    uint16_t bits[TABLES][EXPONENTS];
+    int64_t lines, group, next; /* of the tensor; the sample's next one */
+    int64_t looked_at, zeros;
+    int is_complete;
+};
+
+INLINE uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+INLINE float value_at(const float *x, const float *before, int64_t i) { return before ? x[i] - before[i] : x[i]; }
+
+/* ------------------------------------------------------------------------------------------------------------ sums */
+
+/* May be asked for places behind the end of a tensor: nothing is read. */
+INLINE void ask_for(const float *x) {
+#if defined(__GNUC__)
+    __builtin_prefetch(x);
+    __builtin_prefetch(x + 16);
+#else
+    (void)x;
+#endif
+}
+
+/* is_near: the numbers have just been written, so they are in the nearest cache. */
+INLINE void take_sums(struct totals *t, const float *x, ptrdiff_t n, int is_near) {
+    float sum[LANES], square[LANES], low[LANES], high[LANES];
+    int32_t zeros[LANES];
+    for (int k = 0; k < LANES; k++) {
+        sum[k] = square[k] = 0;
+        zeros[k] = 0;
+        low[k] = t->low;
+        high[k] = t->high;
     }
-    t->sum += sum;
-    t->square += square;
-    t->low = low;
-    t->high = high;
-    t->zeros += zeros;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        if (!is_near)
+            ask_for(x + i + AHEAD);
+        for (int k = 0; k < LANES; k++) {
+            float value = x[i + k];
+            sum[k] += value;
+            square[k] += value * value;
+            low[k] = value < low[k] ? value : low[k];
+            high[k] = value > high[k] ? value : high[k];
+            zeros[k] += value == 0;
+        }
+    }
+    for (int k = 0; i < n; i++, k++) {
+        float value = x[i];
+        sum[k] += value;
+        square[k] += value * value;
+        low[k] = value < low[k] ? value : low[k];
+        high[k] = value > high[k] ? value : high[k];
+        zeros[k] += value == 0;
+    }
+    for (int width = LANES / 2; width; width /= 2)
+        for (int k = 0; k < width; k++) {
+            sum[k] += sum[k + width];
+            square[k] += square[k + width];
+            low[k] = low[k + width] < low[k] ? low[k + width] : low[k];
+            high[k] = high[k + width] > high[k] ? high[k + width] : high[k];
+            zeros[k] += zeros[k + width];
+        }
+    t->sum += sum[0];
+    t->square += square[0];
+    t->low = low[0];
+    t->high = high[0];
+    t->zeros += zeros[0];
+    t->is_suspect |= (bits_of(sum[0]) & NOT_FINITE) == NOT_FINITE;
+}
+
+/* ------------------------------------------------------------------------------------------------------- histogram */
+
+/* The sample: one line of each of SAMPLE_LINES groups of neighbouring lines, at a place in its group that follows no
+ * regular pattern, as rows and columns of a matrix have. exponents.py has the same formula. */
+INLINE int64_t line_of_group(int64_t group, int64_t lines) {
+    int64_t start = (group * lines) >> SAMPLE_SHIFT, end = ((group + 1) * lines) >> SAMPLE_SHIFT;
+    return start + (((int64_t)(((uint32_t)group * 2654435769u) >> 16) * (end - start)) >> 16);
+}
+
+INLINE void begin_counts(struct counts *c, int64_t n) {
+    memset(c, 0, sizeof *c);
+    c->is_complete = n <= SAMPLE_LINES * LINE;
+    c->lines = n / LINE;
+    c->next = c->is_complete ? 0 : line_of_group(0, c->lines);
+}
+
+INLINE void take_bits(struct counts *c, const float *x, ptrdiff_t n) {
     /* Several tables: neighbours with the same exponent would wait for each other. */
     const aliased_bits *bits = (const aliased_bits *)x;
     ptrdiff_t i = 0;
     for (; i + TABLES <= n; i += TABLES) {
-        t->bits[0][bits[i] >> 23]++;
-        t->bits[1][bits[i + 1] >> 23]++;
-        t->bits[2][bits[i + 2] >> 23]++;
-        t->bits[3][bits[i + 3] >> 23]++;
+        c->bits[0][bits[i] >> 23]++;
+        c->bits[1][bits[i + 1] >> 23]++;
+        c->bits[2][bits[i + 2] >> 23]++;
+        c->bits[3][bits[i + 3] >> 23]++;
+        c->bits[4][bits[i + 4] >> 23]++;
+        c->bits[5][bits[i + 5] >> 23]++;
+        c->bits[6][bits[i + 6] >> 23]++;
+        c->bits[7][bits[i + 7] >> 23]++;
     }
     for (; i < n; i++)
-        t->bits[0][bits[i] >> 23]++;
+        c->bits[0][bits[i] >> 23]++;
+    c->looked_at += n;
 }
 
-static void begin(struct totals *t, float first) {
-    memset(t, 0, sizeof *t);
-    t->low = t->high = first;
+/* The block of n numbers that begins with number `start` of the tensor. */
+INLINE void take_counts(struct counts *c, const float *x, int64_t start, ptrdiff_t n) {
+    if (c->is_complete) {
+        take_bits(c, x, n);
+        return;
+    }
+    while (c->group < SAMPLE_LINES && c->next * LINE < start + n) {
+        const float *line = x + (c->next * LINE - start);
+        int32_t zeros = 0;
+        for (int k = 0; k < LINE; k++)
+            zeros += line[k] == 0;
+        c->zeros += zeros;
+        take_bits(c, line, LINE);
+        if (++c->group < SAMPLE_LINES)
+            c->next = line_of_group(c->group, c->lines);
+    }
 }
 
-/* The columns of a summary's row. */
-enum { COUNT, NAN_COUNT, INF_COUNT, ZERO, LOW, HIGH, MEAN, STD, L2 };
+INLINE void note_subnormal(int32_t *subnormal, float value) {
+    uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu;
+    subnormal[bits >> 31] += magnitude != 0 && magnitude < SMALLEST_NORMAL;
+}
 
-/* Below and above, squares (4,096 of them summed) vanish or overflow in float: double is used. */
+static void count_subnormals(const struct counts *c, const float *x, const float *before, int64_t n,
+                             int32_t *subnormal) {
+    if (c->is_complete)
+        for (int64_t i = 0; i < n; i++)
+            note_subnormal(subnormal, value_at(x, before, i));
+    else
+        for (int64_t group = 0; group < SAMPLE_LINES; group++) {
+            int64_t start = LINE * line_of_group(group, c->lines);
+            for (int64_t i = start; i < start + LINE; i++)
+                note_subnormal(subnormal, value_at(x, before, i));
+        }
+}
+
+INLINE void finish_counts(const struct counts *c, int64_t zeros, const float *x, const float *before, int64_t n,
+                          int32_t *histogram) {
+    int32_t total[EXPONENTS], subnormal[2] = {0, 0};
+    for (int i = 0; i < EXPONENTS; i++) {
+        int32_t sum = 0;
+        for (int table = 0; table < TABLES; table++)
+            sum += c->bits[table][i];
+        total[i] = sum;
+    }
+    /* Exponent 0 holds zeros, which belong to no bin, and subnormal numbers; the last one NaN and Inf. */
+    if (total[0] + total[EXPONENTS / 2] != (c->is_complete ? zeros : c->zeros))
+        count_subnormals(c, x, before, n, subnormal);
+    for (int sign = 0; sign < 2; sign++) {
+        const int32_t *counts = total + sign * EXPONENTS / 2;
+        int32_t bins = layout.bins, first = layout.first_exponent, below = subnormal[sign], above = 0;
+        for (int i = 1; i < first; i++)
+            below += counts[i];
+        for (int i = first + bins; i < EXPONENTS / 2 - 1; i++)
+            above += counts[i];
+        /* Negative numbers come first, the largest magnitude before the others. */
+        int32_t *half = sign ? histogram : histogram + bins;
+        for (int i = 0; i < bins; i++)
+            half[sign ? bins - 1 - i : i] = counts[first + i];
+        half[sign ? bins - 1 : 0] += below;
+        half[sign ? 0 : bins - 1] += above;
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------- summary */
+
+/* Magnitudes below and above have squares (4,096 of them summed) that vanish or overflow in float: double is used. */
 #define SAFE_LOW 1e-15
 #define SAFE_HIGH 1e17
 /* Below this share of the mean square, the variance by difference has lost too many digits. */
 #define CANCELLING 0.1
 
-static inline __attribute__((always_inline)) float value_at(const float *x, const float *before, int64_t i) {
-    return before ? x[i] - before[i] : x[i];
-}
-
-static inline __attribute__((always_inline)) uint32_t magnitude_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits & 0x7fffffffu;
-}
-
 /* Sums of (value - mean) and of its square over the finite values, in double. */
-static inline __attribute__((always_inline)) void deviate(const float *x, const float *before, int64_t n, double mean,
-                                                          int all_finite, double *error, double *square) {
+INLINE void deviate(const float *x, const float *before, int64_t n, double mean, int all_finite, double *error,
+                    double *square) {
     double e = 0, s = 0;
     if (all_finite && !before)
         for (int64_t i = 0; i < n; i++) {
@@ -98,7 +256,7 @@ static inline __attribute__((always_inline)) void deviate(const float *x, const 
     else
         for (int64_t i = 0; i < n; i++) {
             float value = value_at(x, before, i);
-            if (magnitude_of(value) >= 0x7f800000u)
+            if ((bits_of(value) & NOT_FINITE) == NOT_FINITE)
                 continue;
             double d = (double)value - mean;
             e += d;
@@ -108,65 +266,52 @@ static inline __attribute__((always_inline)) void deviate(const float *x, const 
     *square = s;
 }
 
-/* Where there are NaN or Inf, the vector loop's ranges mean nothing. */
-static void finite_range(struct totals *t, const float *x, const float *before, int64_t n) {
+/* Counts of NaN and Inf. Where there are any, the vector loop's range and zeros mean nothing: they are set anew. */
+static void look_at_bits(struct totals *t, const float *x, const float *before, int64_t n, int64_t *nans,
+                         int64_t *infs) {
+    int64_t zeros = 0, nan_count = 0, inf_count = 0;
     int found = 0;
+    float low = 0, high = 0;
     for (int64_t i = 0; i < n; i++) {
         float value = value_at(x, before, i);
-        if (magnitude_of(value) >= 0x7f800000u)
+        uint32_t magnitude = bits_of(value) & 0x7fffffffu;
+        nan_count += magnitude > NOT_FINITE;
+        inf_count += magnitude == NOT_FINITE;
+        if (magnitude >= NOT_FINITE)
             continue;
-        if (!found || value < t->low)
-            t->low = value;
-        if (!found || value > t->high)
-            t->high = value;
+        zeros += magnitude == 0;
+        if (!found || value < low)
+            low = value;
+        if (!found || value > high)
+            high = value;
         found = 1;
     }
+    t->zeros = zeros;
+    t->low = low;
+    t->high = high;
+    *nans = nan_count;
+    *infs = inf_count;
 }
 
-/* bins: for each of the 512 exponent values its bin; those of NaN and Inf have a number that is not below `bin_count`.
- * Exponent 0 holds zeros, which belong to no bin, and subnormal numbers. */
-static inline __attribute__((always_inline)) void finish(struct totals *t, const float *x, const float *before, int64_t n,
-                                                         double undefined, const uint8_t *bins, int32_t bin_count,
-                                                         double *row, int32_t *histogram) {
-    uint32_t total[EXPONENTS], subnormal[2] = {0, 0};
-    int64_t nan_count = 0, inf_count = 0;
-    for (int i = 0; i < EXPONENTS; i++)
-        total[i] = t->bits[0][i] + t->bits[1][i] + t->bits[2][i] + t->bits[3][i];
-    int64_t zeros = (int64_t)total[0] + total[256];
-    int all_finite = total[255] + total[511] == 0;
-    if (zeros != t->zeros || !all_finite) {
-        for (int64_t i = 0; i < n; i++) {
-            float value = value_at(x, before, i);
-            uint32_t bits;
-            memcpy(&bits, &value, sizeof bits);
-            uint32_t magnitude = bits & 0x7fffffffu;
-            if (magnitude > 0x7f800000u)
-                nan_count++;
-            else if (magnitude == 0x7f800000u)
-                inf_count++;
-            else if (magnitude != 0 && magnitude < 0x00800000u)
-                subnormal[bits >> 31]++;
-        }
-        zeros -= (int64_t)subnormal[0] + subnormal[1];
-    }
-    total[0] = subnormal[0];
-    total[256] = subnormal[1];
-    memset(histogram, 0, (size_t)bin_count * sizeof *histogram);
-    for (int i = 0; i < EXPONENTS; i++)
-        if (bins[i] < bin_count)
-            histogram[bins[i]] += (int32_t)total[i];
+INLINE void begin_sums(struct totals *t, float first) {
+    memset(t, 0, sizeof *t);
+    t->low = t->high = first;
+}
 
-    int64_t count = n - nan_count - inf_count;
+INLINE void finish_sums(struct totals *t, const float *x, const float *before, int64_t n, double *row) {
+    int64_t nans = 0, infs = 0;
+    if (t->is_suspect)
+        look_at_bits(t, x, before, n, &nans, &infs);
+    int64_t count = n - nans - infs;
+    int all_finite = count == n;
     row[COUNT] = (double)n;
-    row[NAN_COUNT] = (double)nan_count;
-    row[INF_COUNT] = (double)inf_count;
-    row[ZERO] = (double)zeros;
+    row[NAN_COUNT] = (double)nans;
+    row[INF_COUNT] = (double)infs;
+    row[ZERO] = (double)t->zeros;
     for (int i = LOW; i <= L2; i++)
-        row[i] = undefined;
+        row[i] = layout.undefined;
     if (count == 0)
         return;
-    if (!all_finite)
-        finite_range(t, x, before, n);
     double low = t->low, high = t->high, mean, variance, square;
     double largest = -low > high ? -low : high;
     row[LOW] = low;
@@ -199,33 +344,150 @@ static inline __attribute__((always_inline)) void finish(struct totals *t, const
     row[L2] = __builtin_sqrt(square);
 }
 
-/* Fills row (9 numbers) and histogram (bin_count) of the n > 0 numbers at x, or, if before is not NULL, of x - before.
- * `undefined` is written where nothing is finite. */
-VARIANTS void gradscope_describe(const float *x, const float *before, int64_t n, double *row, int32_t *histogram,
-                                 double undefined, const uint8_t *bins, int32_t bin_count) {
-    struct totals t;
-    begin(&t, value_at(x, before, 0));
-    if (before) {
-        float change[BLOCK];
-        for (int64_t start = 0; start < n; start += BLOCK) {
-            ptrdiff_t size = (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK);
-            for (ptrdiff_t i = 0; i < size; i++)
-                change[i] = x[start + i] - before[start + i];
-            take_block(&t, change, size);
-        }
-    } else
-        for (int64_t start = 0; start < n; start += BLOCK)
-            take_block(&t, x + start, (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK));
-    finish(&t, x, before, n, undefined, bins, bin_count, row, histogram);
+INLINE void finish(struct totals *t, const struct counts *c, const float *x, const float *before, int64_t n,
+                   const struct output *out, int64_t position) {
+    finish_sums(t, x, before, n, out->rows + position * COLUMNS);
+    finish_counts(c, t->zeros, x, before, n, out->histograms + position * 2 * layout.bins);
+    out->sampled[position] = c->looked_at;
 }
 
-int gradscope_uses_avx2(void) {
+INLINE void subtract(float *change, const float *x, const float *before, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        ask_for(x + i + AHEAD);
+        ask_for(before + i + AHEAD);
+        for (int k = 0; k < LANES; k++)
+            change[i + k] = x[i + k] - before[i + k];
+    }
+    for (; i < n; i++)
+        change[i] = x[i] - before[i];
+}
+
+INLINE ptrdiff_t block_size(int64_t start, int64_t n) { return (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK); }
+
+/* Of the n > 0 numbers at x or, if before is not NULL, of x - before. */
+VARIANTS void gradscope_summarise(const struct output *out, const float *x, const float *before, int64_t n,
+                                  int64_t position) {
+    struct totals t;
+    struct counts c;
+    float change[BLOCK];
+    begin_sums(&t, value_at(x, before, 0));
+    begin_counts(&c, n);
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        ptrdiff_t size = block_size(start, n);
+        const float *block = x + start;
+        if (before) {
+            subtract(change, x + start, before + start, size);
+            block = change;
+        }
+        take_sums(&t, block, size, before != NULL);
+        take_counts(&c, block, start, size);
+    }
+    finish(&t, &c, x, before, n, out, position);
+}
+
+/* Of x at `position` and of x - before at the next one, in one pass over both. */
+VARIANTS static void summarise_both(const struct output *out, const float *x, const float *before, int64_t n,
+                                    int64_t position) {
+    struct totals t, changed;
+    struct counts c, changes;
+    float change[BLOCK];
+    begin_sums(&t, x[0]);
+    begin_sums(&changed, x[0] - before[0]);
+    begin_counts(&c, n);
+    begin_counts(&changes, n);
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        ptrdiff_t size = block_size(start, n);
+        subtract(change, x + start, before + start, size);
+        take_sums(&t, x + start, size, 1);
+        take_counts(&c, x + start, start, size);
+        take_sums(&changed, change, size, 1);
+        take_counts(&changes, change, start, size);
+    }
+    finish(&t, &c, x, NULL, n, out, position);
+    finish(&changed, &changes, x, before, n, out, position + 1);
+}
+
+/* Counts and L2 norm only; the other columns are undefined, and there is no histogram. */
+VARIANTS void gradscope_measure(const struct output *out, const float *x, const float *before, int64_t n,
+                                int64_t position) {
+    float change[BLOCK];
+    double square = 0, *row = out->rows + position * COLUMNS;
+    int is_unsafe = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        ptrdiff_t size = block_size(start, n), i = 0;
+        const float *block = x + start;
+        if (before) {
+            subtract(change, x + start, before + start, size);
+            block = change;
+        }
+        float sums[LANES];
+        for (int k = 0; k < LANES; k++)
+            sums[k] = 0;
+        for (; i + LANES <= size; i += LANES) {
+            if (!before)
+                ask_for(block + i + AHEAD);
+            for (int k = 0; k < LANES; k++)
+                sums[k] += block[i + k] * block[i + k];
+        }
+        for (int k = 0; i < size; i++, k++)
+            sums[k] += block[i] * block[i];
+        for (int width = LANES / 2; width; width /= 2)
+            for (int k = 0; k < width; k++)
+                sums[k] += sums[k + width];
+        /* Also where squares have overflowed, or a number or all may have vanished. */
+        is_unsafe |= (bits_of(sums[0]) & NOT_FINITE) == NOT_FINITE || sums[0] < SAFE_LOW * SAFE_LOW;
+        square += sums[0];
+    }
+    int64_t nans = 0, infs = 0;
+    if (is_unsafe) {
+        struct totals t;
+        double sum;
+        look_at_bits(&t, x, before, n, &nans, &infs);
+        deviate(x, before, n, 0.0, nans + infs == 0, &sum, &square);
+    }
+    for (int i = 0; i < COLUMNS; i++)
+        row[i] = layout.undefined;
+    row[COUNT] = (double)n;
+    row[NAN_COUNT] = (double)nans;
+    row[INF_COUNT] = (double)infs;
+    if (nans + infs < n)
+        row[L2] = __builtin_sqrt(square);
+    memset(out->histograms + position * 2 * layout.bins, 0, (size_t)layout.bins * 2 * sizeof *out->histograms);
+    out->sampled[position] = 0;
+}
+
+/* Job after job from `position` on: of x and, with before, of x - before at the next position. norms: as `measure`. */
+void gradscope_summarise_all(const struct output *out, const struct job *jobs, int64_t count, int64_t position,
+                             int norms) {
+    for (const struct job *job = jobs; job < jobs + count; job++) {
+        if (norms) {
+            gradscope_measure(out, job->x, NULL, job->n, position++);
+            if (job->before)
+                gradscope_measure(out, job->x, job->before, job->n, position++);
+        } else if (job->before) {
+            summarise_both(out, job->x, job->before, job->n, position);
+            position += 2;
+        } else
+            gradscope_summarise(out, job->x, NULL, job->n, position++);
+    }
+}
+
+/* Has to be called once, before anything else. */
+void gradscope_set_up(double undefined, int32_t first_exponent, int32_t bins) {
+    layout.undefined = undefined;
+    layout.first_exponent = first_exponent;
+    layout.bins = bins;
+}
+
+/* Bits of the vectors that are used; 0 where the compiler chose. */
+int gradscope_vector_bits(void) {
 #if HAS_VARIANTS
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") != 0;
+    return __builtin_cpu_supports("avx512f") ? 512 : __builtin_cpu_supports("avx2") ? 256 : 0;
 #else
     return 0;
 #endif
 }
 
-int gradscope_kernel_version(void) { return 2; }
+int gradscope_kernel_version(void) { return 3; }

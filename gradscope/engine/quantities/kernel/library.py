@@ -1,4 +1,4 @@
-"""The summary of a float32 tensor on the CPU in one pass, by a small C library; `load` gives None where it was not built.
+"""The summaries of float32 tensors on the CPU in one pass each, by a small C library; `load` gives None where there is none.
 
 Nothing depends on it: `moments` and `exponents` give the same numbers, several times slower.
 """
@@ -8,42 +8,56 @@ from __future__ import annotations
 import ctypes
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gradscope.engine.quantities.exponents import bin_of_bits
+from gradscope.engine.quantities.exponents import FLOAT32_BIAS
 from gradscope.engine.quantities.kernel.building import wanted_library
-from gradscope.protocol.subjects import HISTOGRAM_BINS
+from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW
 
-VERSION = 2
+VERSION = 3
 """Of the functions' form: `gradscope_kernel_version`."""
+
+Jobs = list[tuple[int, int, int]]
+"""(address of the numbers, address of the numbers to be taken off them or 0, how many there are: at least one)"""
+
+
+class Output:
+    """The arrays that summaries are written to; row i of each belongs to position i."""
+
+    def __init__(self, *arrays: npt.NDArray[Any]) -> None:
+        self._addresses = np.array([array.ctypes.data for array in arrays], dtype=np.int64)
+        # Asking numpy for an address takes longer than summarising a small tensor.
+        self.address: int = self._addresses.ctypes.data
 
 
 class Kernel:
-    """The functions of the library."""
+    """The functions of the library. All addresses have to be right: nothing is checked."""
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
         if library.gradscope_kernel_version() != VERSION:
             raise OSError(f"{path} is of another version")
-        self._bins = bin_of_bits().astype(np.uint8)
-        self._constants = (
-            ctypes.c_double(math.nan),
-            ctypes.c_void_p(self._bins.ctypes.data),
-            ctypes.c_int32(HISTOGRAM_BINS),
-        )
-        self._describe = library.gradscope_describe
-        pointer, size = ctypes.c_void_p, ctypes.c_int64
-        self._describe.argtypes = [pointer, pointer, size, pointer, pointer, ctypes.c_double, pointer, ctypes.c_int32]
-        self._describe.restype = None
+        pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+        set_up = library.gradscope_set_up
+        set_up.argtypes, set_up.restype = [ctypes.c_double, number, number], None
+        set_up(math.nan, FLOAT32_BIAS + EXPONENT_LOW, EXPONENT_BINS)
+        self.summarise = library.gradscope_summarise
+        """(address of an Output, of the numbers, of what is taken off or None, how many, position): fills the position."""
+        self.measure = library.gradscope_measure
+        """The same: counts and L2 norm only, the other columns NaN and the histogram empty."""
+        for function in (self.summarise, self.measure):
+            function.argtypes, function.restype = [pointer, pointer, pointer, size, size], None
+        self._all = library.gradscope_summarise_all
+        self._all.argtypes, self._all.restype = [pointer, pointer, size, size, ctypes.c_int], None
 
-    def describe(self, address: int, before: int | None, count: int, row: int, histogram: int) -> None:
-        """Summarise `count` > 0 neighbouring float32 at an address, or with `before` their difference to what is there.
-
-        `row` and `histogram` are the addresses of len(COLUMNS) float64 and HISTOGRAM_BINS int32 that are filled; the
-        histogram is complete. All addresses have to be right: nothing is checked.
-        """
-        self._describe(address, before, count, row, histogram, *self._constants)
+    def summarise_all(self, output: Output, jobs: Jobs, position: int, *, norms: bool) -> None:
+        """Job after job, from `position` on: a position for the numbers and, where something is taken off, the next one for
+        the differences; both in one pass. `norms`: as `measure` does."""
+        table = np.array(jobs, dtype=np.int64)
+        self._all(output.address, table.ctypes.data, len(jobs), position, norms)
 
 
 def load() -> Kernel | None:
