@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.checkpoint_file import write
 from gradscope.engine.dropout import dropout_of
+from gradscope.engine.modules import named_modules
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import plain
 from gradscope.engine.randomness import RandomStates
@@ -176,7 +177,7 @@ def trained_tensors(session: Session) -> Iterator[tuple[str, Tensor]]:
 
 def flags_of(model: Any) -> dict[str, Any]:
     """`eval_layers`, `frozen` (parameters that require no gradient), `dropout` (layer -> p)."""
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    modules = dict(named_modules(model)) if isinstance(model, nn.Module) else {}
     return {
         "eval_layers": [name for name, module in modules.items() if not module.training],
         "frozen": [name for name, (tensor, _) in named_tensors(model).items() if not tensor.requires_grad],

@@ -27,7 +27,8 @@ from gradscope.engine.checkpoint_fit import Found, compare, parts_of
 from gradscope.engine.checkpoint_undo import SessionUndo
 from gradscope.engine.dropout import set_dropout
 from gradscope.engine.loader_position import LoaderPosition
-from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.modules import named_modules
+from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import like
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.unwinding import Unwind
@@ -214,11 +215,11 @@ def _copy_all(saved: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
 def _set_flags(model: Any, packed: Mapping[str, Any]) -> None:
     if not isinstance(model, nn.Module):
         return
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         module.training = name not in packed["eval_layers"]
         if name in packed["dropout"]:
             set_dropout(module, packed["dropout"][name])
-    for name, parameter in model.named_parameters():
+    for name, (parameter, _) in named_tensors(model).items():
         if parameter.requires_grad != (name not in packed["frozen"]):
             parameter.requires_grad_(name not in packed["frozen"])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.compiled import compiled_functions
 from gradscope.engine.dropout import dropout_of
+from gradscope.engine.modules import named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
@@ -17,8 +20,16 @@ from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, Se
 
 
 def describe_session(
-    recipe: Recipe, training: Training, *, seed: int, device: str, batches_per_epoch: int | None, capture: Capture
+    recipe: Recipe,
+    training: Training,
+    *,
+    seed: int,
+    device: str,
+    batches_per_epoch: int | None,
+    capture: Capture,
+    compiled: Iterable[str] = (),
 ) -> SessionInfo:
+    """`compiled`: the modules that torch.compile has compiled."""
     source = recipe.source
     named = named_tensors(recipe.model)
     schedulers = [type(turn.scheduler).__name__ for turn in training.turns if turn.scheduler is not None]
@@ -48,7 +59,7 @@ def describe_session(
         has_validation=training.has_validation,
         metrics=tuple(recipe.metrics),
         capture=str(capture),
-        warnings=_warnings(training, named),
+        warnings=(*_warnings(training, named), *_run_eagerly(recipe, compiled)),
     )
 
 
@@ -56,7 +67,7 @@ def _modules(model: Model) -> tuple[ModuleInfo, ...]:
     if not isinstance(model, nn.Module):
         return ()
     names: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in named_modules(model, remove_duplicate=False):
         names.setdefault(id(module), []).append(name)
     return tuple(
         ModuleInfo(
@@ -67,8 +78,21 @@ def _modules(model: Model) -> tuple[ModuleInfo, ...]:
             training=module.training,
             dropout=dropout_of(module),
         )
-        for name, module in model.named_modules()
+        for name, module in named_modules(model)
     )
+
+
+def _run_eagerly(recipe: Recipe, modules: Iterable[str]) -> Iterator[str]:
+    """What torch.compile has compiled, and runs here as it was before."""
+    steps = recipe.training_step if isinstance(recipe.training_step, dict) else {"": recipe.training_step}
+    functions = [(f"training_step {name}".rstrip(), step) for name, step in steps.items()]
+    names = compiled_functions([("loss", recipe.loss), *functions, ("validation_step", recipe.validation_step)])
+    names += [name or "the model" for name in modules]
+    if names:
+        yield (
+            f"Compiled by torch.compile: {listed(names)}. It runs eagerly here, so that its layers can be seen: slower, and "
+            "the last digits may differ"
+        )
 
 
 def _extra(module: nn.Module) -> str:

@@ -44,8 +44,9 @@ class Float64Copy:
         self._user_code, self._go_on = user_code, go_on
         self._dtype: torch.dtype | None = None
         model = self._objective.model
-        pairs = model.named_parameters(remove_duplicate=False) if isinstance(model, nn.Module) else model.items()
-        self._parameter = dict(pairs)[parameter]
+        self._parameter = next(
+            tensor for name, (tensor, others) in named_tensors(model).items() if parameter in (name, *others)
+        )
         self._buffers = ForwardUndo(partial(modules_of, model))
         self._buffers.remember()
         self.values = real_view(self._parameter.detach())

@@ -7,13 +7,20 @@ raises on in-place layers; never `retain_grad`.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
+
+from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.modules import inside_scripted, named_modules
 
 
 class LayerListener(Protocol):
@@ -23,15 +30,23 @@ class LayerListener(Protocol):
 
     def layer_left(self, name: str, output: object) -> None: ...
 
+    def layer_lifted(self, name: str) -> None:
+        """Inside this layer, which has been entered, nothing is told."""
+
 
 class _Tap:
     """One hook of one module.
 
-    A copy of the model (an EMA by deepcopy) copies its hooks: a tap copies as itself and ignores strangers. When it is
-    pickled with a model, it leaves a harmless `_nothing` behind.
+    A copy of the model (an EMA by deepcopy) copies its hooks: a tap copies as itself, ignores strangers, and leaves them
+    when they call it. So it leaves the model where a session was never closed. When it is pickled with a model, it leaves a
+    harmless `_nothing` behind.
+
+    What torch.compile traces is not observed (see `compiled`): there a tap does nothing, and compiles to nothing.
     """
 
     __slots__ = ("_listener", "_module", "_name")
+    _dict_name: ClassVar[str]
+    """The attribute of a module in which it is kept."""
 
     def __init__(self, name: str, module: nn.Module, listener: LayerListener) -> None:
         self._name = name
@@ -48,11 +63,22 @@ class _Tap:
         return _make_nothing, ()
 
     def _listener_for(self, module: nn.Module) -> LayerListener | None:
-        return self._listener() if self._module() is module else None
+        if torch.compiler.is_dynamo_compiling():
+            return None
+        own = self._module()
+        listener = self._listener() if own is module else None
+        if listener is None:
+            hooks = getattr(module, self._dict_name)
+            # A shallow copy (a replica of DataParallel) has the very dict of the original.
+            if own is None or own is module or getattr(own, self._dict_name) is not hooks:
+                for key in [key for key, hook in hooks.items() if hook is self]:
+                    del hooks[key]
+        return listener
 
 
 class _EnterTap(_Tap):
     __slots__ = ()
+    _dict_name = "_forward_pre_hooks"
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         listener = self._listener_for(module)
@@ -60,8 +86,25 @@ class _EnterTap(_Tap):
             listener.layer_entered(self._name)
 
 
+class _EncoderTap(_EnterTap):
+    """The enter tap of an encoder layer: where torch may run the layer as one kernel, it does so as without hooks."""
+
+    __slots__ = ("_hooks",)
+
+    def __init__(self, name: str, module: nn.Module, listener: LayerListener, hooks: ModuleHooks) -> None:
+        super().__init__(name, module, listener)
+        self._hooks = weakref.ref(hooks)
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        super().__call__(module, args)
+        listener, hooks = self._listener_for(module), self._hooks()
+        if listener is not None and hooks is not None and may_run_fused(module, args):
+            hooks.lift_inside(self._name, module, listener)
+
+
 class _LeaveTap(_Tap):
     __slots__ = ()
+    _dict_name = "_forward_hooks"
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         listener = self._listener_for(module)
@@ -77,22 +120,123 @@ def _make_nothing() -> Callable[..., None]:
     return _nothing
 
 
+@dataclass(frozen=True)
+class _Hooked:
+    """One module with its two hooks."""
+
+    name: str
+    module: weakref.ref[nn.Module]
+    handles: tuple[RemovableHandle, RemovableHandle]
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
 class ModuleHooks:
     """The hooks on those modules of one model that are wanted; removes exactly its own."""
 
     def __init__(self, model: nn.Module, listener: LayerListener, wants: Callable[[str], bool]) -> None:
-        self._handles: list[RemovableHandle] = []
-        for name, module in model.named_modules():
-            if not wants(name):
+        self._wants = wants
+        self._listener = weakref.ref(listener)
+        self._hooked: dict[int, _Hooked] = {}
+        self._lift = contextlib.ExitStack()
+        self.follow(dict(named_modules(model)))
+
+    def follow(self, modules: Mapping[str, nn.Module]) -> set[str]:
+        """Hook what has come into the model since, unhook what has left it; the names of what is new. `modules`: all that
+        the model has now, by name."""
+        listener = self._listener()
+        if listener is None:
+            return set()
+        inside, new = inside_scripted(modules), set()
+        before, self._hooked = self._hooked, {}
+        for name, module in modules.items():
+            if name in inside or not self._wants(name):
                 continue
-            # Prepended, the enter tap sees a layer before the user's own pre-hooks can fail in it.
-            self._handles.append(module.register_forward_pre_hook(_EnterTap(name, module, listener), prepend=True))
-            self._handles.append(module.register_forward_hook(_LeaveTap(name, module, listener)))
+            known = before.get(id(module))
+            if known is not None and known.name == name and known.module() is module:
+                self._hooked[id(module)] = before.pop(id(module))
+            else:
+                self._hooked[id(module)] = self._hook(name, module, listener)
+                new.add(name)
+        for old in before.values():
+            old.remove()
+        return new
+
+    def lifted(self) -> AbstractContextManager[None]:
+        """Inside, the modules are without these hooks; then they are back, in the same place among the user's own.
+
+        torch looks at them: an encoder layer with hooks goes without its fused kernel, and rounds differently.
+        """
+        return _without([handle for hooked in self._hooked.values() for handle in hooked.handles])
+
+    def lift_inside(self, name: str, module: nn.Module, listener: LayerListener) -> None:
+        """Until the encoder layer that has been entered is left, it and what is inside are without these hooks; unless
+        there are others, which the user knows of."""
+        self.end_lift()
+        inside = [self._hooked[id(part)] for part in module.modules() if id(part) in self._hooked]
+        if sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules()) > 2 * len(inside):
+            return
+        listener.layer_lifted(name)
+        self._lift.enter_context(_without([handle for hooked in inside for handle in hooked.handles]))
+        left = weakref.WeakMethod(listener.layer_left)
+
+        def leave(other: nn.Module, args: Any, output: Any) -> None:
+            if other is module:
+                self.end_lift()
+                tell = left()
+                # None: its forward has raised.
+                if tell is not None and output is not None:
+                    tell(name, output)
+
+        # Of all modules: torch does not look at these.
+        self._lift.enter_context(register_module_forward_hook(leave, always_call=True))
+
+    def end_lift(self) -> None:
+        """Also where the layer was left by an interruption."""
+        self._lift.close()
 
     def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self.end_lift()
+        for hooked in self._hooked.values():
+            hooked.remove()
+        self._hooked.clear()
+
+    def _hook(self, name: str, module: nn.Module, listener: LayerListener) -> _Hooked:
+        is_encoder = isinstance(module, nn.TransformerEncoderLayer)
+        tap = _EncoderTap(name, module, listener, self) if is_encoder else _EnterTap(name, module, listener)
+        # nn.Module's own methods: a ScriptModule refuses them, and runs the hooks all the same when Python calls it.
+        # Prepended, the enter tap sees a layer before the user's own pre-hooks can fail in it.
+        enter = nn.Module.register_forward_pre_hook(module, tap, prepend=True)
+        leave = nn.Module.register_forward_hook(module, _LeaveTap(name, module, listener))
+        return _Hooked(name, weakref.ref(module), (enter, leave))
+
+
+def may_run_fused(layer: nn.Module, args: Any) -> bool:
+    """What `nn.TransformerEncoderLayer.forward` asks for before it looks for hooks, as far as training comes into it."""
+    tensors = [*layer.parameters(), *(tensor for _, tensor in tensor_leaves(args))]
+    return not layer.training and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+
+
+@contextlib.contextmanager
+def _without(handles: list[RemovableHandle]) -> Iterator[None]:
+    """Take these hooks off, and put them back at their places; what was added meanwhile comes last."""
+    places = [
+        (hooks, list(hooks), handle.id, hooks[handle.id])
+        for handle in handles
+        if (hooks := handle.hooks_dict_ref()) is not None and handle.id in hooks
+    ]
+    for hooks, _, number, _ in places:
+        del hooks[number]
+    try:
+        yield
+    finally:
+        for hooks, order, number, tap in places:
+            hooks[number] = tap
+            for other in [*order, *(key for key in hooks if key not in order)]:
+                if other in hooks:
+                    hooks.move_to_end(other)
 
 
 def inside_backward() -> bool:

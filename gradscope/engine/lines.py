@@ -36,8 +36,9 @@ def line_of(report: PhaseReport) -> str:
     the micro-batches of a step, both from 0. Where it applies: "optimizer" (whose turn it is), "scale" (the loss scale,
     by which all gradients are divided), "notes" (sentences); on step lines "clip" (`{"norm", "coefficient"}` of all
     gradients together), "skipped" (with "scale": whether the scaler left the step out), "evaluations" (of a closure).
-    "not_seen" lists what could not be captured; "loss_text" is there when the loss is NaN or infinite (and "loss"
-    therefore null); "failed" is true when the phase was broken off.
+    "not_seen" lists what could not be captured (`{"kind", "name", "reason"}`; the reasons are those of
+    `gradscope.protocol.absences`, the kind "compiled" means that the layer ran eagerly instead); "loss_text" is there
+    when the loss is NaN or infinite (and "loss" therefore null); "failed" is true when the phase was broken off.
     """
     content: dict[str, Any] = {
         "step": report.step,

@@ -97,6 +97,8 @@ class Loop:
         self._losses_epoch = batches.epoch
         self._forward_undo = ForwardUndo(training.modules)
         self._closure_undo = ForwardUndo(training.modules)
+        self._holdings = notes.Holdings.of(training, observer.tensors())
+        """What is apart at the start was told then."""
         self._older_gradients = GradientUndo()
         self._step_undo = StepUndo(training)
         self._seen_gradients = GradientUndo()
@@ -242,6 +244,7 @@ class Loop:
         self.notes, self.clip, self.is_skipped, self.evaluations, self.validation = [], None, False, 0, None
         self.substep = SubStep.STEP
         self._remember_step()
+        self.notes += notes.Holdings.of(training, self._observer.tensors()).changes(self._holdings)
         turn, scaler = self.turn, training.scaler
         if scaler is not None:
             start, self.substep = elapsed(), SubStep.UNSCALE
@@ -424,7 +427,7 @@ class Loop:
 
     def _validate(self, *, after: int) -> Validated:
         assert self._validator is not None
-        with self._observer.muted():
+        with self._observer.lifted():
             return self._validator.run(step=after, epoch=self.batches.epoch)
 
     @property
@@ -503,12 +506,14 @@ class Loop:
         names = {id(tensor): name for name, tensor in self._movable.items()}
         holders = Counter(id(tensor) for turn in self.training.turns for tensor in turn.parameters)
         for turn in self.training.turns:
+            # Asked once: it looks at a signature, which takes longer than all the rest.
+            is_of_all = turn.needs_closure
             for parameter, state in turn.optimizer.state.items():
                 if not isinstance(state, dict) or id(parameter) not in names:
                     continue
                 whose = f"[{turn.name}]" if holders[id(parameter)] > 1 else ""
                 for key, value in state.items():
-                    if _is_state_of(parameter, key, value, is_of_all=turn.needs_closure):
+                    if _is_state_of(parameter, key, value, is_of_all=is_of_all):
                         leaf = f"{whose}.{key}"
                         yield SubjectKey(SubjectKind.OPTIMIZER_STATE, names[id(parameter)], leaf=leaf), value
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -41,6 +42,39 @@ def stale_gradients(training: Training, turn: Turn, tensors: dict[str, Tensor]) 
             "clears them"
         )
     return notes
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Where the optimizers and the model do not hold the same tensors."""
+
+    missing: frozenset[str]
+    """Parameters that require a gradient, and that no optimizer holds."""
+    strangers: frozenset[int]
+    """Ids of what optimizers hold that is not (or no longer) the model's."""
+
+    @staticmethod
+    def of(training: Training, parameters: Mapping[str, Tensor]) -> Holdings:
+        """`parameters` are the model's."""
+        held = {i for turn in training.turns for i in _ids(turn)}
+        own = {id(tensor) for tensor in parameters.values()}
+        missing = (name for name, tensor in parameters.items() if tensor.requires_grad and id(tensor) not in held)
+        return Holdings(frozenset(missing), frozenset(held - own))
+
+    def changes(self, since: Holdings) -> list[str]:
+        """What has come apart since then: parameters were replaced or added in mid-training."""
+        missing, strangers = sorted(self.missing - since.missing), self.strangers - since.strangers
+        notes = []
+        if missing:
+            notes.append(
+                f"No optimizer holds {listed(missing)}, new in the model (or unfrozen) since the start: no step moves it"
+            )
+        if strangers:
+            notes.append(
+                f"The optimizer holds {len(strangers)} tensors that have left the model since the start: moving them "
+                "changes nothing"
+            )
+        return notes
 
 
 def _ids(turn: Turn) -> set[int]:

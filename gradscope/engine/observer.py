@@ -13,13 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradscope.engine.absences import unseen_after_backward, unseen_after_forward
+from gradscope.engine.compiled import EagerModules
 from gradscope.engine.hooks import ModuleHooks, inside_backward
 from gradscope.engine.keeper import Keeper
 from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.modules import named_modules
 from gradscope.engine.parameters import Model, NamedTensors, PreviousValues, is_uninitialised
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import shape_of
 from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
+from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase, SubStep
@@ -58,16 +62,19 @@ class Observer:
         self._entered: list[tuple[str, int, float]] = []
         self._calls: dict[str, int] = {}
         self._recomputed: dict[str, int] = {}
-        self._awaited: dict[Slot, None] = {}
+        self._awaited: dict[Slot, str] = {}
+        """Gradients that have not arrived (yet), with the reason should they never do."""
+        self._fused: set[str] = set()
+        self._never_called: set[str] = set()
         self._pass = 0
         self._sites: dict[tuple[str, int], _Site] = {}
         self._parameter_sites: dict[str, _ParameterSite] = {}
         self._wanted: dict[str, bool] = {}
         self._summaries = SummaryBatch()
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
-        self._handles: list[RemovableHandle] = []
         self._leaf_handles: list[RemovableHandle] = []
-        self._hooked: dict[int, Tensor] = {}
+        self._hooked: dict[str, tuple[Tensor, RemovableHandle, RemovableHandle | None]] = {}
+        self.eager = EagerModules()
         self._hooks: ModuleHooks | None = None
         self.capture = capture
         self._install_hooks()
@@ -90,6 +97,7 @@ class Observer:
 
     def _install_hooks(self) -> None:
         if isinstance(self._model, nn.Module) and not self.capture.is_off:
+            self.eager.take(self._model)
             self._hooks = ModuleHooks(self._model, self, self.wants)
 
     # ------------------------------------------------------------------------------------------ phases
@@ -99,6 +107,7 @@ class Observer:
             self._pass += 1
             self._calls.clear()
             self._awaited.clear()
+            self._fused.clear()
             self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
             self._remove_leaf_handles()
         elif phase is Phase.BACKWARD:
@@ -132,6 +141,12 @@ class Observer:
         finally:
             self._is_muted = before
 
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """As muted, and torch finds no hook of ours on any module."""
+        with self.muted(), self._hooks.lifted() if self._hooks is not None else contextlib.nullcontext():
+            yield
+
     def so_far(self) -> Collected | None:
         """What has been collected of the phase under way; None between phases."""
         return self._record.finish() if self._record is not None else None
@@ -139,12 +154,14 @@ class Observer:
     def abandon(self) -> Collected | None:
         """The phase has failed: what was captured up to there."""
         record, self._record, self._tensors = self._record, None, None
+        if self._hooks is not None:
+            self._hooks.end_lift()
         return record.finish() if record is not None else None
 
     def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
         running = {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
-        modules = dict(self._model.named_modules()) if isinstance(self._model, nn.Module) else {}
+        modules = dict(named_modules(self._model)) if isinstance(self._model, nn.Module) else {}
         # Not simply the one that was entered last: its error may have been caught, and another raised later.
         return next((e[:2] for e in reversed(self._entered) if id(modules.get(e[0])) in running), None)
 
@@ -227,6 +244,7 @@ class Observer:
             if entered == name:
                 call, start = entered_call, entered_at
                 break
+            self._tell_raised(record, entered, entered_call)
         try:
             self._note_output(record, name, call, output, start)
         except Exception as error:
@@ -247,10 +265,15 @@ class Observer:
             site.bytes = float(sum(_bytes(tensor) for _, tensor in leaves))
             site.slots = [self._slots_of(name, call, leaf) for leaf, _ in leaves]
         record.pass_place(site.place, start, site.bytes)
+        if not leaves:
+            self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
         for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
             record.take(activation, tensor)
-            if tensor.requires_grad:
-                self._await_gradient(gradient, tensor)
+            self._await_gradient(gradient, tensor)
+
+    def layer_lifted(self, name: str) -> None:
+        if self._record is not None and not self._is_muted:
+            self._fused.add(name)
 
     def _slots_of(self, name: str, call: int, leaf: str) -> tuple[Slot, Slot]:
         kinds = SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD
@@ -263,26 +286,30 @@ class Observer:
         self._recomputed[name] = call + 1
         for leaf, tensor in tensor_leaves(output):
             _, slot = self._slots_of(name, call, leaf)
+            is_seen = self._record is not None and self._record.has(slot.key)
+            if is_seen or self._awaited.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
+                # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
+                continue
             if self._calls.get(name, 0) <= 1:
-                if tensor.requires_grad:
-                    self._await_gradient(slot, tensor)
-            elif self._record is not None and slot not in self._awaited and not self._record.has(slot.key):
-                reason = (
-                    "a checkpoint ran it again, and it was called more than once: which call this is cannot be known"
-                )
-                self._record.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=reason))
+                self._await_gradient(slot, tensor)
+            else:
+                self._awaited[slot] = absences.WHICH_CALL
 
     def _await_gradient(self, slot: Slot, tensor: Tensor) -> None:
+        self._awaited[slot] = _why_no_gradient(tensor)
+        if not tensor.requires_grad:
+            return
         handle = tensor.register_hook(_GradientTap(self, slot, self._pass))
         if tensor.is_leaf:
             # A hook on a leaf (a layer that returns its own weight) outlives the graph.
             self._leaf_handles.append(handle)
-        self._awaited[slot] = None
 
     def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None:
         record = self._record
         # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._pass:
+            if record is not None and record.phase is Phase.FORWARD and slot in self._awaited:
+                self._awaited[slot] = absences.INNER_GRADIENT
             return
         try:
             record.take(slot, gradient, self.gradient_scale)
@@ -294,14 +321,33 @@ class Observer:
     # ------------------------------------------------------------------------------------------ parameters
 
     def _hook_parameters(self) -> None:
-        for name, tensor in self.tensors().items():
-            if self._hooked.get(id(tensor)) is tensor or not self.wants(name):
-                continue
-            if tensor.requires_grad and tensor.is_leaf:
-                self._hooked[id(tensor)] = tensor
-                self._handles.append(tensor.register_post_accumulate_grad_hook(_AccumulatedTap(self, name)))
+        tensors = self.tensors()
+        # A parameter that was replaced, renamed or taken out is not held on to.
+        self._unhook_parameters([n for n, (tensor, *_) in self._hooked.items() if tensors.get(n) is not tensor])
+        for name, tensor in tensors.items():
+            if name not in self._hooked and tensor.requires_grad and tensor.is_leaf and self.wants(name):
+                self._hooked[name] = self._hook_parameter(name, tensor)
 
-    def parameter_gradient_arrived(self, name: str, tensor: Tensor) -> None:
+    def _hook_parameter(self, name: str, tensor: Tensor) -> tuple[Tensor, RemovableHandle, RemovableHandle | None]:
+        first, users = None, tensor._post_accumulate_grad_hooks
+        if users:
+            # The user's own may step an optimizer and drop the gradient: it is looked at before them, and after.
+            before = list(users)
+            first = tensor.register_post_accumulate_grad_hook(_AccumulatedTap(self, name))
+            # Not by move_to_end: autograd reads the dict, and not its links.
+            for number in before:
+                users[number] = users.pop(number)
+        again = _AccumulatedTap(self, name, is_second=first is not None)
+        return tensor, tensor.register_post_accumulate_grad_hook(again), first
+
+    def _unhook_parameters(self, names: list[str]) -> None:
+        for name in names:
+            _, *handles = self._hooked.pop(name)
+            for handle in handles:
+                if handle is not None:
+                    handle.remove()
+
+    def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool) -> None:
         record = self._record
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
@@ -309,6 +355,8 @@ class Observer:
             site, gradient = self._parameter_site(name), tensor.grad
             record.take(site.gradient, gradient, self.gradient_scale)
             self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
+            if is_second:
+                return
             if site.shape != tensor.shape:
                 site.shape = tensor.shape
                 detail = _shape_text(site.shape)
@@ -360,26 +408,41 @@ class Observer:
                 reference, version = self._seen_gradients.get(name, (None, 0))
                 if reference is None or reference() is not tensor.grad or tensor.grad._version != version:
                     record.add(key, tensor.grad, self.scale_of(name))
-            elif tensor.requires_grad:
-                record.absent.append(Absence(name=name, kind=key.kind.value, reason="no gradient reached it"))
+            elif record.has(key):
+                # It arrived, and a hook of the user's has used it up.
+                continue
             else:
-                record.absent.append(Absence(name=name, kind=key.kind.value, reason="frozen (requires_grad is False)"))
-        for slot in self._awaited:
-            key = slot.key
-            record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason="no gradient reached it"))
+                self._tell(record, key, absences.NO_GRADIENT if tensor.requires_grad else absences.FROZEN)
+        for slot, reason in self._awaited.items():
+            self._tell(record, slot.key, reason)
+        if isinstance(self._model, nn.Module):
+            reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
+            record.absent += unseen_after_backward(self._model, self._never_called, self._calls, reached)
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
-        if not isinstance(self._model, nn.Module):
+        for name, call, _ in self._entered:
+            self._tell_raised(record, name, call)
+        self._never_called.clear()
+        if self._hooks is None or not isinstance(self._model, nn.Module):
             return
-        for name, module in self._model.named_modules():
-            if (
-                name
-                and name not in self._calls
-                and self.wants(name)
-                and next(module.parameters(recurse=False), None) is not None
-            ):
-                reason = "never called in this forward (used by its parent without a call, or not used)"
-                record.absent.append(Absence(name=name, kind=SubjectKind.ACTIVATION.value, reason=reason))
+        modules = dict(named_modules(self._model))
+        new = self._hooks.follow(modules)
+        unseen = unseen_after_forward(modules, self._calls, new=new, fused=self._fused)
+        for absence in unseen if not self.capture.is_partial else [a for a in unseen if self.wants(a.name)]:
+            record.absent.append(absence)
+            # Where not all calls are seen, a gradient does not tell by which of them it came.
+            if absence.reason == absences.NEVER_CALLED and not self.capture.is_partial:
+                self._never_called.add(absence.name)
+        for name in self.eager.names:
+            if name in self._calls:
+                record.absent.append(Absence(name=name, kind=absences.COMPILED, reason=absences.RUN_EAGERLY))
+        self.eager.take(self._model if new else None)
+
+    def _tell_raised(self, record: PhaseRecord, name: str, call: int) -> None:
+        self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.RAISED)
+
+    def _tell(self, record: PhaseRecord, key: SubjectKey, reason: str) -> None:
+        record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -404,10 +467,8 @@ class Observer:
         if self._hooks is not None:
             self._hooks.remove()
             self._hooks = None
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._hooked.clear()
+        self.eager.restore()
+        self._unhook_parameters(list(self._hooked))
         self._remove_leaf_handles()
 
     def _remove_leaf_handles(self) -> None:
@@ -458,10 +519,10 @@ class _GradientTap:
 class _AccumulatedTap:
     """The post-accumulate hook of one parameter. Copies as itself and ignores other tensors (see hooks._Tap)."""
 
-    __slots__ = ("_name", "_observer")
+    __slots__ = ("_is_second", "_name", "_observer")
 
-    def __init__(self, observer: Observer, name: str) -> None:
-        self._observer, self._name = weakref.ref(observer), name
+    def __init__(self, observer: Observer, name: str, *, is_second: bool = False) -> None:
+        self._observer, self._name, self._is_second = weakref.ref(observer), name, is_second
 
     def __deepcopy__(self, memo: object) -> _AccumulatedTap:
         return self
@@ -469,7 +530,16 @@ class _AccumulatedTap:
     def __call__(self, tensor: Tensor) -> None:
         observer = self._observer()
         if observer is not None:
-            observer.parameter_gradient_arrived(self._name, tensor)
+            observer.parameter_gradient_arrived(self._name, tensor, is_second=self._is_second)
+
+
+def _why_no_gradient(tensor: Tensor) -> str:
+    """The reason, should no gradient of this output arrive."""
+    if tensor.requires_grad:
+        return absences.NO_GRADIENT_OF_VIEW if tensor._is_view() else absences.NO_GRADIENT
+    if not tensor.is_floating_point() and not tensor.is_complex():
+        return absences.NOT_DIFFERENTIABLE
+    return absences.NEEDS_NO_GRADIENT if torch.is_grad_enabled() else absences.WITHOUT_GRAPH
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -9,13 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gradscope.engine.modules import own_name
+
 Model = nn.Module | Mapping[str, Tensor]
 
 
 def named_tensors(model: Model) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
     """name -> (tensor, its other names), each tensor once under its first name. Tied parameters have several names."""
     if isinstance(model, nn.Module):
-        pairs: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
+        pairs: list[tuple[str, Tensor]] = [
+            (own_name(name), tensor) for name, tensor in model.named_parameters(remove_duplicate=False)
+        ]
     else:
         pairs = list(model.items())
     names: dict[int, list[str]] = {}
@@ -54,7 +58,8 @@ class NamedTensors:
                 continue
             seen.add(id(module))
             own, inner = module._parameters, module._modules
-            form.append((id(module), *own, *map(id, own.values()), *inner))
+            # keys(): those of a ScriptModule cannot be iterated.
+            form.append((id(module), *own.keys(), *map(id, own.values()), *inner.keys()))
             if inner:
                 waiting += [child for child in inner.values() if child is not None]
                 form.append((*map(id, inner.values()),))
@@ -90,6 +95,9 @@ class PreviousValues:
                     or buffer.device != value.device
                 ):
                     self._buffers[name] = value.clone()
+                elif type(value) is not Tensor:
+                    # Distributed tensors and other subclasses know no copy of many at once.
+                    buffer.copy_(value)
                 else:
                     sources.append(value)
                     targets.append(buffer)

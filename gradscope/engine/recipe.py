@@ -70,6 +70,8 @@ class Recipe:
        buffers and train/eval flags are then put back: training goes on as if there had been no validation.
 
     Observing draws no random numbers and changes no tensor.
+    What torch.compile has compiled (the model, a part of it, the loss, a step) runs eagerly, as it was before: the contract
+    is about that. When the session is closed it is compiled again.
 
     Raises `BadInput` (a sentence that names the field) when a field is of the wrong type.
     """

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -181,12 +182,9 @@ class PhaseRecord:
                 continue
             # The positions have to be in order.
             self._summarise_all(jobs, waiting)
-            try:
-                self._take_slowly(slot, tensor, readable(value))
-                if before is not None:
-                    self._take_slowly(changed, tensor, change_between(value, before))
-            except Unreadable as reason:
-                self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
+            self._take_slowly(slot, tensor, partial(readable, value))
+            if before is not None:
+                self._take_slowly(changed, tensor, partial(change_between, value, before))
         self._summarise_all(jobs, waiting)
         self.own_seconds += time.perf_counter() - started
 
@@ -199,7 +197,12 @@ class PhaseRecord:
         jobs.clear()
         slots.clear()
 
-    def _take_slowly(self, slot: Slot, tensor: Tensor, values: Readable) -> None:
+    def _take_slowly(self, slot: Slot, tensor: Tensor, read: Callable[[], Readable]) -> None:
+        try:
+            values = read()
+        except Unreadable as reason:
+            self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
+            return
         self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
         self._summaries.add(values)
         self._new_position(slot)

@@ -526,6 +526,7 @@ class Session:
             seed=self.seed,
             device=str(self.device),
             batches_per_epoch=self.loop.batches.length,
+            compiled=self.observer.eager.names,
             capture=self.capture,
         )
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine.compiled import eager
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.recipe_checks import needs_closure
 from gradscope.protocol.phases import SubStep
@@ -62,13 +63,13 @@ class Training:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.model = recipe.model
-        self.loss = recipe.loss
+        self.loss = eager(recipe.loss)
         self.turns = [
             Turn(
                 name,
                 optimizer,
                 recipe.schedulers.get(name),
-                recipe.training_step[name] if isinstance(recipe.training_step, dict) else recipe.training_step,
+                eager(recipe.training_step[name] if isinstance(recipe.training_step, dict) else recipe.training_step),
             )
             for name, optimizer in recipe.optimizers.items()
         ]

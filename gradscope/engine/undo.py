@@ -191,7 +191,10 @@ class StepUndo:
                 return _copy(value)
             value, known = value.detach(), kept.get((id(parameter), key))
             is_fit = known is not None and known.shape == value.shape and known.dtype == value.dtype
-            if known is not None and is_fit and known.device == value.device:
+            if known is not None and is_fit and known.device == value.device and type(value) is not Tensor:
+                # Distributed tensors and other subclasses know no copy of many at once.
+                known.copy_(value)
+            elif known is not None and is_fit and known.device == value.device:
                 sources.append(value)
                 targets.append(known)
             else:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.batches import make_validation_loader, without_signals
 from gradscope.engine.checks import input_and_target
+from gradscope.engine.compiled import eager
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.passes import generators_of
@@ -88,7 +89,7 @@ class Validator:
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         """name -> number or 0-d tensor, of one batch."""
         training, recipe = self._training, self._recipe
-        step = recipe.validation_step or training.turns[0].training_step
+        step = eager(recipe.validation_step) or training.turns[0].training_step
         with training.autocast():
             if step is not None:
                 returned = step(training.model, batch)

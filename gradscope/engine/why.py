@@ -53,7 +53,7 @@ def check_gradient_now(
     loop, training = session.loop, session.training
     turn = next((turn for turn in training.turns if _holds(turn, tensor)), loop.turn)
     objective = Objective(training.model, training.loss, turn.training_step)
-    with session.observer.muted():
+    with session.observer.lifted():
         return check_gradient(
             objective,
             session.batch,

@@ -79,9 +79,10 @@ def _steps(recipe: Recipe, loader: DataLoader[Any], outcome: Outcome, epochs: in
         while batches.has_next():
             window = Window(batches, recipe.accumulate, _length(loader))
             for name, optimizer in recipe.optimizers.items():
-                outcome.rates.append([float(g["lr"]) for o in recipe.optimizers.values() for g in o.param_groups])
                 losses: list[float] = []
                 skipped = _step(recipe, name, optimizer, window, scaler, losses)
+                # Those that the step has used: a training step may have added a parameter group.
+                outcome.rates.append([float(g["lr"]) for o in recipe.optimizers.values() for g in o.param_groups])
                 epoch_losses[name] += losses
                 scheduler = recipe.schedulers.get(name)
                 if scheduler is not None and recipe.scheduler_unit == "step" and not skipped:

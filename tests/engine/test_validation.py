@@ -14,11 +14,11 @@ import torch
 import zoo
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from gradscope import Recipe, Session
 from gradscope.protocol.failure import BadInput, UserCodeFailed
-from gradscope.protocol.phases import Rest, SubStep
+from gradscope.protocol.phases import Phase, Rest, SubStep
 
 
 class Noisy(Dataset[tuple[Tensor, Tensor]]):
@@ -229,3 +229,90 @@ def test_nothing_to_validate_with() -> None:
         session.validate()
     with pytest.raises(BadInput, match="The validation dataset gives no batch"):
         Session(plain.seeded(lambda: zoo.classifier(zoo.mlp(), validation=[])))
+
+
+class Padded(nn.Module):
+    """torch runs its encoder as one kernel in eval mode, unless there are hooks; that rounds differently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, zoo.CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = torch.arange(x.shape[1]) >= torch.arange(1, len(x) + 1)[:, None] * 4
+        return self.head(self.encoder(x, src_key_padding_mask=padding).mean(1))
+
+
+def padded() -> Recipe:
+    def data() -> TensorDataset:
+        return TensorDataset(torch.randn(12, 40, 16), torch.randint(0, zoo.CLASSES, (12,)))
+
+    return zoo.classifier(Padded(), dataset=data(), validation=data(), shuffle=False)
+
+
+def validated_plainly(recipe: Recipe) -> float:
+    model, total, states = recipe.model, 0.0, torch.get_rng_state()
+    assert isinstance(model, nn.Module)
+    model.eval()
+    with torch.no_grad():
+        for x, y in DataLoader(recipe.validation, recipe.batch_size):
+            total += recipe.loss(model(x), y).double() * len(y)
+    model.train()
+    torch.set_rng_state(states)
+    return float(total / len(recipe.validation))
+
+
+def test_the_numbers_are_those_of_a_model_without_hooks() -> None:
+    plainly = plain.seeded(padded)
+    expected = [validated_plainly(plainly)]
+    for _ in range(2):
+        plain.train_plainly(plainly, epochs=1)
+        expected.append(validated_plainly(plainly))
+    with Session(plain.seeded(padded)) as session:
+        found = [session.validate().loss]
+        while session.position.epoch < 2:
+            session.advance()
+        found += [validation.loss for validation in session.validations[1:]]
+        assert found == expected
+        # Training is seen as before.
+        session.next_batch()
+        assert session.reports[Phase.FORWARD].get("activation", "encoder.layers.0.linear1") is not None
+    expected_hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in plainly.model.modules()]
+    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in session.recipe.model.modules()] == expected_hooks
+
+
+def test_the_users_hooks_stay_and_keep_their_order() -> None:
+    """Ours are off during a validation, and back at their places: before those that were added after them."""
+    recipe = restless()
+    order: list[str] = []
+    recipe.model.register_forward_hook(lambda *_: order.append("before"))
+    with Session(recipe) as session:
+        recipe.model.register_forward_hook(lambda *_: order.append("after"))
+        hooks = recipe.model._forward_hooks
+        seen = [list(hooks), list(recipe.model._forward_pre_hooks)]
+
+        def add(module: nn.Module, args: Any, output: Any) -> None:
+            if len(hooks) == 3:
+                # In the validation there are three without ours.
+                module.register_forward_hook(lambda *_: order.append("meanwhile"))
+
+        recipe.model.register_forward_hook(add)
+        seen[0] = list(hooks)
+        session.validate()
+        assert list(hooks)[:4] == seen[0] and len(hooks) == 5
+        assert list(recipe.model._forward_pre_hooks) == seen[1]
+        order.clear()
+        report = session.forward()
+        assert order == ["before", "after", "meanwhile"]
+        assert report.get("activation", "") is not None
+    assert len(hooks) == 4
+
+
+def test_a_validation_that_fails_leaves_the_hooks_in_place() -> None:
+    recipe = restless(validation_step=lambda model, batch: 1 / 0)
+    with Session(recipe) as session:
+        with pytest.raises(UserCodeFailed):
+            session.validate()
+        assert session.forward().get("activation", "layers.0") is not None

@@ -10,34 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
+from zoo_more import MORE
+from zoo_parts import BATCH, CLASSES, FEATURES, SAMPLES, adam, classifier, mlp, sequences, vectors
 
 from gradscope import Recipe
-
-FEATURES, CLASSES, SAMPLES, BATCH = 6, 3, 20, 8
-
-
-def vectors(samples: int = SAMPLES) -> TensorDataset:
-    return TensorDataset(torch.randn(samples, FEATURES), torch.randint(0, CLASSES, (samples,)))
-
-
-def mlp() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(FEATURES, 8), nn.ReLU(), nn.Linear(8, CLASSES))
-
-
-def classifier(model: nn.Module, **changes: Any) -> Recipe:
-    """A recipe on random vectors; every field can be changed."""
-    fields: dict[str, Any] = {
-        "model": model,
-        "dataset": changes.pop("dataset", None) or vectors(),
-        "loss": nn.CrossEntropyLoss(),
-        "optimizer": changes.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
-        "batch_size": BATCH,
-    }
-    return Recipe(**{**fields, **changes})
-
-
-def adam(model: nn.Module) -> torch.optim.Adam:
-    return torch.optim.Adam(model.parameters(), lr=0.01)
 
 
 def plain_mlp() -> Recipe:
@@ -67,10 +43,6 @@ class LastOfLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output, (_, _) = self.lstm(x)
         return self.head(output[:, -1])
-
-
-def sequences() -> TensorDataset:
-    return TensorDataset(torch.randn(SAMPLES, 4, FEATURES), torch.randint(0, CLASSES, (SAMPLES,)))
 
 
 def lstm() -> Recipe:
@@ -288,5 +260,6 @@ ZOO: dict[str, Callable[[], Recipe]] = {
         frozen_and_unused,
         bare_tensors,
         gradient_penalty,
+        *MORE,
     )
 }

@@ -11,7 +11,7 @@ from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy
 from PySide6.QtWidgets import QTreeView, QWidget
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol import messages
+from gradscope.protocol import absences, messages
 from gradscope.protocol.messages import Absence, ModuleInfo, ParameterInfo, SessionInfo
 from gradscope.protocol.phases import Phase, Position, Rest
 from gradscope.protocol.subjects import L2, MEAN, STD, SubjectKey, SubjectKind
@@ -191,6 +191,25 @@ def test_a_flag_goes_when_the_numbers_are_finite_again(dock: LayersDock, control
     assert cell(dock.model, "net", Column.FLAGS) == ""
 
 
+def report_with(*absent: Absence, phase: Phase = Phase.FORWARD) -> messages.Report:
+    empty = np.zeros(0, dtype=np.int64)
+    return messages.Report(
+        phase=phase,
+        step=0,
+        epoch=0,
+        batch=0,
+        loss=1.0,
+        lr=(0.1,),
+        subjects=empty,
+        summaries=np.zeros((0, 9)),
+        histograms=np.zeros((0, 96), dtype=np.int32),
+        sampled=empty,
+        places=empty,
+        times=np.zeros((0, 3)),
+        absent=absent,
+    )
+
+
 def test_absences_frozen_and_tied_are_flagged(dock: LayersDock, controller: ShellController) -> None:
     session = SessionInfo(
         name="Flags",
@@ -219,22 +238,7 @@ def test_absences_frozen_and_tied_are_flagged(dock: LayersDock, controller: Shel
         batches_per_epoch=None,
     )
     controller.play(iter([messages.Opened(session=session, position=Position(rest=Rest.READY))]))
-    empty = np.zeros(0, dtype=np.int64)
-    report = messages.Report(
-        phase=Phase.FORWARD,
-        step=0,
-        epoch=0,
-        batch=0,
-        loss=1.0,
-        lr=(0.1,),
-        subjects=empty,
-        summaries=np.zeros((0, 9)),
-        histograms=np.zeros((0, 96), dtype=np.int32),
-        sampled=empty,
-        places=empty,
-        times=np.zeros((0, 3)),
-        absent=(Absence(name="idle", kind="activation", reason="never called in this forward"),),
-    )
+    report = report_with(Absence(name="idle", kind="activation", reason=absences.NEVER_CALLED))
     reached = Absence(name="used.bias", kind="grad", reason="no gradient reached it")
     frozen = Absence(name="used.weight", kind="grad", reason="frozen")
     controller.play(iter([report, replace(report, phase=Phase.BACKWARD, absent=(reached, frozen))]))
@@ -255,6 +259,31 @@ def test_absences_frozen_and_tied_are_flagged(dock: LayersDock, controller: Shel
         ("used.bias", True): "no gradient, tied",
         ("idle.weight", True): "not in optimizer",
     }
+
+
+def test_why_a_layer_was_not_seen_is_told_in_a_word(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+
+    def flags_after(*reports: messages.Report) -> str:
+        controller.play(iter(reports))
+        return cell(dock.model, "net.0", Column.FLAGS)
+
+    def told(reason: str, *, kind: str = "activation", phase: Phase = Phase.FORWARD) -> messages.Report:
+        return report_with(Absence(name="net.0", kind=kind, reason=reason), phase=phase)
+
+    nothing = report_with(phase=Phase.BACKWARD)
+    assert flags_after(told(absences.NEVER_CALLED), nothing) == "never called"
+    assert flags_after(told(absences.LAYERS_CALLED)) == "not called itself"
+    assert flags_after(told(absences.scripted("net"))) == "scripted"
+    assert flags_after(told(absences.RUN_EAGERLY, kind=absences.COMPILED)) == "run eagerly"
+    assert flags_after(told("a DTensor: this process holds a part")) == "not seen"
+    assert flags_after(
+        report_with(), told(absences.NEEDS_NO_GRADIENT, kind="activation_grad", phase=Phase.BACKWARD)
+    ) == ("no gradient")
+    # The backward knows more of what the forward has not seen, and nothing of what a later forward has.
+    used = told(absences.USED_WITHOUT_CALL, phase=Phase.BACKWARD)
+    assert flags_after(told(absences.NEVER_CALLED), used) == "used without a call"
+    assert flags_after(report_with()) == ""
 
 
 def test_selecting_a_row_selects_the_node(dock: LayersDock, controller: ShellController) -> None:

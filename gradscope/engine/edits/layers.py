@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
+from gradscope.engine.modules import named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import named_tensors
 from gradscope.engine.training import groups_of
@@ -111,7 +112,7 @@ def parameters_named(session: Session, name: str, *, is_parameter: bool) -> dict
 def _layer_named(session: Session, name: str) -> nn.Module:
     model = session.recipe.model
     layers: dict[str, nn.Module] = (
-        dict(model.named_modules(remove_duplicate=False)) if isinstance(model, nn.Module) else {}
+        dict(named_modules(model, remove_duplicate=False)) if isinstance(model, nn.Module) else {}
     )
     if name not in layers:
         raise BadInput(f"The model has no layer {name!r:.200}")

@@ -47,6 +47,7 @@ def change_between(now: Tensor, before: Tensor) -> Readable:
         now = now.detach()
         if is_plain(now) and before.is_contiguous():
             return Readable(now, before=before)
+        _refuse_distributed(now)
         return _readable(now - before)
 
 
@@ -61,7 +62,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def dtype_name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype | torch.layout) -> str:
     return str(dtype).removeprefix("torch.")
 
 
@@ -78,8 +79,24 @@ def readable(tensor: Tensor) -> Readable:
     """
     if is_plain(tensor):
         return Readable(tensor.detach())
+    _refuse_distributed(tensor)
     with torch.no_grad():
-        return _readable(tensor.detach())
+        try:
+            return _readable(tensor.detach())
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            if type(tensor) in _PLAIN_TYPES and tensor.layout is torch.strided:
+                raise
+            kind = dtype_name(tensor.layout) if type(tensor) in _PLAIN_TYPES else type(tensor).__name__
+            raise Unreadable(f"torch cannot read a tensor of this kind ({kind}): {error}") from error
+
+
+def _refuse_distributed(tensor: Tensor) -> None:
+    # By name: importing torch.distributed takes a while, and not every build has it.
+    kind = type(tensor).__name__
+    if kind in ("DTensor", "FlatParameter", "ShardedTensor"):
+        raise Unreadable(
+            f"a {kind}: this process holds only its own part of the values, which would be shown as if they were all"
+        )
 
 
 def is_plain(tensor: Tensor) -> bool:

@@ -212,6 +212,6 @@ def _why_missing(state: AppState, key: SubjectKey) -> str:
     """Why there are no numbers of a subject: the engine's own reason where it gave one."""
     for report in reversed(state.reports.values()):
         for absence in report.absent:
-            if (absence.name, absence.kind) == (key.name, key.kind.value):
+            if absence.name in (key.name, key.label()) and absence.kind == key.kind.value:
                 return absence.reason
     return what_to_press(state, key.kind)

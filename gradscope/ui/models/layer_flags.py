@@ -7,6 +7,7 @@ from enum import Enum
 
 from PySide6.QtCore import QCoreApplication
 
+from gradscope.protocol import absences
 from gradscope.protocol.messages import Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
@@ -41,6 +42,32 @@ _PLACES = {
     SubjectKind.OPTIMIZER_STATE: QT_TRANSLATE_NOOP("LayerFlags", "optimizer state"),
 }
 _WORDS = {NAN: "NaN", INF: "Inf"}
+_NEVER = QT_TRANSLATE_NOOP("LayerFlags", "never called")
+_NO_GRADIENT = QT_TRANSLATE_NOOP("LayerFlags", "no gradient")
+_ABSENCES = {
+    absences.NEVER_CALLED: (Severity.WARNING, _NEVER),
+    absences.NOT_USED: (Severity.WARNING, _NEVER),
+    absences.RAISED: (Severity.WARNING, QT_TRANSLATE_NOOP("LayerFlags", "raised")),
+    absences.USED_WITHOUT_CALL: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "used without a call")),
+    absences.LAYERS_CALLED: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not called itself")),
+    absences.HAS_NO_FORWARD: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "no forward")),
+    absences.NEW_LAYER: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "new")),
+    absences.NO_TENSOR: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "no tensor")),
+    absences.FUSED: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not looked into")),
+    absences.RUN_EAGERLY: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "run eagerly")),
+    absences.NOT_DIFFERENTIABLE: (Severity.NEUTRAL, _NO_GRADIENT),
+    absences.NEEDS_NO_GRADIENT: (Severity.NEUTRAL, _NO_GRADIENT),
+    absences.WITHOUT_GRAPH: (Severity.NEUTRAL, _NO_GRADIENT),
+}
+"""Reason -> how grave it is, and a word for it; others are warnings by their kind."""
+_SCRIPTED = (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "scripted"))
+_OTHERS = {
+    SubjectKind.ACTIVATION.value: (Severity.WARNING, QT_TRANSLATE_NOOP("LayerFlags", "not seen")),
+    SubjectKind.ACTIVATION_GRAD.value: (Severity.WARNING, _NO_GRADIENT),
+    SubjectKind.GRAD.value: (Severity.WARNING, _NO_GRADIENT),
+    absences.COMPILED: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "run eagerly")),
+}
+_ROOT = "(model)"
 
 
 class LayerFlags:
@@ -64,12 +91,13 @@ class LayerFlags:
                 self._read[phase] = report
                 self._find_suspects(report)
         self._judge_suspects()
-        self._absent = {
-            (absence.name, absence.kind): absence.reason
-            for phase in (Phase.FORWARD, Phase.BACKWARD)
-            if phase in self._read
-            for absence in self._read[phase].absent
-        }
+        self._absent = {}
+        for phase in (Phase.FORWARD, Phase.BACKWARD):
+            for absence in self._read[phase].absent if phase in self._read else ():
+                key = ("" if absence.name == _ROOT else absence.name, absence.kind)
+                # What a backward has found out of an output that was not seen; it may be older than the forward.
+                if phase is Phase.FORWARD or absence.kind != SubjectKind.ACTIVATION or key in self._absent:
+                    self._absent[key] = absence.reason
 
     def of(self, node: Node) -> list[Flag]:
         """The flags of a node, the worst first."""
@@ -115,18 +143,23 @@ class LayerFlags:
         return flags
 
     def _absences(self, node: Node) -> list[Flag]:
-        never = QCoreApplication.translate("LayerFlags", "never called")
-        none = QCoreApplication.translate("LayerFlags", "no gradient")
         if node.is_parameter:
             is_frozen = node.parameter is not None and not node.parameter.requires_grad
-            kinds = [] if is_frozen else [(SubjectKind.GRAD, none)]
+            kinds = [] if is_frozen else [SubjectKind.GRAD.value]
         else:
-            kinds = [(SubjectKind.ACTIVATION, never), (SubjectKind.ACTIVATION_GRAD, none)]
-        for kind, word in kinds:
-            reason = self._absent.get((node.name, kind.value))
-            if reason is not None:
-                return [Flag(Severity.WARNING, word, reason)]
-        return []
+            kinds = [SubjectKind.ACTIVATION.value, SubjectKind.ACTIVATION_GRAD.value]
+        flags = [self._absence(node.name, kind) for kind in kinds]
+        # Without an output there is no gradient of it either.
+        shown = [flag for flag in flags if flag is not None][:1]
+        eager = None if node.is_parameter else self._absence(node.name, absences.COMPILED)
+        return shown if eager is None else [*shown, eager]
+
+    def _absence(self, name: str, kind: str) -> Flag | None:
+        reason = self._absent.get((name, kind))
+        if reason is None:
+            return None
+        severity, word = _SCRIPTED if reason.endswith(absences.IN_SCRIPT) else _ABSENCES.get(reason) or _OTHERS[kind]
+        return Flag(severity, QCoreApplication.translate("LayerFlags", word), reason)
 
     def _of_parameter(self, node: Node) -> list[Flag]:
         parameter = node.parameter

@@ -1,0 +1,54 @@
+"""The modules of a model under the names that its author gave them, and which of them hooks can reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+
+_WRAPPED = "_orig_mod"
+"""The attribute in which torch.compile's wrapper holds the module, and so a part of every name inside it."""
+
+
+def named_modules(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:
+    """As `model.named_modules()`, without the wrappers that torch.compile puts around modules: what is wrapped stands
+    there under the wrapper's name."""
+    for name, module in model.named_modules(remove_duplicate=remove_duplicate):
+        if not is_compiled_wrapper(module):
+            yield own_name(name), module
+
+
+def own_name(name: str) -> str:
+    """The name of a module or parameter without torch.compile's wrappers: "block._orig_mod.0" is "block.0"."""
+    if _WRAPPED not in name:
+        return name
+    return ".".join(part for part in name.split(".") if part != _WRAPPED)
+
+
+def is_compiled_wrapper(module: nn.Module) -> bool:
+    """True for what `torch.compile(module)` returns."""
+    # By name: importing torch's compiler takes seconds.
+    return type(module).__name__ == "OptimizedModule" and _WRAPPED in module._modules
+
+
+def has_forward(module: nn.Module) -> bool:
+    """False for containers that cannot be called (ModuleList, ModuleDict, ParameterList)."""
+    return "forward" in vars(module) or getattr(type(module), "forward", None) is not nn.Module.forward
+
+
+def inside_scripted(modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Of every module that lies inside a scripted or traced one: its name, and that of the outermost scripted module.
+
+    TorchScript runs those itself; only the outermost is called from Python. `modules`: all of a model, by name.
+    """
+    outer: str | None = None
+    found = {}
+    for name, module in modules.items():
+        if not isinstance(module, torch.jit.ScriptModule):
+            outer = None
+        elif outer is not None and (outer == "" or name.startswith(outer + ".")):
+            found[name] = outer
+        else:
+            outer = name
+    return found
