@@ -19,7 +19,13 @@ from gradscope import Recipe, Session
 FEW_BYTES = 4096
 """A keeper's budget so small that it throws out all the time."""
 
-SESSIONS: dict[str, dict[str, Any]] = {"all kept": {}, "few bytes": {"budget_bytes": FEW_BYTES}}
+SESSIONS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "few bytes": {"budget_bytes": FEW_BYTES},
+    "layers": {"capture": "layers:*"},
+    "norms": {"capture": "norms"},
+    "off": {"capture": "off"},
+}
 """The ways in which a session can watch: keyword arguments of Session."""
 
 # torch's compiler asks every tensor that it traces for its .grad.
