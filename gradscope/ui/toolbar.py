@@ -12,6 +12,7 @@ from gradscope.protocol.phases import NEXT_PHASE, Phase
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
+from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
@@ -21,6 +22,7 @@ _BUTTON_OF_PHASE = {
     Phase.BACKWARD: ActionId.BACKWARD,
     Phase.STEP: ActionId.STEP,
 }
+_LEVELS = (ActionId.CAPTURE_FULL, ActionId.CAPTURE_LAYERS, ActionId.CAPTURE_NORMS, ActionId.CAPTURE_OFF)
 _SELDOM = (ActionId.ZERO_GRAD, ActionId.VALIDATE, ActionId.RESET)
 _MAX_STEPS = 1_000_000
 _MAX_SEED = 2**32 - 1
@@ -37,7 +39,7 @@ class _Texts(IntEnum):
 
 
 class ToolBar(QToolBar):
-    """The buttons of the action table, the number of steps, the device and the seed."""
+    """The buttons of the action table, the number of steps, the level of capture, the device and the seed."""
 
     _is_fitting = True
 
@@ -71,6 +73,7 @@ class ToolBar(QToolBar):
             [actions[ActionId.RUN_STEPS], actions[ActionId.RUN_EPOCH], actions[ActionId.RUN_UNTIL_PAUSED]]
         )
         self.steps = self._steps_box()
+        self.capture = CaptureButton(controller, themes, [actions[action_id] for action_id in _LEVELS], self)
         self.device = QComboBox(self)
         self.device.setAccessibleName(self.tr("Device"))
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -88,6 +91,9 @@ class ToolBar(QToolBar):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
             self._refresh()
+        if topics & {Topic.SESSION, Topic.SETTINGS}:
+            # The text of the level is longer or shorter now.
+            self._fit()
 
     @Slot(str)
     def _on_setting_changed(self, key: str) -> None:
@@ -156,6 +162,8 @@ class ToolBar(QToolBar):
         self.addWidget(self.buttons[ActionId.RUN_STEPS])
         self.addWidget(self.steps)
         self.addWidget(self.buttons[ActionId.PAUSE])
+        self.addSeparator()
+        self.addWidget(self.capture)
         self.addSeparator()
         self.addWidget(self.buttons[ActionId.RESET])
         self.addWidget(self.device)
@@ -231,6 +239,7 @@ class ToolBar(QToolBar):
 
     def _show_texts(self, texts: _Texts) -> None:
         styles = Qt.ToolButtonStyle
+        self.capture.show_long(texts is _Texts.ALL)
         for action_id, button in self.buttons.items():
             limit = _last_with_text(action_id)
             button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if texts <= limit else styles.ToolButtonIconOnly)
