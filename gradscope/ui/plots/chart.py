@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Chart(QWidget):
     """Redraws when it is visible and something it shows has changed. Subclasses write `draw` and `table`."""
 
-    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.SELECTION})
+    topics = frozenset({Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION})
 
     def __init__(
         self,
