@@ -38,6 +38,16 @@ class _Texts(IntEnum):
     NONE = 3
 
 
+_FITS = (
+    (_Texts.ALL, True),
+    (_Texts.ALL, False),
+    (_Texts.RUNNING, True),
+    (_Texts.PHASES, False),
+    (_Texts.NONE, False),
+)
+"""From much room to little: which texts, and whether the level of capture has its word before it."""
+
+
 class ToolBar(QToolBar):
     """The buttons of the action table, the number of steps, the level of capture, the device and the seed."""
 
@@ -163,8 +173,6 @@ class ToolBar(QToolBar):
         self.addWidget(self.steps)
         self.addWidget(self.buttons[ActionId.PAUSE])
         self.addSeparator()
-        self.addWidget(self.capture)
-        self.addSeparator()
         self.addWidget(self.buttons[ActionId.RESET])
         self.addWidget(self.device)
         seed_label = QLabel(self.tr("Seed"), self)
@@ -173,6 +181,9 @@ class ToolBar(QToolBar):
         seed_label.setBuddy(self.seed)
         self.addWidget(seed_label)
         self.addWidget(self.seed)
+        self.addSeparator()
+        # At the end: its text is longer and shorter, and nothing moves with it.
+        self.addWidget(self.capture)
 
     def _refresh(self) -> None:
         state = self._controller.state
@@ -230,8 +241,9 @@ class ToolBar(QToolBar):
             return
         self._is_fitting = True
         try:
-            for texts in _Texts:
+            for texts, is_long in _FITS:
                 self._show_texts(texts)
+                self.capture.show_long(is_long)
                 if self.sizeHint().width() <= self.width():
                     break
         finally:
@@ -239,7 +251,6 @@ class ToolBar(QToolBar):
 
     def _show_texts(self, texts: _Texts) -> None:
         styles = Qt.ToolButtonStyle
-        self.capture.show_long(texts is _Texts.ALL)
         for action_id, button in self.buttons.items():
             limit = _last_with_text(action_id)
             button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if texts <= limit else styles.ToolButtonIconOnly)

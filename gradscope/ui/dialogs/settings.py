@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -113,6 +114,8 @@ class SettingsDialog(QDialog):
     def _make_hint(self) -> QLabel:
         hint = QLabel(self)
         hint.setWordWrap(True)
+        # A form gives a row its whole width only if something in it wants that.
+        hint.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         hint.setProperty("role", "muted")
         return hint
 

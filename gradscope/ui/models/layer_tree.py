@@ -216,7 +216,9 @@ class LayerTreeModel(QAbstractItemModel):
         if column == Column.FLAGS:
             flags = self._flags_at(number)
             return QColor(getattr(self._theme, flags[0].severity.value)) if flags else None
-        return QColor(self._theme.muted) if column == Column.FORM else None
+        # What is left out by what is captured stands back.
+        is_left_out = not self._state.capture.is_off and not self._state.capture.wants(self._nodes[number].name)
+        return QColor(self._theme.muted) if column == Column.FORM or is_left_out else None
 
     # ------------------------------------------------------------------------------------------ Qt
 
