@@ -104,10 +104,16 @@ def why_left_behind(state: AppState, latest: Latest) -> str:
 
 
 def why_unmeasured(state: AppState, kind: SubjectKind, quantity: Quantity) -> str:
-    """Why no step has this quantity of any subject of a kind; "" where one may have it."""
+    """Why no step has this quantity of any subject of a kind, and what to choose; "" where one may have it."""
     zeros = state.history.blocks[kind].column(ZERO)
     if quantity in _OF_NORMS or not np.isnan(zeros[:, -1:]).all() or not np.isnan(zeros).all():
         return ""
+    if state.capture.norms_only:
+        text = QCoreApplication.translate(
+            _CONTEXT, "Only norms are captured, and this takes more: choose L2 norm above"
+        )
+        full = QCoreApplication.translate(_CONTEXT, "or Full under Session, Capture")
+        return text if state.snapshot is not None else f"{text}, {full}"
     return _of_norms(state)
 
 

@@ -74,7 +74,7 @@ def test_a_heat_map_of_norms_says_what_it_takes_to_see_more(qtbot: QtBot, look: 
         for chart in (heat_map, lines):
             chart.show_quantity(K.ACTIVATION, quantity)
             chart.redraw()
-            assert chart.message == ONLY_NORMS
+            assert chart.message == ONLY_NORMS.replace("choose", "choose L2 norm above, or")
             assert not chart._table_button.isEnabled()
     for chart in (heat_map, lines):
         chart.show_quantity(K.ACTIVATION, Quantity.L2)
