@@ -54,17 +54,18 @@ def _open(given: list[str]) -> int:
     problem = preflight.problem()
     if problem is not None:
         return _refuse(problem)
-    from gradscope.ui.app import Options, run
+    from gradscope.ui import app
 
-    return run(
-        Options(
-            file=str(path) if path is not None else None,
-            python=options.python,
-            seed=options.seed,
-            device=options.device,
-            capture=options.capture,
-        )
+    wanted = app.Options(
+        file=str(path) if path is not None else None,
+        python=options.python,
+        seed=options.seed,
+        device=options.device,
+        capture=options.capture,
     )
+    # What the protocol knows, the ui can say: before there is a window.
+    problem = app.problem(wanted)
+    return app.run(wanted) if problem is None else _refuse(problem)
 
 
 def _samples(given: list[str]) -> int:

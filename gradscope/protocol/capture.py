@@ -75,6 +75,12 @@ class Capture:
 FULL = Capture()
 
 
+def pattern_of(name: str) -> str:
+    """A pattern that fits a layer of this very name: what has a meaning in patterns stands for itself."""
+    # A comma would end the pattern.
+    return "".join("?" if sign == "," else f"[{sign}]" if sign in "*?[" else sign for sign in name)
+
+
 def _is_within(name: str, pattern: str) -> bool:
     parts = name.split(".")
     return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))

@@ -67,6 +67,12 @@ std is the population standard deviation. Where only norms are captured, `zero` 
 
 COUNT, NAN, INF, ZERO, MIN, MAX, MEAN, STD, L2 = range(len(COLUMNS))
 
+
+def has_norms_only(summary: npt.NDArray[np.floating]) -> bool:
+    """Whether a row of the summary array was captured at the level "norms": zeros are always counted otherwise."""
+    return bool(np.isnan(summary[ZERO]))
+
+
 EXPONENT_LOW = -32
 EXPONENT_HIGH = 16
 EXPONENT_BINS = EXPONENT_HIGH - EXPONENT_LOW

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gradscope.protocol.edits import EditMade
 from gradscope.protocol.messages import FloatArray, IntArray, Report, SessionInfo, Validated
 from gradscope.protocol.phases import Position
-from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, MIN, SubjectRow
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, MIN, ZERO, SubjectRow
 from gradscope.snapshots.damage import Damaged
 
 MAX_DEPTH = 200
@@ -85,7 +85,9 @@ def check_summaries(
 
 def check_counts(name: str, summaries: FloatArray, histograms: npt.NDArray[np.int32], sampled: IntArray) -> None:
     """What counts something is a number that can be counted to."""
-    counts = summaries[:, :MIN]
+    counts = summaries[:, :MIN].copy()
+    # Where only norms were captured, zeros were not counted.
+    counts[np.isnan(counts[:, ZERO]), ZERO] = 0
     if not ((counts >= 0) & (counts < _MAX_COUNT)).all() or (histograms < 0).any() or (sampled < 0).any():
         raise Damaged(f"{name} counts something that cannot be counted")
 

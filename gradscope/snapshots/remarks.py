@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Report, SessionInfo
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COUNT, INF, NAN, ZERO, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import COUNT, INF, NAN, ZERO, SubjectKind, SubjectRow, has_norms_only
 from gradscope.snapshots.numbers import counted
 
 Reports = Sequence[tuple[Report, list[SubjectRow]]]
@@ -58,6 +59,7 @@ def remarks(session: SessionInfo, reports: Reports) -> list[Remark]:
         found += [Remark(severity=Severity.WARNING, sentence=f"{note} ({when(report)})") for note in report.notes]
         found += _of_summaries(report, rows)
         found += _of_absences(report, frozen)
+    found += _of_capture(session, reports)
     return sorted(found, key=lambda remark: list(Severity).index(remark.severity))
 
 
@@ -80,6 +82,19 @@ def _of_summaries(report: Report, rows: Sequence[SubjectRow]) -> list[Remark]:
             sentence = f"{counted(len(zero), noun, plural)} of {len(mine):,} {verb} zero in every element ({where})"
             found.append(Remark(severity=Severity.WARNING, sentence=sentence, places=tuple(zero)))
     return found
+
+
+def _of_capture(session: SessionInfo, reports: Reports) -> list[Remark]:
+    """What nothing can be said of, because it was not captured."""
+    level, _, layers = session.capture.partition(":")
+    sentences = []
+    if any(has_norms_only(summary) for report, _ in reports for summary in report.summaries):
+        sentences.append("Only norms were captured: whether something is all zero is not known")
+    if reports and not any(rows for _, rows in reports):
+        sentences.append("Nothing was captured of layers, gradients and parameters: only loss and rate are known")
+    elif level == CaptureLevel.LAYERS:
+        sentences.append(f"Only chosen layers were captured ({layers}): nothing is known of the others")
+    return [Remark(severity=Severity.NOTE, sentence=sentence) for sentence in sentences]
 
 
 def _of_absences(report: Report, frozen: frozenset[str]) -> list[Remark]:

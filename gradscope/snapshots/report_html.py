@@ -223,6 +223,7 @@ def _training(session: SessionInfo) -> Markup:
         ("Clipping", ", ".join(clipping)),
         ("Precision", session.precision or ""),
         ("Validation", validation),
+        ("Capture", session.capture),
     ]
     return _pairs([(name, element("code", clipped(text, _MAX_TEXT))) for name, text in named if text])
 

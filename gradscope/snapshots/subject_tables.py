@@ -9,7 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.messages import FloatArray, Report
-from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import (
+    COUNT,
+    INF,
+    L2,
+    MAX,
+    MEAN,
+    MIN,
+    NAN,
+    STD,
+    ZERO,
+    SubjectKind,
+    SubjectRow,
+    has_norms_only,
+)
 from gradscope.snapshots.markup import Markup, clipped, element
 from gradscope.snapshots.numbers import counted, number, percent, shape
 from gradscope.snapshots.remarks import Reports, when, words
@@ -88,6 +101,8 @@ def _section(kind: SubjectKind, report: Report, entries: list[_Entry], sizes: di
     is_sampled = any(0 < entry.sampled < entry.summary[COUNT] for entry in shown)
     sampled = "; of a large tensor only a sample" if is_sampled else ""
     legend = f"Values: {magnitudes.sentence()}; each row to its own height{sampled}."
+    if all(has_norms_only(entry.summary) for entry in entries):
+        legend = "Only norms were captured: – stands for what is not known."
     table = element("div", _table(shown, sizes, magnitudes), class_="scroll")
     return element(
         "details",
@@ -132,16 +147,27 @@ def _row(entry: _Entry, sizes: dict[str, float], magnitudes: Magnitudes) -> Mark
         element("td", clipped(row.dtype, MAX_NAME), class_="shape"),
         element("td", f"{count:,.0f}", class_="num"),
         _non_finite(summary),
-        element("td", percent(zeros, count) if zeros else "0", class_="num", title=f"{zeros:,.0f}" if zeros else None),
+        _zeros_cell(zeros, count),
     ]
     cells += [_number_cell(float(summary[column])) for _, column in _MOMENTS]
     if sizes:
         size = sizes.get(row.key.name, 0.0)
         cells.append(_number_cell(float(summary[L2]) / size if size > 0 else np.nan))
+    if has_norms_only(summary):
+        cells.append(element("td", "–"))
+        return element("tr", cells)
     zeros_in_sample = zeros * entry.sampled / count if count else 0.0
     sample = f"from a sample of {entry.sampled:,}" if 0 < entry.sampled < count else None
     cells.append(element("td", histogram(entry.histogram, zeros_in_sample, magnitudes), title=sample))
     return element("tr", cells)
+
+
+def _zeros_cell(zeros: float, count: float) -> Markup:
+    if np.isnan(zeros):
+        return element("td", "–", class_="num")
+    return element(
+        "td", percent(zeros, count) if zeros else "0", class_="num", title=f"{zeros:,.0f}" if zeros else None
+    )
 
 
 def _number_cell(value: float) -> Markup:

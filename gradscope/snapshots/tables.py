@@ -151,7 +151,7 @@ def _summary_lines(report: Report, rows: Sequence[SubjectRow]) -> Iterator[list[
             *(report.step, report.phase.value, key.kind.value, key.name, key.call, key.leaf),
             "x".join(str(side) for side in row.shape),
             row.dtype,
-            *(int(count) for count in summary[:MIN]),
+            *("" if math.isnan(count) else int(count) for count in summary[:MIN]),
             *("" if math.isnan(number) else repr(number) for number in summary[MIN:]),
             row.note,
         ]

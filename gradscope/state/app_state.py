@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from gradscope.protocol import messages
+from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch, CheckpointSaved
 from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
-from gradscope.protocol.failure import Failure
+from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
 from gradscope.state.edits import Edits
@@ -114,6 +115,17 @@ class AppState:
 
     # ------------------------------------------------------------------------------------------ questions
 
+    @property
+    def capture(self) -> Capture:
+        """What the session captures now; of a snapshot, what its session captured."""
+        if self.session is None:
+            return FULL
+        try:
+            return Capture.parse(self.session.capture)
+        except BadInput:
+            # A snapshot of a later version. Its numbers say themselves which of them are there.
+            return FULL
+
     def refusal(self, verb: Verb) -> str | None:
         """Why a verb cannot be used now, as a short phrase; None if it can."""
         reason = self._engine_refusal()
@@ -144,6 +156,17 @@ class AppState:
             return reason
         first = next(iter(self.session.optimizers), "") if self.session is not None else ""
         if self.position.rest is not Rest.READY or self.position.optimizer not in ("", first):
+            return "Only between two steps: press Next batch to complete this one"
+        return None
+
+    def capture_refusal(self) -> str | None:
+        """Why the level of capture cannot be changed now, as a short sentence; None if it can (between two steps)."""
+        reason = self._engine_refusal()
+        if reason is not None:
+            return reason
+        if self.position.rest is Rest.EMPTY or self.position.running:
+            return refusal(self.position.rest, Verb.NEXT_BATCH, running=self.position.running)
+        if self.position.rest is not Rest.READY:
             return "Only between two steps: press Next batch to complete this one"
         return None
 
@@ -189,6 +212,9 @@ class AppState:
             case messages.Validated():
                 self._validated(message)
             case messages.SessionChanged(session=session):
+                if self.session is not None and session.capture != self.session.capture:
+                    self.log.add(f"From step {self.position.step} on: capture {session.capture}")
+                    self.touch(Topic.LOG)
                 self.session = session
                 if self.tree is not None:
                     refresh_tree(self.tree, session)

@@ -70,11 +70,22 @@ class EventSource:
 
     @property
     def scalars(self) -> int:
-        return sum(part.values.size for part in self.parts if isinstance(part, Series))
+        """How many numbers will be there: what was not measured is left out."""
+        return sum(
+            part.values.size if part.is_nan_data else int(np.count_nonzero(~np.isnan(part.values)))
+            for part in self.parts
+            if isinstance(part, Series)
+        )
 
     @property
     def histograms(self) -> int:
-        return sum(len(column.rows) for part in self.parts if isinstance(part, Histograms) for column in part.columns)
+        """How many at most: where only norms were captured there is none."""
+        return sum(
+            int(np.count_nonzero(column.sampled))
+            for part in self.parts
+            if isinstance(part, Histograms)
+            for column in part.columns
+        )
 
     @property
     def steps(self) -> int:

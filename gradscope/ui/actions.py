@@ -9,8 +9,10 @@ from enum import StrEnum
 from PySide6.QtCore import QCoreApplication, QObject, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
+from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.phases import Verb
 from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.ui.capture_words import COSTS
 from gradscope.ui.controller import Controller
 from gradscope.ui.recipe_notes import note_on
 from gradscope.ui.settings import Setting, ThemeChoice
@@ -26,6 +28,7 @@ class Menu(StrEnum):
     FILE = QT_TRANSLATE_NOOP("Actions", "&File")
     EDIT = QT_TRANSLATE_NOOP("Actions", "&Edit")
     SESSION = QT_TRANSLATE_NOOP("Actions", "&Session")
+    CAPTURE = QT_TRANSLATE_NOOP("Actions", "&Capture")
     VIEW = QT_TRANSLATE_NOOP("Actions", "&View")
     THEME = QT_TRANSLATE_NOOP("Actions", "&Theme")
     HELP = QT_TRANSLATE_NOOP("Actions", "&Help")
@@ -55,6 +58,10 @@ class ActionId(StrEnum):
     RUN_EPOCH = "run_epoch"
     RUN_UNTIL_PAUSED = "run_until_paused"
     PAUSE = "pause"
+    CAPTURE_FULL = "capture_full"
+    CAPTURE_LAYERS = "capture_layers"
+    CAPTURE_NORMS = "capture_norms"
+    CAPTURE_OFF = "capture_off"
     INTERRUPT = "interrupt"
     RESET = "reset"
     RESTART_ENGINE = "restart_engine"
@@ -83,6 +90,8 @@ class ActionRow:
     needs_session: bool = False
     choice: ThemeChoice | None = None
     """It is one of several choices, and checked if the setting has this value."""
+    level: CaptureLevel | None = None
+    """It is checked if the session captures at this level."""
     ends_section: bool = False
     """A line follows it in the menu."""
 
@@ -278,6 +287,30 @@ TABLE: dict[ActionId, ActionRow] = {
         verb=Verb.PAUSE,
         ends_section=True,
     ),
+    ActionId.CAPTURE_FULL: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Full"),
+        tooltip=COSTS[CaptureLevel.FULL],
+        menu=Menu.CAPTURE,
+        level=CaptureLevel.FULL,
+    ),
+    ActionId.CAPTURE_LAYERS: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Chosen layers..."),
+        tooltip=COSTS[CaptureLevel.LAYERS],
+        menu=Menu.CAPTURE,
+        level=CaptureLevel.LAYERS,
+    ),
+    ActionId.CAPTURE_NORMS: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Norms only"),
+        tooltip=COSTS[CaptureLevel.NORMS],
+        menu=Menu.CAPTURE,
+        level=CaptureLevel.NORMS,
+    ),
+    ActionId.CAPTURE_OFF: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Off"),
+        tooltip=COSTS[CaptureLevel.OFF],
+        menu=Menu.CAPTURE,
+        level=CaptureLevel.OFF,
+    ),
     ActionId.INTERRUPT: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Interrupt"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Break off the phase that is running, and undo it"),
@@ -365,6 +398,9 @@ class Actions(QObject):
         self._themes = themes
         self._actions = {action_id: QAction(self) for action_id in TABLE}
         self._choices = QActionGroup(self)
+        self._levels = QActionGroup(self)
+        # Optional: without a session there is no level.
+        self._levels.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
         for action_id, row in TABLE.items():
             action = self._actions[action_id]
             action.setObjectName(action_id.value)
@@ -373,6 +409,11 @@ class Actions(QObject):
             if row.choice is not None:
                 action.setCheckable(True)
                 self._choices.addAction(action)
+            if row.level is not None:
+                action.setCheckable(True)
+                self._levels.addAction(action)
+                # The engine has the last word: until it has changed the level, the mark stays where it was.
+                action.triggered.connect(self._refresh)
         self._actions[ActionId.QUIT].setMenuRole(QAction.MenuRole.QuitRole)
         self._actions[ActionId.ABOUT].setMenuRole(QAction.MenuRole.AboutRole)
         self._actions[ActionId.SETTINGS].setMenuRole(QAction.MenuRole.PreferencesRole)
@@ -401,6 +442,7 @@ class Actions(QObject):
         if key in (Setting.RUN_STEPS, Setting.THEME):
             self._refresh()
 
+    @Slot()
     def _refresh(self) -> None:
         steps = self._controller.settings.get(Setting.RUN_STEPS)
         for action_id, row in TABLE.items():
@@ -414,6 +456,9 @@ class Actions(QObject):
             action.setToolTip("\n".join(line for line in lines if line))
             if row.choice is not None:
                 action.setChecked(self._controller.settings.get(Setting.THEME) == row.choice)
+            if row.level is not None:
+                state = self._controller.state
+                action.setChecked(state.session is not None and state.capture.level is row.level)
 
     def _note(self, action_id: ActionId, steps: int) -> str:
         """What there is to add for the recipe that is open."""
@@ -432,6 +477,8 @@ class Actions(QObject):
         row, state = TABLE[action_id], self._controller.state
         if row.verb is not None:
             return state.refusal(row.verb)
+        if row.level is not None:
+            return state.capture_refusal()
         if row.needs_session and state.session is None:
             return self.tr("Open a recipe first")
         if action_id is ActionId.CLOSE_SNAPSHOT:
@@ -461,7 +508,8 @@ class Actions(QObject):
 
 def translated(source: str, *, steps: int) -> str:
     """A text of the table in the user's language, with the number of steps in it."""
-    return QCoreApplication.translate("Actions", source).replace("%1", str(steps))
+    context = "Capture" if source in COSTS.values() else "Actions"
+    return QCoreApplication.translate(context, source).replace("%1", str(steps))
 
 
 def plain(source: str) -> str:

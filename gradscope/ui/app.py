@@ -13,6 +13,8 @@ from PySide6.QtWidgets import QApplication
 import gradscope
 from gradscope.assets import resources_dir
 from gradscope.client.engine_client import EngineClient
+from gradscope.protocol.capture import Capture, CaptureLevel
+from gradscope.protocol.failure import BadInput
 from gradscope.state.app_state import AppState
 from gradscope.ui.collector import Collector
 from gradscope.ui.controller import Controller
@@ -34,6 +36,19 @@ class Options:
     seed: int | None = None
     device: str | None = None
     capture: str | None = None
+
+
+def problem(options: Options) -> str | None:
+    """What is wrong with the options, in one sentence, before there is a window; None if nothing is."""
+    if options.capture is None:
+        return None
+    try:
+        level = Capture.parse(options.capture).level
+    except BadInput as error:
+        return f"--capture: {error}"
+    if level is CaptureLevel.LAYERS and (options.file is None or may_be_snapshot(Path(options.file))):
+        return "--capture: layers are those of one model; expected its recipe file on the command line as well"
+    return None
 
 
 def run(options: Options) -> int:
@@ -102,5 +117,7 @@ def start_engine(window: MainWindow, options: Options) -> None:
     """Stage 4, when the window is up: the engine, and the file that was asked for. A snapshot needs no engine."""
     if options.file is None or not may_be_snapshot(Path(options.file)):
         window.controller.start_engine()
+    if options.capture is not None:
+        window.controller.capture_first_file(options.capture)
     if options.file is not None:
         window.commands.open_file(options.file)

@@ -9,6 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QDir, QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from gradscope.protocol.capture import Capture, CaptureLevel, pattern_of
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import RunUntil, Verb
@@ -18,6 +19,7 @@ from gradscope.ui.actions import ActionId
 from gradscope.ui.checkpoints import Checkpoints
 from gradscope.ui.controller import Controller
 from gradscope.ui.dialogs.about import AboutDialog
+from gradscope.ui.dialogs.capture_layers import CaptureLayersDialog
 from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
 from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot
@@ -77,6 +79,10 @@ class Commands(QObject):
             ActionId.RUN_EPOCH: lambda: controller.run(RunUntil.EPOCH),
             ActionId.RUN_UNTIL_PAUSED: lambda: controller.run(RunUntil.PAUSED),
             ActionId.PAUSE: lambda: controller.pause(),
+            ActionId.CAPTURE_FULL: lambda: controller.set_capture(Capture(CaptureLevel.FULL)),
+            ActionId.CAPTURE_LAYERS: self.choose_layers,
+            ActionId.CAPTURE_NORMS: lambda: controller.set_capture(Capture(CaptureLevel.NORMS)),
+            ActionId.CAPTURE_OFF: lambda: controller.set_capture(Capture(CaptureLevel.OFF)),
             ActionId.INTERRUPT: lambda: controller.interrupt(),
             ActionId.RESET: lambda: controller.reset(),
             ActionId.RESTART_ENGINE: lambda: controller.restart_engine(),
@@ -161,6 +167,17 @@ class Commands(QObject):
         self._window.close()
 
     # ------------------------------------------------------------------------------------------ dialogs
+
+    @Slot()
+    def choose_layers(self) -> None:
+        """Ask which layers to capture: those that are now, or else the one that is selected."""
+        state = self._controller.state
+        if state.session is None:
+            return
+        layers = state.capture.layers or ((pattern_of(state.selection.name),) if state.selection.name else ())
+        dialog = CaptureLayersDialog(state.session, layers=layers, parent=self._window)
+        dialog.chosen.connect(self._controller.set_capture)
+        dialog.open()
 
     @Slot()
     def show_settings(self) -> None:

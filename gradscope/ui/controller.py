@@ -14,6 +14,7 @@ from gradscope.client.background import Background
 from gradscope.client.engine_client import EngineClient
 from gradscope.client.snapshot_source import Reopened, Request, SnapshotSource, reopen
 from gradscope.protocol import messages
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind
@@ -62,6 +63,8 @@ class Controller(QObject):
         self._snapshot_wanted = ""
         self.settings = settings
         self._queued: messages.Open | None = None
+        self._capture_of_first_file = ""
+        self._first_file = ""
         self._watched: tuple[SubjectKey, ...] = ()
         self._python = ""
         self._timer = QTimer(self)
@@ -104,12 +107,27 @@ class Controller(QObject):
 
     # ------------------------------------------------------------------------------------------ the session
 
-    def open_recipe(self, path: str, *, seed: int | None = None, device: str | None = None) -> None:
-        """Open a recipe file with this seed and device (None: as in the settings). On failure the session stays."""
+    def capture_first_file(self, capture: str) -> None:
+        """The first recipe that is opened, and no other, is captured at this level (as `Capture.parse` reads it)."""
+        self._capture_of_first_file = capture
+
+    def open_recipe(
+        self, path: str, *, seed: int | None = None, device: str | None = None, capture: str | None = None
+    ) -> None:
+        """Open a recipe file with this seed, device and level of capture (None: as in the settings).
+
+        On failure the session stays.
+        """
+        if self._capture_of_first_file and self._first_file in ("", path):
+            # Also when it is opened once more: it may have failed the first time.
+            self._first_file = path
+            capture = capture or self._capture_of_first_file
         request = messages.Open(
             path=path,
             seed=self.settings.get(Setting.SEED) if seed is None else seed,
             device=self.settings.get(Setting.DEVICE) if device is None else device,
+            capture=capture or str(self.settings.get(Setting.CAPTURE)),
+            budget_bytes=self.settings.get(Setting.BUDGET_MB) * 1024 * 1024,
         )
         self.close_snapshot()
         self._open(request)
@@ -130,10 +148,15 @@ class Controller(QObject):
 
     @Slot()
     def reset(self) -> None:
-        """Load the recipe again from its file, with the seed and device that are chosen now."""
+        """Load the recipe again from its file, with the seed and device that are chosen now, captured as before."""
         session = self.state.session
         if session is not None and session.path and self.state.snapshot is None:
-            self.open_recipe(session.path)
+            self.open_recipe(session.path, capture=session.capture)
+
+    def set_capture(self, capture: Capture) -> None:
+        """Capture more or less from the next step on. Nothing happens where it cannot be, or is so already."""
+        if self.state.capture_refusal() is None and capture != self.state.capture:
+            self.client.request(messages.SetCapture(capture=str(capture)), on_reply=self._on_capture_replied)
 
     # ------------------------------------------------------------------------------------------ snapshots
 
@@ -403,6 +426,11 @@ class Controller(QObject):
     def _on_zero_grad_replied(self, reply: object) -> None:
         if isinstance(reply, messages.Done):
             self._session_state.set_cleared()
+            self._wake()
+
+    def _on_capture_replied(self, reply: object) -> None:
+        if not isinstance(reply, messages.Failed):
+            self._session_state.dismiss_failure()
             self._wake()
 
     def _watch(self) -> None:

@@ -14,3 +14,9 @@ class EmptyNote(QLabel):
         self.setWordWrap(True)
         self.setContentsMargins(16, 16, 16, 16)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def hasHeightForWidth(self) -> bool:
+        """It takes the room that there is. A scroll area would give everything beside a text that wraps its full height."""
+        return False

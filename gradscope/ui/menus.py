@@ -36,6 +36,8 @@ class Menus(QObject):
             self._menus[menu] = bar.addMenu(_title(menu))
             self._menus[menu].setToolTipsVisible(True)
         self._menus[Menu.THEME] = QMenu(_title(Menu.THEME), self._menus[Menu.VIEW])
+        self._menus[Menu.CAPTURE] = QMenu(_title(Menu.CAPTURE), self._menus[Menu.SESSION])
+        self._menus[Menu.CAPTURE].setToolTipsVisible(True)
         for action_id, row in TABLE.items():
             self._menus[row.menu].addAction(actions[action_id])
             if row.ends_section:
@@ -44,6 +46,9 @@ class Menus(QObject):
         self._recent = QMenu(self.tr("Open re&cent"), bar)
         for submenu in (self._samples, self._recent):
             self._menus[Menu.FILE].insertMenu(actions[ActionId.EXPORT], submenu)
+        session = self._menus[Menu.SESSION]
+        session.insertMenu(actions[ActionId.INTERRUPT], self._menus[Menu.CAPTURE])
+        session.insertSeparator(actions[ActionId.INTERRUPT])
         view = self._menus[Menu.VIEW]
         view.insertActions(actions[ActionId.RESET_LAYOUT], [*panels, view.addSeparator()])
         view.addSeparator()

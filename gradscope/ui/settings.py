@@ -10,7 +10,10 @@ from typing import Any
 
 from PySide6.QtCore import QByteArray, QObject, QSettings, QStandardPaths, Signal
 
+from gradscope.protocol.capture import CaptureLevel
+
 MAX_RECENT_FILES = 10
+MAX_BUDGET_MB = 1024 * 1024
 
 
 class ThemeChoice(StrEnum):
@@ -26,6 +29,10 @@ class Setting(StrEnum):
     """The interpreter that runs the engine; "" is the one that runs the app."""
     SEED = "session/seed"
     DEVICE = "session/device"
+    CAPTURE = "session/capture"
+    """The level that new sessions begin with; not LAYERS, since the names of layers belong to one model."""
+    BUDGET_MB = "session/budget_mb"
+    """For copies of activations and their gradients, in units of 1024 * 1024 bytes."""
     THEME = "window/theme"
     RUN_STEPS = "run/steps"
     RECENT_FILES = "files/recent"
@@ -65,10 +72,26 @@ def _positive(value: Any) -> int:
     return number
 
 
+def _level(value: Any) -> CaptureLevel:
+    level = CaptureLevel(value)
+    if level is CaptureLevel.LAYERS:
+        raise ValueError(level)
+    return level
+
+
+def _megabytes(value: Any) -> int:
+    number = _positive(value)
+    if number > MAX_BUDGET_MB:
+        raise ValueError(number)
+    return number
+
+
 _TABLE: dict[Setting, _Row] = {
     Setting.PYTHON: _Row("", str),
     Setting.SEED: _Row(0, int),
     Setting.DEVICE: _Row("cpu", str),
+    Setting.CAPTURE: _Row(CaptureLevel.FULL, _level),
+    Setting.BUDGET_MB: _Row(256, _megabytes),
     Setting.THEME: _Row(ThemeChoice.SYSTEM, ThemeChoice),
     Setting.RUN_STEPS: _Row(100, _positive),
     Setting.RECENT_FILES: _Row([], _texts),

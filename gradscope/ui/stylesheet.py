@@ -73,6 +73,10 @@ QToolButton[flat="true"][checkable="true"] { border-color: $border; }
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover { background: $selection; }
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus { border-color: $accent; }
 QToolButton[popupMode="1"] { padding-right: 24px; }
+QToolButton[popupMode="2"] { padding-right: 22px; }
+QToolButton[differs="true"] { border-color: $warning; }
+QToolButton::menu-indicator { image: url("$arrow_down"); width: 10px; height: 10px; right: 6px;
+                              subcontrol-origin: border; subcontrol-position: center right; }
 QToolButton::menu-button { border: none; border-left: 1px solid $border; width: 18px; border-radius: 0; }
 QLineEdit, QSpinBox, QComboBox { background: $surface; color: $text; border: 1px solid $border; border-radius: 4px;
                                  padding: 4px; selection-background-color: $selection; selection-color: $text; }

@@ -12,6 +12,7 @@ from gradscope.protocol.phases import NEXT_PHASE, Phase
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
+from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
@@ -21,6 +22,7 @@ _BUTTON_OF_PHASE = {
     Phase.BACKWARD: ActionId.BACKWARD,
     Phase.STEP: ActionId.STEP,
 }
+_LEVELS = (ActionId.CAPTURE_FULL, ActionId.CAPTURE_LAYERS, ActionId.CAPTURE_NORMS, ActionId.CAPTURE_OFF)
 _SELDOM = (ActionId.ZERO_GRAD, ActionId.VALIDATE, ActionId.RESET)
 _MAX_STEPS = 1_000_000
 _MAX_SEED = 2**32 - 1
@@ -36,8 +38,18 @@ class _Texts(IntEnum):
     NONE = 3
 
 
+_FITS = (
+    (_Texts.ALL, True),
+    (_Texts.ALL, False),
+    (_Texts.RUNNING, True),
+    (_Texts.PHASES, False),
+    (_Texts.NONE, False),
+)
+"""From much room to little: which texts, and whether the level of capture has its word before it."""
+
+
 class ToolBar(QToolBar):
-    """The buttons of the action table, the number of steps, the device and the seed."""
+    """The buttons of the action table, the number of steps, the level of capture, the device and the seed."""
 
     _is_fitting = True
 
@@ -71,6 +83,7 @@ class ToolBar(QToolBar):
             [actions[ActionId.RUN_STEPS], actions[ActionId.RUN_EPOCH], actions[ActionId.RUN_UNTIL_PAUSED]]
         )
         self.steps = self._steps_box()
+        self.capture = CaptureButton(controller, themes, [actions[action_id] for action_id in _LEVELS], self)
         self.device = QComboBox(self)
         self.device.setAccessibleName(self.tr("Device"))
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -88,6 +101,9 @@ class ToolBar(QToolBar):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
             self._refresh()
+        if topics & {Topic.SESSION, Topic.SETTINGS}:
+            # The text of the level is longer or shorter now.
+            self._fit()
 
     @Slot(str)
     def _on_setting_changed(self, key: str) -> None:
@@ -165,6 +181,9 @@ class ToolBar(QToolBar):
         seed_label.setBuddy(self.seed)
         self.addWidget(seed_label)
         self.addWidget(self.seed)
+        self.addSeparator()
+        # At the end: its text is longer and shorter, and nothing moves with it.
+        self.addWidget(self.capture)
 
     def _refresh(self) -> None:
         state = self._controller.state
@@ -222,8 +241,9 @@ class ToolBar(QToolBar):
             return
         self._is_fitting = True
         try:
-            for texts in _Texts:
+            for texts, is_long in _FITS:
                 self._show_texts(texts)
+                self.capture.show_long(is_long)
                 if self.sizeHint().width() <= self.width():
                     break
         finally:

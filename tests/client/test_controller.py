@@ -2,6 +2,7 @@
 tests/e2e."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages as m
+from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.codec import MAX_FRAME_BYTES, encode
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.parts import EVERYTHING, Part
@@ -115,6 +117,55 @@ def test_a_recipe_opened_early_waits_for_the_engine(lab: Lab) -> None:
     assert lab.client.requests == [m.Open(path="/a.py", seed=3, device="cuda:0")]
     lab.client.become(EngineStatus.READY, "some text")
     assert len(lab.client.requests) == 1, "once"
+
+
+def test_a_session_begins_as_the_settings_say(lab: Lab) -> None:
+    lab.ready()
+    lab.settings.set(Setting.CAPTURE, CaptureLevel.NORMS)
+    lab.settings.set(Setting.BUDGET_MB, 3)
+    lab.controller.open_recipe("/a.py")
+    request = lab.client.requests[-1]
+    assert (request.capture, request.budget_bytes) == ("norms", 3 * 1024 * 1024)
+
+
+def test_the_command_line_s_level_is_the_first_file_s_only(lab: Lab) -> None:
+    lab.ready()
+    lab.controller.capture_first_file("layers:head")
+    for path in ("/a.py", "/b.py", "/a.py"):
+        lab.controller.open_recipe(path)
+    assert [request.capture for request in lab.client.requests] == ["layers:head", "full", "layers:head"]
+
+
+def test_reset_keeps_what_the_session_captures(lab: Lab) -> None:
+    lab.opened()
+    lab.client.message_received.emit(m.SessionChanged(session=replace(SESSION, capture="layers:net.0")))
+    lab.controller.reset()
+    assert lab.client.requests[-1].capture == "layers:net.0"
+
+
+def test_the_level_is_changed_between_two_steps_and_only_to_another(lab: Lab) -> None:
+    lab.opened()
+    lab.controller.set_capture(Capture(CaptureLevel.FULL))
+    assert lab.client.requests == []
+    lab.controller.set_capture(Capture(CaptureLevel.LAYERS, ("a", "b.*")))
+    assert lab.client.requests == [m.SetCapture(capture="layers:a,b.*")]
+    lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.FORWARD)))
+    lab.controller.set_capture(Capture(CaptureLevel.OFF))
+    assert len(lab.client.requests) == 1
+
+
+def test_a_level_that_is_taken_ends_the_failure_of_one_that_was_not(lab: Lab) -> None:
+    lab.opened()
+    lab.controller.set_capture(Capture(CaptureLevel.LAYERS, ("nothing",)))
+    failed = m.Failed(
+        failure=Failure(kind=FailureKind.BAD_INPUT, sentence="No such layer"), position=Position(rest=Rest.READY)
+    )
+    lab.client.message_received.emit(failed)
+    lab.client.replies[-1](failed)
+    assert lab.state.failure is not None
+    lab.controller.set_capture(Capture(CaptureLevel.NORMS))
+    lab.client.replies[-1](m.Pong())
+    assert lab.state.failure is None
 
 
 def test_only_the_last_of_several_early_recipes_is_opened(lab: Lab) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol import messages
+from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import (
     COLUMNS,
@@ -69,6 +70,8 @@ class FakeTraining:
     notes: tuple[str, ...] = ()
     """Of every backward."""
     evaluations: int = 0
+    level: CaptureLevel = CaptureLevel.FULL
+    """FULL, NORMS or OFF; of the session and its reports, unless it is changed in between."""
     micro: int = 0
     step: int = 0
     rows: dict[SubjectKey, int] = field(default_factory=dict)
@@ -103,6 +106,7 @@ class FakeTraining:
             loss="cross_entropy",
             scheduler_unit="step",
             batches_per_epoch=BATCHES_PER_EPOCH,
+            capture=str(self.level),
             **self.settings,  # type: ignore[arg-type]
         )
         yield messages.Opened(session=session, position=self._position(Rest.READY))
@@ -163,6 +167,8 @@ class FakeTraining:
         is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
         if kind is SubjectKind.CLIPPED_GRAD and "clip_norm" not in self.settings:
             return []
+        if self.level is CaptureLevel.OFF or (self.level is CaptureLevel.NORMS and kind is SubjectKind.OPTIMIZER_STATE):
+            return []
         leaves = tuple(f".{state}" for state in self.states) if kind is SubjectKind.OPTIMIZER_STATE else ("",)
         return [
             SubjectKey(kind, name, leaf=leaf)
@@ -189,13 +195,18 @@ class FakeTraining:
     def _initial(self) -> Iterator[object]:
         keys = self.keys(SubjectKind.PARAMETER)
         yield from self._new_subjects(keys)
-        summaries = self.summaries(keys)
         yield messages.InitialParameters(
-            subjects=np.array([self.rows[key] for key in keys], dtype=np.int64),
-            summaries=summaries,
-            histograms=self._histograms(summaries),
-            sampled=summaries[:, COUNT].astype(np.int64),
+            subjects=np.array([self.rows[key] for key in keys], dtype=np.int64), **self._numbers(keys)
         )
+
+    def _numbers(self, keys: list[SubjectKey]) -> dict[str, np.ndarray]:
+        """Summaries with their histograms, as far as the level goes."""
+        summaries = self.summaries(keys)
+        histograms, sampled = self._histograms(summaries), summaries[:, COUNT].astype(np.int64)
+        if self.level is CaptureLevel.NORMS:
+            summaries[:, ZERO : STD + 1] = np.nan
+            histograms[:], sampled[:] = 0, 0
+        return {"summaries": summaries, "histograms": histograms, "sampled": sampled}
 
     def _schedule(self) -> messages.Schedule:
         if self.schedule_reason:
@@ -260,7 +271,6 @@ class FakeTraining:
 
     def _report(self, phase: Phase, keys: list[SubjectKey], rest: Rest) -> Iterator[object]:
         yield from self._new_subjects(keys)
-        summaries = self.summaries(keys)
         epoch, batch = divmod(self.step, BATCHES_PER_EPOCH)
         loss = 2.3 * float(np.exp(-self.step / 60)) + float(self.random.uniform(0, 0.2))
         yield messages.Report(
@@ -271,9 +281,7 @@ class FakeTraining:
             loss=float("nan") if self.step in self.nan_losses else loss,
             lr=self.rate_at(self.step),
             subjects=np.array([self.rows[key] for key in keys], dtype=np.int64),
-            summaries=summaries,
-            histograms=self._histograms(summaries),
-            sampled=summaries[:, COUNT].astype(np.int64),
+            **self._numbers(keys),
             places=np.zeros(0, dtype=np.int64),
             times=np.zeros((0, 3)),
             micro=self.micro,

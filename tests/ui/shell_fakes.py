@@ -10,6 +10,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol import messages
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.messages import DeviceInfo, Place
 from gradscope.protocol.parts import Contents, Part
@@ -81,6 +82,9 @@ class ShellController(FakeController):
 
     def open_recipe(self, path: str, *, seed: int | None = None, device: str | None = None) -> None:
         self.asked.append(("open", path))
+
+    def set_capture(self, capture: Capture) -> None:
+        self.asked.append(("capture", str(capture)))
 
     def go(self, verb: Verb) -> None:
         self.asked.append(("go", verb))

@@ -117,7 +117,12 @@ def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar) -> None:
 
     assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
     full = toolbar.sizeHint().width()
+    assert toolbar.capture.text() == "Capture: Full"
     toolbar.resize(full - 10, toolbar.height())
+    assert toolbar.capture.text() == "Full"
+    assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
+    toolbar.resize(full - 100, toolbar.height())
+    assert toolbar.capture.text() == "Capture: Full"
     assert style(ActionId.RESET) is styles.ToolButtonIconOnly
     assert style(ActionId.FORWARD) is styles.ToolButtonTextBesideIcon
     toolbar.resize(200, toolbar.height())

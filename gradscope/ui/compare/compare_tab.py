@@ -283,6 +283,6 @@ def _cell(latest: Latest | None, column: int) -> object:
     if latest is None:
         return "–"
     number = float(latest.summary[column])
-    if COUNT <= column < MIN:
-        return f"{number:,.0f}"
-    return "–" if math.isnan(number) else text.number(number, digits=4)
+    if math.isnan(number):
+        return "–"
+    return f"{number:,.0f}" if COUNT <= column < MIN else text.number(number, digits=4)

@@ -1,4 +1,4 @@
-"""The settings dialog: the interpreter of the engine, and the theme."""
+"""The settings dialog: the interpreter of the engine, what new sessions begin with, and the theme."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
+from gradscope.protocol.capture import CaptureLevel
+from gradscope.ui.capture_words import cost_of, name_of
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
-from gradscope.ui.settings import Setting, Settings, ThemeChoice
+from gradscope.ui.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
 
 
 class SettingsDialog(QDialog):
@@ -37,8 +41,20 @@ class SettingsDialog(QDialog):
         self.python.setPlaceholderText(sys.executable)
         self.python.setClearButtonEnabled(True)
         self.python.textChanged.connect(self._on_python_changed)
-        self.hint = QLabel(self)
-        self.hint.setWordWrap(True)
+        self.hint = self._make_hint()
+        self.capture = QComboBox(self)
+        for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):
+            self.capture.addItem(name_of(level), level)
+        self.capture.setCurrentIndex(self.capture.findData(settings.get(Setting.CAPTURE)))
+        self.capture_hint = self._make_hint()
+        self.capture.currentIndexChanged.connect(self._on_capture_changed)
+        self.budget = QSpinBox(self)
+        self.budget.setRange(1, MAX_BUDGET_MB)
+        self.budget.setSuffix(self.tr(" MB"))
+        self.budget.setGroupSeparatorShown(True)
+        self.budget.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
+        self.budget.setValue(settings.get(Setting.BUDGET_MB))
+        self.budget_hint = self._make_hint()
         self.theme = QComboBox(self)
         for choice, text in (
             (ThemeChoice.SYSTEM, self.tr("As the system")),
@@ -54,6 +70,13 @@ class SettingsDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
         self._arrange()
         self._on_python_changed(self.python.text())
+        self._on_capture_changed()
+        self.budget_hint.setText(
+            self.tr(
+                "Copies of outputs and of their gradients, kept so that their values can be looked at; the oldest give way. "
+                "Takes effect when a recipe is opened, and at Reset"
+            )
+        )
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -70,6 +93,11 @@ class SettingsDialog(QDialog):
         self.hint.style().polish(self.hint)
 
     @Slot()
+    def _on_capture_changed(self) -> None:
+        later = self.tr("For recipes that are opened from now on; the tool bar changes it for the open one")
+        self.capture_hint.setText(f"{cost_of(self.capture.currentData())}. {later}")
+
+    @Slot()
     def _on_browse_clicked(self) -> None:
         dialog = QFileDialog(self, self.tr("Choose a Python interpreter"))
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
@@ -83,6 +111,14 @@ class SettingsDialog(QDialog):
 
     # ------------------------------------------------------------------------------------------ private
 
+    def _make_hint(self) -> QLabel:
+        hint = QLabel(self)
+        hint.setWordWrap(True)
+        # A form gives a row its whole width only if something in it wants that.
+        hint.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        hint.setProperty("role", "muted")
+        return hint
+
     def _arrange(self) -> None:
         browse = QPushButton(self.tr("Browse..."), self)
         browse.setAutoDefault(False)
@@ -95,6 +131,14 @@ class SettingsDialog(QDialog):
         field.setSpacing(4)
         field.addLayout(line)
         field.addWidget(self.hint)
+        capture, budget = (QVBoxLayout() for _ in range(2))
+        for column, widget, hint in (
+            (capture, self.capture, self.capture_hint),
+            (budget, self.budget, self.budget_hint),
+        ):
+            column.setSpacing(4)
+            column.addWidget(widget, 0, Qt.AlignmentFlag.AlignLeft)
+            column.addWidget(hint)
         form = QFormLayout()
         form.setHorizontalSpacing(16)
         form.setVerticalSpacing(16)
@@ -102,6 +146,13 @@ class SettingsDialog(QDialog):
         label = QLabel(self.tr("&Python for the engine"), self)
         label.setBuddy(self.python)
         form.addRow(label, field)
+        for text, buddy, layout in (
+            (self.tr("&Capture"), self.capture, capture),
+            (self.tr("&Memory for values"), self.budget, budget),
+        ):
+            label = QLabel(text, self)
+            label.setBuddy(buddy)
+            form.addRow(label, layout)
         form.addRow(self.tr("&Theme"), self.theme)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
@@ -116,6 +167,8 @@ class SettingsDialog(QDialog):
         path = self.python.text().strip()
         if problem_with_interpreter(path) is None:
             self._settings.set(Setting.PYTHON, path)
+            self._settings.set(Setting.CAPTURE, self.capture.currentData())
+            self._settings.set(Setting.BUDGET_MB, self.budget.value())
             self._settings.set(Setting.THEME, self.theme.currentData())
             super().accept()
 

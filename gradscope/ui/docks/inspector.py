@@ -8,9 +8,11 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
+from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
+from gradscope.ui.capture_words import is_left_behind, why_left_behind
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.inspector.check_view import CheckView
@@ -169,8 +171,9 @@ class InspectorDock(Panel):
         self._pages.setCurrentWidget(self._page)
         self.header.show_subject(state, key)
         latest = state.history.latest(key)
-        if latest is None:
-            self._missing.setText(_why_missing(state, key))
+        missing = _why_missing(state, key) if latest is None else _why_old(state, latest)
+        if latest is None or missing:
+            self._missing.setText(missing)
             self._below.setCurrentWidget(self._missing)
             return
         self._below.setCurrentIndex(0)
@@ -214,4 +217,17 @@ def _why_missing(state: AppState, key: SubjectKey) -> str:
         for absence in report.absent:
             if absence.name in (key.name, key.label()) and absence.kind == key.kind.value:
                 return absence.reason
-    return what_to_press(state, key.kind)
+    return what_to_press(state, key.kind, key.name)
+
+
+def _why_old(state: AppState, latest: Latest) -> str:
+    """Why the newest pass had nothing of a subject, where somebody chose so or the engine gave a reason; "" otherwise.
+
+    Then older numbers are not shown: values that are fetched would be of another moment.
+    """
+    newest, key = state.reports.get(latest.phase or Phase.STEP), latest.row.key
+    if newest is None or not is_left_behind(state, latest):
+        return ""
+    names = (key.name, key.label())
+    reasons = (a.reason for a in newest.absent if a.name in names and a.kind == key.kind.value)
+    return next(reasons, "") or why_left_behind(state, latest)

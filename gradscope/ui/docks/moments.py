@@ -41,7 +41,7 @@ class MomentsDock(Panel):
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.SESSION, Topic.HISTORY} and self.view_is_wanted():
+        if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY} and self.view_is_wanted():
             self._refresh()
         if topics & {Topic.SESSION, Topic.HISTORY, Topic.SELECTION}:
             self._follow_selection()
@@ -82,7 +82,13 @@ class MomentsDock(Panel):
         to_press = self.tr("Press Forward (F5): every layer that runs is listed here, with its shape and time")
         self._empty.setText(nothing_yet(self._controller.state, to_press))
         self._stack.setCurrentWidget(self._empty if step is None else self.view)
-        self.set_title_note("" if step is None else self.tr("step %1").replace("%1", str(step)))
+        self.set_title_note("" if step is None else self._note(step))
+
+    def _note(self, step: int) -> str:
+        note, capture = self.tr("step %1").replace("%1", str(step)), self._controller.state.capture
+        if capture.is_off:
+            return note + ", " + self.tr("capture is off: no layers")
+        return note + ", " + self.tr("chosen layers only") if capture.is_partial else note
 
     def _follow_selection(self) -> None:
         selection = self._controller.state.selection

@@ -9,7 +9,20 @@ from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHeaderView, QSizePolicy, QWidget
 
-from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import (
+    COUNT,
+    INF,
+    L2,
+    MAX,
+    MEAN,
+    MIN,
+    NAN,
+    STD,
+    ZERO,
+    SubjectKey,
+    SubjectKind,
+    has_norms_only,
+)
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.ui.models.summary_table import Entry, SummaryTableModel
@@ -45,6 +58,8 @@ class SummaryView(CopyTable):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._digits = _DIGITS
+        self._note = ""
+        """Why there is no number where there is none."""
         self._shown: tuple[AppState, Latest] | None = None
         self._on_theme_changed(themes.theme)
         themes.changed.connect(self._on_theme_changed)
@@ -66,8 +81,7 @@ class SummaryView(CopyTable):
     def _entries(self, state: AppState, latest: Latest) -> tuple[Entry, ...]:
         summary = latest.summary
         count = int(summary[COUNT])
-        zeros = int(summary[ZERO])
-        share = percent(100 * zeros / count) if count else "–"
+        self._note = self.tr("not captured: only norms are") if has_norms_only(summary) else ""
         entries = [
             self._count(self.tr("count"), count),
             self._number("min", summary[MIN]),
@@ -76,17 +90,21 @@ class SummaryView(CopyTable):
             self._number("std", summary[STD]),
             self._count("NaN", int(summary[NAN]), is_alarming=summary[NAN] > 0),
             self._count("Inf", int(summary[INF]), is_alarming=summary[INF] > 0),
-            Entry(
-                name=self.tr("zeros"),
-                text=f"{zeros:,} ({share})" if self._digits == _DIGITS else share,
-                exact=str(zeros),
-            ),
+            self._zeros(float(summary[ZERO]), count),
             self._number("L2", summary[L2]),
         ]
         key = latest.row.key
         if key.kind is SubjectKind.UPDATE:
             entries.append(self._number(self.tr("ratio"), _ratio(state, key, float(summary[L2]))))
         return tuple(entries)
+
+    def _zeros(self, zeros: float, count: int) -> Entry:
+        name = self.tr("zeros")
+        if math.isnan(zeros):
+            return Entry(name=name, text="–", exact="", note=self._note)
+        share = percent(100 * zeros / count) if count else "–"
+        text = f"{int(zeros):,} ({share})" if self._digits == _DIGITS else share
+        return Entry(name=name, text=text, exact=str(int(zeros)))
 
     @staticmethod
     def _count(name: str, value: int, *, is_alarming: bool = False) -> Entry:
@@ -95,7 +113,7 @@ class SummaryView(CopyTable):
     def _number(self, name: str, value: float) -> Entry:
         value = float(value)
         if math.isnan(value):
-            return Entry(name=name, text="–", exact="")
+            return Entry(name=name, text="–", exact="", note=self._note)
         return Entry(name=name, text=f"{value:.{self._digits}g}", exact=repr(value))
 
     # ------------------------------------------------------------------------------------------ Qt

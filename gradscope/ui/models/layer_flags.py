@@ -8,11 +8,13 @@ from enum import Enum
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol import absences
+from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
+from gradscope.ui.capture_words import why_not_captured
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
 
@@ -103,6 +105,7 @@ class LayerFlags:
         """The flags of a node, the worst first."""
         flags = [*self._non_finite_flags(node.name), *self._absences(node)]
         flags += self._of_parameter(node) if node.is_parameter else self._of_module(node)
+        flags += self._of_capture(node)
         return sorted(flags, key=lambda flag: list(Severity).index(flag.severity))
 
     def _find_suspects(self, report: Report) -> None:
@@ -160,6 +163,14 @@ class LayerFlags:
             return None
         severity, word = _SCRIPTED if reason.endswith(absences.IN_SCRIPT) else _ABSENCES.get(reason) or _OTHERS[kind]
         return Flag(severity, QCoreApplication.translate("LayerFlags", word), reason)
+
+    def _of_capture(self, node: Node) -> list[Flag]:
+        """Which layers are left out, where some are; where all are, the tool bar says so."""
+        capture = self._state.capture
+        if capture.level is not CaptureLevel.LAYERS or capture.wants(node.name):
+            return []
+        word = QCoreApplication.translate("LayerFlags", "not captured")
+        return [Flag(Severity.NEUTRAL, word, why_not_captured(self._state, SubjectKind.ACTIVATION, node.name))]
 
     def _of_parameter(self, node: Node) -> list[Flag]:
         parameter = node.parameter

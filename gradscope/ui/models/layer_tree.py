@@ -8,9 +8,11 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont, QIcon
 
+from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node, walk
 from gradscope.ui import text
+from gradscope.ui.capture_words import why_no_value, why_not_captured
 from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
 from gradscope.ui.models.layer_text import describe_node
 from gradscope.ui.models.layer_values import LayerValues
@@ -192,7 +194,8 @@ class LayerTreeModel(QAbstractItemModel):
         if column == Column.FLAGS:
             return "\n".join(f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number))
         if column in _NUMBERS:
-            return self._headers[Column(column)][1]
+            lines = (self._headers[Column(column)][1], self._why_no_number(node, column))
+            return "\n".join(line for line in lines if line)
         name = node.name or self.tr("The model itself")
         if node.module is not None:
             return f"{name}\n{node.module.type}({node.module.description})"
@@ -200,11 +203,22 @@ class LayerTreeModel(QAbstractItemModel):
             return f"{name}\n{text.shape(node.parameter.shape)}, {node.parameter.dtype}"
         return name
 
+    def _why_no_number(self, node: Node, column: int) -> str:
+        """Why a cell has no number because of what is captured; "" where it has one, or for another reason."""
+        shown = self._display(self._number[node.name, node.is_parameter], column)
+        if column == Column.VALUE and shown == "–":
+            return why_no_value(self._state)
+        kind = SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION
+        is_possible = column != Column.UPDATE or node.is_parameter
+        return "" if shown or not is_possible else why_not_captured(self._state, kind, node.name)
+
     def _foreground(self, number: int, column: int) -> QColor | None:
         if column == Column.FLAGS:
             flags = self._flags_at(number)
             return QColor(getattr(self._theme, flags[0].severity.value)) if flags else None
-        return QColor(self._theme.muted) if column == Column.FORM else None
+        # What is left out by what is captured stands back.
+        is_left_out = not self._state.capture.is_off and not self._state.capture.wants(self._nodes[number].name)
+        return QColor(self._theme.muted) if column == Column.FORM or is_left_out else None
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from gradscope.protocol.messages import FloatArray
-from gradscope.protocol.subjects import INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind, has_norms_only
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
 from gradscope.ui import text
@@ -29,10 +30,12 @@ class LayerValues:
             self._known[kind] = len(keys)
 
     def value(self, node: Node) -> str:
-        """ "0.5 ± 0.2": mean and standard deviation."""
+        """ "0.5 ± 0.2": mean and standard deviation; "–" where only norms were captured."""
         summary = self._newest(SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION, node)
         if summary is None:
             return ""
+        if has_norms_only(summary):
+            return "–"
         if math.isnan(summary[MEAN]):
             return "NaN" if summary[NAN] > 0 else "Inf" if summary[INF] > 0 else "–"
         return f"{text.number(float(summary[MEAN]), digits=2)} ± {text.number(float(summary[STD]), digits=2)}"
@@ -56,5 +59,9 @@ class LayerValues:
         if latest is None:
             return None
         # A layer or parameter that the newest pass did not reach has no number now; an older one would be a lie.
-        newest = self._reports.get(latest.phase) if latest.phase is not None else None
-        return None if newest is not None and newest.step > latest.step else latest.summary
+        newest = self._reports.get(latest.phase or Phase.STEP)
+        if newest is None:
+            return latest.summary
+        # What was there before the first step is old when that is done.
+        is_old = newest.step > latest.step or (latest.phase is None and newest.complete)
+        return None if is_old else latest.summary

@@ -20,6 +20,8 @@ class Entry:
     exact: str
     """As it is copied."""
     is_alarming: bool = False
+    note: str = ""
+    """What there is to say instead of a number."""
 
 
 class SummaryTableModel(QAbstractTableModel):
@@ -64,7 +66,7 @@ class SummaryTableModel(QAbstractTableModel):
                 # The second pair keeps its distance from the first.
                 return ("\u2003" if index.column() == 2 else "") + entry.name if is_name else entry.text
             case Qt.ItemDataRole.ToolTipRole:
-                return f"{entry.name}: {entry.exact}"
+                return f"{entry.name}: {entry.exact or entry.note or entry.text}"
             case Qt.ItemDataRole.TextAlignmentRole:
                 side = Qt.AlignmentFlag.AlignLeft if is_name else Qt.AlignmentFlag.AlignRight
                 return side | Qt.AlignmentFlag.AlignVCenter

@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt, Slot
+from PySide6.QtCore import QPoint, Slot
 from PySide6.QtGui import QPalette, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QSizePolicy,
     QStackedWidget,
     QToolButton,
@@ -19,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Chart(QWidget):
     """Redraws when it is visible and something it shows has changed. Subclasses write `draw` and `table`."""
 
-    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.SELECTION})
+    topics = frozenset({Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION})
 
     def __init__(
         self,
@@ -185,11 +185,7 @@ class Chart(QWidget):
         self._table.setModel(self._table_model)
         self._table.verticalHeader().hide()
         self._table.setAccessibleName(title)
-        self._message = QLabel()
-        self._message.setProperty("role", "muted")
-        self._message.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._message.setWordWrap(True)
-        self._message.setContentsMargins(16, 16, 16, 16)
+        self._message = EmptyNote("")
         self._pages = QStackedWidget()
         for page in (self.body, self._table, self._message):
             self._pages.addWidget(page)

@@ -15,6 +15,11 @@ def exact(value: float) -> str:
     return _special(value) or f"{value:.9g}"
 
 
+def cell(value: float) -> float | str:
+    """A number for a table in which NaN says that there is none: not measured, or not defined."""
+    return "–" if math.isnan(value) else value
+
+
 def percent(value: float) -> str:
     """A share that is given in percent: no "0.0 %" for what is more than nothing."""
     if math.isnan(value):

@@ -15,11 +15,12 @@ from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.ui.capture_words import why_unmeasured
 from gradscope.ui.plots import palette
 from gradscope.ui.plots.axes import NameAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.color_strip import ColorStrip
-from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.formats import cell, exact
 from gradscope.ui.plots.moment_text import newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
@@ -104,6 +105,9 @@ class HeatMap(Chart):
         block = state.history.blocks[self._kind]
         if not block.keys or not len(block.steps):
             return what_to_press(state, self._kind)
+        not_captured = why_unmeasured(state, self._kind, self._quantity)
+        if not_captured and not non_finite(block).any():
+            return not_captured
         self.readout.show_text(newest_moment(state, self._kind))
         order = execution_order(state, self._kind, self._leaf)
         self._keys = [block.keys[i] for i in order]
@@ -181,7 +185,7 @@ class HeatMap(Chart):
         return TableData(
             headers=(self.tr("Step"), *(self._label(key) for key in keys)),
             rows=len(steps),
-            cell=lambda row, column: int(steps[row]) if column == 0 else float(values[rows[column - 1], row]),
+            cell=lambda row, column: int(steps[row]) if column == 0 else cell(float(values[rows[column - 1], row])),
         )
 
     def _label(self, key: SubjectKey) -> str:

@@ -16,6 +16,7 @@ from gradscope.protocol.messages import FetchHistogram, FloatArray, Histogram, U
 from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, NAN, ZERO, histogram_edges
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
+from gradscope.ui.capture_words import why_no_distribution
 from gradscope.ui.inspector.fetcher import Fetcher
 from gradscope.ui.plots.axes import ChartAxis, Ticks
 from gradscope.ui.plots.chart import Chart
@@ -130,7 +131,13 @@ class HistogramChart(Chart):
     def draw(self, state: AppState) -> str:
         if self._latest is None:
             return self.tr("Nothing is selected")
-        is_linear = self._exact is not None and not self._powers.isChecked()
+        not_captured = why_no_distribution(state, self._latest)
+        # The values themselves can be there all the same: those of a parameter always are.
+        self._powers.setEnabled(not not_captured)
+        self._powers.setToolTip(not_captured)
+        if not_captured and self._exact is None:
+            return not_captured
+        is_linear = self._exact is not None and (bool(not_captured) or not self._powers.isChecked())
         if is_linear:
             assert self._exact is not None
             problem = self._draw_linear(self._exact)
@@ -209,6 +216,8 @@ class HistogramChart(Chart):
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:
+        if self.message:
+            return
         low, high, counts = self._drawn
         if self._axis.is_power:
             position = round(x) + EXPONENT_BINS - (1 if x > 0 else 0)

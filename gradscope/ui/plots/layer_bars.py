@@ -17,8 +17,8 @@ from gradscope.state.selection import Selection
 from gradscope.ui.plots.axes import LogAxis, NameAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.formats import exact
-from gradscope.ui.plots.moment_text import newest_moment
+from gradscope.ui.plots.formats import cell, exact
+from gradscope.ui.plots.moment_text import is_left_behind, newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, text, values_of
@@ -101,7 +101,8 @@ class LayerBars(Chart):
 
     def draw(self, state: AppState) -> str:
         block = state.history.blocks[self._kind]
-        if not block.keys or not len(block.steps):
+        if not block.keys or not len(block.steps) or is_left_behind(state, self._kind):
+            # Bars of an older step beside what is newest everywhere else would be taken for it.
             return what_to_press(state, self._kind)
         if state.history is not self._history:
             self._history = state.history
@@ -157,7 +158,7 @@ class LayerBars(Chart):
         return TableData(
             headers=headers,
             rows=len(keys),
-            cell=lambda row, column: (keys[row].label(), float(values[row]), yes if bad[row] else "")[column],
+            cell=lambda row, column: (keys[row].label(), cell(float(values[row])), yes if bad[row] else "")[column],
         )
 
     # ------------------------------------------------------------------------------------------ slots

@@ -13,10 +13,11 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 from gradscope.protocol.messages import FloatArray, IntArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
+from gradscope.ui.capture_words import why_unmeasured
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.formats import exact
+from gradscope.ui.plots.formats import cell, exact
 from gradscope.ui.plots.names import shortened
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
@@ -107,6 +108,9 @@ class LinesChart(Chart):
         block = state.history.blocks[self._kind]
         if not block.keys or not len(block.steps):
             return self.tr("The selected rows appear here as lines")
+        not_captured = why_unmeasured(state, self._kind, self._quantity)
+        if not_captured:
+            return not_captured
         order = execution_order(state, self._kind, self._leaf)
         keys = [block.keys[i] for i in order]
         selected = rows_of_selection(keys, state.selection)
@@ -182,7 +186,7 @@ class LinesChart(Chart):
         return TableData(
             headers=(self.tr("Step"), *(key.label() for key in self._drawn_keys)),
             rows=len(steps),
-            cell=lambda row, column: int(steps[row]) if column == 0 else float(series[column - 1][row]),
+            cell=lambda row, column: int(steps[row]) if column == 0 else cell(float(series[column - 1][row])),
         )
 
     def _add_line(self) -> QLabel:

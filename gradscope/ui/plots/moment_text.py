@@ -27,12 +27,22 @@ PHASE_OF_KIND = {
 
 def newest_moment(state: AppState, kind: SubjectKind) -> str:
     """Of which moment the newest numbers of a kind are; which gradient it is."""
-    report = state.reports.get(PHASE_OF_KIND[kind])
-    if report is not None:
+    report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
+    if report is not None and (not len(steps) or report.step <= steps[-1]):
         return moment_text(kind, report.step, report=report, session=state.session)
-    # A checkpoint was loaded: what is left are the steps before it.
-    steps = state.history.blocks[kind].steps
-    return moment_text(kind, int(steps[-1]), report=None, session=state.session) if len(steps) else ""
+    if not len(steps):
+        return ""
+    # A checkpoint was loaded, and what is left are the steps before it; or no later step was captured.
+    text = moment_text(kind, int(steps[-1]), report=None, session=state.session)
+    if is_left_behind(state, kind):
+        text += "; " + QCoreApplication.translate(_CONTEXT, "nothing was captured since")
+    return text
+
+
+def is_left_behind(state: AppState, kind: SubjectKind) -> bool:
+    """Whether the newest complete phase had nothing of a kind that steps before it had."""
+    report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
+    return report is not None and report.complete and len(steps) > 0 and report.step > steps[-1]
 
 
 def moment_of(state: AppState, latest: Latest) -> str:

@@ -6,18 +6,22 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState
+from gradscope.ui.capture_words import why_not_captured
 
 _CONTEXT = "Wording"
 
 
-def what_to_press(state: AppState, kind: SubjectKind) -> str:
-    """What a plot of subjects says while it has nothing to draw."""
+def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -> str:
+    """What a plot of subjects, or a view of the one of that name, says while it has nothing to draw."""
     translate = QCoreApplication.translate
     if state.session is None:
         return translate(_CONTEXT, "Open a recipe to begin")
     is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
     if is_layer and not state.session.modules:
         return translate(_CONTEXT, "This model has no layers, so there is nothing between input and loss to show")
+    not_captured = why_not_captured(state, kind, name)
+    if not_captured:
+        return not_captured
     if state.snapshot is not None:
         return translate(_CONTEXT, "The snapshot has none of these: there were none at its moment")
     match kind:
@@ -36,7 +40,8 @@ def what_to_press(state: AppState, kind: SubjectKind) -> str:
                 _CONTEXT, "Press Step (F7) to see what the optimizer remembers; plain SGD remembers nothing"
             )
         case _:
-            return translate(_CONTEXT, "Open a recipe to begin")
+            # They are known from the beginning, unless capture was off then.
+            return translate(_CONTEXT, "Make a step (F8) to see parameters")
 
 
 def nothing_yet(state: AppState, to_press: str) -> str:

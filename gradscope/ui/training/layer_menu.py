@@ -1,4 +1,4 @@
-"""The menu of a layer or a parameter: freeze it, put it in train or eval mode, change its dropout."""
+"""The menu of a layer or a parameter: freeze it, put it in train or eval mode, change its dropout, capture it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
 from gradscope.state.tree import Node, walk
 from gradscope.ui.controller import Controller
+from gradscope.ui.training.capture_menu import add_capture
 
 _MAX_GROUPS = 12
 
@@ -37,6 +38,8 @@ class LayerMenu(QMenu):
                 action.setCheckable(True)
                 action.setChecked(all(module.training is training for module in modules))
             self._add_dropout(node)
+        self.addSeparator()
+        add_capture(self, self._controller, node)
 
     # ------------------------------------------------------------------------------------------ private
 
