@@ -60,7 +60,8 @@ def test_a_level_that_this_version_does_not_know_is_no_error(state: AppState) ->
         (Rest.EMPTY, False, "Open a recipe first"),
         *(
             (rest, False, "Only between two steps: press Next batch to complete this one")
-            for rest in set(Rest) - {Rest.READY, Rest.EMPTY}
+            for rest in Rest
+            if rest not in (Rest.READY, Rest.EMPTY)
         ),
     ],
 )
