@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gradscope.engine.modules import has_forward, inside_scripted, named_modules
 from gradscope.protocol import absences
@@ -72,3 +73,12 @@ def _ancestors(names: Collection[str]) -> set[str]:
                 break
             found.add(name)
     return found
+
+
+def why_no_gradient(tensor: Tensor) -> str:
+    """The reason, should no gradient of this output arrive."""
+    if tensor.requires_grad:
+        return absences.NO_GRADIENT_OF_VIEW if tensor._is_view() else absences.NO_GRADIENT
+    if not tensor.is_floating_point() and not tensor.is_complex():
+        return absences.NOT_DIFFERENTIABLE
+    return absences.NEEDS_NO_GRADIENT if torch.is_grad_enabled() else absences.WITHOUT_GRAPH

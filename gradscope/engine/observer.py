@@ -9,20 +9,20 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gradscope.engine.absences import unseen_after_backward, unseen_after_forward
+from gradscope.engine.absences import unseen_after_backward, unseen_after_forward, why_no_gradient
 from gradscope.engine.compiled import EagerModules
 from gradscope.engine.hooks import ModuleHooks, inside_backward
 from gradscope.engine.keeper import Keeper
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.modules import named_modules
+from gradscope.engine.parameter_hooks import ParameterHooks
 from gradscope.engine.parameters import Model, NamedTensors, PreviousValues, is_uninitialised
 from gradscope.engine.quantities.summary import SummaryBatch
-from gradscope.engine.quantities.values import shape_of
 from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
+from gradscope.engine.sites import Sites
 from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.messages import Absence
@@ -67,13 +67,12 @@ class Observer:
         self._fused: set[str] = set()
         self._never_called: set[str] = set()
         self._pass = 0
-        self._sites: dict[tuple[str, int], _Site] = {}
-        self._parameter_sites: dict[str, _ParameterSite] = {}
+        self._sites = Sites(self.tables)
         self._wanted: dict[str, bool] = {}
         self._summaries = SummaryBatch()
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
         self._leaf_handles: list[RemovableHandle] = []
-        self._hooked: dict[str, tuple[Tensor, RemovableHandle, RemovableHandle | None]] = {}
+        self._parameter_hooks = ParameterHooks(self)
         self.eager = EagerModules()
         self._hooks: ModuleHooks | None = None
         self.capture = capture
@@ -119,7 +118,7 @@ class Observer:
         self._summaries.clear(norms_only=self.capture.norms_only)
         self._record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
         if phase is Phase.BACKWARD:
-            self._hook_parameters()
+            self._parameter_hooks.follow({n: tensor for n, tensor in self.tensors().items() if self.wants(n)})
             record.own_seconds = record.elapsed()
 
     def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
@@ -252,18 +251,9 @@ class Observer:
         self._stop_here(self._substep(), "leave", name, call)
 
     def _note_output(self, record: PhaseRecord, name: str, call: int, output: object, start: float) -> None:
-        site = self._sites.get((name, call))
-        if site is None:
-            site = self._sites[name, call] = _Site()
         leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
-        form = tuple((leaf, tensor.dtype, shape_of(tensor)) for leaf, tensor in leaves)
-        substep = self._substep()
-        if site.form != form or site.substep is not substep:
-            site.form, site.substep = form, substep
-            shapes = ", ".join(_shape_text(shape) for _, _, shape in form[:4]) + (", ..." if len(form) > 4 else "")
-            site.place = self.tables.place(substep, name, call, "call", shapes)
-            site.bytes = float(sum(_bytes(tensor) for _, tensor in leaves))
-            site.slots = [self._slots_of(name, call, leaf) for leaf, _ in leaves]
+        site = self._sites.of_call(name, call)
+        site.follow(self._substep(), leaves)
         record.pass_place(site.place, start, site.bytes)
         if not leaves:
             self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
@@ -275,17 +265,12 @@ class Observer:
         if self._record is not None and not self._is_muted:
             self._fused.add(name)
 
-    def _slots_of(self, name: str, call: int, leaf: str) -> tuple[Slot, Slot]:
-        kinds = SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD
-        activation, gradient = (self.tables.slot(SubjectKey(kind, name, call, leaf)) for kind in kinds)
-        return activation, gradient
-
     def _recompute(self, name: str, output: object) -> None:
         """A checkpointed layer runs once more inside the backward: its numbers are known, its graph is new."""
         call = self._recomputed.get(name, 0)
         self._recomputed[name] = call + 1
         for leaf, tensor in tensor_leaves(output):
-            _, slot = self._slots_of(name, call, leaf)
+            _, slot = self._sites.slots(name, call, leaf)
             is_seen = self._record is not None and self._record.has(slot.key)
             if is_seen or self._awaited.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
                 # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
@@ -296,7 +281,7 @@ class Observer:
                 self._awaited[slot] = absences.WHICH_CALL
 
     def _await_gradient(self, slot: Slot, tensor: Tensor) -> None:
-        self._awaited[slot] = _why_no_gradient(tensor)
+        self._awaited[slot] = why_no_gradient(tensor)
         if not tensor.requires_grad:
             return
         handle = tensor.register_hook(_GradientTap(self, slot, self._pass))
@@ -320,59 +305,20 @@ class Observer:
 
     # ------------------------------------------------------------------------------------------ parameters
 
-    def _hook_parameters(self) -> None:
-        tensors = self.tensors()
-        # A parameter that was replaced, renamed or taken out is not held on to.
-        self._unhook_parameters([n for n, (tensor, *_) in self._hooked.items() if tensors.get(n) is not tensor])
-        for name, tensor in tensors.items():
-            if name not in self._hooked and tensor.requires_grad and tensor.is_leaf and self.wants(name):
-                self._hooked[name] = self._hook_parameter(name, tensor)
-
-    def _hook_parameter(self, name: str, tensor: Tensor) -> tuple[Tensor, RemovableHandle, RemovableHandle | None]:
-        first, users = None, tensor._post_accumulate_grad_hooks
-        if users:
-            # The user's own may step an optimizer and drop the gradient: it is looked at before them, and after.
-            before = list(users)
-            first = tensor.register_post_accumulate_grad_hook(_AccumulatedTap(self, name))
-            # Not by move_to_end: autograd reads the dict, and not its links.
-            for number in before:
-                users[number] = users.pop(number)
-        again = _AccumulatedTap(self, name, is_second=first is not None)
-        return tensor, tensor.register_post_accumulate_grad_hook(again), first
-
-    def _unhook_parameters(self, names: list[str]) -> None:
-        for name in names:
-            _, *handles = self._hooked.pop(name)
-            for handle in handles:
-                if handle is not None:
-                    handle.remove()
-
     def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool) -> None:
         record = self._record
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
         try:
-            site, gradient = self._parameter_site(name), tensor.grad
+            site, gradient = self._sites.of_parameter(name), tensor.grad
             record.take(site.gradient, gradient, self.gradient_scale)
             self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
             if is_second:
                 return
-            if site.shape != tensor.shape:
-                site.shape = tensor.shape
-                detail = _shape_text(site.shape)
-                site.place = self.tables.place(SubStep.BACKWARD, name, 0, "gradient", detail)
-            record.pass_place(site.place, None)
+            record.pass_place(site.place_of(tensor), None)
         except Exception as error:
             self._note_error(error)
         self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
-
-    def _parameter_site(self, name: str) -> _ParameterSite:
-        site = self._parameter_sites.get(name)
-        if site is None:
-            kinds = SubjectKind.PARAMETER, SubjectKind.UPDATE, SubjectKind.GRAD
-            site = _ParameterSite(*(self.tables.slot(SubjectKey(kind, name)) for kind in kinds))
-            self._parameter_sites[name] = site
-        return site
 
     # ------------------------------------------------------------------------------------------ ends
 
@@ -389,7 +335,7 @@ class Observer:
     def _parameters_and_changes(self) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
         for name, tensor in self.tensors().items():
             if self.wants(name):
-                site = self._parameter_site(name)
+                site = self._sites.of_parameter(name)
                 pair = self.previous.pair(name)
                 # A parameter that was replaced in the step has another tensor's value before.
                 before = None if pair is None else pair[1]
@@ -468,38 +414,13 @@ class Observer:
             self._hooks.remove()
             self._hooks = None
         self.eager.restore()
-        self._unhook_parameters(list(self._hooked))
+        self._parameter_hooks.remove()
         self._remove_leaf_handles()
 
     def _remove_leaf_handles(self) -> None:
         for handle in self._leaf_handles:
             handle.remove()
         self._leaf_handles.clear()
-
-
-class _Site:
-    """One call of one layer, as it was the last time."""
-
-    __slots__ = ("bytes", "form", "place", "slots", "substep")
-
-    def __init__(self) -> None:
-        self.form: tuple[tuple[str, torch.dtype, tuple[int, ...]], ...] | None = None
-        self.substep: SubStep | None = None
-        self.place = -1
-        self.bytes = math.nan
-        self.slots: list[tuple[Slot, Slot]] = []
-        """Of each tensor of the output: its own, and its gradient's."""
-
-
-class _ParameterSite:
-    """One parameter, with the shape that it had the last time its gradient arrived."""
-
-    __slots__ = ("change", "gradient", "parameter", "place", "shape")
-
-    def __init__(self, parameter: Slot, change: Slot, gradient: Slot) -> None:
-        self.parameter, self.change, self.gradient = parameter, change, gradient
-        self.shape: tuple[int, ...] | None = None
-        self.place = -1
 
 
 class _GradientTap:
@@ -514,37 +435,3 @@ class _GradientTap:
         observer = self._observer()
         if observer is not None:
             observer.gradient_arrived(self._slot, self._pass, gradient)
-
-
-class _AccumulatedTap:
-    """The post-accumulate hook of one parameter. Copies as itself and ignores other tensors (see hooks._Tap)."""
-
-    __slots__ = ("_is_second", "_name", "_observer")
-
-    def __init__(self, observer: Observer, name: str, *, is_second: bool = False) -> None:
-        self._observer, self._name, self._is_second = weakref.ref(observer), name, is_second
-
-    def __deepcopy__(self, memo: object) -> _AccumulatedTap:
-        return self
-
-    def __call__(self, tensor: Tensor) -> None:
-        observer = self._observer()
-        if observer is not None:
-            observer.parameter_gradient_arrived(self._name, tensor, is_second=self._is_second)
-
-
-def _why_no_gradient(tensor: Tensor) -> str:
-    """The reason, should no gradient of this output arrive."""
-    if tensor.requires_grad:
-        return absences.NO_GRADIENT_OF_VIEW if tensor._is_view() else absences.NO_GRADIENT
-    if not tensor.is_floating_point() and not tensor.is_complex():
-        return absences.NOT_DIFFERENTIABLE
-    return absences.NEEDS_NO_GRADIENT if torch.is_grad_enabled() else absences.WITHOUT_GRAPH
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
-
-
-def _bytes(tensor: Tensor) -> int:
-    return 0 if tensor.layout is not torch.strided else tensor.numel() * tensor.element_size()
