@@ -76,7 +76,8 @@ def test_it_can_be_left_out() -> None:
 
 @needs_kernel
 def test_subnormal_numbers_of_the_process_are_left_alone() -> None:
-    assert float(torch.tensor(1e-40) * 1.0) != 0.0
+    summarise(readable(torch.full((9000,), 1e-20)))
+    assert float(torch.tensor(1e-40) * 1.0) != 0.0 and float(torch.tensor(1e-20).square()) != 0.0
 
 
 def summarise(values: Readable) -> tuple[list[float], list[int]]:
@@ -97,6 +98,18 @@ def test_a_change_is_summarised_without_its_tensor(size: int) -> None:
     expected, same = summarise(readable(now - before))
     assert found == pytest.approx(expected, rel=1e-9, abs=0)
     assert histogram == same
+
+
+@needs_kernel
+@pytest.mark.parametrize("size", [1, 100, 9000])
+def test_a_subnormal_change_is_no_zero(size: int) -> None:
+    before = torch.full((size,), 1.5e-38)
+    now = before + 1e-40
+    row, histogram = summarise(change_between(now, before))
+    exact = float((now.double() - before.double())[0])
+    assert 0 < exact < 1.2e-38
+    assert row == pytest.approx([size, 0, 0, 0, exact, exact, exact, 0, exact * size**0.5], rel=1e-6, abs=0)
+    assert histogram[48] == min(size, 9000)
 
 
 @needs_kernel
