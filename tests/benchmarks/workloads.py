@@ -32,10 +32,15 @@ class _Stream(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
             yield self._batch
 
 
-def mlp() -> Recipe:
-    """784-256-256-10, batch 128."""
+def mlp(batch: int = 128) -> Recipe:
+    """784-256-256-10."""
     model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
-    return _recipe(model, (torch.randn(128, 784), torch.randint(0, 10, (128,))))
+    return _recipe(model, (torch.randn(batch, 784), torch.randint(0, 10, (batch,))))
+
+
+def mlp512() -> Recipe:
+    """The same with a batch of 512."""
+    return mlp(512)
 
 
 class _Lstm(nn.Module):
@@ -153,6 +158,7 @@ def deep() -> Recipe:
 
 WORKLOADS: dict[str, Callable[[], Recipe]] = {
     "mlp": mlp,
+    "mlp512": mlp512,
     "lstm": lstm,
     "gpt": gpt,
     "resnet18": resnet18,
