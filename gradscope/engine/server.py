@@ -477,6 +477,9 @@ class Server:
     def _fail(self, failure: Failure) -> None:
         goal, self._goal = self._goal, None
         self._interrupt_wanted = False
+        if self._session is not None and not self._session.is_broken:
+            # The steps before may have moved the rates; what the phase itself did to them is undone.
+            self._send_schedule()
         # A goal that was paused inside the phase has been answered: the position is all there is to tell.
         if goal is not None:
             self._outbox.put(Failed(failure=failure, position=self._position()), number=goal.number)

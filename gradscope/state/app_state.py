@@ -304,6 +304,10 @@ class AppState:
     def _move(self, position: Position) -> None:
         self.position = position
         self.touch(Topic.POSITION)
+        if self.schedule is not None and self.schedule.first_step < position.step:
+            # It comes now and then only: the steps that have been made since are no future any more.
+            self.schedule = self.schedule.from_step(position.step)
+            self.touch(Topic.SCHEDULE)
 
     # ------------------------------------------------------------------------------------------ from the person
 

@@ -238,3 +238,20 @@ def test_what_a_report_says_goes_into_the_log_once_in_a_run() -> None:
     state.apply(m.Done(position=POSITION))
     state.apply(replace(backward, step=3))
     assert len(state.log.lines) == 2
+
+
+def test_steps_that_are_made_are_no_future() -> None:
+    state = AppState()
+    ahead = np.array([[0.4, 0.3, 0.2]])
+    state.apply(m.Schedule(first_step=1, rates=ahead, momenta=ahead, horizon=9))
+    state.apply(m.Moved(position=replace(POSITION, step=1)))
+    assert state.schedule is not None and state.schedule.rates.tolist() == [[0.4, 0.3, 0.2]]
+    state.take_changes()
+    state.apply(m.Moved(position=replace(POSITION, step=3)))
+    assert state.schedule.first_step == 3 and state.schedule.horizon == 9
+    assert state.schedule.rates.tolist() == state.schedule.momenta.tolist() == [[0.2]]
+    assert state.take_changes() == {Topic.POSITION, Topic.SCHEDULE}
+    state.set_engine(EngineState(status=EngineStatus.DEAD))
+    assert state.schedule.rates.tolist() == [[0.2]]
+    state.apply(m.Moved(position=replace(POSITION, step=30)))
+    assert state.schedule.rates.shape == (1, 0)

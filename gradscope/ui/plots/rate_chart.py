@@ -146,7 +146,8 @@ class RateChart(Chart):
         points = []
         for i in range(_MAX_GROUPS):
             past = i < self._past.shape[1] and len(self._past) > 0
-            ahead = i < self._ahead.shape[1] and len(self._ahead) > 0
+            known = i < self._ahead.shape[1] and len(self._ahead) > 0
+            ahead = known and len(self._ahead) > 1
             self._past_curves[i].setVisible(past)
             self._ahead_curves[i].setVisible(ahead)
             if past:
@@ -158,8 +159,8 @@ class RateChart(Chart):
                 x = self._ahead_steps.astype(np.float64)
                 y = drawn_ahead[:, i].astype(np.float64)
                 self._ahead_curves[i].setData(*decimate(x, y, max_points=_MAX_DASHED_POINTS), connect="finite")
-            if past or ahead:
-                at = (self._ahead_steps[0], drawn_ahead[0, i]) if ahead else (self._past_steps[-1], drawn_past[-1, i])
+            if past or known:
+                at = (self._ahead_steps[0], drawn_ahead[0, i]) if known else (self._past_steps[-1], drawn_past[-1, i])
                 points.append({"pos": at, **self._now_styles[i]})
         self._now.setData(points)
         self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
@@ -216,7 +217,8 @@ class RateChart(Chart):
         outlook = self._outlook_text(state)
         self._outlook.setText(outlook)
         self._outlook.setToolTip("" if self._is_detailed else outlook)
-        self._outlook.setVisible(self._is_detailed or not len(self._ahead) or bool(self._end_text(state)))
+        is_short = len(self._ahead) <= 1
+        self._outlook.setVisible(self._is_detailed or is_short or bool(self._end_text(state)))
 
     def _outlook_text(self, state: AppState) -> str:
         assert state.session is not None
