@@ -15,6 +15,7 @@ from typing import Any
 from gradscope import __version__
 from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol.codec import Decoder, ProtocolError, encode
+from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import EngineUnfit, Hello, Refused, Welcome
 
 PORT_VARIABLE = "GRADSCOPE_PORT"
@@ -69,7 +70,7 @@ def _serve(connection: socket.socket, decoder: Decoder) -> int:
         reason = f"torch cannot be imported in {sys.executable}: {type(error).__name__}: {error}"
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
-    Server(connection, decoder).run(str(torch.__version__), numpy.__version__)
+    Server(connection, decoder, LastPlace.of_environment()).run(str(torch.__version__), numpy.__version__)
     # Taking torch down in order takes a second, and the app waits to close its window.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -55,6 +55,8 @@ class EngineState:
     torch_version: str = ""
     executable: str = ""
     devices: tuple[messages.DeviceInfo, ...] = ()
+    last_place: Position | None = None
+    """Where it stood when it died or fell silent, if that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +236,10 @@ class AppState:
         if engine.status is EngineStatus.DEAD and self.snapshot is None:
             # The plots stay; nothing can be asked for until a recipe is opened again.
             self.opening = None
-            self._move(Position(rest=Rest.EMPTY, step=self.position.step, epoch=self.position.epoch))
+            place = engine.last_place or self.position
+            self._move(replace(place, rest=Rest.EMPTY, running=False, moment=None))
+        elif engine.last_place is not None and self.position.running and self.snapshot is None:
+            self._move(replace(engine.last_place, running=True, moment=self.position.moment))
         self.touch(Topic.ENGINE, Topic.POSITION)
 
     def _report(self, report: Report) -> None:
