@@ -464,7 +464,10 @@ class Session:
         try:
             collected = self.observer.abandon()
             if collected is not None:
-                report = self.reports[phase] = self._report(phase, collected, complete=False)
+                report = self._report(phase, collected, complete=False)
+                if phase is not Phase.STEP:
+                    # The newest step is the one before: this one is undone.
+                    self.reports[phase] = report
             self.undone = undo()
         except Exception as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.

@@ -81,7 +81,9 @@ class AppState:
         self.history = History()
         self.places: list[Place] = []
         self.reports: dict[Phase, Report] = {}
-        """The newest report of each phase."""
+        """The newest report of each phase; of the step, the newest that was not undone."""
+        self.undone_step: Report | None = None
+        """What a step that was undone has shown, until another is made."""
         self.schedule: Schedule | None = None
         self.edits = Edits()
         self.validation: Validated | None = None
@@ -102,6 +104,7 @@ class AppState:
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
         self._step_notes = StepNotes()
+        self._made_step: Report | None = None
         self._changed: set[Topic] = set()
 
     # ------------------------------------------------------------------------------------------ changes
@@ -245,6 +248,10 @@ class AppState:
     def _report(self, report: Report) -> None:
         self.history.add_report(report, clip_norm=None if self.session is None else self.session.clip_norm)
         self.reports[report.phase] = report
+        if report.phase is Phase.STEP:
+            self.undone_step = None
+            if report.complete:
+                self._made_step = report
         if report.phase is Phase.BACKWARD:
             self.cleared = frozenset()
         self.touch(Topic.HISTORY)
@@ -274,6 +281,7 @@ class AppState:
         self.history = History()
         self.places = []
         self.reports = {}
+        self._made_step = self.undone_step = None
         self.schedule = None
         self.edits = Edits()
         self.validation = self.best = None
@@ -294,6 +302,7 @@ class AppState:
         self.history.cut(step)
         self.edits.cut(step)
         self.reports = {}
+        self._made_step = self.undone_step = None
         self.schedule = None
         self.validation, self.best = (
             None if known is None or known.step >= step else known for known in (self.validation, self.best)
@@ -313,6 +322,14 @@ class AppState:
             # It comes now and then only: the steps that have been made since are no future any more.
             self.schedule = self.schedule.from_step(position.step)
             self.touch(Topic.SCHEDULE)
+        step = self.reports.get(Phase.STEP)
+        if step is not None and not step.complete and not position.running and position.rest is not Rest.IN_STEP:
+            # It was broken off and undone: the parameters are those of the step before.
+            self.undone_step = self.reports.pop(Phase.STEP)
+            if self._made_step is not None:
+                self.reports[Phase.STEP] = self._made_step
+            self.history.undo_step(step)
+            self.touch(Topic.HISTORY)
 
     # ------------------------------------------------------------------------------------------ from the person
 

@@ -27,12 +27,12 @@ PHASE_OF_KIND = {
 
 def newest_moment(state: AppState, kind: SubjectKind) -> str:
     """Of which moment the newest numbers of a kind are; which gradient it is."""
-    report = state.reports.get(PHASE_OF_KIND[kind])
-    if report is not None:
-        return moment_text(kind, report.step, report=report, session=state.session)
-    # A checkpoint was loaded: what is left are the steps before it.
-    steps = state.history.blocks[kind].steps
-    return moment_text(kind, int(steps[-1]), report=None, session=state.session) if len(steps) else ""
+    report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
+    if not len(steps):
+        return ""
+    # A phase that is broken off, or stopped, may have no numbers of its own yet.
+    step = int(steps[-1])
+    return moment_text(kind, step, report=report if report and report.step == step else None, session=state.session)
 
 
 def moment_of(state: AppState, latest: Latest) -> str:
