@@ -100,6 +100,10 @@ class AppState:
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
         self.log = Log()
+        self.undertaking = 0
+        """Counts what was begun: a verb, a recipe, an engine. What was said of an earlier one is over."""
+        self.undertaking_from = 0
+        """The lines of the log before this one are of earlier ones."""
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
@@ -235,6 +239,8 @@ class AppState:
                 )
 
     def set_engine(self, engine: EngineState) -> None:
+        if engine.status is EngineStatus.STARTING and self.engine.status is not EngineStatus.STARTING:
+            self._begin()
         self.engine = engine
         if engine.status is EngineStatus.DEAD and self.snapshot is None:
             # The plots stay; nothing can be asked for until a recipe is opened again.
@@ -340,6 +346,7 @@ class AppState:
 
     def set_running(self) -> None:
         """A verb has been sent: until the engine says otherwise, it runs (a second click must not send it twice)."""
+        self._begin()
         self._move(replace(self.position, running=True))
 
     def set_cleared(self) -> None:
@@ -350,12 +357,18 @@ class AppState:
         self.touch(Topic.HISTORY)
 
     def set_opening(self, path: str | None) -> None:
+        if path is not None:
+            self._begin()
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
 
     def dismiss_failure(self) -> None:
         self.failure = None
         self.touch(Topic.FAILURE)
+
+    def _begin(self) -> None:
+        self.undertaking += 1
+        self.undertaking_from = self.log.total
 
 
 def _in_words(validated: Validated) -> str:
