@@ -353,7 +353,7 @@ BAD_INPUT = {
     ),
     "checkpoint to save": (
         ["run", "linear_regression", "--steps", "1", "--save-checkpoint", "/nowhere/c.pt"],
-        "--save-checkpoint: /nowhere/c.pt is in no existing folder",
+        "--save-checkpoint: /nowhere does not exist; expected an existing folder",
     ),
     "unknown flag": (["run", "digits_mlp", "--steps", "1", "--fast"], "--fast"),
     "no file": (["no_such_file.py"], "neither a file nor a sample"),
@@ -394,8 +394,12 @@ def test_a_capture_level(tmp_path: Path) -> None:
         subjects[level] = [subject for line in lines for subject in line["subjects"]]
         assert all(line["loss"] is not None and line["lr"] for line in lines)
     assert subjects["off"] == []
-    assert subjects["layers:hidden"] and {s["name"] for s in subjects["layers:hidden"]} < {s["name"] for s in subjects["full"]}
-    assert [s for s in subjects["full"] if s["name"] in ("hidden", "hidden.weight", "hidden.bias")] == subjects["layers:hidden"]
+    assert subjects["layers:hidden"] and {s["name"] for s in subjects["layers:hidden"]} < {
+        s["name"] for s in subjects["full"]
+    }
+    assert [s for s in subjects["full"] if s["name"] in ("hidden", "hidden.weight", "hidden.bias")] == subjects[
+        "layers:hidden"
+    ]
     for subject in subjects["norms"]:
         assert type(subject["l2"]) is float and subject["zero"] is subject["mean"] is None
     for level, what in (("half", "is no capture level"), ("layers:9", "has no layer '9'")):

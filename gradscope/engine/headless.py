@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gradscope.engine.checkpoint_file import checked_target
 from gradscope.engine.events import EventLog
 from gradscope.engine.lines import line_of, validation_line
 from gradscope.engine.loading import load_recipe
@@ -150,8 +151,11 @@ def _write(out: TextIO | None, line: str) -> None:
 def _check(options: RunOptions) -> None:
     if options.steps < 1:
         raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
-    if options.save_checkpoint is not None and not Path(options.save_checkpoint).absolute().parent.is_dir():
-        raise BadInput(f"--save-checkpoint: {options.save_checkpoint} is in no existing folder; expected one")
+    if options.save_checkpoint is not None:
+        try:
+            checked_target(options.save_checkpoint)
+        except BadInput as error:
+            raise BadInput(f"--save-checkpoint: {error}") from error
     if options.export is not None and os.path.lexists(Path(options.export).expanduser()):
         raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot")
     problem = None if options.tensorboard is None else missing() or occupied(Path(options.tensorboard))

@@ -56,7 +56,9 @@ def missing() -> str | None:
 
 
 def occupied(folder: Path) -> str | None:
-    """One sentence if there are event files in `folder` already: TensorBoard would take both for one run."""
+    """One sentence if there are event files in `folder` already: TensorBoard would take both for one run. Or if it is none."""
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is no folder; expected one for the event files"
     if folder.is_dir() and any("tfevents" in file.name for file in folder.iterdir()):
         return f"{folder} holds event files already; expected a folder without any"
     return None
