@@ -56,7 +56,7 @@ def missing() -> str | None:
 
 
 def occupied(folder: Path) -> str | None:
-    """One sentence if there are event files in `folder` already: TensorBoard would take both for one run. Or if it is none."""
+    """One sentence if `folder` is none, or holds event files already: TensorBoard would take both for one run."""
     if folder.exists() and not folder.is_dir():
         return f"{folder} is no folder; expected one for the event files"
     if folder.is_dir() and any("tfevents" in file.name for file in folder.iterdir()):

@@ -174,7 +174,7 @@ def test_progress_and_cancelling(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="cannot be written to"):
+    with pytest.raises(BadInput, match="is no folder; expected one"):
         write_events(event_source(a_history(small_training(), 1)), tmp_path / "file", go_on=lambda _: True)
 
 
