@@ -21,3 +21,27 @@ def test_what_is_no_regular_file_is_left_alone(flag: str, tmp_path: Path, capsys
     assert str(pipe) in done.stderr and len(done.stderr.splitlines()) == 1
     assert pipe.is_fifo()
     assert not lines.exists() or lines.read_text() == "", "before the first step"
+
+
+def test_optimizers_taking_turns_need_whole_rounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint, lines = tmp_path / "c.pt", tmp_path / "lines"
+    done = in_process(capsys, "run", "gan", "--steps", "3", "--save-checkpoint", checkpoint, "--jsonl", lines)
+    assert done.returncode == 2 and not checkpoint.exists() and not lines.exists()
+    assert "--steps is 3; expected a multiple of 2" in done.stderr and "discriminator, generator" in done.stderr
+    done = in_process(capsys, "run", "gan", "--steps", "2", "--save-checkpoint", checkpoint, "--quiet")
+    assert done.returncode == 0 and checkpoint.exists()
+    done = in_process(capsys, "run", "gan", "--steps", "1", "--export", tmp_path / "s", "--quiet")
+    assert done.returncode == 0 and (tmp_path / "s").exists()
+
+
+def test_an_output_that_fails_takes_no_other_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gradscope.engine.checkpoint_file.torch.save", full)
+    outputs = ("--save-checkpoint", tmp_path / "c.pt", "--export", tmp_path / "s.zip")
+    done = in_process(capsys, "run", "linear_regression", "--steps", "1", *outputs)
+    assert done.returncode == 2 and "No space left on device" in done.stderr
+    assert f"Snapshot written to {tmp_path / 's.zip'}" in done.stdout and not (tmp_path / "c.pt").exists()

@@ -59,6 +59,7 @@ def run(options: RunOptions) -> int:
             session = stack.enter_context(Session(recipe, options.device, capture=options.capture))
             if options.load_checkpoint is not None:
                 _load(session, options.load_checkpoint)
+            _check_turns(session, options)
             out = stack.enter_context(_opened(options.jsonl, stdout))
             events = stack.enter_context(_event_log(session, options))
             _train(session, options, out, events)
@@ -101,19 +102,41 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
         progress.close()
     for text in session.observer.errors:
         print(f"gradscope: {text}", file=sys.stderr)
-    if options.save_checkpoint is not None:
-        saved = session.save_checkpoint(options.save_checkpoint)
-        if not options.quiet:
-            print(f"Checkpoint written to {saved.path} ({saved.size_bytes} bytes)")
-    if options.export is not None:
-        written = write_snapshot(session, options.export)
-        if not options.quiet:
-            print(f"Snapshot written to {written.path} ({len(written.files)} files, {written.size_bytes} bytes)")
+    _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
         last = session.history[-1]
         print(
             f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
         )
+
+
+def _write_outputs(session: Session, options: RunOptions) -> None:
+    """Each of them, whatever becomes of the others; then the first failure is raised."""
+    failures: list[GradscopeError] = []
+    for name, write in ((options.save_checkpoint, _save), (options.export, _export)):
+        if name is None:
+            continue
+        try:
+            line = write(session, name)
+        except GradscopeError as error:
+            failures.append(error)
+        else:
+            if not options.quiet:
+                print(line)
+    for error in failures[1:]:
+        _tell(error.failure)
+    if failures:
+        raise failures[0]
+
+
+def _save(session: Session, name: str) -> str:
+    saved = session.save_checkpoint(name)
+    return f"Checkpoint written to {saved.path} ({saved.size_bytes} bytes)"
+
+
+def _export(session: Session, name: str) -> str:
+    written = write_snapshot(session, name)
+    return f"Snapshot written to {written.path} ({len(written.files)} files, {written.size_bytes} bytes)"
 
 
 def _one_step(session: Session, out: TextIO | None, notes: _Notes, events: EventLog | None) -> None:
@@ -161,6 +184,17 @@ def _check(options: RunOptions) -> None:
     problem = None if options.tensorboard is None else missing() or occupied(Path(options.tensorboard))
     if problem is not None:
         raise BadInput(f"--tensorboard: {problem}")
+
+
+def _check_turns(session: Session, options: RunOptions) -> None:
+    """Where optimizers take turns, a step is one turn, and a checkpoint is taken between two rounds."""
+    turns = session.training.turns
+    if options.save_checkpoint is not None and options.steps % len(turns):
+        names = ", ".join(turn.name for turn in turns)
+        raise BadInput(
+            f"--steps is {options.steps}; expected a multiple of {len(turns)} with --save-checkpoint: the optimizers "
+            f"({names}) take turns, and a checkpoint is saved when each has had its own"
+        )
 
 
 def _event_log(session: Session, options: RunOptions) -> contextlib.AbstractContextManager[EventLog | None]:
