@@ -123,8 +123,8 @@ def _write_outputs(session: Session, options: RunOptions) -> None:
         else:
             if not options.quiet:
                 print(line)
-    for error in failures[1:]:
-        _tell(error.failure)
+    for other in failures[1:]:
+        _tell(other.failure)
     if failures:
         raise failures[0]
 
