@@ -31,6 +31,7 @@ from gradscope.protocol.edits import (
     EditZeroGrad,
 )
 from gradscope.protocol.phases import Phase, Rest, SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 STEPS = 7
 Assignment = Callable[[Recipe], None]
@@ -213,6 +214,25 @@ def test_a_frozen_parameter_with_a_gradient_still_moves() -> None:
         report = session.next_batch()[-1]
     update = next(s for s in report.subjects if s.kind == "update" and s.name == "4.weight")
     assert update.l2 > 0
+
+
+def test_what_is_remembered_of_a_frozen_parameter_keeps_its_name() -> None:
+    def adam() -> Recipe:
+        model = zoo.mlp()
+        return zoo.classifier(model, optimizer=torch.optim.Adam(model.parameters(), lr=0.1))
+
+    with Session(plain.seeded(adam)) as session:
+        session.next_batch()
+        before = session.known_subjects(SubjectKind.OPTIMIZER_STATE)
+        name = before[0].name
+        session.edit(EditRequiresGrad(name=name, is_parameter=True, requires_grad=False))
+        session.next_batch()
+        assert session.known_subjects(SubjectKind.OPTIMIZER_STATE) == before
+        key = SubjectKey(SubjectKind.OPTIMIZER_STATE, name, leaf=".exp_avg")
+        assert key in before and session.values(key) is not None
+        report = session.reports[Phase.STEP]
+        assert {s.name for s in report.subjects if s.kind == "optimizer_state"} == {key.name for key in before}
+        assert name not in {s.name for s in report.subjects if s.kind == "update"}
 
 
 @pytest.mark.parametrize("layer", ["", "1"])
