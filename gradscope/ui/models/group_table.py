@@ -10,6 +10,7 @@ from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.messages import GroupInfo, Schedule
 from gradscope.state.app_state import AppState
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.text import shortened_numbers
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -130,7 +131,9 @@ class GroupTableModel(QAbstractTableModel):
         if not index.isValid():
             return None
         text = self._texts[index.row()][index.column()]
-        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole) or role == COPY_ROLE:
+        if role == Qt.ItemDataRole.DisplayRole:
+            return shortened_numbers(text)
+        if role == Qt.ItemDataRole.EditRole or role == COPY_ROLE:
             return text
         if role == Qt.ItemDataRole.ToolTipRole:
             argument = self.argument(index)

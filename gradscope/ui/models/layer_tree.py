@@ -176,9 +176,9 @@ class LayerTreeModel(QAbstractItemModel):
             case Column.VALUE:
                 return self._values.value(node)
             case Column.GRADIENT:
-                return self._values.gradient(node)
+                return text.number(self._values.gradient(node))
             case Column.UPDATE:
-                return self._values.update_ratio(node)
+                return text.number(self._values.update_ratio(node), digits=2)
             case _:
                 return ", ".join(flag.word for flag in self._flags_at(number))
 
@@ -192,13 +192,19 @@ class LayerTreeModel(QAbstractItemModel):
         if column == Column.FLAGS:
             return "\n".join(f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number))
         if column in _NUMBERS:
-            return self._headers[Column(column)][1]
+            return f"{self._exact(node, column)}\n{self._headers[Column(column)][1]}".strip()
         name = node.name or self.tr("The model itself")
         if node.module is not None:
             return f"{name}\n{node.module.type}({node.module.description})"
         if node.parameter is not None:
             return f"{name}\n{text.shape(node.parameter.shape)}, {node.parameter.dtype}"
         return name
+
+    def _exact(self, node: Node, column: int) -> str:
+        if column == Column.VALUE:
+            return self._values.exact_value(node)
+        number = self._values.gradient(node) if column == Column.GRADIENT else self._values.update_ratio(node)
+        return "" if number is None else repr(number)
 
     def _foreground(self, number: int, column: int) -> QColor | None:
         if column == Column.FLAGS:
