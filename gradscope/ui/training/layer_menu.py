@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
@@ -16,15 +16,34 @@ _MAX_GROUPS = 12
 
 
 class LayerMenu(QMenu):
-    def __init__(self, controller: Controller, parent: QWidget) -> None:
-        super().__init__(parent)
+    def __init__(self, controller: Controller, parent: QWidget, *, title: str = "") -> None:
+        super().__init__(title, parent)
         self._controller = controller
         self.setToolTipsVisible(True)
+        self.fill_for_selection()
 
     def show_for(self, node: Node, place: QPoint) -> None:
         """Offer what can be done with a node, at a place on the screen."""
         self.fill(node)
         self.popup(place)
+
+    @Slot()
+    def fill_for_selection(self) -> None:
+        """Offer what can be done with the selected layer or parameter."""
+        state = self._controller.state
+        selected = state.selection
+        nodes = walk(state.tree) if state.tree is not None else []
+        node = next((n for n in nodes if (n.name, n.is_parameter) == (selected.name, selected.is_parameter)), None)
+        if node is None:
+            self.clear()
+            self.addAction(self.tr("Select a layer or a parameter first")).setEnabled(False)
+            return
+        self.fill(node)
+        # Beside the row itself nobody needs its name.
+        heading = QAction(node.name or self.tr("The model"), self)
+        heading.setEnabled(False)
+        self.insertAction(self.actions()[0], heading)
+        self.insertSeparator(self.actions()[1])
 
     def fill(self, node: Node) -> None:
         self.clear()
