@@ -201,7 +201,9 @@ def _event_log(session: Session, options: RunOptions) -> contextlib.AbstractCont
     if options.tensorboard is None:
         return contextlib.nullcontext()
     first = session.position.step
-    return contextlib.closing(EventLog(Path(options.tensorboard), first_step=first, steps=options.steps))
+    owners = [group.optimizer for group in session.info.groups]
+    log = EventLog(Path(options.tensorboard), first_step=first, steps=options.steps, owners=owners)
+    return contextlib.closing(log)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,19 @@ def subject_tag(key: SubjectKey) -> str:
 def tag_of(section: str, name: str) -> str:
     """`section/name`, with what UTF-8 cannot hold replaced."""
     return f"{section}/{name}".encode("utf-8", "replace").decode("utf-8")
+
+
+def rate_tags(owners: Sequence[str], count: int) -> list[str]:
+    """The tags of the learning rates of `count` parameter groups; `owners` names each group's optimizer ("": the only one)."""
+    tags = []
+    for i in range(count):
+        owner = owners[i] if i < len(owners) else ""
+        if not owner:
+            tags.append(f"learning_rate/group_{i}")
+        else:
+            is_alone = owners.count(owner) == 1
+            tags.append(tag_of("learning_rate", owner if is_alone else f"{owner}/group_{i}"))
+    return tags
 
 
 def scalar(tag: str, value: float) -> Any:

@@ -1,6 +1,7 @@
 """The charts over a made-up training: what they draw, say, and do when pressed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -353,6 +354,21 @@ def test_a_rate_that_depends_on_results_says_so(qtbot: QtBot, themes: ThemeManag
 def test_the_rate_before_the_first_step_is_known(qtbot: QtBot, themes: ThemeManager) -> None:
     chart = shown(qtbot, rates(started(small_training()), themes))
     assert chart.message == "" and chart.readout.text() == "now 0.01"
+
+
+def test_the_rates_of_several_optimizers_have_their_names(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(rates=(0.01, 0.003)), steps=2)
+    session = controller.state.session
+    assert session is not None
+    groups = tuple(replace(group, optimizer=name) for group, name in zip(session.groups, "dg", strict=True))
+    controller.state.session = replace(session, groups=groups)
+    chart = shown(qtbot, rates(controller, themes))
+    legend = chart._groups.text()
+    assert "> d: 0.01" in legend and "> g: 0.003" in legend and "Group" not in legend
+    assert chart.table(controller.state).headers[2:] == ("d", "g")
+    controller.state.session = replace(session, groups=tuple(replace(group, optimizer="d") for group in groups))
+    chart.draw(controller.state)
+    assert "> d, group 1: 0.003" in chart._groups.text()
 
 
 def test_the_rate_on_a_logarithmic_axis(qtbot: QtBot, themes: ThemeManager) -> None:
