@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from gradscope.engine.articles import with_article
 from gradscope.protocol.failure import BadInput
 
 _EXPECTED = "expected one written by torch.save, or a .safetensors file"
@@ -114,7 +115,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Path, Mapping[str, Any]]:
         raise BadInput(f"{file} is no checkpoint; {_EXPECTED}")
     content = _read_torch(file, is_zip=head.startswith(_ZIP))
     if not isinstance(content, Mapping):
-        raise BadInput(f"{file} holds a {type(content).__name__}; expected a dict with a state_dict, or a state_dict")
+        found = with_article(type(content).__name__)
+        raise BadInput(f"{file} holds {found}; expected a dict with a state_dict, or a state_dict")
     return file, content
 
 

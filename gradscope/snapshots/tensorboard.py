@@ -159,7 +159,7 @@ def tag_of(section: str, name: str) -> str:
 
 
 def rate_tags(owners: Sequence[str], count: int) -> list[str]:
-    """The tags of the learning rates of `count` parameter groups; `owners` names each group's optimizer ("": the only one)."""
+    """The tags of the rates of `count` parameter groups; `owners` names each group's optimizer ("": the only one)."""
     tags = []
     for i in range(count):
         owner = owners[i] if i < len(owners) else ""

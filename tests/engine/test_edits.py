@@ -568,3 +568,21 @@ def test_phases_of_an_edited_session_are_still_undone_when_they_fail() -> None:
             session.step()
         plain.assert_same(state["tensors"], outcome_of(session).state["tensors"])
         assert len(session.training.turns[0].optimizer.state) == 0
+
+
+def test_a_rate_that_differs_in_its_last_digit_is_no_other_rate() -> None:
+    def cycle() -> Recipe:
+        model = zoo.mlp()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        scheduler = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10)
+        return zoo.classifier(model, optimizer=optimizer, scheduler=scheduler)
+
+    with Session(plain.seeded(cycle)) as session:
+        group = session.training.optimizers[0].param_groups[0]
+        group["lr"] = group["initial_lr"] * (1 + 2e-16) + 5e-19
+        assert group["lr"] != group["initial_lr"]
+        text = session.edit(EditScheduler(scheduler="StepLR", arguments={"step_size": "3"})).text
+        assert "initial_lr" not in text
+        group["lr"] = 0.3
+        text = session.edit(EditScheduler(scheduler="StepLR", arguments={"step_size": "4"})).text
+        assert "which is not its rate now, 0.3" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, QPointF
 from PySide6.QtGui import QContextMenuEvent
-from PySide6.QtWidgets import QInputDialog, QToolTip, QTreeView
+from PySide6.QtWidgets import QDoubleSpinBox, QInputDialog, QToolTip, QTreeView
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
@@ -149,6 +149,14 @@ def test_dropout_is_asked_for(menu: LayerMenu, controller: ShellController, qtbo
     dialog.setDoubleValue(0.75)
     dialog.accept()
     assert controller.asked[-1] == ("edit", EditDropout(layer="", p=0.75))
+    menu.fill(node(controller, ""))
+    trigger(menu, "Dropout p (0.3)...")
+    dialog = menu.parentWidget().findChildren(QInputDialog)[-1]
+    editor = dialog.findChild(QDoubleSpinBox)
+    assert editor is not None
+    editor.lineEdit().setText("1.5")
+    dialog.accept()
+    assert controller.asked[-1] == ("edit", EditDropout(layer="", p=1.5)), "the engine refuses it in a sentence"
     menu.fill(node(controller, "net.0"))
     assert not any("Dropout" in text for text in texts(menu))
 

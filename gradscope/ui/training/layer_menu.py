@@ -13,6 +13,7 @@ from gradscope.state.tree import Node, walk
 from gradscope.ui.controller import Controller
 
 _MAX_GROUPS = 12
+_DIALOG_DIGITS = 44
 
 
 class LayerMenu(QMenu):
@@ -96,10 +97,13 @@ class LayerMenu(QMenu):
             self.tr("Probability p of {layer}, from 0 to 1").format(layer=layer or self.tr("the model"))
         )
         dialog.setInputMode(QInputDialog.InputMode.DoubleInput)
-        dialog.setDoubleRange(0.0, 1.0)
+        # What is no probability is refused by the engine, in a sentence; here it would be changed without one.
+        dialog.setDoubleRange(0.0, 1000.0)
         dialog.setDoubleDecimals(4)
         dialog.setDoubleStep(0.05)
         dialog.setDoubleValue(p)
+        # Wide enough for its title, with the name of the application.
+        dialog.resize(_DIALOG_DIGITS * dialog.fontMetrics().horizontalAdvance("0"), dialog.sizeHint().height())
         dialog.doubleValueSelected.connect(partial(self._set_dropout, layer))
         dialog.open()
 
