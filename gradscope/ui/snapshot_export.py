@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Contents, Part
+from gradscope.protocol.phases import Verb
 from gradscope.snapshots import saved_history
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.controller import Controller
@@ -24,6 +25,8 @@ class SnapshotExport(QObject):
 
     measured = Signal()
     """More sizes are known."""
+    refusal_changed = Signal()
+    """`refusal` may say something else now."""
     progressed = Signal(str, object, object)
     """(what is being done, bytes done, bytes in all); 0 in all: unknown. Not as int, which has 32 bits here."""
     finished = Signal(str, object)
@@ -65,6 +68,10 @@ class SnapshotExport(QObject):
     @property
     def is_running(self) -> bool:
         return self._wanted is not None
+
+    def refusal(self) -> str | None:
+        """Why nothing can be written now; None if it can."""
+        return self._controller.state.refusal(Verb.NEXT_BATCH)
 
     def prepare(self) -> None:
         """Ask for the sizes, and draw the plots, one after the other so that the window answers in between."""
@@ -139,6 +146,8 @@ class SnapshotExport(QObject):
         if self._is_sent and Topic.ENGINE in changed and engine.status is not EngineStatus.READY:
             # Nobody will answer any more.
             self._fail(engine.text.partition("\n")[0] or self.tr("The engine is not running"))
+        elif not self.is_running and changed & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
+            self.refusal_changed.emit()
 
     def _on_reply(self, reply: object) -> None:
         if self._is_over or not self._is_sent:
