@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.test_cli_run import in_process
+from tests.test_cli_run import ROOT, in_process
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes with names")
@@ -45,3 +49,23 @@ def test_an_output_that_fails_takes_no_other_with_it(
     done = in_process(capsys, "run", "linear_regression", "--steps", "1", *outputs)
     assert done.returncode == 2 and "No space left on device" in done.stderr
     assert f"Snapshot written to {tmp_path / 's.zip'}" in done.stdout and not (tmp_path / "c.pt").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupted_run_says_what_was_not_written(tmp_path: Path) -> None:
+    checkpoint, lines = tmp_path / "c.pt", tmp_path / "lines"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gradscope.cli", "run", "linear_regression", "--steps", "1000000", "--quiet"]
+        + ["--save-checkpoint", str(checkpoint), "--jsonl", str(lines)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and not checkpoint.exists()
+    assert f"nothing was written to {checkpoint}: that is done after the last step" in told
+    assert re.search(r"has ended after [1-9]\d* of 1000000", told) and "interrupted" in told

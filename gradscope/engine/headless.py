@@ -98,8 +98,11 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
             session.keeper.keeps_all = options.export is not None and step + 1 == options.steps
             _one_step(session, out, notes, events)
             progress.show(step + 1, session.history[-1].loss)
-    finally:
+    except BaseException:
         progress.close()
+        _tell_unwritten(options, len(session.history))
+        raise
+    progress.close()
     for text in session.observer.errors:
         print(f"gradscope: {text}", file=sys.stderr)
     _write_outputs(session, options)
@@ -107,6 +110,17 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
         last = session.history[-1]
         print(
             f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
+        )
+
+
+def _tell_unwritten(options: RunOptions, done: int) -> None:
+    """The run ends before its last step."""
+    names = [name for name in (options.save_checkpoint, options.export) if name is not None]
+    if names:
+        print(
+            f"gradscope: nothing was written to {' and '.join(names)}: that is done after the last step, and the run has "
+            f"ended after {done} of {options.steps}",
+            file=sys.stderr,
         )
 
 
