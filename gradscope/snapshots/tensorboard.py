@@ -81,9 +81,11 @@ class EventFile:
         self.path = folder / name
         self._written = self.path if live else folder / f".gradscope-{os.getpid()}-{next(_numbers)}.partial"
         self._live = live
+        self._size = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._written.open("xb")
+            # Without a buffer of Python's nothing of a record is left to be written when the disk is full.
+            self._file = self._written.open("xb", buffering=0 if live else -1)
         except OSError as error:
             raise self._refusal(error) from error
         try:
@@ -118,11 +120,18 @@ class EventFile:
                 self.path.parent.rmdir()
 
     def _write(self, event: Any) -> None:
+        rest = memoryview(record(event.SerializeToString()))
+        size = len(rest)
         try:
-            self._file.write(record(event.SerializeToString()))
-            if self._live:
-                self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._size += size
         except OSError as error:
+            if self._live:
+                # What is there can be read: a record that is cut off is an error for its readers.
+                with contextlib.suppress(OSError):
+                    self._file.truncate(self._size)
+                    self._file.seek(self._size)
             raise self._refusal(error) from error
 
     def _refusal(self, error: OSError) -> BadInput:
