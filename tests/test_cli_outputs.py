@@ -54,9 +54,9 @@ def test_an_output_that_fails_takes_no_other_with_it(
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_an_interrupted_run_says_what_was_not_written(tmp_path: Path) -> None:
     checkpoint, lines = tmp_path / "c.pt", tmp_path / "lines"
+    options = ["--steps", "1000000", "--quiet", "--save-checkpoint", str(checkpoint), "--jsonl", str(lines)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "gradscope.cli", "run", "linear_regression", "--steps", "1000000", "--quiet"]
-        + ["--save-checkpoint", str(checkpoint), "--jsonl", str(lines)],
+        [sys.executable, "-m", "gradscope.cli", "run", "linear_regression", *options],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
