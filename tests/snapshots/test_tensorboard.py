@@ -215,8 +215,7 @@ def _fill(file: EventFile) -> int:
     for step in range(100):
         try:
             file.add(step, [scalar("loss", float(step))])
-        except BadInput as error:
-            assert "cannot be written" in str(error)
+        except BadInput:
             return step
     raise AssertionError("there was no limit")
 

@@ -13,6 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol import messages
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
@@ -341,6 +342,10 @@ def test_the_future_of_the_rate_is_dashed_and_the_past_solid(qtbot: QtBot, theme
     assert chart._ahead_curves[0].xData[0] == 25
     assert chart.readout.text() == "now 0.005, 0.0015"
     assert "StepLR" in chart._outlook.text()
+    controller.state.apply(messages.Schedule(first_step=25, rates=np.array([[0.0040000000000000036], [0.0164232]])))
+    chart.draw(controller.state)
+    assert chart.readout.text() == "now 0.004, 0.0164232"
+    assert chart.readout.toolTip() == "now 0.0040000000000000036, 0.0164232"
 
 
 def test_a_rate_that_depends_on_results_says_so(qtbot: QtBot, themes: ThemeManager) -> None:

@@ -207,6 +207,7 @@ class RateChart(Chart):
         now = self._ahead[0] if len(self._ahead) else self._past[-1]
         rates = [shortened_numbers(repr(float(rate))) for rate in now]
         self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
+        self.readout.setToolTip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))
         if self._is_detailed:
             lines = []
             for i, group in enumerate(state.session.groups[: len(rates)]):
