@@ -58,6 +58,7 @@ class SnapshotExport(QObject):
         self._wanted: tuple[Path, Contents] | None = None
         self._is_sent = False
         self._is_over = False
+        self._refusal = self.refusal()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
@@ -146,7 +147,9 @@ class SnapshotExport(QObject):
         if self._is_sent and Topic.ENGINE in changed and engine.status is not EngineStatus.READY:
             # Nobody will answer any more.
             self._fail(engine.text.partition("\n")[0] or self.tr("The engine is not running"))
-        elif not self.is_running and changed & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
+        refusal = self.refusal()
+        if not self.is_running and refusal != self._refusal:
+            self._refusal = refusal
             self.refusal_changed.emit()
 
     def _on_reply(self, reply: object) -> None:
