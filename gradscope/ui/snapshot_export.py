@@ -143,13 +143,12 @@ class SnapshotExport(QObject):
 
     @Slot(object)
     def _on_refreshed(self, changed: set[Topic]) -> None:
-        engine = self._controller.state.engine
+        engine, before = self._controller.state.engine, self._refusal
+        self._refusal = self.refusal()
         if self._is_sent and Topic.ENGINE in changed and engine.status is not EngineStatus.READY:
             # Nobody will answer any more.
             self._fail(engine.text.partition("\n")[0] or self.tr("The engine is not running"))
-        refusal = self.refusal()
-        if not self.is_running and refusal != self._refusal:
-            self._refusal = refusal
+        elif not self.is_running and self._refusal != before:
             self.refusal_changed.emit()
 
     def _on_reply(self, reply: object) -> None:
