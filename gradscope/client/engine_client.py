@@ -132,6 +132,8 @@ class EngineClient(QObject):
 
     @Slot(object)
     def _on_hello(self, hello: messages.Hello) -> None:
+        if self._place is not None:
+            self._place.forget_name()
         problem = _mismatch(hello)
         if problem is not None and self._link is not None:
             self._unfit = problem
@@ -151,8 +153,6 @@ class EngineClient(QObject):
         if isinstance(message, messages.EngineReady):
             if self._process is not None:
                 self._process.set_ready()
-            if self._place is not None:
-                self._place.forget_name()
             self._set(
                 EngineState(
                     status=EngineStatus.READY,

@@ -34,6 +34,8 @@ def main() -> int:
         return _refuse(
             f"{PORT_VARIABLE} and {TOKEN_VARIABLE} are not set: the app starts the engine, people start the app"
         )
+    # Before Hello: then the app takes its name away.
+    last_place = LastPlace.of_environment()
     _stand_alone()
     try:
         connection = socket.create_connection(("127.0.0.1", port), timeout=HANDSHAKE_TIMEOUT_SECS)
@@ -56,10 +58,10 @@ def main() -> int:
         )
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
-    return _serve(connection, decoder)
+    return _serve(connection, decoder, last_place)
 
 
-def _serve(connection: socket.socket, decoder: Decoder) -> int:
+def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | None) -> int:
     try:
         import numpy
         import torch
@@ -70,7 +72,7 @@ def _serve(connection: socket.socket, decoder: Decoder) -> int:
         reason = f"torch cannot be imported in {sys.executable}: {type(error).__name__}: {error}"
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
-    Server(connection, decoder, LastPlace.of_environment()).run(str(torch.__version__), numpy.__version__)
+    Server(connection, decoder, last_place).run(str(torch.__version__), numpy.__version__)
     # Taking torch down in order takes a second, and the app waits to close its window.
     sys.stdout.flush()
     sys.stderr.flush()
