@@ -353,7 +353,7 @@ BAD_INPUT = {
     ),
     "checkpoint to save": (
         ["run", "linear_regression", "--steps", "1", "--save-checkpoint", "/nowhere/c.pt"],
-        "--save-checkpoint: /nowhere/c.pt is in no existing folder",
+        "--save-checkpoint: /nowhere does not exist; expected an existing folder",
     ),
     "unknown flag": (["run", "digits_mlp", "--steps", "1", "--fast"], "--fast"),
     "no file": (["no_such_file.py"], "neither a file nor a sample"),

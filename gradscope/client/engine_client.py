@@ -16,6 +16,8 @@ from gradscope.client.engine_process import EngineProcess
 from gradscope.client.link import Link, LinkError
 from gradscope.protocol import PROTOCOL_VERSION, messages
 from gradscope.protocol.codec import Frame
+from gradscope.protocol.last_place import PLACE_VARIABLE, LastPlace
+from gradscope.protocol.phases import Position
 from gradscope.state.app_state import EngineState, EngineStatus
 
 PING_INTERVAL_SECS = 2.0
@@ -50,6 +52,7 @@ class EngineClient(QObject):
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
+        self._place: LastPlace | None = None
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
         self._pings.timeout.connect(self._on_ping_due)
@@ -81,6 +84,7 @@ class EngineClient(QObject):
         process.output.connect(self.output_received)
         process.ended.connect(self._on_ended)
         self._link, self._process, self._unfit, self._is_to_restart = link, process, None, False
+        self._place = LastPlace.made()
         self._set(
             EngineState(status=EngineStatus.STARTING, text=self.tr("Starting the engine"), executable=self._executable)
         )
@@ -91,6 +95,7 @@ class EngineClient(QObject):
                 "GRADSCOPE_TOKEN": link.token,
                 "GRADSCOPE_PARENT_PID": str(os.getpid()),
                 "PYTHONIOENCODING": "utf-8",
+                **({} if self._place is None else {PLACE_VARIABLE: self._place.path}),
             },
         )
 
@@ -128,6 +133,8 @@ class EngineClient(QObject):
 
     @Slot(object)
     def _on_hello(self, hello: messages.Hello) -> None:
+        if self._place is not None:
+            self._place.forget_name()
         problem = _mismatch(hello)
         if problem is not None and self._link is not None:
             self._unfit = problem
@@ -143,7 +150,7 @@ class EngineClient(QObject):
         message = frame.message
         self._unanswered_pings = 0
         if self._state.status is EngineStatus.READY and self._state.text:
-            self._set(replace(self._state, text=""))
+            self._set(replace(self._state, text="", last_place=None))
         if isinstance(message, messages.EngineReady):
             if self._process is not None:
                 self._process.set_ready()
@@ -191,11 +198,15 @@ class EngineClient(QObject):
         if process is not self._process:
             return
         self._process = None
+        dead = EngineState(
+            status=EngineStatus.DEAD,
+            text=self._unfit or sentence,
+            executable=self._state.executable,
+            last_place=self._read_place(),
+        )
         self._forget_link()
         process.deleteLater()
-        self._set(
-            EngineState(status=EngineStatus.DEAD, text=self._unfit or sentence, executable=self._state.executable)
-        )
+        self._set(dead)
         if self._is_to_restart:
             # None of the user's code is run by it.
             self.restart()
@@ -206,7 +217,7 @@ class EngineClient(QObject):
             text = self.tr(
                 "The engine has not answered for %1 s: your code may hang or hold the GIL. Interrupt or restart it"
             ).replace("%1", f"{self._unanswered_pings * PING_INTERVAL_SECS:.0f}")
-            self._set(replace(self._state, text=text))
+            self._set(replace(self._state, text=text, last_place=self._read_place()))
         self._unanswered_pings += 1
         self.send(messages.Ping())
 
@@ -233,6 +244,12 @@ class EngineClient(QObject):
             link, self._link = self._link, None
             link.close()
             link.deleteLater()
+        if self._place is not None:
+            place, self._place = self._place, None
+            place.close()
+
+    def _read_place(self) -> Position | None:
+        return None if self._place is None else self._place.read()
 
 
 def _mismatch(hello: messages.Hello) -> str | None:

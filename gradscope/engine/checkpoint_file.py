@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from gradscope.engine.articles import with_article
 from gradscope.protocol.failure import BadInput
 
 _EXPECTED = "expected one written by torch.save, or a .safetensors file"
@@ -26,13 +27,7 @@ def write(path: str | os.PathLike[str], content: object) -> tuple[Path, int]:
 
     Written under a temporary name beside the target, forced to the disk, and renamed.
     """
-    target = _absolute(path)
-    if target.is_dir():
-        raise BadInput(f"{target} is a folder; expected the name of a file for the checkpoint")
-    if not target.parent.is_dir():
-        raise BadInput(f"{target.parent} does not exist; expected an existing folder for the checkpoint")
-    # A link is kept: what it leads to is written.
-    target = target.resolve()
+    target = checked_target(path)
     temporary = None
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
@@ -54,6 +49,23 @@ def write(path: str | os.PathLike[str], content: object) -> tuple[Path, int]:
         raise
     _sync_folder(target.parent)
     return target, size
+
+
+def checked_target(path: str | os.PathLike[str]) -> Path:
+    """Where a checkpoint of that name is to be written. Raises BadInput if that cannot be, as far as it can be known."""
+    target = _absolute(path)
+    if target.is_dir():
+        raise BadInput(f"{target} is a folder; expected the name of a file for the checkpoint")
+    if not target.parent.is_dir():
+        raise BadInput(f"{target.parent} does not exist; expected an existing folder for the checkpoint")
+    # A link is kept: what it leads to is written.
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        # A device or a pipe would be replaced, for everybody who uses it.
+        raise BadInput(f"{target} is no regular file; expected a new name, or a file to be replaced by the checkpoint")
+    if not os.access(target.parent, os.W_OK):
+        raise BadInput(f"Nothing can be written in {target.parent}; expected a folder of yours for the checkpoint")
+    return target
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
@@ -87,6 +99,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Path, Mapping[str, Any]]:
     file = _absolute(path)
     if file.is_dir():
         raise BadInput(f"{file} is a folder; expected a checkpoint file")
+    if file.exists() and not file.is_file():
+        # To open a pipe would wait for whoever writes into it.
+        raise BadInput(f"{file} is no regular file; expected a checkpoint file")
     try:
         with file.open("rb") as opened:
             head = opened.read(9)
@@ -100,7 +115,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Path, Mapping[str, Any]]:
         raise BadInput(f"{file} is no checkpoint; {_EXPECTED}")
     content = _read_torch(file, is_zip=head.startswith(_ZIP))
     if not isinstance(content, Mapping):
-        raise BadInput(f"{file} holds a {type(content).__name__}; expected a dict with a state_dict, or a state_dict")
+        found = with_article(type(content).__name__)
+        raise BadInput(f"{file} holds {found}; expected a dict with a state_dict, or a state_dict")
     return file, content
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine.articles import with_article
 from gradscope.engine.checkpoint import state_of
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import is_uninitialised
@@ -117,7 +118,7 @@ def _by_turn(
         return None
     ours, what = [turn.name for turn in session.training.turns], names[0]
     if not isinstance(found, Mapping):
-        problems.append(f"{what}: the file has a {type(found).__name__}; expected a state_dict")
+        problems.append(f"{what}: the file has {with_article(type(found).__name__)}; expected a state_dict")
         return None
     if ours == [""]:
         return {"": found}
@@ -171,7 +172,7 @@ def _shapes(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[tuple[st
         if not isinstance(mine, Tensor) or is_uninitialised(mine):
             continue
         if not isinstance(value, Tensor):
-            wrong.append((name, f"{name}: a {type(value).__name__} in the file, a tensor in the model"))
+            wrong.append((name, f"{name}: {with_article(type(value).__name__)} in the file, a tensor in the model"))
         elif value.shape != mine.shape and not (mine.dim() == 0 and value.shape == (1,)):
             wrong.append((name, f"{name}: {tuple(value.shape)} in the file, {tuple(mine.shape)} in the model"))
     return wrong
@@ -261,7 +262,7 @@ def _public(state: Mapping[Any, Any]) -> set[str]:
 
 def _key_problem(ours: Mapping[str, Any], theirs: Any) -> str:
     if not isinstance(theirs, Mapping):
-        return f"the file has a {type(theirs).__name__}; expected a state_dict"
+        return f"the file has {with_article(type(theirs).__name__)}; expected a state_dict"
     missing, unexpected = _public(ours) - _public(theirs), _public(theirs) - _public(ours)
     if missing or unexpected:
         return (

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.articles import with_article
 from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import MAX_SEED
 from gradscope.engine.recipe import Recipe
@@ -46,7 +47,9 @@ def input_and_target(batch: Any) -> tuple[Any, Any]:
     """(x, y) of a batch that is a pair. Raises TypeError, which says what the batch is instead."""
     if isinstance(batch, (list, tuple)) and len(batch) == 2:
         return batch[0], batch[1]
-    found = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (list, tuple, dict)) else "")
+    found = f"{with_article(type(batch).__name__)}" + (
+        f" of {len(batch)}" if isinstance(batch, (list, tuple, dict)) else ""
+    )
     raise TypeError(f"a batch is {found}; expected (input, target), or a recipe with a training_step(model, batch)")
 
 
@@ -60,7 +63,7 @@ def loss_of(returned: Any) -> Any:
 def checked_loss(loss: Any) -> Tensor:
     """The loss, if backward() can start from it. Raises TypeError or ValueError, which says what is wrong."""
     if not isinstance(loss, Tensor):
-        raise TypeError(f"the loss is a {type(loss).__name__}; expected a tensor with one element")
+        raise TypeError(f"the loss is {with_article(type(loss).__name__)}; expected a tensor with one element")
     if loss.numel() != 1:
         raise ValueError(f"the loss has the shape {tuple(loss.shape)}; expected one number (take its mean() or sum())")
     if not loss.requires_grad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,16 @@ from gradscope.engine.report import PhaseReport
 from gradscope.protocol.messages import Validated
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import L2, SubjectKind
-from gradscope.snapshots.tensorboard import COUNTS, SCALARS, EventFile, histogram, scalar, subject_tag, tag_of
+from gradscope.snapshots.tensorboard import (
+    COUNTS,
+    SCALARS,
+    EventFile,
+    histogram,
+    rate_tags,
+    scalar,
+    subject_tag,
+    tag_of,
+)
 
 MAX_HISTOGRAMS = 64
 """Of one subject, evenly over the run."""
@@ -18,7 +28,9 @@ MAX_HISTOGRAMS = 64
 class EventLog:
     """Takes reports as they come; `end_step` writes what the step has shown. Raises BadInput if it cannot be written."""
 
-    def __init__(self, folder: Path, *, first_step: int, steps: int) -> None:
+    def __init__(self, folder: Path, *, first_step: int, steps: int, owners: Sequence[str] = ()) -> None:
+        """`owners` names the optimizer of each parameter group, where there are several."""
+        self._owners = owners
         self._file = EventFile(folder, live=True)
         self._last = first_step + steps - 1
         self._stride = -(-steps // MAX_HISTOGRAMS)
@@ -53,7 +65,7 @@ class EventLog:
 
     def _add_step(self, report: PhaseReport) -> None:
         raw = report.raw
-        self._scalars |= {f"learning_rate/group_{i}": rate for i, rate in enumerate(raw.lr)}
+        self._scalars |= dict(zip(rate_tags(self._owners, len(raw.lr)), raw.lr, strict=True))
         if raw.scale is not None:
             self._scalars["loss_scale"] = raw.scale
         if raw.clip is not None:

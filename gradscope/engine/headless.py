@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gradscope.engine.checkpoint_file import checked_target
 from gradscope.engine.events import EventLog
 from gradscope.engine.lines import line_of, validation_line
 from gradscope.engine.loading import load_recipe
@@ -58,6 +59,7 @@ def run(options: RunOptions) -> int:
             session = stack.enter_context(Session(recipe, options.device, capture=options.capture))
             if options.load_checkpoint is not None:
                 _load(session, options.load_checkpoint)
+            _check_turns(session, options)
             out = stack.enter_context(_opened(options.jsonl, stdout))
             events = stack.enter_context(_event_log(session, options))
             _train(session, options, out, events)
@@ -96,23 +98,59 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
             session.keeper.keeps_all = options.export is not None and step + 1 == options.steps
             _one_step(session, out, notes, events)
             progress.show(step + 1, session.history[-1].loss)
-    finally:
+    except BaseException:
         progress.close()
+        _tell_unwritten(options, len(session.history))
+        raise
+    progress.close()
     for text in session.observer.errors:
         print(f"gradscope: {text}", file=sys.stderr)
-    if options.save_checkpoint is not None:
-        saved = session.save_checkpoint(options.save_checkpoint)
-        if not options.quiet:
-            print(f"Checkpoint written to {saved.path} ({saved.size_bytes} bytes)")
-    if options.export is not None:
-        written = write_snapshot(session, options.export)
-        if not options.quiet:
-            print(f"Snapshot written to {written.path} ({len(written.files)} files, {written.size_bytes} bytes)")
+    _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
         last = session.history[-1]
         print(
             f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
         )
+
+
+def _tell_unwritten(options: RunOptions, done: int) -> None:
+    """The run ends before its last step."""
+    names = [name for name in (options.save_checkpoint, options.export) if name is not None]
+    if names:
+        print(
+            f"gradscope: nothing was written to {' and '.join(names)}: that is done after the last step, and the run has "
+            f"ended after {done} of {options.steps}",
+            file=sys.stderr,
+        )
+
+
+def _write_outputs(session: Session, options: RunOptions) -> None:
+    """Each of them, whatever becomes of the others; then the first failure is raised."""
+    failures: list[GradscopeError] = []
+    for name, write in ((options.save_checkpoint, _save), (options.export, _export)):
+        if name is None:
+            continue
+        try:
+            line = write(session, name)
+        except GradscopeError as error:
+            failures.append(error)
+        else:
+            if not options.quiet:
+                print(line)
+    for other in failures[1:]:
+        _tell(other.failure)
+    if failures:
+        raise failures[0]
+
+
+def _save(session: Session, name: str) -> str:
+    saved = session.save_checkpoint(name)
+    return f"Checkpoint written to {saved.path} ({saved.size_bytes} bytes)"
+
+
+def _export(session: Session, name: str) -> str:
+    written = write_snapshot(session, name)
+    return f"Snapshot written to {written.path} ({len(written.files)} files, {written.size_bytes} bytes)"
 
 
 def _one_step(session: Session, out: TextIO | None, notes: _Notes, events: EventLog | None) -> None:
@@ -150,8 +188,11 @@ def _write(out: TextIO | None, line: str) -> None:
 def _check(options: RunOptions) -> None:
     if options.steps < 1:
         raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
-    if options.save_checkpoint is not None and not Path(options.save_checkpoint).absolute().parent.is_dir():
-        raise BadInput(f"--save-checkpoint: {options.save_checkpoint} is in no existing folder; expected one")
+    if options.save_checkpoint is not None:
+        try:
+            checked_target(options.save_checkpoint)
+        except BadInput as error:
+            raise BadInput(f"--save-checkpoint: {error}") from error
     if options.export is not None and os.path.lexists(Path(options.export).expanduser()):
         raise BadInput(f"--export: {options.export} exists already; expected a new name for the snapshot")
     problem = None if options.tensorboard is None else missing() or occupied(Path(options.tensorboard))
@@ -159,11 +200,24 @@ def _check(options: RunOptions) -> None:
         raise BadInput(f"--tensorboard: {problem}")
 
 
+def _check_turns(session: Session, options: RunOptions) -> None:
+    """Where optimizers take turns, a step is one turn, and a checkpoint is taken between two rounds."""
+    turns = session.training.turns
+    if options.save_checkpoint is not None and options.steps % len(turns):
+        names = ", ".join(turn.name for turn in turns)
+        raise BadInput(
+            f"--steps is {options.steps}; expected a multiple of {len(turns)} with --save-checkpoint: the optimizers "
+            f"({names}) take turns, and a checkpoint is saved when each has had its own"
+        )
+
+
 def _event_log(session: Session, options: RunOptions) -> contextlib.AbstractContextManager[EventLog | None]:
     if options.tensorboard is None:
         return contextlib.nullcontext()
     first = session.position.step
-    return contextlib.closing(EventLog(Path(options.tensorboard), first_step=first, steps=options.steps))
+    owners = [group.optimizer for group in session.info.groups]
+    log = EventLog(Path(options.tensorboard), first_step=first, steps=options.steps, owners=owners)
+    return contextlib.closing(log)
 
 
 @contextlib.contextmanager

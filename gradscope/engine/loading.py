@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+from gradscope.engine.articles import with_article
 from gradscope.engine.randomness import MAX_SEED, RandomStates, seed_everything
 from gradscope.engine.recipe import Recipe, Source
 from gradscope.engine.unwinding import Unwind
@@ -93,7 +94,8 @@ def _call(module: ModuleType, file: Path) -> Recipe:
     if function is None:
         raise BadInput(f"{file.name} has no function recipe(); expected one that returns gradscope.Recipe(...)")
     if not callable(function):
-        raise BadInput(f"recipe in {file.name} is a {type(function).__name__}; expected a function without arguments")
+        kind = with_article(type(function).__name__)
+        raise BadInput(f"recipe in {file.name} is {kind}; expected a function without arguments")
     try:
         found = function()
     except (KeyboardInterrupt, Unwind):
@@ -105,7 +107,9 @@ def _call(module: ModuleType, file: Path) -> Recipe:
             f"recipe() in {file.name} failed: {describe_error(error)}", traceback=cut_traceback(error)
         ) from error
     if not isinstance(found, Recipe):
-        raise BadInput(f"recipe() in {file.name} returned a {type(found).__name__}; expected a gradscope.Recipe")
+        raise BadInput(
+            f"recipe() in {file.name} returned {with_article(type(found).__name__)}; expected a gradscope.Recipe"
+        )
     return found
 
 

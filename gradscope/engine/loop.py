@@ -504,6 +504,8 @@ class Loop:
     def optimizer_state(self) -> Iterator[tuple[SubjectKey, Tensor]]:
         """The tensors that the optimizers remember of each parameter; not the counters of steps."""
         names = {id(tensor): name for name, tensor in self._movable.items()}
+        # A frozen parameter is still the model's, and what is remembered of it is under its name.
+        names |= {id(tensor): name for name, tensor in self._observer.tensors().items() if id(tensor) in names}
         holders = Counter(id(tensor) for turn in self.training.turns for tensor in turn.parameters)
         for turn in self.training.turns:
             # Asked once: it looks at a signature, which takes longer than all the rest.

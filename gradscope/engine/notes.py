@@ -98,7 +98,8 @@ def non_finite(collected: Collected, tables: Tables, *, scaled: Callable[[], Ite
     counts = ", ".join(
         f"{int(summary[column])} {name}" for column, name in ((NAN, "NaN"), (INF, "Inf")) if summary[column]
     )
-    more = f" and those of {len(parameters) - 1} more parameters are" if len(parameters) > 1 else " is"
+    others = len(parameters) - 1
+    more = {0: " is", 1: " and that of 1 more parameter are"}.get(others, f" and those of {others} more parameters are")
     text = f"The gradient of {key.name} ({counts} of {int(summary[0])}){more} not finite"
     layer = next((key for key, _ in bad if key.kind is SubjectKind.ACTIVATION_GRAD), None)
     if layer is not None:

@@ -1,23 +1,25 @@
 """The engine's writer thread: the training never waits for the app.
 
-Messages are encoded and sent in order. When the app lags, the oldest live reports are left out and counted; nothing else
-ever is.
+Messages are encoded and sent in order. When the app lags, the oldest live reports are left out and counted. Of the places
+that a running session comes through, only some are sent, and always the last. Nothing else is ever left out.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import deque
 from typing import Any
 
 from gradscope.protocol.codec import ProtocolError, encode
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.messages import Failed, Note, Report, Skipped
+from gradscope.protocol.messages import Failed, Moved, Note, Report, Skipped
 from gradscope.protocol.phases import Position
 
 MAX_WAITING_REPORTS = 240
 MAX_WAITING_BYTES = 64 * 1024 * 1024
+MOVED_INTERVAL_SECS = 0.05
 
 
 class Outbox:
@@ -30,6 +32,8 @@ class Outbox:
         self._skipped = 0
         self._changed = threading.Condition()
         self._is_closed = False
+        self._passing: Moved | None = None
+        self._passed_at = 0.0
         self._thread = threading.Thread(target=self._write, name="gradscope-writer", daemon=True)
         self._thread.start()
 
@@ -44,8 +48,19 @@ class Outbox:
                     self._reports > MAX_WAITING_REPORTS or self._report_bytes > MAX_WAITING_BYTES
                 ):
                     self._leave_out_oldest()
+            if hasattr(message, "position"):
+                # Later than the place that waits.
+                self._passing = None
             self._waiting.append((number, message))
             self._changed.notify()
+
+    def pass_by(self, moved: Moved) -> None:
+        """A place that a running session comes through. It is sent soon, also if the main thread never comes back here,
+        unless it has come to the next one by then."""
+        with self._changed:
+            is_first, self._passing = self._passing is None, moved
+            if is_first:
+                self._changed.notify()
 
     def close(self, timeout_secs: float = 1.0) -> None:
         """Send what is waiting, then end the thread."""
@@ -66,11 +81,14 @@ class Outbox:
     def _write(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._is_closed:
-                    self._changed.wait()
-                if not self._waiting:
+                while not self._waiting and not self._is_closed and not self._is_due():
+                    self._changed.wait(self._secs_until_due())
+                if not self._waiting and self._is_closed:
                     return
                 batch = list(self._waiting)
+                if self._passing is not None and self._is_due():
+                    batch.append((0, self._passing))
+                    self._passing, self._passed_at = None, time.monotonic()
                 self._waiting.clear()
                 self._reports = self._report_bytes = 0
                 if self._skipped:
@@ -82,6 +100,14 @@ class Outbox:
             except OSError:
                 # The app is gone; the reader thread ends the process.
                 return
+
+    def _secs_until_due(self) -> float | None:
+        if self._passing is None:
+            return None
+        return max(0.0, self._passed_at + MOVED_INTERVAL_SECS - time.monotonic())
+
+    def _is_due(self) -> bool:
+        return self._secs_until_due() == 0.0
 
 
 def _size(report: Report) -> int:

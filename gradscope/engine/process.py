@@ -15,6 +15,7 @@ from typing import Any
 from gradscope import __version__
 from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol.codec import Decoder, ProtocolError, encode
+from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import EngineUnfit, Hello, Refused, Welcome
 
 PORT_VARIABLE = "GRADSCOPE_PORT"
@@ -33,6 +34,8 @@ def main() -> int:
         return _refuse(
             f"{PORT_VARIABLE} and {TOKEN_VARIABLE} are not set: the app starts the engine, people start the app"
         )
+    # Before Hello: then the app takes its name away.
+    last_place = LastPlace.of_environment()
     _stand_alone()
     try:
         connection = socket.create_connection(("127.0.0.1", port), timeout=HANDSHAKE_TIMEOUT_SECS)
@@ -55,10 +58,10 @@ def main() -> int:
         )
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
-    return _serve(connection, decoder)
+    return _serve(connection, decoder, last_place)
 
 
-def _serve(connection: socket.socket, decoder: Decoder) -> int:
+def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | None) -> int:
     try:
         import numpy
         import torch
@@ -69,7 +72,7 @@ def _serve(connection: socket.socket, decoder: Decoder) -> int:
         reason = f"torch cannot be imported in {sys.executable}: {type(error).__name__}: {error}"
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
-    Server(connection, decoder).run(str(torch.__version__), numpy.__version__)
+    Server(connection, decoder, last_place).run(str(torch.__version__), numpy.__version__)
     # Taking torch down in order takes a second, and the app waits to close its window.
     sys.stdout.flush()
     sys.stderr.flush()

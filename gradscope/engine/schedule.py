@@ -42,7 +42,10 @@ class _Unforeseeable(Exception):
 
 
 def foretell(training: Training, timing: Timing, *, first_step: int, steps: int) -> Schedule:
-    """The rates that steps `first_step` ... `first_step + steps - 1` will use, if nothing is changed by hand."""
+    """The rates that steps `first_step` ... `first_step + steps - 1` will use, if nothing is changed by hand.
+
+    Where the future cannot be told, those of the next step alone, and the reason.
+    """
     rates: list[FloatArray] = []
     momenta: list[FloatArray] = []
     reasons: list[str] = []
@@ -56,8 +59,7 @@ def foretell(training: Training, timing: Timing, *, first_step: int, steps: int)
                 horizons += _horizon(turn, interval, first_step)
             except _Unforeseeable as reason:
                 reasons.append(str(reason))
-                if len(training.turns) == 1:
-                    return Schedule(first_step=first_step, rates=np.zeros((0, 0)), reason=reasons[0])
+                # What the next step will use is known in any case.
                 ahead = [(rates_of([turn.optimizer]), momenta_of([turn.optimizer]))]
             rates.append(_columns([rate for rate, _ in ahead], steps))
             momenta.append(_columns([momentum for _, momentum in ahead], steps))

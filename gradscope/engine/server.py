@@ -40,11 +40,11 @@ from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, Sav
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
+from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
 
-MOVED_INTERVAL_SECS = 0.05
 SCHEDULE_INTERVAL_SECS = 2.0
 SHUTDOWN_GRACE_SECS = 2.0
 EXIT_APP_GONE = 4
@@ -86,7 +86,7 @@ class _Goal:
 class Server:
     """One connection to one app. `run()` returns when the app says so; it never returns if the app vanishes."""
 
-    def __init__(self, connection: socket.socket, decoder: Decoder) -> None:
+    def __init__(self, connection: socket.socket, decoder: Decoder, last_place: LastPlace | None = None) -> None:
         self.is_armed = False
         self._connection = connection
         self._decoder = decoder
@@ -94,6 +94,9 @@ class Server:
         self._exporter = Exporter(self._outbox)
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._session: Session | None = None
+        self._last_place = last_place
+        self._lost = Position()
+        """Where the session stood that was given up."""
         self._opened: messages.Open | None = None
         self._goal: _Goal | None = None
         self._deferred: Frame | None = None
@@ -110,7 +113,6 @@ class Server:
         self._sent_places = 0
         self._sent_validations = 0
         self._told_errors = 0
-        self._moved_at = 0.0
         self._scheduled_at = 0.0
 
     def run(self, torch_version: str, numpy_version: str) -> None:
@@ -203,7 +205,7 @@ class Server:
             while self._goal is None:
                 self._serve_next(inside=True)
         session.keeper.keeps_all = self._goal.ends_with_next_step(session.position)
-        self._move(is_running=True)
+        self._pass_by()
 
     # ------------------------------------------------------------------------------------------ requests
 
@@ -376,9 +378,9 @@ class Server:
             gc.collect()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-        self._session, self._opened = session, request
+        self._session, self._opened, self._lost = session, request, Position()
         self._sent_subjects = self._sent_places = self._sent_validations = self._told_errors = 0
-        return messages.Opened(session=session.info, position=session.position)
+        return messages.Opened(session=session.info, position=self._position())
 
     def _introduce(self, *, is_new: bool) -> None:
         """What follows a new session: its parameters, its rates, what looks wrong. After a checkpoint: its settings, too."""
@@ -433,7 +435,7 @@ class Server:
             self._fail(_cancelled("The run was interrupted between two phases"))
             return
         session.keeper.keeps_all = goal.ends_with_next_step(session.position)
-        self._move(is_running=True)
+        self._pass_by()
         try:
             self._is_interruptible = True
             try:
@@ -482,6 +484,9 @@ class Server:
     def _fail(self, failure: Failure) -> None:
         goal, self._goal = self._goal, None
         self._interrupt_wanted = False
+        if self._session is not None and not self._session.is_broken:
+            # The steps before may have moved the rates; what the phase itself did to them is undone.
+            self._send_schedule()
         # A goal that was paused inside the phase has been answered: the position is all there is to tell.
         if goal is not None:
             self._outbox.put(Failed(failure=failure, position=self._position()), number=goal.number)
@@ -502,6 +507,7 @@ class Server:
 
     def _abandon_session(self) -> None:
         if self._session is not None:
+            self._lost = replace(self._session.position, rest=Rest.EMPTY, moment=None)
             self._session.close()
         self._session = None
         self._outbox.put(messages.Moved(position=self._position()))
@@ -510,20 +516,22 @@ class Server:
 
     def _position(self) -> Position:
         if self._session is None:
-            return Position()
-        return replace(self._session.position, running=self._goal is not None)
+            return self._noted(self._lost)
+        return self._noted(replace(self._session.position, running=self._goal is not None))
 
-    def _move(self, *, is_running: bool) -> None:
-        now = time.monotonic()
-        if is_running and now - self._moved_at < MOVED_INTERVAL_SECS:
-            return
-        self._moved_at = now
+    def _pass_by(self) -> None:
+        """A running session comes through here. The user's code may hang or die at any moment from now on."""
         position = self._position()
         is_phase = self._goal is not None and self._goal.verb is not Verb.VALIDATE
-        if is_running and is_phase and position.rest in NEXT_PHASE:
+        if is_phase and position.rest in NEXT_PHASE:
             # The phase begins now: a long one is not to look as if nothing happened.
-            position = replace(position, rest=INSIDE[NEXT_PHASE[position.rest]])
-        self._outbox.put(messages.Moved(position=position))
+            position = self._noted(replace(position, rest=INSIDE[NEXT_PHASE[position.rest]]))
+        self._outbox.pass_by(messages.Moved(position=position))
+
+    def _noted(self, position: Position) -> Position:
+        if self._last_place is not None:
+            self._last_place.write(position)
+        return position
 
     def _send_report(self, report: PhaseReport) -> None:
         self._send_tables()

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from gradscope.engine import notes
+from gradscope.engine.articles import with_article
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.checks import checked_capture, checked_seed
 from gradscope.engine.clipping import with_norm_after
@@ -135,7 +136,8 @@ class Session:
         capture: str | Capture = FULL,
     ) -> None:
         if not isinstance(recipe, Recipe):
-            raise BadInput(f"Session() got a {type(recipe).__name__}; expected a Recipe (load_recipe(path) gives one)")
+            got = with_article(type(recipe).__name__)
+            raise BadInput(f"Session() got {got}; expected a Recipe (load_recipe(path) gives one)")
         self.recipe = recipe
         self.seed = checked_seed(recipe, seed)
         self.device = parse_device(device)
@@ -464,7 +466,10 @@ class Session:
         try:
             collected = self.observer.abandon()
             if collected is not None:
-                report = self.reports[phase] = self._report(phase, collected, complete=False)
+                report = self._report(phase, collected, complete=False)
+                if phase is not Phase.STEP:
+                    # The newest step is the one before: this one is undone.
+                    self.reports[phase] = report
             self.undone = undo()
         except Exception as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -10,6 +11,9 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 LIBRARIES = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+_CAUGHT = re.compile(r"Caught \w+ (in .+)\.\nOriginal Traceback \(most recent call last\):\n")
+"""How torch passes on what was raised in a worker process or another thread: as a text."""
+_FILE_LINE = re.compile(r'  File "(?P<path>.+)", line (?P<line>\d+)')
 _MAX_FRAMES = 30
 _MAX_CHARACTERS = 50_000
 
@@ -54,6 +58,9 @@ def last_user_line(error: BaseException) -> tuple[str, int] | None:
 
 def describe_error(error: BaseException) -> str:
     """`ValueError: shapes do not match (model.py, line 12)`, in one line."""
+    elsewhere = _raised_elsewhere(error)
+    if elsewhere is not None:
+        return elsewhere
     if isinstance(error, SystemExit):
         text = f"sys.exit({error.code!r}) was called"
     else:
@@ -62,3 +69,18 @@ def describe_error(error: BaseException) -> str:
         text = f"{type(error).__name__}: {first}" if first else type(error).__name__
     where = last_user_line(error)
     return f"{text} ({where[0]}, line {where[1]})" if where else text
+
+
+def _raised_elsewhere(error: BaseException) -> str | None:
+    """`ValueError: sample 40 is bad (data.py, line 7), in DataLoader worker process 0`; None if it was raised here."""
+    message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    caught = _CAUGHT.match(message)
+    if caught is None:
+        return None
+    lines = message[caught.end() :].splitlines()
+    frames = [i for i, line in enumerate(lines) if _FILE_LINE.match(line)]
+    # Below the last frame: its source, indented deeper, and then the error itself.
+    rest = [line for line in lines[frames[-1] + 1 if frames else 0 :] if line and not line.startswith("    ")]
+    places = [found for i in frames if (found := _FILE_LINE.match(lines[i])) and is_users_file(found["path"])]
+    where = f" ({Path(places[-1]['path']).name}, line {places[-1]['line']})" if places else ""
+    return f"{rest[0][:300] if rest else type(error).__name__}{where}, {caught[1]}"

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradscope.engine.articles import with_article
 from gradscope.engine.batches import make_validation_loader, without_signals
 from gradscope.engine.checks import input_and_target
 from gradscope.engine.compiled import eager
@@ -108,7 +109,7 @@ class Validator:
             is_number = isinstance(value, (Number, np.number)) and not isinstance(value, complex)
             if not is_number and not (isinstance(value, Tensor) and value.numel() == 1):
                 what = "loss" if name == VALIDATION_LOSS else f"metric {name!r}"
-                raise TypeError(f"the {what} is a {type(value).__name__}; expected one number")
+                raise TypeError(f"the {what} is {with_article(type(value).__name__)}; expected one number")
         return found
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ engine unasked and carry number 0. numpy arrays travel as raw buffers beside the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -587,11 +587,18 @@ class Schedule:
     first_step: int
     rates: FloatArray
     reason: str = ""
-    """Why nothing can be foretold, where `rates` is empty."""
+    """Why nothing can be foretold, where `rates` has the next step only (in a snapshot: no step)."""
     momenta: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     """Momentum (or first beta) of each group ahead, in the shape of `rates`; empty where no schedule moves it."""
     horizon: int | None = None
     """The step at which the schedule ends (OneCycleLR): stepping it further is an error."""
+
+    def from_step(self, step: int) -> Schedule:
+        """What it says of step `step` and those after it."""
+        passed = step - self.first_step
+        if passed <= 0:
+            return self
+        return replace(self, first_step=step, rates=self.rates[:, passed:], momenta=self.momenta[:, passed:])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,3 +5,8 @@ from __future__ import annotations
 
 class Damaged(Exception):
     """The text completes the sentence "FILE is damaged: ..."."""
+
+
+def in_bytes(size: int) -> str:
+    """ "1 byte", "12 bytes"."""
+    return f"{size} byte" if size == 1 else f"{size} bytes"

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradscope.protocol.failure import BadInput
 from gradscope.snapshots import json_files, tensor_file
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.damage import Damaged, in_bytes
 from gradscope.snapshots.source import Source, open_source, read_all
 from gradscope.snapshots.tensor_file import TensorInfo
 
@@ -45,7 +45,7 @@ class SnapshotFiles:
     def opened(self, name: str, limit: int) -> Iterator[BinaryIO]:
         with self.told(name):
             if self.sizes[name] > limit:
-                raise Damaged(f"it has {self.sizes[name]} bytes; at most {limit} are read")
+                raise Damaged(f"it has {in_bytes(self.sizes[name])}; at most {limit} are read")
             with self._source.opened(name) as file:
                 yield file
 

@@ -12,7 +12,7 @@ from gradscope.protocol.failure import BadInput
 from gradscope.protocol.parts import Contents, Part
 from gradscope.snapshots import checks, json_files, names, report_files, saved_history, version1
 from gradscope.snapshots.content import Content, SessionFile, StepTable
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.damage import Damaged, in_bytes
 from gradscope.snapshots.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, SnapshotFiles
 from gradscope.snapshots.saved_history import SavedHistory
 from gradscope.snapshots.snapshot import Environment, Snapshot
@@ -95,7 +95,7 @@ def _missing(files: SnapshotFiles, manifest: Manifest) -> list[str]:
             remarks.append(f"{name} has been taken out since it was written")
         elif files.sizes[name] != size:
             with files.told(name):
-                raise Damaged(f"it has {files.sizes[name]} bytes; {size} were written")
+                raise Damaged(f"it has {in_bytes(files.sizes[name])}; {size} were written")
     return remarks
 
 

@@ -66,7 +66,6 @@ def remarks(session: SessionInfo, reports: Reports) -> list[Remark]:
 def _of_summaries(report: Report, rows: Sequence[SubjectRow]) -> list[Remark]:
     found, where = [], when(report)
     for kind in dict.fromkeys(row.key.kind for row in rows):
-        noun, plural = nouns(kind)
         mine = [(row, report.summaries[i]) for i, row in enumerate(rows) if row.key.kind is kind]
         bad = [(row.key.label(), numbers) for row, numbers in mine if numbers[NAN] + numbers[INF] > 0]
         zero = [row.key.label() for row, numbers in mine if numbers[COUNT] > 0 and numbers[ZERO] == numbers[COUNT]]
@@ -75,11 +74,11 @@ def _of_summaries(report: Report, rows: Sequence[SubjectRow]) -> list[Remark]:
                 name for name, column in (("NaN", NAN), ("Inf", INF)) if any(numbers[column] > 0 for _, numbers in bad)
             )
             verb = "holds" if len(bad) == 1 else "hold"
-            sentence = f"{counted(len(bad), noun, plural)} of {len(mine):,} {verb} {holding} ({where})"
+            sentence = f"{_share(len(bad), len(mine), kind)} {verb} {holding} ({where})"
             found.append(Remark(severity=Severity.BAD, sentence=sentence, places=tuple(name for name, _ in bad)))
         if zero and kind not in _MAY_BE_ZERO:
             verb = "is" if len(zero) == 1 else "are"
-            sentence = f"{counted(len(zero), noun, plural)} of {len(mine):,} {verb} zero in every element ({where})"
+            sentence = f"{_share(len(zero), len(mine), kind)} {verb} zero in every element ({where})"
             found.append(Remark(severity=Severity.WARNING, sentence=sentence, places=tuple(zero)))
     return found
 
@@ -95,6 +94,12 @@ def _of_capture(session: SessionInfo, reports: Reports) -> list[Remark]:
     elif level == CaptureLevel.LAYERS:
         sentences.append(f"Only chosen layers were captured ({layers}): nothing is known of the others")
     return [Remark(severity=Severity.NOTE, sentence=sentence) for sentence in sentences]
+
+
+def _share(some: int, of_all: int, kind: str) -> str:
+    """ "8 of 11 gradients of outputs"."""
+    noun, plural = nouns(kind)
+    return f"{some:,} of {of_all:,} {noun if of_all == 1 else plural}"
 
 
 def _of_absences(report: Report, frozen: frozenset[str]) -> list[Remark]:

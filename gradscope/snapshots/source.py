@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.failure import BadInput
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.damage import Damaged, in_bytes
 
 MANIFEST = "manifest.json"
 MAX_FILES = 4096
@@ -75,7 +75,7 @@ def read_all(source: Source, name: str, limit: int) -> bytes:
     """A whole file. Raises Damaged if it is larger than `limit`."""
     size = source.sizes[name]
     if size > limit:
-        raise Damaged(f"it has {size} bytes; at most {limit} are read")
+        raise Damaged(f"it has {in_bytes(size)}; at most {limit} are read")
     with source.opened(name) as file:
         # Not more than there is said to be: memory for all of it is taken at once.
         data = file.read(size + 1)

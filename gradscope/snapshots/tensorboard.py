@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ def missing() -> str | None:
 
 
 def occupied(folder: Path) -> str | None:
-    """One sentence if there are event files in `folder` already: TensorBoard would take both for one run."""
+    """One sentence if `folder` is none, or holds event files already: TensorBoard would take both for one run."""
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is no folder; expected one for the event files"
     if folder.is_dir() and any("tfevents" in file.name for file in folder.iterdir()):
         return f"{folder} holds event files already; expected a folder without any"
     return None
@@ -79,9 +81,11 @@ class EventFile:
         self.path = folder / name
         self._written = self.path if live else folder / f".gradscope-{os.getpid()}-{next(_numbers)}.partial"
         self._live = live
+        self._size = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._written.open("xb")
+            # Without a buffer of Python's nothing of a record is left to be written when the disk is full.
+            self._file = self._written.open("xb", buffering=0 if live else -1)
         except OSError as error:
             raise self._refusal(error) from error
         try:
@@ -116,11 +120,18 @@ class EventFile:
                 self.path.parent.rmdir()
 
     def _write(self, event: Any) -> None:
+        rest = memoryview(record(event.SerializeToString()))
+        size = len(rest)
         try:
-            self._file.write(record(event.SerializeToString()))
-            if self._live:
-                self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._size += size
         except OSError as error:
+            if self._live:
+                # What is there can be read: a record that is cut off is an error for its readers.
+                with contextlib.suppress(OSError):
+                    self._file.truncate(self._size)
+                    self._file.seek(self._size)
             raise self._refusal(error) from error
 
     def _refusal(self, error: OSError) -> BadInput:
@@ -154,6 +165,19 @@ def subject_tag(key: SubjectKey) -> str:
 def tag_of(section: str, name: str) -> str:
     """`section/name`, with what UTF-8 cannot hold replaced."""
     return f"{section}/{name}".encode("utf-8", "replace").decode("utf-8")
+
+
+def rate_tags(owners: Sequence[str], count: int) -> list[str]:
+    """The tags of the rates of `count` parameter groups; `owners` names each group's optimizer ("": the only one)."""
+    tags = []
+    for i in range(count):
+        owner = owners[i] if i < len(owners) else ""
+        if not owner:
+            tags.append(f"learning_rate/group_{i}")
+        else:
+            is_alone = owners.count(owner) == 1
+            tags.append(tag_of("learning_rate", owner if is_alone else f"{owner}/group_{i}"))
+    return tags
 
 
 def scalar(tag: str, value: float) -> Any:

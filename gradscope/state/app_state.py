@@ -56,6 +56,8 @@ class EngineState:
     torch_version: str = ""
     executable: str = ""
     devices: tuple[messages.DeviceInfo, ...] = ()
+    last_place: Position | None = None
+    """Where it stood when it died or fell silent, if that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,9 @@ class AppState:
         self.history = History()
         self.places: list[Place] = []
         self.reports: dict[Phase, Report] = {}
-        """The newest report of each phase."""
+        """The newest report of each phase; of the step, the newest that was not undone."""
+        self.undone_step: Report | None = None
+        """What a step that was undone has shown, until another is made."""
         self.schedule: Schedule | None = None
         self.edits = Edits()
         self.validation: Validated | None = None
@@ -97,10 +101,15 @@ class AppState:
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
         self.log = Log()
+        self.undertaking = 0
+        """Counts what was begun: a verb, a recipe, an engine. What was said of an earlier one is over."""
+        self.undertaking_from = 0
+        """The lines of the log before this one are of earlier ones."""
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
         self._step_notes = StepNotes()
+        self._made_step: Report | None = None
         self._changed: set[Topic] = set()
 
     # ------------------------------------------------------------------------------------------ changes
@@ -256,16 +265,25 @@ class AppState:
                 )
 
     def set_engine(self, engine: EngineState) -> None:
+        if engine.status is EngineStatus.STARTING and self.engine.status is not EngineStatus.STARTING:
+            self._begin()
         self.engine = engine
         if engine.status is EngineStatus.DEAD and self.snapshot is None:
             # The plots stay; nothing can be asked for until a recipe is opened again.
             self.opening = None
-            self._move(Position(rest=Rest.EMPTY, step=self.position.step, epoch=self.position.epoch))
+            place = engine.last_place or self.position
+            self._move(replace(place, rest=Rest.EMPTY, running=False, moment=None))
+        elif engine.last_place is not None and self.position.running and self.snapshot is None:
+            self._move(replace(engine.last_place, running=True, moment=self.position.moment))
         self.touch(Topic.ENGINE, Topic.POSITION)
 
     def _report(self, report: Report) -> None:
         self.history.add_report(report, clip_norm=None if self.session is None else self.session.clip_norm)
         self.reports[report.phase] = report
+        if report.phase is Phase.STEP:
+            self.undone_step = None
+            if report.complete:
+                self._made_step = report
         if report.phase is Phase.BACKWARD:
             self.cleared = frozenset()
         self.touch(Topic.HISTORY)
@@ -295,6 +313,7 @@ class AppState:
         self.history = History()
         self.places = []
         self.reports = {}
+        self._made_step = self.undone_step = None
         self.schedule = None
         self.edits = Edits()
         self.validation = self.best = None
@@ -315,6 +334,7 @@ class AppState:
         self.history.cut(step)
         self.edits.cut(step)
         self.reports = {}
+        self._made_step = self.undone_step = None
         self.schedule = None
         self.validation, self.best = (
             None if known is None or known.step >= step else known for known in (self.validation, self.best)
@@ -330,6 +350,18 @@ class AppState:
     def _move(self, position: Position) -> None:
         self.position = position
         self.touch(Topic.POSITION)
+        if self.schedule is not None and self.schedule.first_step < position.step:
+            # It comes now and then only: the steps that have been made since are no future any more.
+            self.schedule = self.schedule.from_step(position.step)
+            self.touch(Topic.SCHEDULE)
+        step = self.reports.get(Phase.STEP)
+        if step is not None and not step.complete and not position.running and position.rest is not Rest.IN_STEP:
+            # It was broken off and undone: the parameters are those of the step before.
+            self.undone_step = self.reports.pop(Phase.STEP)
+            if self._made_step is not None:
+                self.reports[Phase.STEP] = self._made_step
+            self.history.undo_step(step)
+            self.touch(Topic.HISTORY)
 
     # ------------------------------------------------------------------------------------------ from the person
 
@@ -340,6 +372,7 @@ class AppState:
 
     def set_running(self) -> None:
         """A verb has been sent: until the engine says otherwise, it runs (a second click must not send it twice)."""
+        self._begin()
         self._move(replace(self.position, running=True))
 
     def set_cleared(self) -> None:
@@ -350,12 +383,18 @@ class AppState:
         self.touch(Topic.HISTORY)
 
     def set_opening(self, path: str | None) -> None:
+        if path is not None:
+            self._begin()
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
 
     def dismiss_failure(self) -> None:
         self.failure = None
         self.touch(Topic.FAILURE)
+
+    def _begin(self) -> None:
+        self.undertaking += 1
+        self.undertaking_from = self.log.total
 
 
 def _in_words(validated: Validated) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import groupby
@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from gradscope.protocol.messages import FloatArray, IntArray
-from gradscope.snapshots.tensorboard import COUNTS, SCALARS, EventFile, histogram, scalar, subject_tag, tag_of
+from gradscope.snapshots.tensorboard import (
+    COUNTS,
+    SCALARS,
+    EventFile,
+    histogram,
+    rate_tags,
+    scalar,
+    subject_tag,
+    tag_of,
+)
 from gradscope.state.curve import Curve
 from gradscope.state.histograms import HistogramColumn
 from gradscope.state.history import Block, History
@@ -99,12 +108,12 @@ class EventSource:
         return len(np.unique(np.concatenate(steps)))
 
 
-def event_source(history: History) -> EventSource:
-    """A copy of what is to be written."""
+def event_source(history: History, owners: Sequence[str] = ()) -> EventSource:
+    """A copy of what is to be written; `owners` names the optimizer of each parameter group, where there are several."""
     blocks = [block for block in history.blocks.values() if block.keys]
     width = sum(len(SCALARS) * len(block.keys) for block in blocks)
     points = min(MAX_POINTS, max(2, MAX_SCALARS // max(1, width)))
-    parts: list[Series | Histograms] = [*_step_curves(history)]
+    parts: list[Series | Histograms] = [*_step_curves(history, owners)]
     for block in blocks:
         parts += _block(block, points)
     parts.append(_update_ratio(history, points))
@@ -112,13 +121,13 @@ def event_source(history: History) -> EventSource:
     return EventSource(parts=tuple(parts))
 
 
-def _step_curves(history: History) -> Iterator[Series]:
+def _step_curves(history: History, owners: Sequence[str]) -> Iterator[Series]:
     """As `gradscope run --tensorboard` names them."""
     for name, curve in history.losses.items():
         yield _curve(curve, [tag_of("loss", name)], is_nan_data=True)
     if not history.losses:
         yield _curve(history.loss, ["loss"], is_nan_data=True)
-    yield _curve(history.lr, [f"learning_rate/group_{i}" for i in range(history.lr.values.shape[1])])
+    yield _curve(history.lr, rate_tags(owners, history.lr.values.shape[1]))
     yield _curve(history.scale, ["loss_scale"])
     clipping = _curve(history.clipping, [column.name for column in ClipColumn], is_nan_data=True)
     yield replace(clipping, tags=["clip/norm"], values=clipping.values[[ClipColumn.NORM]])

@@ -198,6 +198,16 @@ class History(StepCurves):
             histograms.cut(step)
         self._latest.clear()
 
+    def undo_step(self, report: Report) -> None:
+        """Forget what a step has told that was broken off and undone."""
+        self.cut_step(report.step)
+        keys = [self.rows[number].key for number in report.subjects.tolist()]
+        for kind in {key.kind for key in keys}:
+            self.blocks[kind].cut(report.step)
+            self.histograms[kind].cut(report.step)
+        for key in keys:
+            del self._latest[key]
+
     def add_initial(self, initial: InitialParameters, *, step: int = 0) -> None:
         """The parameters as they are before step `step`."""
         for position, row_number in enumerate(initial.subjects.tolist()):

@@ -87,6 +87,11 @@ class StepCurves:
             curve.cut(step)
         self.skipped_steps -= lost - len(self.skipped)
 
+    def cut_step(self, step: int) -> None:
+        """Forget what the reports of the step itself have told from `step` on; the losses are the forwards'."""
+        for curve in (self.lr, self.momentum, self.clipping, self.scale):
+            curve.cut(step)
+
     def saved_curves(self) -> dict[str, SavedCurve]:
         """Copies for a snapshot, by name: "loss", "losses.generator"."""
         curves = {name: value for name, value in vars(self).items() if isinstance(value, Curve)}

@@ -122,8 +122,8 @@ class Checkpoints(QObject):
             self._warn(note)
 
     def _tell(self, line: str) -> None:
-        self.told.emit(line)
         self._log(line, is_warning=False)
+        self.told.emit(line)
 
     def _warn(self, line: str) -> None:
         self._log(line, is_warning=True)

@@ -157,6 +157,7 @@ class Commands(QObject):
             self._controller.state.history,
             folder=Path(folder or QDir.homePath()),
             name=f"{stem}-step{self._controller.state.position.step}",
+            owners=[group.optimizer for group in session.groups],
             parent=self._window,
         )
         dialog.written.connect(self._on_events_written)

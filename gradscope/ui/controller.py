@@ -19,7 +19,7 @@ from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind
 from gradscope.protocol.parts import Contents, Part
-from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
+from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
@@ -338,8 +338,8 @@ class Controller(QObject):
             self.state.set_engine(engine)
         if engine.status is EngineStatus.STARTING and before is not EngineStatus.STARTING:
             # Whatever the engine before had open is gone with it, also where it was ended and has not died.
-            position = self._session_state.position
-            self._session_state.apply(messages.Moved(position=Position(step=position.step, epoch=position.epoch)))
+            position = replace(self._session_state.position, rest=Rest.EMPTY, running=False, moment=None)
+            self._session_state.apply(messages.Moved(position=position))
             self._session_state.log.flush()
         elif engine.status is EngineStatus.DEAD:
             self._queued = None

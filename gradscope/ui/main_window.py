@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
 from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import Attachment
@@ -32,13 +32,16 @@ from gradscope.ui.status_bar import StatusBar
 from gradscope.ui.tabs import Workspace
 from gradscope.ui.theme import ThemeManager
 from gradscope.ui.toolbar import ToolBar
+from gradscope.ui.training.layer_menu import LayerMenu
 
 _LAYOUT_VERSION = 1
 _SIZE = (1440, 900)
-_SIDE_DIGITS = (59, 41)
-_SIDE_SHARES = (0.325, 0.25)
+_SIDE_DIGITS = (66, 41)
+_SIDE_SHARES = (0.35, 0.25)
 """The widths of the panels at the sides: in digits of the font, and at most so much of the window."""
 _BOTTOM_LINES = 15
+_LEAST_CENTRE_SHARE = 0.35
+"""Where the window has become narrow, the plots keep so much of it."""
 
 
 class MainWindow(QMainWindow):
@@ -74,10 +77,13 @@ class MainWindow(QMainWindow):
         self.workspace = Workspace(controller, themes, self)
         self.compare = CompareTab(controller, self.comparer, themes)
         self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
+        self.layer_menu = LayerMenu(controller, self, title=self.tr("&Layer"))
+        self.layer_menu.aboutToShow.connect(self.layer_menu.fill_for_selection)
         self.menus = Menus(
             self.menuBar(),
             self.actions_,
             controller.settings,
+            layer_menu=self.layer_menu,
             panels=[panel.toggleViewAction() for panel in self.panels],
             open_file=self.commands.open_file,
             parent=self,
@@ -173,6 +179,12 @@ class MainWindow(QMainWindow):
         QTimer.singleShot(0, self, self._resize_panels)
 
     @Slot()
+    def _keep_centre(self) -> None:
+        """A window that becomes narrower takes everything from the middle, and nothing from the sides."""
+        if self._stack.width() < _LEAST_CENTRE_SHARE * self.width():
+            self._resize_panels()
+
+    @Slot()
     def _resize_panels(self) -> None:
         digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
         sides = [
@@ -232,6 +244,12 @@ class MainWindow(QMainWindow):
         return next((file for file in files if Path(file).suffix == ".py" or may_be_snapshot(Path(file))), None)
 
     # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._has_panels and event.size().width() < event.oldSize().width():
+            # Once it is laid out.
+            QTimer.singleShot(0, self, self._keep_centre)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if self._dropped_file(event) is not None:

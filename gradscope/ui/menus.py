@@ -16,7 +16,7 @@ from gradscope.ui.settings import Setting, Settings
 
 
 class Menus(QObject):
-    """Fills a menu bar. `open_file` is called with the path of a sample or of a recent file."""
+    """Fills a menu bar. `open_file` is called with the path of a sample or of a recent file; `layer_menu` fills itself."""
 
     def __init__(
         self,
@@ -24,6 +24,7 @@ class Menus(QObject):
         actions: Actions,
         settings: Settings,
         *,
+        layer_menu: QMenu,
         panels: Sequence[QAction],
         open_file: Callable[[str], None],
         parent: QObject,
@@ -35,6 +36,8 @@ class Menus(QObject):
         for menu in (Menu.FILE, Menu.EDIT, Menu.SESSION, Menu.VIEW, Menu.HELP):
             self._menus[menu] = bar.addMenu(_title(menu))
             self._menus[menu].setToolTipsVisible(True)
+            if menu is Menu.SESSION:
+                bar.addMenu(layer_menu)
         self._menus[Menu.THEME] = QMenu(_title(Menu.THEME), self._menus[Menu.VIEW])
         self._menus[Menu.CAPTURE] = QMenu(_title(Menu.CAPTURE), self._menus[Menu.SESSION])
         self._menus[Menu.CAPTURE].setToolTipsVisible(True)

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Contents, Part
+from gradscope.protocol.phases import Verb
 from gradscope.snapshots import saved_history
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.controller import Controller
@@ -24,6 +25,8 @@ class SnapshotExport(QObject):
 
     measured = Signal()
     """More sizes are known."""
+    refusal_changed = Signal()
+    """`refusal` may say something else now."""
     progressed = Signal(str, object, object)
     """(what is being done, bytes done, bytes in all); 0 in all: unknown. Not as int, which has 32 bits here."""
     finished = Signal(str, object)
@@ -55,6 +58,7 @@ class SnapshotExport(QObject):
         self._wanted: tuple[Path, Contents] | None = None
         self._is_sent = False
         self._is_over = False
+        self._refusal = self.refusal()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
@@ -65,6 +69,10 @@ class SnapshotExport(QObject):
     @property
     def is_running(self) -> bool:
         return self._wanted is not None
+
+    def refusal(self) -> str | None:
+        """Why nothing can be written now; None if it can."""
+        return self._controller.state.refusal(Verb.NEXT_BATCH)
 
     def prepare(self) -> None:
         """Ask for the sizes, and draw the plots, one after the other so that the window answers in between."""
@@ -135,10 +143,13 @@ class SnapshotExport(QObject):
 
     @Slot(object)
     def _on_refreshed(self, changed: set[Topic]) -> None:
-        engine = self._controller.state.engine
+        engine, before = self._controller.state.engine, self._refusal
+        self._refusal = self.refusal()
         if self._is_sent and Topic.ENGINE in changed and engine.status is not EngineStatus.READY:
             # Nobody will answer any more.
             self._fail(engine.text.partition("\n")[0] or self.tr("The engine is not running"))
+        elif not self.is_running and self._refusal != before:
+            self.refusal_changed.emit()
 
     def _on_reply(self, reply: object) -> None:
         if self._is_over or not self._is_sent:

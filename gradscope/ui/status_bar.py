@@ -7,13 +7,14 @@ from pathlib import Path
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QLabel, QStatusBar, QWidget
 
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.ui.controller import Controller
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _LOOK_BACK = 200
+_BETWEEN = "  ·  "
 _ICON = {
     EngineStatus.STOPPED: ("stop", "muted"),
     EngineStatus.STARTING: ("restart", "warning"),
@@ -29,7 +30,9 @@ class StatusBar(QStatusBar):
         super().__init__(parent)
         self._controller = controller
         self._themes = themes
-        self._seen = 0
+        self._told = ""
+        self._told_from = 0
+        self._told_in: tuple[AppState, int] | None = None
         self.setObjectName("statusBar")
         self._sign = QLabel(self)
         self.engine = QLabel(self)
@@ -51,14 +54,16 @@ class StatusBar(QStatusBar):
         for label in (self.skipped, self.device, self.interpreter):
             self.addPermanentWidget(label)
         self._refresh()
+        self._refresh_message()
         self._paint_sign()
         controller.refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
 
     def tell(self, message: str) -> None:
-        """Show a message until the log has a newer one."""
-        self._seen = self._controller.state.log.total
-        self.message.show_text(message)
+        """Show a message until something else is begun; the log's newest line of the time after it stands behind it."""
+        self._told, self._told_in = message, self._now()
+        self._told_from = self._controller.state.log.total
+        self._refresh_message()
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -68,7 +73,7 @@ class StatusBar(QStatusBar):
             self._refresh()
         if topics & {Topic.ENGINE}:
             self._paint_sign()
-        if Topic.LOG in topics:
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.LOG}:
             self._refresh_message()
 
     @Slot(object)
@@ -123,13 +128,18 @@ class StatusBar(QStatusBar):
         return self.tr("Running: %1").replace("%1", where)
 
     def _refresh_message(self) -> None:
-        log = self._controller.state.log
+        """What was said since the newest thing was begun: before, it was of something that is over."""
+        state = self._controller.state
+        told = self._told if self._told_in == self._now() else ""
+        start = self._told_from if told else state.undertaking_from
         # A flood of prints may bring thousands of lines; notes are looked for among the last ones only.
-        lines = log.since(max(self._seen, log.total - _LOOK_BACK))
-        self._seen = log.total
-        newest = next((line.text for line in reversed(lines) if line.source is Source.GRADSCOPE), None)
-        if newest is not None:
-            self.message.show_text(newest)
+        lines = state.log.since(max(start, state.log.total - _LOOK_BACK))
+        newest = next((line.text for line in reversed(lines) if line.source is Source.GRADSCOPE), "")
+        self.message.show_text(_BETWEEN.join(part for part in (told, newest) if part))
+
+    def _now(self) -> tuple[AppState, int]:
+        state = self._controller.state
+        return state, state.undertaking
 
     def _paint_sign(self) -> None:
         theme = self._themes.theme

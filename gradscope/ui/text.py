@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _MAX_TIME = 32
+_DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?:e[+-]?\d+)?(?![\w.])|(?<![\w.])\d+e[+-]?\d+(?![\w.])")
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
@@ -23,6 +25,11 @@ def number(value: float | None, *, digits: int = 3) -> str:
         # 8.8e-4, where "g" would write 0.00088.
         return f"{value:.{digits - 1}e}".replace("e-0", "e-")
     return f"{value:.{digits}g}".replace("e+0", "e+")
+
+
+def shortened_numbers(text: str, *, at_most: int = 9) -> str:
+    """A text of Python in which every decimal number that is longer is rounded to six significant digits."""
+    return _DECIMAL.sub(lambda found: found[0] if len(found[0]) <= at_most else f"{float(found[0]):.6g}", text)
 
 
 def shape(sizes: Sequence[int]) -> str:

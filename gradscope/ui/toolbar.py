@@ -194,6 +194,9 @@ class ToolBar(QToolBar):
             natural = ActionId.PAUSE
         for action_id, button in self.buttons.items():
             button.set_emphasised(action_id is natural and button.isEnabled())
+        for field in (self.device, self.seed, self.steps):
+            # A snapshot is looked at, and nothing begins from there.
+            field.setEnabled(state.snapshot is None)
         self._refresh_devices()
         self._refresh_start()
 

@@ -34,9 +34,44 @@ def test_deaths_are_told_and_survived(app: App, write_recipe: WriteRecipe, misbe
     assert len(app.state.history.loss) == 2, "the plots so far stay"
     assert app.state.session is not None
     assert app.window.isVisible()
+    stood = app.state.position
+    assert (stood.rest, stood.step, stood.batch, stood.batches_per_epoch) == (Rest.EMPTY, 2, 2, 6)
     app.reopen()
     app.go(Verb.NEXT_BATCH)
     assert app.state.position.step == 1
+
+
+@pytest.mark.parametrize("death", ["os._exit(5)", "ctypes.string_at(0)"])
+def test_where_it_died_is_told_also_where_no_message_came_through(
+    app: App, write_recipe: WriteRecipe, death: str
+) -> None:
+    app.open(write_recipe(f"if self.calls == 15: {death}"))
+    app.run(RunUntil.PAUSED)
+    app.wait_for_death()
+    stood = app.state.position
+    assert (stood.step, stood.epoch, stood.batch, stood.running) == (14, 2, 2, False)
+    readout = app.window.phase_strip.readout.accessibleName()
+    assert "step 14" in readout and "batch 2/6" in readout
+
+
+def test_where_it_hangs_is_told(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe("if self.calls == 15: time.sleep(1000)"))
+    app.run(RunUntil.PAUSED)
+    app.wait(lambda: app.state.position.step == 14, 10_000)
+    stood = app.state.position
+    assert (stood.epoch, stood.batch, stood.running, stood.rest) == (2, 2, True, Rest.IN_FORWARD)
+    app.controller.interrupt()
+    app.wait_for_rest()
+
+
+def test_where_it_hangs_with_the_gil_is_told(
+    app: App, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.controller.client._pings.setInterval(50)
+    app.open(write_recipe("if self.calls == 15: ctypes.PyDLL(None).sleep(1000)"))
+    app.run(RunUntil.PAUSED)
+    app.wait(lambda: "has not answered" in app.state.engine.text)
+    assert app.state.position.step == 14 and app.state.position.running
 
 
 def test_the_last_error_output_is_told(app: App, write_recipe: WriteRecipe) -> None:

@@ -181,6 +181,7 @@ def test_a_failing_schedule_is_not_called_a_validation() -> None:
         with pytest.raises(UserCodeFailed, match="The schedule of step 2 failed") as caught:
             session.next_batch()
         assert caught.value.failure.substep is SubStep.SCHEDULE
+        assert session.reports[Phase.STEP].step == 1, "the newest step that there is"
 
 
 def test_clipped_gradients_are_those_of_the_newest_step() -> None:

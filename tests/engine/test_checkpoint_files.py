@@ -169,6 +169,22 @@ def test_places_that_cannot_be_written(name: str, sentence: str, tmp_path: Path)
         opened.save_checkpoint(tmp_path / name)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes with names")
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_is_no_regular_file_is_neither_replaced_nor_waited_for(is_link: bool, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    name = tmp_path / "link.pt" if is_link else pipe
+    if is_link:
+        name.symlink_to(pipe)
+    with session() as opened:
+        with pytest.raises(BadInput, match="pipe is no regular file; expected a new name"):
+            opened.save_checkpoint(name)
+        with pytest.raises(BadInput, match="is no regular file; expected a checkpoint file"):
+            opened.load_checkpoint(name)
+    assert pipe.is_fifo() and len(list(tmp_path.iterdir())) == 1 + is_link
+
+
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")

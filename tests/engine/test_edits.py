@@ -31,6 +31,7 @@ from gradscope.protocol.edits import (
     EditZeroGrad,
 )
 from gradscope.protocol.phases import Phase, Rest, SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 STEPS = 7
 Assignment = Callable[[Recipe], None]
@@ -213,6 +214,25 @@ def test_a_frozen_parameter_with_a_gradient_still_moves() -> None:
         report = session.next_batch()[-1]
     update = next(s for s in report.subjects if s.kind == "update" and s.name == "4.weight")
     assert update.l2 > 0
+
+
+def test_what_is_remembered_of_a_frozen_parameter_keeps_its_name() -> None:
+    def adam() -> Recipe:
+        model = zoo.mlp()
+        return zoo.classifier(model, optimizer=torch.optim.Adam(model.parameters(), lr=0.1))
+
+    with Session(plain.seeded(adam)) as session:
+        session.next_batch()
+        before = session.known_subjects(SubjectKind.OPTIMIZER_STATE)
+        name = before[0].name
+        session.edit(EditRequiresGrad(name=name, is_parameter=True, requires_grad=False))
+        session.next_batch()
+        assert session.known_subjects(SubjectKind.OPTIMIZER_STATE) == before
+        key = SubjectKey(SubjectKind.OPTIMIZER_STATE, name, leaf=".exp_avg")
+        assert key in before and session.values(key) is not None
+        report = session.reports[Phase.STEP]
+        assert {s.name for s in report.subjects if s.kind == "optimizer_state"} == {key.name for key in before}
+        assert name not in {s.name for s in report.subjects if s.kind == "update"}
 
 
 @pytest.mark.parametrize("layer", ["", "1"])
@@ -548,3 +568,21 @@ def test_phases_of_an_edited_session_are_still_undone_when_they_fail() -> None:
             session.step()
         plain.assert_same(state["tensors"], outcome_of(session).state["tensors"])
         assert len(session.training.turns[0].optimizer.state) == 0
+
+
+def test_a_rate_that_differs_in_its_last_digit_is_no_other_rate() -> None:
+    def cycle() -> Recipe:
+        model = zoo.mlp()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        scheduler = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10)
+        return zoo.classifier(model, optimizer=optimizer, scheduler=scheduler)
+
+    with Session(plain.seeded(cycle)) as session:
+        group = session.training.optimizers[0].param_groups[0]
+        group["lr"] = group["initial_lr"] * (1 + 2e-16) + 5e-19
+        assert group["lr"] != group["initial_lr"]
+        text = session.edit(EditScheduler(scheduler="StepLR", arguments={"step_size": "3"})).text
+        assert "initial_lr" not in text
+        group["lr"] = 0.3
+        text = session.edit(EditScheduler(scheduler="StepLR", arguments={"step_size": "4"})).text
+        assert "which is not its rate now, 0.3" in text

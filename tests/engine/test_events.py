@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gradscope.assets import sample_path
 from gradscope.engine.headless import EXIT_BAD_INPUT, EXIT_DONE, EXIT_USER_CODE, RunOptions, run
 from tests.snapshots.events import read, scalars
 
@@ -121,3 +122,11 @@ def test_a_folder_in_use_is_refused_before_anything_runs(
     assert go(path, tmp_path / "run", 1) == EXIT_BAD_INPUT
     assert "--tensorboard: " in (error := capsys.readouterr().err) and "holds event files already" in error
     assert error.count("\n") == 1
+
+
+def test_the_rates_of_several_optimizers_have_their_names(tmp_path: Path) -> None:
+    gan = sample_path("gan")
+    assert gan is not None
+    assert go(gan, tmp_path / "run", 2) == EXIT_DONE
+    rates = {tag for tag in read(tmp_path / "run").Tags()["scalars"] if tag.startswith("learning_rate")}
+    assert rates == {"learning_rate/discriminator", "learning_rate/generator"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -508,3 +509,48 @@ def test_torchs_handler_of_dead_children_is_taken_out_and_the_users_stays(monkey
         assert signal.getsignal(signal.SIGCHLD) is users
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+class Picky(Dataset[tuple[Tensor, Tensor]]):
+    """Raises on sample 5, in whatever process it is asked."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        if i == 5:
+            raise self.error
+        return torch.zeros(zoo.FEATURES), torch.tensor(0)
+
+
+class Awkward(Exception):
+    """Cannot be made anew from a text alone."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("sample 5 is bad"), "ValueError: sample 5 is bad"),
+        (ValueError("first line\n    second line"), "ValueError: first line"),
+        (KeyError("label"), "KeyError: 'label'"),
+        (Awkward(7, "no file"), "Awkward: 7: no file"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_worker_raises_is_told_in_its_own_words(error: BaseException, told: str) -> None:
+    loader = DataLoader(Picky(error), 4, num_workers=1)
+    with Session(plain.seeded(lambda: zoo.classifier(zoo.mlp(), dataset=loader))) as session:
+        session.next_batch()
+        with pytest.raises(UserCodeFailed) as caught:
+            session.next_batch()
+    sentence = caught.value.failure.sentence
+    place = (
+        rf"\(test_failures.py, line {Picky.__getitem__.__code__.co_firstlineno + 2}\), in DataLoader worker process 0"
+    )
+    assert re.search(rf"The batch of step 1 failed: .*({told}) {place}$", sentence), sentence

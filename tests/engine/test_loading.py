@@ -91,7 +91,7 @@ MISTAKES = {
     "raises on import": ("x = 1\nx / 0\n", r"failed while it was imported: ZeroDivisionError.*recipe.py, line 2", True),
     "exits on import": ("import sys\nsys.exit('bye')\n", r"imported: sys.exit\('bye'\) was called", True),
     "no recipe": ("x = 1\n", r"has no function recipe\(\)", False),
-    "recipe is no function": ("recipe = 3\n", "recipe in recipe.py is a int", False),
+    "recipe is no function": ("recipe = 3\n", "recipe in recipe.py is an int", False),
     "recipe takes arguments": ("def recipe(a): pass\n", r"recipe\(\) in recipe.py failed: TypeError", None),
     "returns nothing": ("def recipe(): pass\n", "returned a NoneType; expected a gradscope.Recipe", False),
     "returns something else": ("def recipe(): return {}\n", "returned a dict; expected a gradscope.Recipe", False),

@@ -776,3 +776,49 @@ def test_an_export_that_waits_its_turn_can_be_cancelled(
     assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("user", "project")) == []
     # What is asked for now is meant.
     assert isinstance(shared.ask(messages.Export(path=path)), messages.Exported)
+
+
+FAILS_AT_40 = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+class Fails(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.calls = nn.Linear(4, 4), 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 40:
+            {body}
+        return self.linear(x)
+
+def recipe():
+    model, x = Fails(), torch.randn(64, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    return Recipe(model=model, dataset=torch.utils.data.TensorDataset(x, x), loss=nn.MSELoss(), batch_size=16,
+                  optimizer=optimizer, scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9))
+"""
+
+
+@pytest.mark.parametrize("ending", ["done", "failed", "interrupted", "paused"])
+def test_however_a_run_ends_the_rate_of_the_next_step_is_told(
+    ending: str, shared: Peer, write_recipe: Callable[..., Path]
+) -> None:
+    trap = "import time; print('hanging', flush=True); time.sleep(1000)"
+    body = {"failed": "raise RuntimeError('boom')", "interrupted": trap}.get(ending, "pass")
+    shared.open(write_recipe(FAILS_AT_40.format(body=body)))
+    number = shared.send(messages.Go(verb=Verb.RUN, until=RunUntil.STEPS, steps=39 if ending == "done" else 100_000))
+    if ending == "interrupted":
+        shared.until(lambda frame: isinstance(frame.message, messages.Report) and frame.message.step == 38)
+        time.sleep(0.3)
+        shared.send(messages.Interrupt())
+    elif ending == "paused":
+        shared.until(lambda frame: isinstance(frame.message, messages.Report) and frame.message.step == 50)
+        shared.send(messages.Pause())
+    step = shared.reply(number).position.step
+    stream = shared.drain()
+    schedule = [message for message in stream if isinstance(message, messages.Schedule)][-1]
+    assert schedule.first_step in (step, step + 1)
+    assert schedule.rates[0, 0] == pytest.approx(0.9**schedule.first_step)

@@ -483,3 +483,18 @@ def test_what_does_not_go_together() -> None:
         _with(gan(), training_step={"discriminator": len})
     with pytest.raises(BadInput, match="has the name 'judge'"):
         _with(gan(), scheduler={"judge": None})
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"), [(1, "and that of 1 more parameter are"), (2, "and those of 3 more parameters are")]
+)
+def test_other_gradients_that_are_not_finite_are_counted(layers: int, told: str) -> None:
+    def make() -> Recipe:
+        model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers)))
+        data = torch.utils.data.TensorDataset(torch.full((4, 4), torch.nan), torch.zeros(4, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return Recipe(model=model, dataset=data, loss=nn.MSELoss(), optimizer=optimizer, batch_size=4)
+
+    with Session(plain.seeded(make)) as session:
+        session.forward()
+        assert told in session.backward().notes[0]

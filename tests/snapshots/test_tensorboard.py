@@ -210,6 +210,37 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def _fill(file: EventFile) -> int:
+    """Until nothing more goes in; returns the step that did not."""
+    for step in range(100):
+        try:
+            file.add(step, [scalar("loss", float(step))])
+        except BadInput:
+            return step
+    raise AssertionError("there was no limit")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_leaves_whole_records(tmp_path: Path) -> None:
+    import resource
+
+    file = EventFile(tmp_path, live=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        step = _fill(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.close() < 1000
+    seen = read(tmp_path).Scalars("loss")
+    assert [event.step for event in seen] == list(range(step)) and step > 10
+    data, offset = file.path.read_bytes(), 0
+    while offset < len(data):
+        # A length, its checksum, as much, and its checksum.
+        offset += 16 + int.from_bytes(data[offset : offset + 8], "little")
+    assert offset == len(data)
+
+
 def test_a_missing_package_is_asked_for_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find: Callable[..., object] = tensorboard.importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "tensorboard" else find(name))

@@ -238,3 +238,66 @@ def test_what_a_report_says_goes_into_the_log_once_in_a_run() -> None:
     state.apply(m.Done(position=POSITION))
     state.apply(replace(backward, step=3))
     assert len(state.log.lines) == 2
+
+
+def test_steps_that_are_made_are_no_future() -> None:
+    state = AppState()
+    ahead = np.array([[0.4, 0.3, 0.2]])
+    state.apply(m.Schedule(first_step=1, rates=ahead, momenta=ahead, horizon=9))
+    state.apply(m.Moved(position=replace(POSITION, step=1)))
+    assert state.schedule is not None and state.schedule.rates.tolist() == [[0.4, 0.3, 0.2]]
+    state.take_changes()
+    state.apply(m.Moved(position=replace(POSITION, step=3)))
+    assert state.schedule.first_step == 3 and state.schedule.horizon == 9
+    assert state.schedule.rates.tolist() == state.schedule.momenta.tolist() == [[0.2]]
+    assert state.take_changes() == {Topic.POSITION, Topic.SCHEDULE}
+    state.set_engine(EngineState(status=EngineStatus.DEAD))
+    assert state.schedule.rates.tolist() == [[0.2]]
+    state.apply(m.Moved(position=replace(POSITION, step=30)))
+    assert state.schedule.rates.shape == (1, 0)
+
+
+def clipped_step(step: int, *, complete: bool) -> m.Report:
+    summaries = np.full((1, len(COLUMNS)), float(step))
+    return replace(
+        REPORT,
+        phase=Phase.STEP,
+        step=step,
+        complete=complete,
+        subjects=np.array([0]),
+        summaries=summaries,
+        histograms=np.zeros((1, HISTOGRAM_BINS), dtype=np.int32),
+        sampled=np.ones(1, dtype=np.int64),
+        clip=m.Clip(norm=float(step), coefficient=0.5, norm_after=None),
+    )
+
+
+@pytest.mark.parametrize("paused_before", [False, True])
+def test_a_step_that_is_undone_is_not_the_newest(paused_before: bool) -> None:
+    state, key = AppState(), SubjectKey(SubjectKind.CLIPPED_GRAD, "w")
+    state.apply(m.Subjects(first=0, rows=(SubjectRow(key, (2,), "float32"),)))
+    made, undone = clipped_step(1, complete=True), clipped_step(2, complete=False)
+    state.apply(made)
+    state.apply(undone)
+    if paused_before:
+        state.apply(m.Done(position=replace(POSITION, rest=Rest.IN_STEP), paused=True))
+        assert state.reports[Phase.STEP] is undone, "what is seen so far of the step it is stopped in"
+        state.apply(m.Moved(position=replace(POSITION, rest=Rest.BACKWARD)))
+    else:
+        state.apply(m.Failed(failure=FAILURE, position=replace(POSITION, rest=Rest.BACKWARD)))
+    assert state.reports[Phase.STEP] is made and state.undone_step is undone
+    history = state.history
+    assert history.blocks[key.kind].steps.tolist() == history.lr.steps.tolist() == [1]
+    assert history.clipping.steps.tolist() == [1] and history.latest(key) is None
+    assert Topic.HISTORY in state.take_changes()
+    again = clipped_step(2, complete=True)
+    state.apply(again)
+    assert state.reports[Phase.STEP] is again and state.undone_step is None
+    assert history.blocks[key.kind].steps.tolist() == [1, 2]
+
+
+def test_the_first_step_undone_leaves_no_step() -> None:
+    state = AppState()
+    state.apply(replace(REPORT, phase=Phase.STEP, complete=False))
+    state.apply(m.Failed(failure=FAILURE, position=replace(POSITION, rest=Rest.BACKWARD)))
+    assert Phase.STEP not in state.reports

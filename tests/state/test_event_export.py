@@ -172,9 +172,17 @@ def test_progress_and_cancelling(tmp_path: Path) -> None:
     assert (len(shares), source.steps) == (20, 20)
 
 
+def test_the_rates_of_several_optimizers_have_their_names(tmp_path: Path) -> None:
+    history = a_history(small_training(rates=(0.1, 0.2, 0.3)), 2)
+    source = event_source(history, owners=["generator", "critic", "critic"])
+    write_events(source, tmp_path, go_on=lambda _: True)
+    rates = {tag for tag in read(tmp_path).Tags()["scalars"] if tag.startswith("learning_rate")}
+    assert rates == {"learning_rate/generator", "learning_rate/critic/group_1", "learning_rate/critic/group_2"}
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="cannot be written to"):
+    with pytest.raises(BadInput, match="is no folder; expected one"):
         write_events(event_source(a_history(small_training(), 1)), tmp_path / "file", go_on=lambda _: True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QSettings, Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDialogButtonBox, QMainWindow, QTreeView
+from PySide6.QtWidgets import QDialogButtonBox, QMainWindow, QMenu, QTreeView
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
@@ -155,7 +155,15 @@ def test_the_level_is_seen_also_where_there_is_little_room(shell: Shell, control
 
 def test_the_session_menu_has_the_levels(shell: Shell, controller: ShellController) -> None:
     bar = shell.window.menuBar()
-    menus = Menus(bar, shell.actions, controller.settings, panels=[], open_file=lambda _path: None, parent=shell.window)
+    menus = Menus(
+        bar,
+        shell.actions,
+        controller.settings,
+        panels=[],
+        open_file=lambda _path: None,
+        layer_menu=QMenu(shell.window),
+        parent=shell.window,
+    )
     session = menus._menus[Menu.SESSION]
     submenu = next(action.menu() for action in session.actions() if action.text() == "&Capture")
     assert submenu.actions() == [shell.actions[i] for i in LEVELS.values()]  # type: ignore[attr-defined]

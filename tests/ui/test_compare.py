@@ -179,6 +179,7 @@ def test_a_session_that_moves_on_makes_it_old(lab: Lab, monkeypatch: pytest.Monk
     lab.answer()
     assert lab.controller.fetches == [] and not lab.comparer.is_busy
     assert lab.tab.result.text() == "17 not compared, 3 identical (A has moved on since)"
+    assert "as it was at step" in lab.tab.ours.text() and "now" not in lab.tab.ours.text()
     assert lab.comparer.comparison is not None and lab.comparer.comparison.is_stale
 
 

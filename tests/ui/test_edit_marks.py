@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, QPointF
 from PySide6.QtGui import QContextMenuEvent
-from PySide6.QtWidgets import QInputDialog, QToolTip, QTreeView
+from PySide6.QtWidgets import QDoubleSpinBox, QInputDialog, QToolTip, QTreeView
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.edits import EditDropout, EditMade, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.phases import Rest
+from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, walk
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.models.layer_tree import Column
@@ -149,8 +150,29 @@ def test_dropout_is_asked_for(menu: LayerMenu, controller: ShellController, qtbo
     dialog.setDoubleValue(0.75)
     dialog.accept()
     assert controller.asked[-1] == ("edit", EditDropout(layer="", p=0.75))
+    menu.fill(node(controller, ""))
+    trigger(menu, "Dropout p (0.3)...")
+    dialog = menu.parentWidget().findChildren(QInputDialog)[-1]
+    editor = dialog.findChild(QDoubleSpinBox)
+    assert editor is not None
+    editor.lineEdit().setText("1.5")
+    dialog.accept()
+    assert controller.asked[-1] == ("edit", EditDropout(layer="", p=1.5)), "the engine refuses it in a sentence"
     menu.fill(node(controller, "net.0"))
     assert not any("Dropout" in text for text in texts(menu))
+
+
+def test_the_menu_bar_has_it_for_what_is_selected(menu: LayerMenu, controller: ShellController) -> None:
+    menu.fill_for_selection()
+    assert texts(menu) == ["Select a layer or a parameter first"]
+    controller.state.select(Selection.of_node("net.0", is_parameter=False))
+    menu.fill_for_selection()
+    assert texts(menu) == ["net.0", "Freeze", "Train mode", "Eval mode"]
+    trigger(menu, "Freeze")
+    assert controller.asked[-1] == ("edit", EditRequiresGrad(name="net.0", is_parameter=False, requires_grad=False))
+    controller.state.select(Selection.of_node("net.0.weight", is_parameter=True))
+    menu.fill_for_selection()
+    assert texts(menu) == ["net.0.weight", "Freeze"]
 
 
 def test_what_is_not_possible_now_says_why(menu: LayerMenu, controller: ShellController) -> None:

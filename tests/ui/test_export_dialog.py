@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -251,3 +252,26 @@ def test_sizes_that_cannot_be_had(scene: Scene, monkeypatch: pytest.MonkeyPatch)
     dialog = scene.open()
     assert dialog.sizes[Part.PARAMETERS].text() == "…" and dialog.export.isEnabled()
     dialog.reject()
+
+
+def test_after_the_engine_s_death_it_says_so_and_exports_nothing(scene: Scene, qtbot: QtBot) -> None:
+    dialog = scene.open()
+    assert dialog.export.isEnabled()
+    scene.controller.set_engine(EngineStatus.DEAD, "It died")
+    assert not dialog.export.isEnabled() and "The engine is not running" in dialog.hint.text()
+    dialog.accept()
+    assert not any(asked[0] == "export" for asked in scene.controller.asked)
+
+
+def test_more_than_the_disk_has_is_told(scene: Scene, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=100))
+    dialog = scene.open()
+    qtbot.waitUntil(lambda: "…" not in dialog.total.text())
+    assert "only 100 B are free there" in dialog.total.text()
+    for box in dialog.parts.values():
+        box.setChecked(False)
+    dialog.folder.setText("/nowhere/at/all")
+    monkeypatch.undo()
+    dialog._on_edited()
+    assert "free" not in dialog.total.text()

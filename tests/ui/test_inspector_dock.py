@@ -75,6 +75,14 @@ def test_the_engine_s_reason_is_told(qtbot: QtBot, tmp_path: Path) -> None:
     assert dock.message == "The layer was never called"
 
 
+def test_what_was_not_called_waits_for_no_button(qtbot: QtBot, tmp_path: Path) -> None:
+    """A container without parameters of its own, say; the engine says nothing of it."""
+    controller = started(small_training(), steps=2)
+    dock = make_dock(qtbot, tmp_path, controller)
+    select(controller, K.ACTIVATION, "net")
+    assert "was not called in the newest forward" in dock.message and "Press" not in dock.message
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "moment"),
     [

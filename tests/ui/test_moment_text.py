@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from gradscope.protocol.messages import SessionChanged
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.messages import Failed, SessionChanged
+from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.optimizer_states import meaning_of, name_of
@@ -133,3 +135,17 @@ def test_every_kind_has_a_moment(kind: SubjectKind) -> None:
     state = opened(training)
     play(state, training.steps(2))
     assert newest_moment(state, kind)
+
+
+def test_a_phase_without_numbers_of_its_own_does_not_put_its_name_to_older_ones() -> None:
+    training = small_training()
+    state = opened(training)
+    play(state, training.steps(2))
+    told = newest_moment(state, K.UPDATE)
+    assert "step 1" in told
+    step = state.reports[Phase.STEP]
+    nothing = {"subjects": step.subjects[:0], "summaries": step.summaries[:0], "histograms": step.histograms[:0]}
+    state.apply(replace(step, step=2, complete=False, sampled=step.sampled[:0], **nothing))
+    assert newest_moment(state, K.UPDATE).startswith("Change made by step 1")
+    state.apply(Failed(failure=Failure(kind=FailureKind.USER_CODE, sentence="no"), position=state.position))
+    assert newest_moment(state, K.UPDATE) == told

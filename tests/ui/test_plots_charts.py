@@ -1,6 +1,7 @@
 """The charts over a made-up training: what they draw, say, and do when pressed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol import messages
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
@@ -340,6 +342,10 @@ def test_the_future_of_the_rate_is_dashed_and_the_past_solid(qtbot: QtBot, theme
     assert chart._ahead_curves[0].xData[0] == 25
     assert chart.readout.text() == "now 0.005, 0.0015"
     assert "StepLR" in chart._outlook.text()
+    controller.state.apply(messages.Schedule(first_step=25, rates=np.array([[0.0040000000000000036], [0.0164232]])))
+    chart.draw(controller.state)
+    assert chart.readout.text() == "now 0.004, 0.0164232"
+    assert chart.readout.toolTip() == "now 0.0040000000000000036, 0.0164232"
 
 
 def test_a_rate_that_depends_on_results_says_so(qtbot: QtBot, themes: ThemeManager) -> None:
@@ -353,6 +359,21 @@ def test_a_rate_that_depends_on_results_says_so(qtbot: QtBot, themes: ThemeManag
 def test_the_rate_before_the_first_step_is_known(qtbot: QtBot, themes: ThemeManager) -> None:
     chart = shown(qtbot, rates(started(small_training()), themes))
     assert chart.message == "" and chart.readout.text() == "now 0.01"
+
+
+def test_the_rates_of_several_optimizers_have_their_names(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(rates=(0.01, 0.003)), steps=2)
+    session = controller.state.session
+    assert session is not None
+    groups = tuple(replace(group, optimizer=name) for group, name in zip(session.groups, "dg", strict=True))
+    controller.state.session = replace(session, groups=groups)
+    chart = shown(qtbot, rates(controller, themes))
+    legend = chart._groups.text()
+    assert "> d: 0.01" in legend and "> g: 0.003" in legend and "Group" not in legend
+    assert chart.table(controller.state).headers[2:] == ("d", "g")
+    controller.state.session = replace(session, groups=tuple(replace(group, optimizer="d") for group in groups))
+    chart.draw(controller.state)
+    assert "> d, group 1: 0.003" in chart._groups.text()
 
 
 def test_the_rate_on_a_logarithmic_axis(qtbot: QtBot, themes: ThemeManager) -> None:

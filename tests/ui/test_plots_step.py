@@ -237,11 +237,11 @@ def test_momentum_is_drawn_where_the_schedule_moves_it(qtbot: QtBot, themes: The
     assert chart._momenta.isVisible()
     np.testing.assert_allclose(chart._momenta._past_curves[0].yData[0], 0.9)
     assert chart._momenta._ahead_curves[0].xData[0] == 5
-    assert float(str(cells(chart)[0]["Momentum of group 0"])) == 0.9
+    assert float(str(cells(chart)[0]["Momentum, Group 0"])) == 0.9
     assert cells(chart)[5]["When"] == "foretold"
     small = shown(qtbot, RateChart(started(small_training(), steps=5), themes, is_detailed=True))
     assert not small._momenta.isVisible()
-    assert "Momentum of group 0" not in small.table(small.controller.state).headers
+    assert "Momentum, Group 0" not in small.table(small.controller.state).headers
     overview = shown(qtbot, RateChart(started(small_training(momenta=(0.9,)), steps=5), themes, is_detailed=False))
     assert not overview._momenta.isVisible(), "there is no room for it"
 

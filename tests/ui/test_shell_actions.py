@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QMainWindow, QWidget
+from PySide6.QtWidgets import QMainWindow, QMenu, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.assets import sample_paths
@@ -118,9 +118,17 @@ def test_menus_hold_every_action_samples_and_recent_files(
 ) -> None:
     opened: list[str] = []
     panel = QAction("A panel", window)
+    layer_menu = QMenu("Layer", window)
     menus = Menus(
-        window.menuBar(), actions, controller.settings, panels=[panel], open_file=opened.append, parent=window
+        window.menuBar(),
+        actions,
+        controller.settings,
+        layer_menu=layer_menu,
+        panels=[panel],
+        open_file=opened.append,
+        parent=window,
     )
+    assert layer_menu.menuAction() in window.menuBar().actions()
     shown = [action for menu in menus._menus.values() for action in menu.actions()]
     assert all(actions[action_id] in shown for action_id in ActionId)
     assert panel in menus._menus[Menu.VIEW].actions()

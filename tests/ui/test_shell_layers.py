@@ -391,6 +391,30 @@ def test_colours_follow_the_theme(dock: LayersDock, controller: ShellController,
     assert index.data(Qt.ItemDataRole.ForegroundRole).name() == DARK.muted
 
 
+@pytest.mark.parametrize("width", [260, 340, 420, 480, 520, 700])
+def test_no_column_is_cut(width: int, dock: LayersDock, controller: ShellController, qtbot: QtBot) -> None:
+    """Half of a number looks like another number."""
+    controller.start(small_training(), steps=1)
+    dock.resize(width, 500)
+    qtbot.waitUntil(lambda: dock.width() == width)
+    header = dock.view.header()
+    qtbot.waitUntil(lambda: header.length() == dock.view.viewport().width())
+    assert not dock.view.isColumnHidden(Column.NAME) and not dock.view.isColumnHidden(Column.FLAGS)
+    for column, usual in {Column.VALUE: "-0.0047 ± 0.2", Column.GRADIENT: "1.23e-4", Column.UPDATE: "9.4e-10"}.items():
+        needed = dock.view.fontMetrics().horizontalAdvance(usual)
+        assert dock.view.isColumnHidden(column) or header.sectionSize(column) > needed
+
+
+def test_numbers_are_exact_in_their_tooltips(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    index = dock.model.index_of("net.0.weight", is_parameter=True)
+    for column in (Column.GRADIENT, Column.UPDATE):
+        cell = index.siblingAtColumn(column)
+        exact = float(cell.data(Qt.ItemDataRole.ToolTipRole).splitlines()[0])
+        assert float(cell.data()) == pytest.approx(exact, rel=0.05)
+    assert "±" in index.siblingAtColumn(Column.VALUE).data(Qt.ItemDataRole.ToolTipRole).splitlines()[0]
+
+
 def test_a_narrow_panel_keeps_the_numbers_and_drops_the_types(
     dock: LayersDock, controller: ShellController, qtbot: QtBot
 ) -> None:

@@ -208,6 +208,21 @@ def test_the_dialog_gives_the_folder_of_a_manifest(qtbot: QtBot, tmp_path: Path)
     assert chosen == [str(tmp_path / "shot"), str(tmp_path / "shot.zip")]
 
 
+def test_going_into_a_snapshot_s_folder_chooses_it(qtbot: QtBot, tmp_path: Path) -> None:
+    for name in ("shot", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "shot" / "manifest.json").touch()
+    dialog = OpenSnapshotDialog(title="Open snapshot", folder=tmp_path)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    chosen: list[str] = []
+    dialog.chosen.connect(chosen.append)
+    dialog.directoryEntered.emit(str(tmp_path / "other"))
+    assert chosen == [] and dialog.isVisible()
+    dialog.directoryEntered.emit(str(tmp_path / "shot"))
+    assert chosen == [str(tmp_path / "shot")] and not dialog.isVisible()
+
+
 @pytest.mark.parametrize(
     ("created", "shown"),
     [

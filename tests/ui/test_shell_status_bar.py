@@ -6,8 +6,9 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
+from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Rest, SubStep
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.ui.status_bar import StatusBar
 from gradscope.ui.theme import ThemeManager
@@ -69,7 +70,63 @@ def test_the_last_message(bar: StatusBar, controller: ShellController) -> None:
     log("printed again", Source.STDOUT)
     assert bar.message.text() == "Exported to /x"
     log("newer", Source.GRADSCOPE)
-    assert bar.message.text() == "newer"
+    log("newest", Source.GRADSCOPE)
+    assert bar.message.text() == "Exported to /x  ·  newest", "an answer stays before what is noted after it"
+    assert bar.message.toolTip() == "Exported to /x  ·  newest"
+
+
+def test_what_was_said_of_something_that_is_over_is_gone(bar: StatusBar, controller: ShellController) -> None:
+    controller.start(small_training())
+    state = controller.state
+    failure = Failure(kind=FailureKind.USER_CODE, sentence="The forward of step 39 failed")
+    state.set_running()
+    state.apply(messages.Failed(failure=failure, position=state.position))
+    controller.flush()
+    assert bar.message.text() == "The forward of step 39 failed"
+    # Begun and done between two redraws.
+    state.set_running()
+    state.apply(messages.Done(position=replace(state.position, running=False)))
+    controller.flush()
+    assert bar.message.text() == ""
+    state.set_running()
+    state.apply(messages.Note(text="The gradients were cleared"))
+    state.apply(messages.Done(position=replace(state.position, running=False)))
+    controller.flush()
+    assert bar.message.text() == "The gradients were cleared"
+    bar.tell("Checkpoint written")
+    controller.flush()
+    assert bar.message.text() == "Checkpoint written"
+    state.set_running()
+    controller.flush()
+    assert bar.message.text() == ""
+
+
+def test_what_was_said_of_a_dead_engine_is_gone_when_another_starts(
+    bar: StatusBar, controller: ShellController
+) -> None:
+    controller.set_engine(EngineStatus.DEAD, "It died")
+    controller.state.log.add("It died", is_warning=True)
+    controller.state.touch(Topic.LOG)
+    controller.flush()
+    assert bar.message.text() == "It died"
+    controller.set_engine(EngineStatus.STARTING)
+    controller.set_engine(EngineStatus.READY)
+    assert bar.message.text() == ""
+
+
+def test_a_snapshot_s_message_is_not_the_session_s(bar: StatusBar, controller: ShellController) -> None:
+    controller.start(small_training())
+    session, snapshot = controller.state, AppState()
+    snapshot.log.add("Snapshot /x of Net")
+    bar.tell("Saved")
+    controller.state = snapshot
+    snapshot.touch(*Topic)
+    controller.flush()
+    assert bar.message.text() == "Snapshot /x of Net"
+    controller.state = session
+    session.touch(*Topic)
+    controller.flush()
+    assert bar.message.text() == "Saved"
 
 
 def test_reports_that_are_not_shown_are_counted(bar: StatusBar, controller: ShellController) -> None:

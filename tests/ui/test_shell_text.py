@@ -67,3 +67,19 @@ def test_byte_size(count: float, expected: str) -> None:
 )
 def test_a_module_in_a_few_words(kind: str, description: str, expected: str) -> None:
     assert describe_module(ModuleInfo(name="m", type=kind, description=description)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("0.03", "0.03"),
+        ("1e-08", "1e-08"),
+        ("0.0040000000000000036", "0.004"),
+        ("(0.8625741234567, 0.999)", "(0.862574, 0.999)"),
+        ("1.2345678901234e-08", "1.23457e-08"),
+        ("[123456789, 'v1.2345678901']", "[123456789, 'v1.2345678901']"),
+        ("None", "None"),
+    ],
+)
+def test_long_numbers_are_rounded(given: str, shown: str) -> None:
+    assert text.shortened_numbers(given) == shown

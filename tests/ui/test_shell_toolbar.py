@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QMainWindow
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.app_state import EngineStatus, Origin, Topic
 from gradscope.ui.actions import ActionId, Actions
 from gradscope.ui.commands import Commands
 from gradscope.ui.settings import Setting
@@ -140,3 +140,13 @@ def test_the_icon_of_an_emphasised_button_fits_its_background(
         image.pixelColor(x, y).name() for x in range(32) for y in range(32) if image.pixelColor(x, y).alpha() == 255
     }
     assert names == {DARK.accent_text}
+
+
+def test_in_a_snapshot_nothing_can_be_set(toolbar: ToolBar, controller: ShellController) -> None:
+    controller.start(small_training())
+    fields = (toolbar.device, toolbar.seed, toolbar.steps)
+    assert all(field.isEnabled() for field in fields)
+    controller.state.snapshot = Origin(path="/x", created="")
+    controller.state.touch(Topic.SESSION)
+    controller.flush()
+    assert not any(field.isEnabled() for field in fields)

@@ -128,6 +128,19 @@ def test_it_fits_a_small_screen(window: MainWindow, controller: ShellController)
     assert window.workspace.width() > 350
 
 
+def test_a_narrower_window_leaves_room_for_the_plots(
+    window: MainWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    window.resize(1440, 860)
+    controller.start(small_training(), steps=1)
+    qtbot.waitUntil(lambda: window.layers.width() > 400)
+    header = window.layers.view.header()
+    qtbot.waitUntil(lambda: header.length() <= window.layers.view.viewport().width())
+    assert not any(header.isSectionHidden(i) for i in range(header.count())), "all columns, and whole"
+    window.resize(1024, 700)
+    qtbot.waitUntil(lambda: window.centralWidget().width() > 350)
+
+
 def test_twice_the_font_size_fits_a_laptop(make_window: MakeWindow, controller: ShellController, qtbot: QtBot) -> None:
     window = make_window()
     font = window.font()

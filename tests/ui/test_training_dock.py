@@ -129,6 +129,21 @@ def test_the_table_shows_every_option_and_the_rates_of_the_next_step(
     assert model.index(1, 0).data() == "(0.25, 0.999)"
 
 
+def test_no_number_is_cut_into_another(dock: TrainingDock, controller: ShellController, qtbot: QtBot) -> None:
+    controller.start(small_training(rates=(0.0263785123456789, 1.23456789012e-08, 0.3)), steps=1)
+    table = dock.table
+    for width in (330, 360, 420):
+        dock.resize(width, 800)
+        qtbot.waitUntil(lambda width=width: dock.width() == width)
+        size, room = table.columnWidth(0), table.viewport().width()
+        assert abs(round(room / size) * size - room) <= 3, "whole columns only"
+    cell = table.model().index(0, 1)
+    exact = cell.data(Qt.ItemDataRole.EditRole)
+    assert len(cell.data()) < len(exact) and float(cell.data()) == pytest.approx(float(exact), rel=1e-5)
+    assert exact in cell.data(Qt.ItemDataRole.ToolTipRole)
+    assert table.textElideMode() is Qt.TextElideMode.ElideMiddle, "an exponent is never left out"
+
+
 def test_a_cell_is_sent_and_stays_until_the_engine_says_otherwise(
     dock: TrainingDock, controller: ShellController, qtbot: QtBot
 ) -> None:

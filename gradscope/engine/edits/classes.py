@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -199,7 +200,7 @@ def _bases(optimizer: Optimizer) -> list[str]:
         f"group {i} counts from initial_lr {as_literal(group['initial_lr'])}, which is not its rate now, "
         f"{as_literal(group['lr'])}"
         for i, group in enumerate(optimizer.param_groups)
-        if "initial_lr" in group and float(group["initial_lr"]) != float(group["lr"])
+        if "initial_lr" in group and not math.isclose(float(group["initial_lr"]), float(group["lr"]), rel_tol=1e-9)
     ][:1]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gradscope.engine.articles import with_article
 from gradscope.engine.edits import outlook
 from gradscope.engine.edits.arguments import argument_like, arguments_of, as_literal
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
@@ -93,7 +94,7 @@ def edit_membership(session: Session, edit: EditMembership) -> Change:
     if problem is not None:
         undo()
         raise BadInput(
-            f"{listed(added)} cannot be added to a {type(optimizer).__name__} that is in use: {problem}; "
+            f"{listed(added)} cannot be added to {with_article(type(optimizer).__name__)} that is in use: {problem}; "
             "expected another optimizer, or the same chosen anew"
         )
     return Change(text=f"Group {edit.group} also holds {listed(added)} ({counted(len(added), 'parameter')})", undo=undo)
@@ -124,7 +125,9 @@ def _new_value(turn: Turn, group: dict[str, Any], edit: EditOption, what: str) -
     before = group[name]
     argument = _argument(turn, name, before)
     if argument is None:
-        raise BadInput(f"{what} is a {type(before).__name__}, which cannot be written as a number or a text")
+        raise BadInput(
+            f"{what} is {with_article(type(before).__name__)}, which cannot be written as a number or a text"
+        )
     value = parsed(argument, edit.value, where=what)
     if name in ("lr", "initial_lr", "max_lr") and value < 0:
         raise BadInput(f"{what} is {value}; expected a number from 0")

@@ -111,7 +111,8 @@ class CompareTab(QWidget):
         comparison, is_busy = self._comparer.comparison, self._comparer.is_busy
         is_done = self._shown[0] and not is_busy
         self._shown = (is_busy, comparison)
-        self.ours.show_text(side_text(comparison.ours) if comparison is not None else "")
+        is_over = comparison is not None and comparison.is_stale
+        self.ours.show_text(side_text(comparison.ours, is_over=is_over) if comparison is not None else "")
         self.theirs.show_text(side_text(comparison.theirs) if comparison is not None else "")
         self._is_following = True
         self.model.show_comparison(comparison)

@@ -41,8 +41,10 @@ def kind_text(kind: SubjectKind) -> str:
     return _tr(_KINDS[kind])
 
 
-def side_text(side: Side) -> str:
-    """ "Digits, step 41, now", or "Digits, step 41, of a.zip, written ..."."""
+def side_text(side: Side, *, is_over: bool = False) -> str:
+    """ "Digits, step 41, now", or "Digits, step 41, of a.zip, written ...". `is_over`: the session has moved on."""
+    if side.snapshot is None and is_over:
+        return _tr("{name}, as it was at step {step}").format(name=side.name, step=side.step)
     if side.snapshot is None:
         return _tr("{name}, step {step}, now").format(name=side.name, step=side.step)
     return _tr("{name}, step {step}, of {file}, written {when}").format(

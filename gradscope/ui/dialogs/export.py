@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
@@ -100,6 +101,7 @@ class ExportDialog(QDialog):
         self.folder.textChanged.connect(self._on_edited)
         self.form.currentIndexChanged.connect(self._on_edited)
         export.measured.connect(self._on_measured)
+        export.refusal_changed.connect(self._on_edited)
         export.progressed.connect(self._on_progressed)
         export.finished.connect(self._on_finished)
         export.failed.connect(self._on_failed)
@@ -129,6 +131,9 @@ class ExportDialog(QDialog):
     def problem(self) -> str | None:
         """One sentence that says why the snapshot cannot be written there, or None."""
         folder, name = self.folder.text().strip(), self.name.text().strip()
+        refusal = self._export.refusal()
+        if refusal is not None:
+            return refusal
         if not name:
             return self.tr("The name is empty; expected the name of a new folder or file")
         if name in (".", "..") or any(character in _FORBIDDEN for character in name):
@@ -202,8 +207,22 @@ class ExportDialog(QDialog):
     # ------------------------------------------------------------------------------------------ private
 
     def _show_total(self) -> None:
-        total = self._export.total_bytes(self.contents())
-        self.total.setText(self.tr("In all {size}").format(size="…" if total is None else text.byte_size(total)))
+        total, free = self._export.total_bytes(self.contents()), self._free_bytes()
+        is_too_much = total is not None and free is not None and total > free
+        told = self.tr("In all {size}; only {free} are free there") if is_too_much else self.tr("In all {size}")
+        size = "…" if total is None else text.byte_size(total)
+        self.total.setText(told.format(size=size, free=text.byte_size(free or 0)))
+        role = "bad" if is_too_much else ""
+        if self.total.property("role") != role:
+            self.total.setProperty("role", role)
+            self.total.style().polish(self.total)
+
+    def _free_bytes(self) -> int | None:
+        """On the disk of the folder that is chosen; None where that is unknown."""
+        try:
+            return shutil.disk_usage(Path(self.folder.text().strip()).expanduser()).free
+        except (OSError, ValueError, RuntimeError):
+            return None
 
     def _set_writing(self, is_writing: bool) -> None:
         for widget in (self.name, self.form, self.folder, self.browse, *self.parts.values()):

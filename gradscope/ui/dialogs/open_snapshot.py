@@ -1,4 +1,4 @@
-"""The file dialog for snapshots: a .zip, or the manifest in a snapshot's folder."""
+"""The file dialog for snapshots: a .zip, or a snapshot's folder, which is chosen by going into it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ class OpenSnapshotDialog(QFileDialog):
         )
         self.setDirectory(str(folder))
         self.fileSelected.connect(self._on_file_selected)
+        self.directoryEntered.connect(self._on_directory_entered)
 
     @Slot(str)
     def _on_file_selected(self, path: str) -> None:
         self.chosen.emit(str(Path(path).parent) if Path(path).name == MANIFEST else path)
+
+    @Slot(str)
+    def _on_directory_entered(self, path: str) -> None:
+        """Who goes into a snapshot has chosen it."""
+        if (Path(path) / MANIFEST).is_file():
+            self.chosen.emit(path)
+            self.close()
 
 
 def may_be_snapshot(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
@@ -28,16 +29,24 @@ _FORBIDDEN = '<>:"/\\|?*'
 
 
 class TensorBoardDialog(QDialog):
-    """Writes `history` as it is when Export is pressed."""
+    """Writes `history` as it is when Export is pressed; `owners` names the optimizer of each parameter group."""
 
     written = Signal(str, int)
     """Path of the file, and its size in bytes."""
 
-    def __init__(self, history: History, *, folder: Path, name: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        history: History,
+        *,
+        folder: Path,
+        name: str,
+        owners: Sequence[str] = (),
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Export to TensorBoard"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._history = history
+        self._history, self._owners = history, owners
         self._export: EventExport | None = None
         self.name = QLineEdit(name, self)
         self.folder = QLineEdit(str(folder), self)
@@ -167,7 +176,7 @@ class TensorBoardDialog(QDialog):
     def accept(self) -> None:
         if self._export is not None or self.problem() is not None:
             return
-        self._export = EventExport(event_source(self._history), self.path())
+        self._export = EventExport(event_source(self._history, self._owners), self.path())
         self._export.progressed.connect(self._on_progressed)
         self._export.finished.connect(self._on_finished)
         self._export.failed.connect(self._on_failed)

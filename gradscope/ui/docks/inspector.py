@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey
+from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
 from gradscope.ui.capture_words import is_left_behind, why_left_behind
@@ -217,6 +217,12 @@ def _why_missing(state: AppState, key: SubjectKey) -> str:
         for absence in report.absent:
             if absence.name in (key.name, key.label()) and absence.kind == key.kind.value:
                 return absence.reason
+    forward, session = state.reports.get(Phase.FORWARD), state.session
+    is_of_layer = key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
+    if is_of_layer and forward is not None and forward.complete and session is not None and session.capture == "full":
+        return QCoreApplication.translate(
+            "InspectorDock", "It was not called in the newest forward: its parent uses what is in it, or it is not used"
+        )
     return what_to_press(state, key.kind, key.name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Slot
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QWidget
 
 from gradscope.state.app_state import Topic
@@ -18,11 +17,13 @@ from gradscope.ui.training.layer_menu import LayerMenu
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
-_WIDTHS = {Column.NAME: 15, Column.FORM: 11, Column.VALUE: 14, Column.GRADIENT: 8, Column.UPDATE: 7}
-"""In digits of the view's font."""
-_MAX_NAME_WIDTH = 28
-_ROOM_FOR_FORMS = 45
-"""In a narrower panel the numbers count for more than types and shapes, which a tooltip tells, too."""
+_NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
+"""Widths in digits of the view's font: a number that is cut looks like another number."""
+_NAMES, _FORMS, _LEAST_FORMS = (11, 28), (9, 16), 9
+"""Bounds of columns that are as wide as their texts."""
+_LEAST_FLAGS = 6.5
+_LEFT_OUT_FIRST = (Column.FORM, Column.VALUE, Column.UPDATE)
+"""In a narrower panel; their tooltips, or the inspector, tell it too."""
 
 
 class LayersDock(Panel):
@@ -133,9 +134,7 @@ class LayersDock(Panel):
         header.setSectionsMovable(False)
         header.setMinimumSectionSize(32)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        digit = view.fontMetrics().horizontalAdvance("0")
-        for column, width in _WIDTHS.items():
-            header.resizeSection(column, width * digit)
+        view.resized.connect(self._fit_columns)
         view.menu_requested.connect(self._on_menu_requested)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
         self.model.dataChanged.connect(view.viewport().update)
@@ -153,15 +152,30 @@ class LayersDock(Panel):
             self.view.expandAll()
         else:
             self.view.expandToDepth(1)
-        self._fit_names()
+        self._fit_columns()
         self._is_following = False
 
-    def _fit_names(self) -> None:
-        """The column of names is as wide as the names need, within bounds."""
-        digit = self.view.fontMetrics().horizontalAdvance("0")
-        needed = self.view.sizeHintForColumn(Column.NAME)
-        width = max(_WIDTHS[Column.NAME] * digit, min(needed + digit, _MAX_NAME_WIDTH * digit))
-        self.view.header().resizeSection(Column.NAME, width)
+    @Slot()
+    def _fit_columns(self) -> None:
+        """Every column that is shown is whole; the flags take what is left."""
+        digit, room = self.view.fontMetrics().horizontalAdvance("0"), self.view.viewport().width()
+        widths: dict[Column, int] = {column: round(digits * digit) for column, digits in _NUMBERS.items()}
+        for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
+            needed = self.view.sizeHintForColumn(column) + digit
+            widths[column] = max(least * digit, min(needed, most * digit))
+        least_flags = round(_LEAST_FLAGS * digit)
+        room -= least_flags
+        spare = room - sum(widths.values())
+        widths[Column.FORM] = max(_LEAST_FORMS * digit, widths[Column.FORM] + min(0, spare))
+        left_out: set[Column] = set()
+        for column in _LEFT_OUT_FIRST:
+            if sum(widths[shown] for shown in widths.keys() - left_out) > room:
+                left_out.add(column)
+        for column, width in widths.items():
+            self.view.setColumnHidden(column, column in left_out)
+            self.view.header().resizeSection(column, width)
+        shown = sum(width for column, width in widths.items() if column not in left_out)
+        self.view.header().resizeSection(Column.FLAGS, max(room - shown, 0) + least_flags)
 
     def _follow_selection(self) -> None:
         selection = self._controller.state.selection
@@ -194,10 +208,3 @@ class LayersDock(Panel):
         for name in self._expanded or ():
             self.view.expand(self.model.index_of(name, is_parameter=False))
         self._expanded = None
-
-    # ------------------------------------------------------------------------------------------ Qt
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        digit = self.view.fontMetrics().horizontalAdvance("0")
-        self.view.setColumnHidden(Column.FORM, event.size().width() < _ROOM_FOR_FORMS * digit)

@@ -7,9 +7,10 @@ import math
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
-from gradscope.protocol.messages import GroupInfo
+from gradscope.protocol.messages import GroupInfo, Schedule
 from gradscope.state.app_state import AppState
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.text import shortened_numbers
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -87,8 +88,8 @@ class GroupTableModel(QAbstractTableModel):
         schedule = self._state.schedule
         if schedule is None:
             return text
-        if option == "lr" and number < len(schedule.rates) and schedule.rates.shape[1]:
-            rate = float(schedule.rates[number, 0])
+        if option == "lr" and number < len(schedule.rates):
+            rate = self._rate(number, schedule)
             return repr(rate) if math.isfinite(rate) else text
         if number < len(schedule.momenta) and schedule.momenta.shape[1] and math.isfinite(schedule.momenta[number, 0]):
             momentum = repr(float(schedule.momenta[number, 0]))
@@ -97,6 +98,15 @@ class GroupTableModel(QAbstractTableModel):
             if option == "betas" and text.startswith("("):
                 return f"({momentum},{text.partition(',')[2]}"
         return text
+
+    def _rate(self, number: int, schedule: Schedule) -> float:
+        """NaN where only the options tell it."""
+        if schedule.rates.shape[1]:
+            return float(schedule.rates[number, 0])
+        used = self._state.history.lr.values
+        # The engine has gone further than it had foretold: the newest step's rate is closer than that of the beginning.
+        is_known = self._state.snapshot is None and len(used) > 0 and number < used.shape[1]
+        return float(used[-1, number]) if is_known else math.nan
 
     # ------------------------------------------------------------------------------------------ Qt
 
@@ -121,7 +131,9 @@ class GroupTableModel(QAbstractTableModel):
         if not index.isValid():
             return None
         text = self._texts[index.row()][index.column()]
-        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole) or role == COPY_ROLE:
+        if role == Qt.ItemDataRole.DisplayRole:
+            return shortened_numbers(text)
+        if role == Qt.ItemDataRole.EditRole or role == COPY_ROLE:
             return text
         if role == Qt.ItemDataRole.ToolTipRole:
             argument = self.argument(index)

@@ -178,9 +178,9 @@ class LayerTreeModel(QAbstractItemModel):
             case Column.VALUE:
                 return self._values.value(node)
             case Column.GRADIENT:
-                return self._values.gradient(node)
+                return text.number(self._values.gradient(node))
             case Column.UPDATE:
-                return self._values.update_ratio(node)
+                return text.number(self._values.update_ratio(node), digits=2)
             case _:
                 return ", ".join(flag.word for flag in self._flags_at(number))
 
@@ -194,7 +194,7 @@ class LayerTreeModel(QAbstractItemModel):
         if column == Column.FLAGS:
             return "\n".join(f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number))
         if column in _NUMBERS:
-            lines = (self._headers[Column(column)][1], self._why_no_number(node, column))
+            lines = (self._exact(node, column), self._headers[Column(column)][1], self._why_no_number(node, column))
             return "\n".join(line for line in lines if line)
         name = node.name or self.tr("The model itself")
         if node.module is not None:
@@ -211,6 +211,12 @@ class LayerTreeModel(QAbstractItemModel):
         kind = SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION
         is_possible = column != Column.UPDATE or node.is_parameter
         return "" if shown or not is_possible else why_not_captured(self._state, kind, node.name)
+
+    def _exact(self, node: Node, column: int) -> str:
+        if column == Column.VALUE:
+            return self._values.exact_value(node)
+        number = self._values.gradient(node) if column == Column.GRADIENT else self._values.update_ratio(node)
+        return "" if number is None else repr(number)
 
     def _foreground(self, number: int, column: int) -> QColor | None:
         if column == Column.FLAGS:

@@ -40,18 +40,25 @@ class LayerValues:
             return "NaN" if summary[NAN] > 0 else "Inf" if summary[INF] > 0 else "–"
         return f"{text.number(float(summary[MEAN]), digits=2)} ± {text.number(float(summary[STD]), digits=2)}"
 
-    def gradient(self, node: Node) -> str:
+    def exact_value(self, node: Node) -> str:
+        """The same with all its digits."""
+        summary = self._newest(SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION, node)
+        if summary is None or math.isnan(summary[MEAN]):
+            return ""
+        return f"{float(summary[MEAN])!r} ± {float(summary[STD])!r}"
+
+    def gradient(self, node: Node) -> float | None:
         """The L2 norm of the gradient."""
         summary = self._newest(SubjectKind.GRAD if node.is_parameter else SubjectKind.ACTIVATION_GRAD, node)
-        return "" if summary is None else text.number(float(summary[L2]))
+        return None if summary is None else float(summary[L2])
 
-    def update_ratio(self, node: Node) -> str:
+    def update_ratio(self, node: Node) -> float | None:
         """||update|| / ||parameter||; nothing where the parameter is all zero, and for modules."""
         update = self._newest(SubjectKind.UPDATE, node) if node.is_parameter else None
         parameter = self._newest(SubjectKind.PARAMETER, node)
         if update is None or parameter is None or not parameter[L2] > 0:
-            return ""
-        return text.number(float(update[L2] / parameter[L2]), digits=2)
+            return None
+        return float(update[L2] / parameter[L2])
 
     def _newest(self, kind: SubjectKind, node: Node) -> FloatArray | None:
         # Before the first step a parameter has no place in the history yet, only its newest summary.

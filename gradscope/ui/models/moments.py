@@ -112,7 +112,10 @@ class MomentsModel(QAbstractTableModel):
     # ------------------------------------------------------------------------------------------ private
 
     def _newest_reports(self) -> list[Report]:
-        reports = self._state.reports
+        reports, undone = self._state.reports, self._state.undone_step
+        if undone is not None:
+            # It did run, as far as it came.
+            reports = {**reports, Phase.STEP: undone}
         self.step = max((report.step for report in reports.values()), default=None)
         return [reports[phase] for phase in Phase if phase in reports and reports[phase].step == self.step]
 

@@ -28,12 +28,12 @@ PHASE_OF_KIND = {
 def newest_moment(state: AppState, kind: SubjectKind) -> str:
     """Of which moment the newest numbers of a kind are; which gradient it is."""
     report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
-    if report is not None and (not len(steps) or report.step <= steps[-1]):
-        return moment_text(kind, report.step, report=report, session=state.session)
     if not len(steps):
         return ""
-    # A checkpoint was loaded, and what is left are the steps before it; or no later step was captured.
-    text = moment_text(kind, int(steps[-1]), report=None, session=state.session)
+    # A phase that is broken off, or stopped, may have no numbers of its own yet; after a checkpoint was loaded, those of the
+    # steps before it are left; a later step may not have been captured.
+    step = int(steps[-1])
+    text = moment_text(kind, step, report=report if report and report.step == step else None, session=state.session)
     if is_left_behind(state, kind):
         text += "; " + QCoreApplication.translate(_CONTEXT, "nothing was captured since")
     return text

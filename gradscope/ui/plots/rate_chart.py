@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import GrowingScale, nice_range
 from gradscope.ui.plots.wording import nothing_yet
+from gradscope.ui.text import shortened_numbers
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -146,7 +148,8 @@ class RateChart(Chart):
         points = []
         for i in range(_MAX_GROUPS):
             past = i < self._past.shape[1] and len(self._past) > 0
-            ahead = i < self._ahead.shape[1] and len(self._ahead) > 0
+            known = i < self._ahead.shape[1] and len(self._ahead) > 0
+            ahead = known and len(self._ahead) > 1
             self._past_curves[i].setVisible(past)
             self._ahead_curves[i].setVisible(ahead)
             if past:
@@ -158,8 +161,8 @@ class RateChart(Chart):
                 x = self._ahead_steps.astype(np.float64)
                 y = drawn_ahead[:, i].astype(np.float64)
                 self._ahead_curves[i].setData(*decimate(x, y, max_points=_MAX_DASHED_POINTS), connect="finite")
-            if past or ahead:
-                at = (self._ahead_steps[0], drawn_ahead[0, i]) if ahead else (self._past_steps[-1], drawn_past[-1, i])
+            if past or known:
+                at = (self._ahead_steps[0], drawn_ahead[0, i]) if known else (self._past_steps[-1], drawn_past[-1, i])
                 points.append({"pos": at, **self._now_styles[i]})
         self._now.setData(points)
         self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
@@ -202,21 +205,33 @@ class RateChart(Chart):
     def _write(self, state: AppState) -> None:
         assert state.session is not None
         now = self._ahead[0] if len(self._ahead) else self._past[-1]
-        rates = [repr(float(rate)) for rate in now]
+        rates = [shortened_numbers(repr(float(rate))) for rate in now]
         self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
+        self.readout.setToolTip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))
         if self._is_detailed:
             lines = []
             for i, group in enumerate(state.session.groups[: len(rates)]):
-                text = self.tr("Group {number}: {rate} (parameters: {count})")
+                text = self.tr("{group}: {rate} (parameters: {count})")
                 lines.append(
                     f'<span style="color:{self.theme.series[i % len(self.theme.series)]}">■</span> '
-                    + text.format(number=i, rate=rates[i], count=len(group.parameters))
+                    + escape(text.format(group=self._named(i), rate=rates[i], count=len(group.parameters)))
                 )
             self._groups.setText("<br>".join(lines))
         outlook = self._outlook_text(state)
         self._outlook.setText(outlook)
         self._outlook.setToolTip("" if self._is_detailed else outlook)
-        self._outlook.setVisible(self._is_detailed or not len(self._ahead) or bool(self._end_text(state)))
+        is_short = len(self._ahead) <= 1
+        self._outlook.setVisible(self._is_detailed or is_short or bool(self._end_text(state)))
+
+    def _named(self, group: int) -> str:
+        """A group by its number; where there are several optimizers, by the name of its own."""
+        session = self.controller.state.session
+        owners = [known.optimizer for known in session.groups] if session is not None else []
+        owner = owners[group] if group < len(owners) else ""
+        if owner and owners.count(owner) == 1:
+            return owner
+        text = self.tr("{optimizer}, group {number}") if owner else self.tr("Group {number}")
+        return text.format(optimizer=owner, number=group)
 
     def _outlook_text(self, state: AppState) -> str:
         assert state.session is not None
@@ -237,11 +252,11 @@ class RateChart(Chart):
     def table(self, state: AppState) -> TableData:
         past_steps, past, ahead_steps, ahead = self._past_steps, self._past, self._ahead_steps, self._ahead
         groups = max(past.shape[1], ahead.shape[1] if ahead.ndim == 2 else 0)
-        names = tuple(self.tr("Group {number}").format(number=i) for i in range(groups))
+        names = tuple(self._named(i) for i in range(groups))
         used, foretold = self.tr("used"), self.tr("foretold")
         has_momenta = not self._momenta.isHidden()
         if has_momenta:
-            names += tuple(self.tr("Momentum of group {number}").format(number=i) for i in range(groups))
+            names += tuple(self.tr("Momentum, {group}").format(group=self._named(i)) for i in range(groups))
         momenta, momenta_ahead = self._momenta.past, self._momenta.ahead
 
         def cell(row: int, column: int) -> object:
@@ -275,10 +290,10 @@ class RateChart(Chart):
             return
         position = int(np.argmin(np.abs(steps - x)))
         step = self.tr("Step {step} (foretold)") if is_ahead else self.tr("Step {step}")
-        group = self.tr("Group {number}: {rate}")
-        lines = [group.format(number=i, rate=repr(float(rate))) for i, rate in enumerate(rates[position])]
+        lines = [f"{self._named(i)}: {float(rate)!r}" for i, rate in enumerate(rates[position])]
         momenta = self._momenta.ahead if is_ahead else self._momenta.past
         if not self._momenta.isHidden() and position < len(momenta):
-            text = self.tr("Momentum of group {number}: {value}")
-            lines += [text.format(number=i, value=repr(float(value))) for i, value in enumerate(momenta[position])]
+            text = self.tr("Momentum, {group}: {value}")
+            values = enumerate(momenta[position])
+            lines += [text.format(group=self._named(i), value=repr(float(value))) for i, value in values]
         self.plot.show_tip("\n".join([step.format(step=int(steps[position])), *lines]))

@@ -21,7 +21,7 @@ from gradscope.ui.training.argument_field import problem_with, texts_to_choose
 
 Index = QModelIndex | QPersistentModelIndex
 
-_LEAST_COLUMN_DIGITS = 11
+_LEAST_COLUMN_DIGITS = 10
 _MOST_NAME_DIGITS = 15
 
 
@@ -46,15 +46,23 @@ class GroupTable(CopyTable):
         header = self.horizontalHeader()
         header.setMinimumSectionSize(_LEAST_COLUMN_DIGITS * self.fontMetrics().horizontalAdvance("0"))
         header.setDefaultSectionSize(header.minimumSectionSize())
+        # A number that is cut at the edge looks like another number: whole columns only, and an ellipsis inside.
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerItem)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         model.shape_changed.connect(self._on_shape_changed)
 
     @Slot()
     def _on_shape_changed(self) -> None:
         # A few groups share the width; many are scrolled.
-        fits = self._least_width() <= self.viewport().width()
-        mode = QHeaderView.ResizeMode.Stretch if fits else QHeaderView.ResizeMode.Interactive
-        self.horizontalHeader().setSectionResizeMode(mode)
+        header, room = self.horizontalHeader(), self.viewport().width()
+        if self._least_width() <= room:
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        else:
+            whole = max(1, room // header.minimumSectionSize())
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+            for column in range(self.model().columnCount()):
+                header.resizeSection(column, room // whole)
         self.updateGeometry()
 
     def _least_width(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
@@ -14,18 +14,38 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.training.capture_menu import add_capture
 
 _MAX_GROUPS = 12
+_DIALOG_DIGITS = 44
 
 
 class LayerMenu(QMenu):
-    def __init__(self, controller: Controller, parent: QWidget) -> None:
-        super().__init__(parent)
+    def __init__(self, controller: Controller, parent: QWidget, *, title: str = "") -> None:
+        super().__init__(title, parent)
         self._controller = controller
         self.setToolTipsVisible(True)
+        self.fill_for_selection()
 
     def show_for(self, node: Node, place: QPoint) -> None:
         """Offer what can be done with a node, at a place on the screen."""
         self.fill(node)
         self.popup(place)
+
+    @Slot()
+    def fill_for_selection(self) -> None:
+        """Offer what can be done with the selected layer or parameter."""
+        state = self._controller.state
+        selected = state.selection
+        nodes = walk(state.tree) if state.tree is not None else []
+        node = next((n for n in nodes if (n.name, n.is_parameter) == (selected.name, selected.is_parameter)), None)
+        if node is None:
+            self.clear()
+            self.addAction(self.tr("Select a layer or a parameter first")).setEnabled(False)
+            return
+        self.fill(node)
+        # Beside the row itself nobody needs its name.
+        heading = QAction(node.name or self.tr("The model"), self)
+        heading.setEnabled(False)
+        self.insertAction(self.actions()[0], heading)
+        self.insertSeparator(self.actions()[1])
 
     def fill(self, node: Node) -> None:
         self.clear()
@@ -80,10 +100,13 @@ class LayerMenu(QMenu):
             self.tr("Probability p of {layer}, from 0 to 1").format(layer=layer or self.tr("the model"))
         )
         dialog.setInputMode(QInputDialog.InputMode.DoubleInput)
-        dialog.setDoubleRange(0.0, 1.0)
+        # What is no probability is refused by the engine, in a sentence; here it would be changed without one.
+        dialog.setDoubleRange(0.0, 1000.0)
         dialog.setDoubleDecimals(4)
         dialog.setDoubleStep(0.05)
         dialog.setDoubleValue(p)
+        # Wide enough for its title, with the name of the application.
+        dialog.resize(_DIALOG_DIGITS * dialog.fontMetrics().horizontalAdvance("0"), dialog.sizeHint().height())
         dialog.doubleValueSelected.connect(partial(self._set_dropout, layer))
         dialog.open()
 

@@ -1,0 +1,78 @@
+"""Where the engine stands, in a small file that both processes have mapped.
+
+A message that waits to be sent is lost when the user's code ends the process, and one that a thread sends waits while
+that code holds the GIL. What is written here outlives both. Used by the engine's main thread and by the app's GUI thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+from gradscope.protocol.phases import Position, Rest
+
+PLACE_VARIABLE = "GRADSCOPE_PLACE"
+_SIZE = 512
+_TOLD = ("rest", "step", "epoch", "batch", "batches_per_epoch", "micro", "window", "optimizer")
+
+
+class LastPlace:
+    """The app makes the file with `made()`, the engine opens it with `LastPlace(path)`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            self._memory = mmap.mmap(file, _SIZE)
+        finally:
+            os.close(file)
+
+    @classmethod
+    def made(cls) -> LastPlace | None:
+        """A new one; None where no file can be made. It is a help, and nothing depends on it."""
+        path = ""
+        try:
+            file, path = tempfile.mkstemp(prefix="gradscope-place-")
+            os.write(file, bytes(_SIZE))
+            os.close(file)
+            return cls(path)
+        except (OSError, ValueError):
+            if path:
+                Path(path).unlink(missing_ok=True)
+            return None
+
+    @classmethod
+    def of_environment(cls) -> LastPlace | None:
+        """The one that the app has made for this process; None without."""
+        try:
+            return cls(os.environ.pop(PLACE_VARIABLE))
+        except (KeyError, OSError, ValueError):
+            return None
+
+    def write(self, position: Position) -> None:
+        text = json.dumps({name: getattr(position, name) for name in _TOLD}).encode()
+        if len(text) < _SIZE:
+            # In one piece: whoever reads finds the old or the new one.
+            self._memory[:] = text.ljust(_SIZE, b"\0")
+
+    def read(self) -> Position | None:
+        """None before the first, and where no recipe is open."""
+        try:
+            told = json.loads(self._memory[:].rstrip(b"\0"))
+            position = Position(**{**told, "rest": Rest(told["rest"])})
+        except (ValueError, TypeError, KeyError):
+            return None
+        return None if position.rest is Rest.EMPTY else position
+
+    def forget_name(self) -> None:
+        """Both have it open now; where the system allows it, the file disappears with the two processes."""
+        with contextlib.suppress(OSError):
+            Path(self.path).unlink()
+
+    def close(self) -> None:
+        self._memory.close()
+        self.forget_name()
