@@ -87,19 +87,25 @@ class _EnterTap(_Tap):
 
 
 class _EncoderTap(_EnterTap):
-    """The enter tap of an encoder layer: where torch may run the layer as one kernel, it does so as without hooks."""
+    """The enter tap of an encoder layer: where torch may run the layer as one kernel, it does so as without hooks.
 
-    __slots__ = ("_hooks",)
+    `is_wanted`: the layer itself is looked at, not only something in it.
+    """
 
-    def __init__(self, name: str, module: nn.Module, listener: LayerListener, hooks: ModuleHooks) -> None:
+    __slots__ = ("_hooks", "_is_wanted")
+
+    def __init__(
+        self, name: str, module: nn.Module, listener: LayerListener, hooks: ModuleHooks, *, is_wanted: bool
+    ) -> None:
         super().__init__(name, module, listener)
-        self._hooks = weakref.ref(hooks)
+        self._hooks, self._is_wanted = weakref.ref(hooks), is_wanted
 
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        super().__call__(module, args)
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any = None) -> None:
+        if self._is_wanted:
+            super().__call__(module, args)
         listener, hooks = self._listener_for(module), self._hooks()
-        if listener is not None and hooks is not None and may_run_fused(module, args):
-            hooks.lift_inside(self._name, module, listener)
+        if listener is not None and hooks is not None and may_run_fused(module, (args, kwargs)):
+            hooks.lift_inside(self._name, module, listener, tells=self._is_wanted)
 
 
 class _LeaveTap(_Tap):
@@ -122,11 +128,11 @@ def _make_nothing() -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class _Hooked:
-    """One module with its two hooks."""
+    """One module with its hooks."""
 
     name: str
     module: weakref.ref[nn.Module]
-    handles: tuple[RemovableHandle, RemovableHandle]
+    handles: tuple[RemovableHandle, ...]
 
     def remove(self) -> None:
         for handle in self.handles:
@@ -152,7 +158,7 @@ class ModuleHooks:
         inside, new = inside_scripted(modules), set()
         before, self._hooked = self._hooked, {}
         for name, module in modules.items():
-            if name in inside or not self._wants(name):
+            if name in inside or not (self._wants(name) or self._is_around(name, module, modules)):
                 continue
             known = before.get(id(module))
             if known is not None and known.name == name and known.module() is module:
@@ -164,31 +170,36 @@ class ModuleHooks:
             old.remove()
         return new
 
-    def lifted(self) -> AbstractContextManager[None]:
+    def lifted(self) -> AbstractContextManager[object]:
         """Inside, the modules are without these hooks; then they are back, in the same place among the user's own.
 
         torch looks at them: an encoder layer with hooks goes without its fused kernel, and rounds differently.
         """
         return _without([handle for hooked in self._hooked.values() for handle in hooked.handles])
 
-    def lift_inside(self, name: str, module: nn.Module, listener: LayerListener) -> None:
+    def lift_inside(self, name: str, module: nn.Module, listener: LayerListener, *, tells: bool) -> None:
         """Until the encoder layer that has been entered is left, it and what is inside are without these hooks; unless
-        there are others, which the user knows of."""
+        there are others, which the user knows of. `tells`: the listener hears of its output."""
         self.end_lift()
         inside = [self._hooked[id(part)] for part in module.modules() if id(part) in self._hooked]
-        if sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules()) > 2 * len(inside):
+        handles = [handle for hooked in inside for handle in hooked.handles]
+        if sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules()) > len(handles):
             return
         listener.layer_lifted(name)
-        self._lift.enter_context(_without([handle for hooked in inside for handle in hooked.handles]))
+        back = self._lift.enter_context(_without(handles))
         left = weakref.WeakMethod(listener.layer_left)
 
         def leave(other: nn.Module, args: Any, output: Any) -> None:
-            if other is module:
-                self.end_lift()
-                tell = left()
-                # None: its forward has raised.
-                if tell is not None and output is not None:
-                    tell(name, output)
+            if other is not module:
+                return
+            if output is None:
+                # Its forward has raised, and torch is going through the hooks of all modules, of which this is one.
+                back()
+                return
+            self.end_lift()
+            tell = left()
+            if tell is not None and tells:
+                tell(name, output)
 
         # Of all modules: torch does not look at these.
         self._lift.enter_context(register_module_forward_hook(leave, always_call=True))
@@ -203,12 +214,24 @@ class ModuleHooks:
             hooked.remove()
         self._hooked.clear()
 
+    def _is_around(self, name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> bool:
+        """An encoder layer in which something is looked at: with hooks inside, torch would not run it as one kernel."""
+        return isinstance(module, nn.TransformerEncoderLayer) and any(
+            self._wants(other) for other in modules if other.startswith(f"{name}." if name else "")
+        )
+
     def _hook(self, name: str, module: nn.Module, listener: LayerListener) -> _Hooked:
-        is_encoder = isinstance(module, nn.TransformerEncoderLayer)
-        tap = _EncoderTap(name, module, listener, self) if is_encoder else _EnterTap(name, module, listener)
+        is_encoder, is_wanted = isinstance(module, nn.TransformerEncoderLayer), self._wants(name)
+        tap: _EnterTap
+        if is_encoder:
+            tap = _EncoderTap(name, module, listener, self, is_wanted=is_wanted)
+        else:
+            tap = _EnterTap(name, module, listener)
         # nn.Module's own methods: a ScriptModule refuses them, and runs the hooks all the same when Python calls it.
         # Prepended, the enter tap sees a layer before the user's own pre-hooks can fail in it.
-        enter = nn.Module.register_forward_pre_hook(module, tap, prepend=True)
+        enter = nn.Module.register_forward_pre_hook(module, tap, prepend=True, with_kwargs=is_encoder)
+        if not is_wanted:
+            return _Hooked(name, weakref.ref(module), (enter,))
         leave = nn.Module.register_forward_hook(module, _LeaveTap(name, module, listener))
         return _Hooked(name, weakref.ref(module), (enter, leave))
 
@@ -220,23 +243,29 @@ def may_run_fused(layer: nn.Module, args: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _without(handles: list[RemovableHandle]) -> Iterator[None]:
-    """Take these hooks off, and put them back at their places; what was added meanwhile comes last."""
+def _without(handles: list[RemovableHandle]) -> Iterator[Callable[[], None]]:
+    """Take these hooks off, and put them back at their places; what was added meanwhile comes last. Yields what puts them
+    back before the end."""
     places = [
         (hooks, list(hooks), handle.id, hooks[handle.id])
         for handle in handles
         if (hooks := handle.hooks_dict_ref()) is not None and handle.id in hooks
     ]
-    for hooks, _, number, _ in places:
-        del hooks[number]
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for hooks, order, number, tap in places:
             hooks[number] = tap
             for other in [*order, *(key for key in hooks if key not in order)]:
                 if other in hooks:
                     hooks.move_to_end(other)
+        places.clear()
+
+    try:
+        for hooks, _, number, _ in places:
+            hooks.pop(number, None)
+        yield put_back
+    finally:
+        put_back()
 
 
 def inside_backward() -> bool:

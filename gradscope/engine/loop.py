@@ -21,13 +21,15 @@ from gradscope.engine.checks import checked_loss, input_and_target, loss_of, or_
 from gradscope.engine.clipping import clip_gradients
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.observer import Observer
-from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.parameters import PreviousValues, is_uninitialised
 from gradscope.engine.quantities.values import at_least_float32
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.recipe import TRAIN_LOSS
 from gradscope.engine.schedule import Timing
 from gradscope.engine.training import Training, Turn, groups_of
 from gradscope.engine.undo import ForwardUndo, GradientUndo, StepUndo
+from gradscope.engine.unwinding import Unwind
+from gradscope.engine.usercode import describe_error
 from gradscope.engine.validation import Validator
 from gradscope.protocol.messages import Clip, Validated
 from gradscope.protocol.phases import SubStep
@@ -109,6 +111,12 @@ class Loop:
         """Whose gradients, as the backward left them, carry the loss scale."""
         self._unscaled: set[str] = set()
         """Those of them that the newest step has unscaled since."""
+        self._has_moved = False
+        """The optimizer has begun to move the parameters in this step."""
+        self._are_gradients_lost = False
+        """The step has changed gradients of which no copy is kept."""
+        self.broken_off: BaseException | None = None
+        """What broke off the validation of a step that could not be undone, and so was completed."""
 
     @property
     def turn(self) -> Turn:
@@ -118,6 +126,11 @@ class Loop:
     @property
     def is_last_turn(self) -> bool:
         return self._turn + 1 == len(self.training.turns)
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Of what a step changes: parameters, gradients, the optimizer's state."""
+        return not self._observer.capture.is_off
 
     @property
     def step_undo(self) -> StepUndo:
@@ -261,6 +274,7 @@ class Loop:
                 self._observer.note(key, gradient)
             passing(SubStep.CLIP, start=start)
         start, self.substep = elapsed(), SubStep.STEP
+        self._has_moved = True
         with self.user_code():
             if scaler is not None:
                 scaler.step(turn.optimizer)
@@ -278,11 +292,31 @@ class Loop:
         ends_epoch = self.is_last_turn and self._is_last_batch()
         if ends_epoch and self._validator is not None:
             start, self.substep = elapsed(), SubStep.VALIDATE
-            self.validation = self._validate(after=number)
+            self._validate_after(number)
             passing(SubStep.VALIDATE, start=start)
         start, self.substep = elapsed(), SubStep.SCHEDULE
         self._schedule(ends_epoch=ends_epoch)
         passing(SubStep.SCHEDULE, start=start)
+
+    def _validate_after(self, number: int) -> None:
+        """The validation of a step that ends an epoch. Where the step could not be undone, it stands without it."""
+        try:
+            self.validation = self._validate(after=number)
+        except Exception as error:
+            if self.keeps_copies or self._needs_validation:
+                raise
+            self.notes.append(f"The validation after this step failed, and was left out: {describe_error(error)}")
+        except (Unwind, KeyboardInterrupt) as error:
+            if self.keeps_copies or self._needs_validation:
+                raise
+            self.broken_off = error
+
+    @property
+    def _needs_validation(self) -> bool:
+        """A scheduler is stepped with its result."""
+        schedulers = [turn.scheduler for turn in self.training.turns]
+        is_plateau = any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers)
+        return is_plateau and self.training.scheduler_metric != TRAIN_LOSS
 
     def _is_last_batch(self) -> bool:
         """Where the loader does not know its length, the next batch is asked for."""
@@ -298,16 +332,19 @@ class Loop:
         self._step_undo.forget()
         self._closure_undo.forget()
         self._seen_gradients.forget(keep_memory=True)
+        self._has_moved, self.broken_off = False, None
         self._movable = self.movable()
-        if self._observer.capture.is_off:
-            # No copies: see `undo_step`.
-            return
         turn, training = self.turn, self.training
-        if training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients:
+        is_changing = training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients
+        if not self.keeps_copies:
+            self._are_gradients_lost = is_changing
+            self._step_undo.remember(turn, with_state=False)
+            return
+        if is_changing:
             self._seen_gradients.remember(self._movable)
         if turn.needs_closure:
             self._closure_undo.remember()
-        self._step_undo.remember(self.turn)
+        self._step_undo.remember(turn)
         self._observer.previous.remember(self._movable)
 
     def _clip(self, turn: Turn) -> Clip:
@@ -389,7 +426,7 @@ class Loop:
         self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
 
     def undo_step(self) -> str:
-        if self._observer.capture.is_off:
+        if not self.keeps_copies and (self._has_moved or self._are_gradients_lost):
             raise NothingKept("with capture off, no copy of the parameters is kept")
         self._observer.previous.restore()
         self._seen_gradients.restore()
@@ -415,6 +452,7 @@ class Loop:
         self._seen_gradients.forget(keep_memory=True)
         self._scaled_names -= self._unscaled
         self._unscaled = set()
+        self._are_gradients_lost = False
 
     def _clear_gradients(self, turn: Turn) -> None:
         turn.optimizer.zero_grad(set_to_none=True)
@@ -465,7 +503,12 @@ class Loop:
         return Timing(turn=turn, steps_to_epoch_end=to_end, steps_per_epoch=per_epoch)
 
     def gradient(self, name: str, tensor: Tensor) -> Tensor | None:
-        """`.grad` as the newest backward left it: unclipped, and divided by the loss scale. None where there is none."""
+        """`.grad` as the newest backward left it: unclipped, and divided by the loss scale. None where there is none.
+
+        Raises NothingKept where the step has changed it and capture is off.
+        """
+        if self._are_gradients_lost and tensor.grad is not None:
+            raise NothingKept("Capture is off: the gradient as the backward left it is not kept")
         gradient = self._seen_gradients.get(name)
         if gradient is None:
             if tensor.grad is None:
@@ -537,6 +580,13 @@ class Loop:
         finally:
             self.in_user_code = False
 
+    def drop_copies(self) -> None:
+        """Between two steps: what the newest one could be explained with is not wanted any more."""
+        self._step_undo = StepUndo(self.training)
+        self._seen_gradients.forget()
+        self._closure_undo.forget()
+        self._observer.previous = PreviousValues()
+
     def close(self) -> None:
         self.batches.end_workers()
         if self._validator is not None:
@@ -559,7 +609,7 @@ class Loop:
 
 
 class NothingKept(Exception):
-    """There is nothing that a step could be undone with."""
+    """What is asked for is not kept at this capture level; the text says so."""
 
 
 def _window_size(training: Training, batches: BatchSource) -> int:

@@ -81,10 +81,12 @@ def _ids(turn: Turn) -> set[int]:
     return {id(tensor) for group in turn.optimizer.param_groups for tensor in group["params"]}
 
 
-def non_finite(collected: Collected, tables: Tables, *, scaled: Callable[[], Iterable[str]]) -> list[str]:
+def non_finite(
+    collected: Collected, tables: Tables, *, scaled: Callable[[], Iterable[str]], is_partial: bool = False
+) -> list[str]:
     """After a backward: the first parameter whose gradient is not finite, and where in backward order that began.
 
-    `scaled`: the parameters for which a gradient scaler looks out.
+    `scaled`: the parameters for which a gradient scaler looks out. `is_partial`: not all layers were looked at.
     """
     summaries, rows = collected.summaries, tables.subjects.rows
     if not summaries[:, NAN : INF + 1].any():
@@ -98,12 +100,13 @@ def non_finite(collected: Collected, tables: Tables, *, scaled: Callable[[], Ite
     counts = ", ".join(
         f"{int(summary[column])} {name}" for column, name in ((NAN, "NaN"), (INF, "Inf")) if summary[column]
     )
-    others = len(parameters) - 1
-    more = {0: " is", 1: " and that of 1 more parameter are"}.get(others, f" and those of {others} more parameters are")
+    others, of = len(parameters) - 1, "captured parameter" if is_partial else "parameter"
+    more = {0: " is", 1: f" and that of 1 more {of} are"}.get(others, f" and those of {others} more {of}s are")
     text = f"The gradient of {key.name} ({counts} of {int(summary[0])}){more} not finite"
     layer = next((key for key, _ in bad if key.kind is SubjectKind.ACTIVATION_GRAD), None)
     if layer is not None:
-        text += f"; going backward, the first is the gradient of the output of {layer.label()}"
+        seen = " that was captured" if is_partial else ""
+        text += f"; going backward, the first{seen} is the gradient of the output of {layer.label()}"
     if {key.name for key, _ in parameters} & set(scaled()):
         text += "; the gradient scaler will leave this step out and lower its scale"
     return [text]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +25,7 @@ from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.engine.sites import Sites
 from gradscope.protocol import absences
-from gradscope.protocol.capture import FULL, Capture
+from gradscope.protocol.capture import FULL, Capture, CaptureLevel
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -59,7 +60,9 @@ class Observer:
         self._is_muted = False
         self._tensors: dict[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
-        self._entered: list[tuple[str, int, float]] = []
+        self._entered: dict[int, list[tuple[str, int, float]]] = {}
+        """Of each thread, (name, call, when) of the layers that it is in: a model may call layers on several threads."""
+        self._counting = threading.Lock()
         self._calls: dict[str, int] = {}
         self._recomputed: dict[str, int] = {}
         self._awaited: dict[Slot, str] = {}
@@ -69,6 +72,7 @@ class Observer:
         self._pass = 0
         self._sites = Sites(self.tables)
         self._wanted: dict[str, bool] = {}
+        self._aliases: dict[str, list[str]] | None = None
         self._summaries = SummaryBatch()
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
         self._leaf_handles: list[RemovableHandle] = []
@@ -84,6 +88,7 @@ class Observer:
         """From the next phase on. Between two phases only."""
         self.capture = capture
         self._wanted.clear()
+        self._aliases = None
         self._remove_hooks()
         self._install_hooks()
 
@@ -91,8 +96,22 @@ class Observer:
         """Whether the layer or parameter of that name is looked at."""
         wanted = self._wanted.get(name)
         if wanted is None:
-            wanted = self._wanted[name] = self.capture.wants(name)
+            names = {name, *self._other_names().get(name, ())}
+            wanted = self._wanted[name] = any(self.capture.wants(known) for known in names)
         return wanted
+
+    def _other_names(self) -> dict[str, list[str]]:
+        """A tied parameter, and a module that is in several places, are known by the first of their names. Asked for only
+        where layers are chosen by their names."""
+        if self.capture.level is not CaptureLevel.LAYERS:
+            return {}
+        if self._aliases is None:
+            self._aliases = {first: list(others) for first, (_, others) in self._named.get().items()}
+            places: dict[int, str] = {}
+            if isinstance(self._model, nn.Module):
+                for name, module in named_modules(self._model, remove_duplicate=False):
+                    self._aliases.setdefault(places.setdefault(id(module), name), []).append(name)
+        return self._aliases
 
     def _install_hooks(self) -> None:
         if isinstance(self._model, nn.Module) and not self.capture.is_off:
@@ -161,8 +180,9 @@ class Observer:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
         running = {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
         modules = dict(named_modules(self._model)) if isinstance(self._model, nn.Module) else {}
+        entered = sorted((e for stack in self._entered.values() for e in stack), key=lambda e: e[2], reverse=True)
         # Not simply the one that was entered last: its error may have been caught, and another raised later.
-        return next((e[:2] for e in reversed(self._entered) if id(modules.get(e[0])) in running), None)
+        return next((e[:2] for e in entered if id(modules.get(e[0])) in running), None)
 
     def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
         """A sub-step of the session is done: note it, and stop here if somebody wants to."""
@@ -223,10 +243,11 @@ class Observer:
         record = self._record
         if record is None or self._is_muted or inside_backward():
             return
-        call = self._calls.get(name, 0)
-        self._calls[name] = call + 1
+        with self._counting:
+            call = self._calls.get(name, 0)
+            self._calls[name] = call + 1
         self._stop_here(self._substep(), "enter", name, call)
-        self._entered.append((name, call, record.elapsed()))
+        self._entered.setdefault(threading.get_ident(), []).append((name, call, record.elapsed()))
 
     def layer_left(self, name: str, output: object) -> None:
         record = self._record
@@ -237,9 +258,10 @@ class Observer:
             return
         start = math.nan
         call = self._calls.get(name, 1) - 1
-        while self._entered:
+        stack = self._entered.get(threading.get_ident(), [])
+        while stack:
             # Layers that were entered and never left (their forward raised and the model caught it) are passed over.
-            entered, entered_call, entered_at = self._entered.pop()
+            entered, entered_call, entered_at = stack.pop()
             if entered == name:
                 call, start = entered_call, entered_at
                 break
@@ -328,18 +350,20 @@ class Observer:
         elif record.phase is Phase.BACKWARD:
             self._complete_backward(record)
         else:
-            record.take_parameters(self._parameters_and_changes())
+            # An optimizer may have put others in their places.
+            self._tensors = None
+            record.take_parameters(self._parameters_and_changes(record))
         for key, tensor in more:
             record.add(key, tensor)
 
-    def _parameters_and_changes(self) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
+    def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
         for name, tensor in self.tensors().items():
             if self.wants(name):
                 site = self._sites.of_parameter(name)
-                pair = self.previous.pair(name)
-                # A parameter that was replaced in the step has another tensor's value before.
-                before = None if pair is None else pair[1]
-                yield site.parameter, tensor, site.change, before
+                pair = self.previous.pair(name, tensor)
+                if pair is None and self.previous.knows(name):
+                    self._tell(record, site.change.key, absences.REPLACED)
+                yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
         for name, tensor in self.tensors().items():
@@ -366,8 +390,9 @@ class Observer:
             record.absent += unseen_after_backward(self._model, self._never_called, self._calls, reached)
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
-        for name, call, _ in self._entered:
-            self._tell_raised(record, name, call)
+        for stack in self._entered.values():
+            for name, call, _ in stack:
+                self._tell_raised(record, name, call)
         self._never_called.clear()
         if self._hooks is None or not isinstance(self._model, nn.Module):
             return

@@ -110,16 +110,22 @@ class PreviousValues:
         """There is no newest step any more (the buffers stay, for the next one)."""
         self._of = {}
 
-    def pair(self, name: str) -> tuple[Tensor, Tensor] | None:
-        """(the parameter, its value before the newest step); None where that is unknown."""
-        tensor = self._of.get(name)
-        if tensor is None or tensor.shape != self._buffers[name].shape:
-            return None
-        return tensor.detach(), self._buffers[name]
+    def knows(self, name: str) -> bool:
+        """Whether a parameter of that name was there before the newest step."""
+        return name in self._of
 
-    def delta(self, name: str) -> Tensor | None:
-        """Value now minus value before the newest step; None where that is unknown."""
-        pair = self.pair(name)
+    def pair(self, name: str, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(the parameter, its value before the newest step); None where that is unknown, or was another tensor, or one of
+        another form."""
+        if self._of.get(name) is not tensor:
+            return None
+        now, before = tensor.detach(), self._buffers[name]
+        is_same_form = now.shape == before.shape and now.dtype is before.dtype and now.device == before.device
+        return (now, before) if is_same_form and now.layout is before.layout else None
+
+    def delta(self, name: str, tensor: Tensor) -> Tensor | None:
+        """Value now minus value before the newest step; None as in `pair`."""
+        pair = self.pair(name, tensor)
         if pair is None:
             return None
         with torch.no_grad():

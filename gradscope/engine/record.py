@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from gradscope.engine.quantities.values import (
     Unreadable,
     change_between,
     dtype_name,
-    is_plain,
+    plain_address,
     readable,
     shape_of,
 )
@@ -117,6 +118,7 @@ class PhaseRecord:
         self._times: list[float] = []
         """(start, seconds, bytes of output) of each place, one after the other."""
         self._last: tuple[weakref.ref[Tensor], int, int] | None = None
+        self._lock = threading.Lock()
 
     # ------------------------------------------------------------------------------------------ subjects
 
@@ -127,39 +129,28 @@ class PhaseRecord:
     def take(self, slot: Slot, tensor: Tensor, scale: float | None = None) -> None:
         """The same for a subject of which the slot is at hand."""
         started = time.perf_counter()
-        try:
-            self._take(slot, tensor, scale)
-        except Unreadable as reason:
-            self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
-        self.own_seconds += time.perf_counter() - started
+        # A model may call its layers on several threads, and each device has a thread of autograd's.
+        with self._lock:
+            self._telling_why(slot, partial(self._take, slot, tensor, scale))
+            self.own_seconds += time.perf_counter() - started
 
     def _take(self, slot: Slot, tensor: Tensor, scale: float | None) -> None:
         is_again = slot.record == self._number
+        position = slot.position if is_again else len(self._rows)
         same = None if is_again or self._last is None else self._last_position(tensor)
         if same is not None:
             # A container that hands on its last layer's output: the same numbers under another name.
             form = self._tables.subjects.rows[self._rows[same]]
-            if slot.row < 0 or slot.shape != form.shape or slot.dtype is not tensor.dtype or slot.note != form.note:
-                self._tables.set_form(slot, form.shape, tensor.dtype, form.note)
-            self._summaries.repeat(same)
-            position = self._new_position(slot)
-        elif scale is None and summary.KERNEL is not None and is_plain(tensor) and (count := tensor.numel()):
-            shape = tensor.shape
-            if slot.shape != shape or slot.dtype is not torch.float32 or slot.note:
-                self._tables.set_form(slot, shape, torch.float32, "")
-            if is_again:
-                self._summaries.replace_plain(slot.position, tensor.data_ptr(), count)
-            else:
-                self._summaries.add_plain(tensor.data_ptr(), count)
-            position = self._position(slot, is_again)
+            self._tables.set_form(slot, form.shape, tensor.dtype, form.note)
+            self._summaries.copy(position, same)
+        elif scale is None and summary.KERNEL is not None and (address := plain_address(tensor)):
+            self._tables.set_form(slot, tensor.shape, torch.float32, "")
+            self._summaries.set_plain(position, address, tensor.numel())
         else:
             values = readable(tensor) if scale is None else readable(tensor).divided_by(scale)
             self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
-            if is_again:
-                self._summaries.replace(slot.position, values)
-            else:
-                self._summaries.add(values)
-            position = self._position(slot, is_again)
+            self._summaries.set(position, values)
+        self._place(slot, position)
         # A weak reference: a strong one to a gradient would keep autograd from adding to it in place.
         # An inference tensor has no version: changes of it cannot be noticed.
         self._last = None if tensor.is_inference() else (weakref.ref(tensor), tensor._version, position)
@@ -169,54 +160,56 @@ class PhaseRecord:
     def take_parameters(self, slots: Iterable[tuple[Slot, Tensor, Slot, Tensor | None]]) -> None:
         """Parameters and what a step has added to them: (slot, tensor, slot of the change, value before or None)."""
         started = time.perf_counter()
-        jobs: Jobs = []
-        waiting: list[Slot] = []
-        for slot, tensor, changed, before in slots:
-            value = tensor.detach()
-            is_fast = summary.KERNEL is not None and is_plain(value) and value.numel() > 0
-            if is_fast and (before is None or before.is_contiguous()):
-                jobs.append((value.data_ptr(), 0 if before is None else before.data_ptr(), value.numel()))
-                for own in (slot,) if before is None else (slot, changed):
-                    self._tables.set_form(own, value.shape, torch.float32, "")
-                    waiting.append(own)
-                continue
-            # The positions have to be in order.
+        with self._lock:
+            jobs: Jobs = []
+            waiting: list[Slot] = []
+            for slot, tensor, changed, before in slots:
+                value = tensor.detach()
+                address = plain_address(value) if summary.KERNEL is not None else 0
+                address_before = 0 if before is None else plain_address(before)
+                if address and (before is None or address_before):
+                    jobs.append((address, address_before, value.numel()))
+                    for own in (slot,) if before is None else (slot, changed):
+                        self._tables.set_form(own, value.shape, torch.float32, "")
+                        waiting.append(own)
+                    continue
+                # The positions have to be in order.
+                self._summarise_all(jobs, waiting)
+                self._telling_why(slot, partial(self._take_slowly, slot, tensor, partial(readable, value)))
+                if before is not None:
+                    read = partial(change_between, value, before)
+                    self._telling_why(changed, partial(self._take_slowly, changed, tensor, read))
             self._summarise_all(jobs, waiting)
-            self._take_slowly(slot, tensor, partial(readable, value))
-            if before is not None:
-                self._take_slowly(changed, tensor, partial(change_between, value, before))
-        self._summarise_all(jobs, waiting)
-        self.own_seconds += time.perf_counter() - started
+            self.own_seconds += time.perf_counter() - started
 
     def _summarise_all(self, jobs: Jobs, slots: list[Slot]) -> None:
         """The jobs that have come together, in one call; then there are none."""
         if jobs:
-            self._summaries.add_all(jobs)
+            self._summaries.set_all(len(self._rows), jobs)
         for slot in slots:
-            self._new_position(slot)
+            self._place(slot, len(self._rows))
         jobs.clear()
         slots.clear()
 
     def _take_slowly(self, slot: Slot, tensor: Tensor, read: Callable[[], Readable]) -> None:
+        values = read()
+        self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
+        self._summaries.set(len(self._rows), values)
+        self._place(slot, len(self._rows))
+
+    def _telling_why(self, slot: Slot, work: Callable[[], None]) -> None:
         try:
-            values = read()
+            work()
         except Unreadable as reason:
             self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
-            return
-        self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
-        self._summaries.add(values)
-        self._new_position(slot)
 
-    def _position(self, slot: Slot, is_again: bool) -> int:
-        if is_again:
-            self._rows[slot.position] = slot.row
-            return slot.position
-        return self._new_position(slot)
-
-    def _new_position(self, slot: Slot) -> int:
-        slot.record, slot.position = self._number, len(self._rows)
-        self._rows.append(slot.row)
-        return slot.position
+    def _place(self, slot: Slot, position: int) -> None:
+        """The summary of a subject is there. Only now it counts: broken off before, nothing of it is in the report."""
+        if position == len(self._rows):
+            self._rows.append(slot.row)
+        else:
+            self._rows[position] = slot.row
+        slot.record, slot.position = self._number, position
 
     def _last_position(self, tensor: Tensor) -> int | None:
         if self._last is None or tensor.is_inference():
@@ -236,11 +229,16 @@ class PhaseRecord:
     def pass_place(self, place: int, start: float | None, output_bytes: float = math.nan) -> None:
         """Note that something ran; `start` is when it began (`elapsed`), None where only the moment is known."""
         now = self.elapsed()
-        self._places.append(place)
-        self._times += (now, math.nan, output_bytes) if start is None else (start, now - start, output_bytes)
+        with self._lock:
+            self._places.append(place)
+            self._times += (now, math.nan, output_bytes) if start is None else (start, now - start, output_bytes)
 
     def finish(self) -> Collected:
-        summaries, histograms, sampled = self._summaries.finish()
+        with self._lock:
+            return self._finished()
+
+    def _finished(self) -> Collected:
+        summaries, histograms, sampled = self._summaries.finish(len(self._rows))
         return Collected(
             subjects=np.array(self._rows, dtype=np.int64),
             summaries=summaries,

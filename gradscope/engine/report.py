@@ -48,9 +48,11 @@ class Subject:
 class PhaseReport:
     """The report of one forward, backward or step. Iterate `subjects`, or ask for one by name with `get`."""
 
-    def __init__(self, raw: messages.Report, rows: list[SubjectRow]) -> None:
+    def __init__(self, raw: messages.Report, rows: list[SubjectRow], *, is_partial: bool = False) -> None:
         self.raw = raw
         """As it is sent to the app."""
+        self.is_partial = is_partial
+        """Some layers were left out, by the capture level."""
         self._rows = rows
 
     def __repr__(self) -> str:
@@ -139,7 +141,10 @@ class PhaseReport:
         return len(self.raw.subjects)
 
     def total_l2(self, kind: SubjectKind) -> float | None:
-        """The L2 norm of all subjects of a kind together: NaN if one of them has NaN or Inf, None if there are none."""
+        """The L2 norm of all subjects of a kind together: NaN if one of them has NaN or Inf, None if there are none, or
+        some were left out."""
+        if self.is_partial:
+            return None
         found = [numbers for numbers, row in zip(self.raw.summaries, self.rows, strict=True) if row.key.kind is kind]
         if not found:
             return None

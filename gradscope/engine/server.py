@@ -203,6 +203,8 @@ class Server:
                 self._send_report(so_far)
             self._end_goal(paused=True)
             while self._goal is None:
+                if self._is_over:
+                    raise Unwind("shutdown")
                 self._serve_next(inside=True)
         session.keeper.keeps_all = self._goal.ends_with_next_step(session.position)
         self._pass_by()

@@ -24,7 +24,7 @@ from gradscope.engine.edits.editor import Editor
 from gradscope.engine.explain.explain import Explanation
 from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
-from gradscope.engine.loop import Loop
+from gradscope.engine.loop import Loop, NothingKept
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe import Recipe
@@ -266,14 +266,17 @@ class Session:
         return self.observer.capture
 
     def set_capture(self, capture: str | Capture) -> None:
-        """Capture more or less from the next forward on. Training goes on just the same.
+        """Capture more or less from the next forward on. Training goes on just the same; only what torch.compile has compiled
+        runs so with capture off, and eagerly otherwise, which may round differently.
 
         Raises BadInput inside a phase, between a forward and its step, or for a layer that there is not.
         """
         wanted = checked_capture(self.recipe.model, capture)
-        if self.position.rest is not Rest.READY:
+        if self.is_broken or self.position.rest is not Rest.READY:
             raise BadInput("What is captured can be changed between two steps: finish this one first")
         self.observer.set_capture(wanted)
+        if wanted.is_off:
+            self.loop.drop_copies()
         self.info = self.describe()
 
     # ------------------------------------------------------------------------------------------ edits
@@ -306,6 +309,8 @@ class Session:
     # ------------------------------------------------------------------------------------------ running and undoing
 
     def _need(self, verb: Verb) -> None:
+        if self.is_broken:
+            raise BadInput("The session cannot go on: a phase that failed could not be undone. Open the recipe again")
         reason = refusal(self._rest, verb)
         if reason is not None:
             raise BadInput(reason)
@@ -337,7 +342,11 @@ class Session:
         if phase is Phase.BACKWARD:
             self._complete_backward(collected)
         elif phase is Phase.STEP:
-            return self._complete_step(collected)
+            report = self._complete_step(collected)
+            if loop.broken_off is not None:
+                self.undone = "The validation was broken off; the step is done"
+                raise loop.broken_off
+            return report
         else:
             self._rest = AFTER[phase]
         report = self.reports[phase] = self._report(phase, collected)
@@ -361,7 +370,9 @@ class Session:
         return [(key, tensor) for key, tensor in self.loop.optimizer_state() if self.observer.wants(key.name)]
 
     def _complete_backward(self, collected: Collected) -> None:
-        self.loop.notes += notes.non_finite(collected, self.observer.tables, scaled=self._scaled_names)
+        self.loop.notes += notes.non_finite(
+            collected, self.observer.tables, scaled=self._scaled_names, is_partial=self.capture.is_partial
+        )
         self._backward = collected
         self.loop.finish_micro_batch(is_complete=self._is_window_complete)
         self._rest = AFTER[Phase.BACKWARD] if self._is_window_complete else Rest.ACCUMULATING
@@ -552,7 +563,10 @@ class Session:
         if key.kind is SubjectKind.PARAMETER:
             return tensor.detach()
         if key.kind is SubjectKind.GRAD:
-            gradient = self.loop.gradient(key.name, tensor)
+            try:
+                gradient = self.loop.gradient(key.name, tensor)
+            except NothingKept as reason:
+                raise ValuesUnavailable(str(reason)) from reason
             if gradient is None:
                 raise ValuesUnavailable(
                     "There is no gradient: .grad is None (a forward clears it, a backward makes it)"
@@ -565,7 +579,7 @@ class Session:
             if found is None:
                 raise ValuesUnavailable("There is no clipped gradient: a Step clips, where the recipe says so")
             return found.detach()
-        delta = self.observer.previous.delta(key.name)
+        delta = self.observer.previous.delta(key.name, tensor)
         if delta is None:
             raise ValuesUnavailable("There is no update yet: press Step")
         return delta
@@ -732,7 +746,7 @@ class Session:
             momentum=self._momenta,
             notes=tuple(loop.notes),
         )
-        return PhaseReport(raw, self.observer.tables.subjects.rows)
+        return PhaseReport(raw, self.observer.tables.subjects.rows, is_partial=self.capture.is_partial)
 
 
 def _copy_of_state(model: Any) -> dict[str, Any]:

@@ -157,19 +157,21 @@ class StepUndo:
         self._states: RandomStates | None = None
         self._turn: Turn | None = None
         self._options: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self._state: dict[Any, Any] = {}
+        self._state: dict[Any, Any] | None = None
         self._schedules: list[tuple[LRScheduler, dict[str, Any]]] = []
         self._scaler: dict[str, Any] = {}
 
-    def remember(self, turn: Turn) -> None:
-        """Copy everything; of the optimizers' states only that of `turn`, which alone is stepped."""
+    def remember(self, turn: Turn, *, with_state: bool = True) -> None:
+        """Copy everything; of the optimizers' states only that of `turn`, which alone is stepped (or none of it)."""
         self._newest = states = RandomStates.capture(self._newest)
         self._options = [
             (group, {key: _copy(value) for key, value in group.items() if key != "params"})
             for optimizer in self._training.optimizers
             for group in optimizer.param_groups
         ]
-        self._state = self._copy_of_state(turn.optimizer)
+        self._state = self._copy_of_state(turn.optimizer) if with_state else None
+        if not with_state:
+            self._kept = {}
         self._schedules = [(scheduler, _flat_copy(scheduler)) for scheduler in self._training.schedulers()]
         if self._training.scaler is not None:
             self._scaler = {key: _copy(value) for key, value in self._training.scaler.__dict__.items()}
@@ -219,7 +221,7 @@ class StepUndo:
 
     def state_of(self, parameter: Tensor) -> dict[str, Any] | None:
         """The optimizer's state of a parameter before the step; None where there was none."""
-        return self._state.get(parameter)
+        return None if self._state is None else self._state.get(parameter)
 
     def restore(self) -> None:
         if self._states is None or self._turn is None:
@@ -227,10 +229,11 @@ class StepUndo:
         self._states.restore()
         for group, options in self._options:
             group.update(options)
-        self._turn.optimizer.state.clear()
-        self._turn.optimizer.state.update(self._state)
-        # The copies are the state now.
-        self._kept = {}
+        if self._state is not None:
+            self._turn.optimizer.state.clear()
+            self._turn.optimizer.state.update(self._state)
+            # The copies are the state now.
+            self._kept = {}
         for scheduler, schedule in self._schedules:
             scheduler.__dict__.update(schedule)
         if self._training.scaler is not None:

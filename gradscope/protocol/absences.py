@@ -33,7 +33,8 @@ FUSED = (
 
 NO_GRADIENT = "no gradient reached it"
 NO_GRADIENT_OF_VIEW = (
-    "no gradient reached it: it is a view, and the model used the tensor behind it, or changed that in place"
+    "no gradient reached it: it is a view, and the model used the tensor behind it, or changed that in place, or nothing "
+    "used it"
 )
 INNER_GRADIENT = (
     "no gradient of the loss reached it in this backward; one was taken inside the forward, which is not the loss's"
@@ -47,6 +48,7 @@ NEEDS_NO_GRADIENT = (
     "there is no gradient"
 )
 
+REPLACED = "another tensor, or one of another form, took its place in this step: there is nothing to compare it with"
 
 IN_SCRIPT = "which is TorchScript: it runs without Python, and hooks in it do not"
 

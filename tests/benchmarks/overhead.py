@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
-import multiprocessing
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,6 +36,7 @@ from gradscope.engine.randomness import seed_everything
 from tests.benchmarks.workloads import WORKLOADS
 
 Step = Callable[[], None]
+PEAK = "peak_bytes:"
 ROUND_SECS = 0.3
 """How long each way trains before it is another's turn."""
 
@@ -232,8 +233,11 @@ def measure(
 
 def peak_bytes(workload: str, way: str, device: str) -> int:
     """The most memory that a process which trains so has needed, beyond what it needed before the model was made."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return int(pool.apply(_peak, (workload, way, device)))
+    # This file as a program of its own: some tools start processes, or refuse to work in one of multiprocessing's.
+    command = [sys.executable, __file__, "--peak", "--workloads", workload, "--ways", way, "--device", device]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    # The tools print, too.
+    return next(int(line.split()[1]) for line in output.splitlines() if line.startswith(PEAK))
 
 
 def _peak(workload: str, way: str, device: str) -> int:
@@ -279,6 +283,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each way, for each workload")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--cpu-time", action="store_true", help="the processor's time; for one thread only")
     options = parser.parse_args()
     wanted = options.ways.split(",")
@@ -287,6 +292,9 @@ def main() -> None:
     ]
     if unknown:
         parser.error(f"{unknown[0]!r} is not known; ways: {', '.join(WAYS)}; workloads: {', '.join(WORKLOADS)}")
+    if options.peak:
+        print(PEAK, _peak(options.workloads, options.ways, options.device))
+        return
     ways = [way for way in wanted if not WAYS[way][1] or importlib.util.find_spec(WAYS[way][1])]
     ways = ["plain", *(way for way in ways if way != "plain")]
     device = torch.device(options.device)

@@ -112,8 +112,8 @@ def test_numbers_of_any_size(dtype: torch.dtype, size: int) -> None:
 
 def check(tensor: Tensor) -> None:
     batch = SummaryBatch()
-    batch.add(readable(tensor))
-    rows, histograms, sampled = batch.finish()
+    batch.set(0, readable(tensor))
+    rows, histograms, sampled = batch.finish(1)
     array = as_array(tensor.cpu())
     assert_row(rows[0].tolist(), expected_row(array, is_float=True))
     assert sampled.tolist() == [min(array.size, SAMPLE_ABOVE)]

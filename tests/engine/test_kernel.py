@@ -82,8 +82,8 @@ def test_subnormal_numbers_of_the_process_are_left_alone() -> None:
 
 def summarise(values: Readable) -> tuple[list[float], list[int]]:
     batch = summary.SummaryBatch()
-    batch.add(values)
-    rows, histograms, _ = batch.finish()
+    batch.set(0, values)
+    rows, histograms, _ = batch.finish(1)
     return rows[0].tolist(), histograms[0].tolist()
 
 
@@ -133,11 +133,25 @@ def test_squares_neither_vanish_nor_overflow(scale: float) -> None:
     )
 
 
+@needs_kernel
+@pytest.mark.parametrize("norms_only", [False, True])
+def test_many_small_numbers_beside_a_large_one_count(norms_only: bool) -> None:
+    """Each of their squares vanishes in float32; all together they do not."""
+    tensor = torch.full((1 << 22,), 1e-19)
+    tensor[::4096] = 1.1e-15 / 8
+    tensor[5] = 1.1e-15
+    batch = summary.SummaryBatch()
+    batch.clear(norms_only=norms_only)
+    batch.set(0, readable(tensor))
+    (row,), _, _ = batch.finish(1)
+    assert row[8] == pytest.approx(float(tensor.double().norm()), rel=1e-6)
+
+
 def test_room_is_made_for_any_number_of_tensors() -> None:
     batch = summary.SummaryBatch()
     for i in range(500):
-        batch.add(readable(torch.full((3,), float(i))))
-    rows, histograms, sampled = batch.finish()
+        batch.set(i, readable(torch.full((3,), float(i))))
+    rows, histograms, sampled = batch.finish(500)
     assert rows[:, 4].tolist() == list(range(500)) and histograms[1:].sum() == 3 * 499 and set(sampled) == {3}
 
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from gradscope import Recipe, Session
 from gradscope.engine.report import PhaseReport, Subject
+from gradscope.engine.session import ValuesUnavailable
+from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel
 from gradscope.protocol.failure import BadInput, UserCodeFailed
 from gradscope.protocol.phases import Phase, Rest
@@ -231,3 +233,154 @@ def test_bare_tensors_can_be_chosen_from() -> None:
     recipe: Recipe = plain.seeded(zoo.bare_tensors)
     with Session(recipe, capture="layers:w") as session:
         assert {s.name for report in session.next_batch() for s in report.subjects} == {"w"}
+
+
+@pytest.mark.parametrize("changes", [{"clip_norm": 1e-3}, {"clip_value": 1e-3}, {"precision": "fp16"}])
+def test_with_capture_off_a_gradient_that_the_step_has_changed_is_not_shown(changes: dict[str, Any]) -> None:
+    key = SubjectKey(SubjectKind.GRAD, "0.weight")
+    with Session(plain.seeded(lambda: zoo.classifier(zoo.mlp(), **changes)), capture="off") as session:
+        session.forward()
+        session.backward()
+        assert session.values(key).norm() > 0.01
+        session.step()
+        with pytest.raises(ValuesUnavailable, match="Capture is off: the gradient as the backward left it is not kept"):
+            session.values(key)
+        session.forward()
+        session.backward()
+        assert session.values(key).norm() > 0.01
+
+
+def test_a_session_that_is_broken_goes_on_with_nothing() -> None:
+    class Stumbling(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            super().step(closure)
+            raise ValueError("no")
+
+    model = zoo.mlp()
+    optimizer = Stumbling(model.parameters(), lr=0.1)
+    with Session(zoo.classifier(model, optimizer=optimizer), capture="off") as session:
+        session.forward()
+        session.backward()
+        with pytest.raises(UserCodeFailed):
+            session.step()
+        moved = model[0].weight.detach().clone()
+        for action in (session.step, session.forward, session.zero_grad, lambda: session.set_capture("full")):
+            with pytest.raises(BadInput):
+                action()
+        assert torch.equal(moved, model[0].weight) and session.history == []
+
+
+def test_with_capture_off_a_step_stands_without_its_validation_where_that_fails() -> None:
+    def make() -> Recipe:
+        return zoo.classifier(zoo.mlp(), validation=zoo.vectors(), metrics={"broken": lambda output, target: 1 / 0})
+
+    expected = plain.train_plainly(plain.seeded(make), epochs=2)
+    with Session(plain.seeded(make), capture="off") as session:
+        while session.position.epoch < 2:
+            step = session.next_batch()[-1]
+        assert "The validation after this step failed, and was left out: ZeroDivisionError" in step.notes[0]
+        assert not session.is_broken and session.validations == []
+        assert plain.outcome_of(session).losses == expected.losses
+
+
+class Encoder(nn.Module):
+    """A frozen encoder layer in eval mode, with padding: there torch's fused kernel rounds differently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).requires_grad_(False)
+        self.head = nn.Linear(16, zoo.CLASSES)
+
+    def train(self, mode: bool = True) -> Encoder:
+        super().train(mode)
+        self.enc.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.repeat(1, 8).reshape(len(x), -1, 16)
+        padding = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+        padding[:, -1] = True
+        return self.head(self.enc(src=tokens, src_key_padding_mask=padding).mean(1))
+
+
+@pytest.mark.parametrize("capture", ["full", "layers:enc", "layers:enc.linear1", "layers:enc.self_attn,head", "norms"])
+def test_an_encoder_layer_that_torch_fuses_stays_fused_whatever_is_chosen_in_it(
+    capture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused, calls = torch._transformer_encoder_layer_fwd, []
+    monkeypatch.setattr(torch, "_transformer_encoder_layer_fwd", lambda *a, **k: calls.append(1) or fused(*a, **k))
+    expected = plain.train_plainly(plain.seeded(lambda: zoo.classifier(Encoder())), epochs=1)
+    assert calls
+    before = len(calls)
+    with Session(plain.seeded(lambda: zoo.classifier(Encoder())), capture=capture) as session:
+        found = plain.train_observed(session, epochs=1)
+        inside = {a.name: a.reason for a in session.reports[Phase.FORWARD].absent if a.name.startswith("enc.")}
+        seen = {s.name for s in session.reports[Phase.FORWARD].subjects}
+    assert len(calls) == 2 * before
+    plain.assert_same_outcome(expected, found)
+    if capture.startswith("layers:enc."):
+        assert inside and set(inside.values()) == {absences.FUSED} and "enc" not in seen
+
+
+def test_an_encoder_layer_whose_input_needs_a_gradient_is_looked_into() -> None:
+    class Behind(Encoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before = nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.enc(src=self.before(x.repeat(1, 8).reshape(len(x), -1, 16))).mean(1))
+
+    with Session(zoo.classifier(Behind())) as session:
+        report = session.forward()
+    assert {"enc", "enc.linear1"} <= {s.name for s in report.subjects}
+    assert absences.FUSED not in {a.reason for a in report.absent}
+
+
+def test_a_parameter_and_a_module_are_chosen_by_any_of_their_names() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(zoo.FEATURES, zoo.FEATURES)
+            self.tied = nn.Linear(zoo.FEATURES, zoo.FEATURES)
+            self.tied.weight = self.first.weight
+            self.block = nn.Sequential(self.first, nn.Linear(zoo.FEATURES, zoo.CLASSES))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.block(self.tied(x))
+
+    with Session(zoo.classifier(Shared()), capture="layers:tied") as session:
+        assert {s.name for r in session.next_batch() for s in r.subjects} == {"tied", "first.weight", "tied.bias"}
+    with Session(zoo.classifier(Shared()), capture="layers:block") as session:
+        names = {s.name for r in session.next_batch() for s in r.subjects}
+    assert {"block", "first", "first.weight", "first.bias", "block.1"} <= names
+
+
+def test_at_chosen_layers_a_sentence_and_a_norm_claim_no_more_than_was_seen() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where(x > 0, x, x * math.inf)
+
+    def make() -> Recipe:
+        return zoo.classifier(nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Linear(8, zoo.CLASSES), Broken()))
+
+    with Session(plain.seeded(make), capture="layers:0") as session:
+        session.forward()
+        report = session.backward()
+        assert "the first that was captured is the gradient of the output of 0" in report.notes[0]
+        assert "1 more captured parameter" in report.notes[0]
+        assert report.total_l2(SubjectKind.GRAD) is None
+    with Session(plain.seeded(make)) as session:
+        session.forward()
+        assert "the first is the gradient" in session.backward().notes[0]
+
+
+def test_off_lets_go_of_what_was_kept() -> None:
+    with Session(plain.seeded(zoo.transformer_encoder)) as session:
+        session.next_batch()
+        session.next_batch()
+        assert session.observer.previous._buffers and session.loop.step_undo._kept
+        session.set_capture("off")
+        assert not session.observer.previous._buffers and not session.loop.step_undo._kept
+        session.next_batch()
+        assert not session.observer.previous._buffers and not session.loop.step_undo._kept

@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 from gradscope import Recipe, Session
 from gradscope.engine.record import PhaseRecord
 from gradscope.protocol import absences
-from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 X = torch.linspace(-1, 1, 5 * zoo.FEATURES).reshape(5, zoo.FEATURES).sin()
 Y = torch.arange(5) % zoo.CLASSES
@@ -318,7 +318,7 @@ def test_parameters_that_are_replaced_are_missed_by_the_optimizer_and_it_is_said
 
 @pytest.mark.parametrize("width", [9, 500])
 def test_a_parameter_that_is_replaced_inside_the_step(width: int) -> None:
-    """By another shape: the step is told of what it has moved, and the next one of what is there then."""
+    """The step tells of what is there after it, and that there is nothing to compare it with."""
     torch.manual_seed(0)
     model = zoo.mlp()
     recipe = recipe_of(model)
@@ -332,9 +332,14 @@ def test_a_parameter_that_is_replaced_inside_the_step(width: int) -> None:
         handle.remove()
         after = session.next_batch()[2]
         assert session.observer.errors == []
-    for report, shape in ((step, (8, zoo.FEATURES)), (after, (width, zoo.FEATURES))):
-        assert report.get("parameter", "0.weight").shape == report.get("update", "0.weight").shape == shape
-    assert step.get("update", "0.weight").l2 > 0 == after.get("update", "0.weight").l2
+        assert session.values(SubjectKey(SubjectKind.PARAMETER, "0.weight")) is not None
+    shape = (width, zoo.FEATURES)
+    assert step.get("parameter", "0.weight").shape == after.get("parameter", "0.weight").shape == shape
+    # No optimizer holds it.
+    assert step.get("parameter", "0.weight").l2 == pytest.approx(after.get("parameter", "0.weight").l2, rel=1e-6)
+    assert step.get("update", "0.weight") is None and after.get("update", "0.weight").l2 == 0
+    reasons = {a.name: a.reason for a in step.absent if a.kind == "update"}
+    assert "0.weight" in reasons and reasons["0.weight"] == absences.REPLACED
 
 
 def test_what_was_told_at_the_start_is_not_told_again() -> None:
@@ -391,3 +396,49 @@ def test_no_warning_of_torchs_is_caused_by_observing() -> None:
             warnings.simplefilter("always")
             session.next_batch()
         assert [str(w.message) for w in caught] == [], name
+
+
+@pytest.mark.parametrize("capture", ["full", "norms"])
+def test_a_tensor_without_memory_is_told_and_not_read(capture: str) -> None:
+    class Freed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            aside = x.detach().clone()
+            aside.untyped_storage().resize_(0)
+            return aside
+
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch._efficientzerotensor((4, 5))
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.freed, self.nothing, self.head = Freed(), Nothing(), nn.Linear(zoo.FEATURES, zoo.CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.freed(x)
+            self.nothing(x)
+            return self.head(x)
+
+    with Session(recipe_of(Model()), capture=capture) as session:
+        report = session.forward()
+        assert session.observer.errors == []
+    assert {a.name: a.reason for a in report.absent if a.name == "freed"} == {"freed": "its memory was given back"}
+    nothing = report.get("activation", "nothing")
+    assert nothing is not None and nothing.count == 20 and nothing.l2 == 0
+
+
+def test_a_parameter_whose_numbers_change_their_type_in_a_step_has_no_update() -> None:
+    class Widening(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
+            for parameter in self.param_groups[0]["params"]:
+                parameter.data = parameter.data.double()
+
+    model = nn.Linear(zoo.FEATURES, zoo.CLASSES)
+    with Session(recipe_of(model, optimizer=Widening(model.parameters(), lr=0.1))) as session:
+        step = session.next_batch()[2]
+        assert session.observer.errors == []
+    assert step.get("parameter", "weight").dtype == "float64"
+    assert step.get("update", "weight") is None
+    assert {a.reason for a in step.absent if a.kind == "update"} == {absences.REPLACED}

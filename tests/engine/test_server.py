@@ -287,6 +287,28 @@ def test_a_device_that_is_lost_ends_the_engine_in_words(write_recipe: Callable[.
         peer.close()
 
 
+def test_a_device_that_is_lost_while_stopped_inside_a_phase_ends_the_engine(write_recipe: Callable[..., Path]) -> None:
+    peer = Peer()
+    try:
+        peer.open(write_recipe(LOST_GPU.replace("Net.calls == 3", "False").replace("return super", SLOW_AND_LOST)))
+        number = peer.send(messages.Go(verb=Verb.RUN))
+        peer.position_when(lambda p: p.running)
+        # Into the layer, which sleeps first.
+        time.sleep(0.3)
+        peer.ask(messages.Pause())
+        assert peer.reply(number).position.rest is Rest.IN_FORWARD
+        assert isinstance(peer.ask(messages.SetCapture(capture="nonsense")), messages.Failed)
+        assert peer.process.wait(10) == 0
+    finally:
+        peer.close()
+
+
+SLOW_AND_LOST = """import time
+        time.sleep(0.5)
+        devices.still_answers = lambda device: False
+        return super"""
+
+
 def test_reset_and_open_while_stopped_inside(shared: Peer, slow: Callable[[str], Path], mlp: Path) -> None:
     for request in (messages.Reset(), messages.Open(path=str(mlp))):
         shared.open(slow("time.sleep(0.3)"))

@@ -56,8 +56,8 @@ def fused(tensor: Tensor) -> Numbers:
     if summary.KERNEL is None:
         pytest.skip("the C library was not built here")
     batch = SummaryBatch()
-    batch.add(readable(tensor))
-    rows, histograms, sampled = batch.finish()
+    batch.set(0, readable(tensor))
+    rows, histograms, sampled = batch.finish(1)
     return rows[0].tolist(), histograms[0], int(sampled[0])
 
 
@@ -373,8 +373,8 @@ def norms(tensor: Tensor, way: str) -> list[float]:
         return list(norm(values.flat()))
     batch = SummaryBatch()
     batch.clear(norms_only=True)
-    batch.add(values)
-    rows, histograms, sampled = batch.finish()
+    batch.set(0, values)
+    rows, histograms, sampled = batch.finish(1)
     assert not histograms.any() and sampled.tolist() == [0]
     return rows[0].tolist()
 
@@ -423,18 +423,20 @@ def test_whole_numbers_have_no_norm(way: str, dtype: torch.dtype) -> None:
 def test_both_ways_to_summarise_agree_in_a_batch() -> None:
     batch = SummaryBatch()
     tensors = [torch.randn(50, generator=torch.Generator().manual_seed(i)) for i in range(3)]
-    for tensor in tensors:
-        batch.add(readable(tensor))
-    batch.repeat(0)
-    batch._on_device[batch.repeat(1)] = packed_summary(tensors[1]), 50
-    batch.replace(2, readable(torch.zeros(4)))
-    summaries, histograms, sampled = batch.finish()
-    assert summaries.shape == (5, len(COLUMNS)) and histograms.shape == (5, HISTOGRAM_BINS)
+    for i, tensor in enumerate(tensors):
+        batch.set(i, readable(tensor))
+    batch.copy(3, 0)
+    batch._on_device[4] = packed_summary(tensors[1]), 50
+    batch.copy(5, 4)
+    batch.set(2, readable(torch.zeros(4)))
+    batch.set(6, readable(torch.ones(4)))
+    summaries, histograms, sampled = batch.finish(6)
+    assert summaries.shape == (6, len(COLUMNS)) and histograms.shape == (6, HISTOGRAM_BINS)
     np.testing.assert_array_equal(summaries[0], summaries[3])
     np.testing.assert_allclose(summaries[1], summaries[4], rtol=RELATIVE)
     np.testing.assert_array_equal(histograms[1], histograms[4])
     assert summaries[2].tolist() == [4, 0, 0, 4, 0, 0, 0, 0, 0]
-    assert sampled.tolist() == [50, 50, 4, 50, 50]
+    assert sampled.tolist() == [50, 50, 4, 50, 50, 50]
 
 
 def test_edges_and_bins_belong_together() -> None:

@@ -21,8 +21,8 @@ def test_it_is_the_engine_s(shape: tuple[int, ...], scale: float) -> None:
     if flat.numel() > 20:
         flat[:4] = torch.tensor([math.nan, math.inf, -math.inf, 0.0])
     batch = SummaryBatch()
-    batch.add(readable(values))
-    summaries, histograms, sampled = batch.finish()
+    batch.set(0, readable(values))
+    summaries, histograms, sampled = batch.finish(1)
     row, histogram, looked_at = summarise(values.numpy())
     np.testing.assert_allclose(row, summaries[0], rtol=1e-5, atol=1e-6 * scale)
     np.testing.assert_array_equal(row[:4], summaries[0][:4])

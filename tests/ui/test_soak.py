@@ -23,7 +23,7 @@ WARM_UP = 6_000
 REDRAWS_PER_STEP = 24
 HALF_TIME = WARM_UP + (REDRAWS - WARM_UP) // 2
 MAX_GROWTH_MB = 1.5
-"""In half the time: a leak of 2 KB a redraw in one sixth of the redraws is 2.5 MB. What grows once, and not again, is none."""
+"""In half the time: a leak of 2 KB a redraw in one sixth of the redraws is 2.5 MB. What grows once only is none."""
 
 
 def resident_mb() -> float:

@@ -16,7 +16,7 @@ from gradscope.engine.quantities.exponents import exponents
 from gradscope.engine.quantities.kernel.library import Jobs, Output, load
 from gradscope.engine.quantities.moments import moments, norm
 from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
-from gradscope.engine.quantities.values import Readable
+from gradscope.engine.quantities.values import Readable, plain_address
 from gradscope.protocol.messages import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
 
@@ -26,13 +26,13 @@ _FIRST_ROOM = 64
 
 
 class SummaryBatch:
-    """Summaries in the order in which they were added; a position can be set anew. Used again for phase after phase.
+    """Summaries by their position; a position can be set anew. Used again for phase after phase.
 
-    With `norms_only`: counts (but not of zeros) and L2 norms; everything else is NaN, and there are no histograms.
+    With `norms_only`: counts (but not of zeros) and L2 norms; everything else is NaN, and there are no histograms. Not for
+    two threads at once: the kernel writes without the GIL.
     """
 
     def __init__(self) -> None:
-        self._count = 0
         self._norms_only = False
         self._on_device: dict[int, tuple[Tensor, int]] = {}
         """Position -> packed summary that is still on its device, and how many numbers it is of."""
@@ -40,49 +40,12 @@ class SummaryBatch:
 
     def clear(self, *, norms_only: bool) -> None:
         """Begin anew, in the memory that is there."""
-        self._count, self._norms_only = 0, norms_only
-        self._on_device = {}
+        self._norms_only, self._on_device = norms_only, {}
 
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, values: Readable) -> int:
-        """Summarise now; returns the position."""
-        position = self._next()
-        self.replace(position, values)
-        self._count = position + 1
-        return position
-
-    def add_plain(self, address: int, count: int) -> int:
-        """The same for `count` > 0 neighbouring float32 on the CPU, where there is a KERNEL."""
-        position = self._next()
-        self.replace_plain(position, address, count)
-        self._count = position + 1
-        return position
-
-    def add_all(self, jobs: Jobs) -> None:
-        """For several such tensors and their changes, each position the next one."""
-        assert KERNEL is not None
-        count = self._count + sum(2 if before else 1 for _, before, _ in jobs)
-        while count > self._room:
-            self._make_room()
-        KERNEL.summarise_all(self._output, jobs, self._count, norms=self._norms_only)
-        self._count = count
-
-    def repeat(self, position: int) -> int:
-        """Add the summary of an earlier position once more (the same tensor under another name)."""
-        again = self._next()
-        self._count = again + 1
-        if position in self._on_device:
-            self._on_device[again] = self._on_device[position]
-        else:
-            self._summaries[again] = self._summaries[position]
-            self._histograms[again] = self._histograms[position]
-            self._sampled[again] = self._sampled[position]
-        return again
-
-    def replace(self, position: int, values: Readable) -> None:
-        """Summarise now, at a position that was given before."""
+    def set(self, position: int, values: Readable) -> None:
+        """Summarise now."""
+        if position >= self._room:
+            self._make_room(position)
         tensor = values.values
         if not tensor.is_cpu:
             with torch.no_grad():
@@ -91,10 +54,9 @@ class SummaryBatch:
             self._on_device[position] = packed, flat.numel()
             return
         self._on_device.pop(position, None)
-        count = tensor.numel()
-        if KERNEL is not None and count and tensor.dtype is torch.float32 and tensor.is_contiguous():
-            before = None if values.before is None else values.before.data_ptr()
-            self.replace_plain(position, tensor.data_ptr(), count, before)
+        address = plain_address(tensor)
+        if KERNEL is not None and address:
+            self.set_plain(position, address, tensor.numel(), values.before)
             return
         flat = values.flat()
         if self._norms_only:
@@ -103,43 +65,54 @@ class SummaryBatch:
             self._summaries[position] = moments(flat)
             self._histograms[position], self._sampled[position] = exponents(flat)
 
-    def replace_plain(self, position: int, address: int, count: int, before: int | None = None) -> None:
-        """As `add_plain`; `before` is the address of what is to be taken off."""
+    def set_plain(self, position: int, address: int, count: int, before: Tensor | None = None) -> None:
+        """The same for `count` > 0 neighbouring float32 on the CPU, where there is a KERNEL; `before` is taken off."""
         assert KERNEL is not None
+        if position >= self._room:
+            self._make_room(position)
         summarise = KERNEL.measure if self._norms_only else KERNEL.summarise
-        summarise(self._output.address, address, before, count, position)
+        summarise(self._output.address, address, None if before is None else before.data_ptr(), count, position)
 
-    def finish(self) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
-        """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)), copies."""
-        n = self._count
-        summaries, histograms = self._summaries[:n].copy(), self._histograms[:n].copy()
-        sampled = self._sampled[:n].copy()
-        if self._on_device:
-            waiting = list(self._on_device)
-            packed = _fetch([vector for vector, _ in self._on_device.values()])
-            sizes = np.array([size for _, size in self._on_device.values()], dtype=np.float64)
+    def set_all(self, position: int, jobs: Jobs) -> None:
+        """For several such tensors and their changes, from a position on, each the next one."""
+        assert KERNEL is not None
+        self._make_room(position + 2 * len(jobs))
+        KERNEL.summarise_all(self._output, jobs, position, norms=self._norms_only)
+
+    def copy(self, position: int, other: int) -> None:
+        """The summary of another position once more (the same tensor under another name)."""
+        self._make_room(position)
+        if other in self._on_device:
+            self._on_device[position] = self._on_device[other]
+        else:
+            self._summaries[position] = self._summaries[other]
+            self._histograms[position] = self._histograms[other]
+            self._sampled[position] = self._sampled[other]
+
+    def finish(self, count: int) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
+        """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)) of the first n positions, copies."""
+        summaries, histograms = self._summaries[:count].copy(), self._histograms[:count].copy()
+        sampled = self._sampled[:count].copy()
+        waiting = [position for position in self._on_device if position < count]
+        if waiting:
+            packed = _fetch([self._on_device[position][0] for position in waiting])
+            sizes = np.array([self._on_device[position][1] for position in waiting], dtype=np.float64)
             summaries[waiting], histograms[waiting], sampled[waiting] = unpacked(
                 packed, sizes, norms_only=self._norms_only
             )
         return summaries, histograms, sampled
 
-    def _next(self) -> int:
-        """The position of the next summary; it is counted when it is there."""
-        position = self._count
-        if position == self._room:
-            self._make_room()
-        return position
-
-    def _make_room(self) -> None:
-        # Nothing is taken before there is something to be written.
-        more = max(_FIRST_ROOM, self._room)
-        self._take(*(_longer(array, more) for array in (self._summaries, self._histograms, self._sampled)))
+    def _make_room(self, position: int) -> None:
+        """For this position, and then for some more."""
+        if position < self._room:
+            return
+        room = max(_FIRST_ROOM, 2 * position)
+        self._take(*(_longer(array, room) for array in (self._summaries, self._histograms, self._sampled)))
 
     def _take(self, summaries: FloatArray, histograms: npt.NDArray[np.int32], sampled: IntArray) -> None:
         self._summaries, self._histograms, self._sampled = summaries, histograms, sampled
         self._room = len(sampled)
-        if self._room:
-            self._output = Output(summaries, histograms, sampled)
+        self._output = Output(summaries, histograms, sampled)
 
 
 _NO_ROOM = (
@@ -149,8 +122,8 @@ _NO_ROOM = (
 )
 
 
-def _longer(array: npt.NDArray[Any], more: int) -> npt.NDArray[Any]:
-    longer = np.empty((len(array) + more, *array.shape[1:]), dtype=array.dtype)
+def _longer(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
+    longer = np.empty((room, *array.shape[1:]), dtype=array.dtype)
     longer[: len(array)] = array
     return longer
 

@@ -45,7 +45,7 @@ def change_between(now: Tensor, before: Tensor) -> Readable:
     """now - before, for tensors of one shape, dtype and device; in place where their elements lie in the same order."""
     with torch.no_grad():
         now = now.detach()
-        if is_plain(now) and before.is_contiguous():
+        if plain_address(now) and plain_address(before):
             return Readable(now, before=before)
         _refuse_distributed(now)
         return _readable(now - before)
@@ -77,7 +77,7 @@ def readable(tensor: Tensor) -> Readable:
     Complex numbers are read as their magnitude; a sparse tensor as its stored values; a nested one as all its values;
     half and eight-bit floats as float32 (exact). Raises Unreadable for tensors that carry no data.
     """
-    if is_plain(tensor):
+    if plain_address(tensor):
         return Readable(tensor.detach())
     _refuse_distributed(tensor)
     with torch.no_grad():
@@ -113,6 +113,12 @@ def is_plain(tensor: Tensor) -> bool:
     )
 
 
+def plain_address(tensor: Tensor) -> int:
+    """Where the numbers of a plain tensor lie. 0 for any other, and where there are none: it is empty, its memory was given
+    back, or torch only knows that all are zero."""
+    return tensor.data_ptr() if is_plain(tensor) and tensor.numel() else 0
+
+
 def _readable(tensor: Tensor) -> Readable:
     if _is_functorch(tensor):
         raise Unreadable("a functorch tensor (inside torch.func) has no values to look at")
@@ -120,6 +126,10 @@ def _readable(tensor: Tensor) -> Readable:
         raise Unreadable("a meta tensor has no values")
     if tensor.dtype is torch.uint64:
         raise Unreadable("torch cannot compute with uint64")
+    if tensor._is_zerotensor():
+        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    if tensor.layout is _STRIDED and not tensor.is_nested and tensor.numel() and not tensor.untyped_storage().nbytes():
+        raise Unreadable("its memory was given back")
     note = ""
     if tensor.layout is torch.sparse_coo:
         tensor = tensor.coalesce()

@@ -263,8 +263,9 @@ INLINE void finish_counts(const struct counts *c, int64_t zeros, const float *x,
 
 /* --------------------------------------------------------------------------------------------------------- summary */
 
-/* Magnitudes below and above have squares (4,096 of them summed) that vanish or overflow in float: double is used. */
-#define SAFE_LOW 1e-15
+/* Where the mean square is below, some squares may have vanished in float; where a magnitude is above, 4,096 squares summed
+ * may overflow: double is used. */
+#define SAFE_SQUARE 1e-31
 #define SAFE_HIGH 1e17
 /* Below this share of the mean square, the variance by difference has lost too many digits. */
 #define CANCELLING 0.1
@@ -345,7 +346,7 @@ INLINE void finish_sums(struct totals *t, const float *x, const float *before, i
         variance = 0;
         square = low * low * (double)count;
     } else {
-        if (all_finite && largest > SAFE_LOW && largest < SAFE_HIGH) {
+        if (all_finite && t->square > SAFE_SQUARE * (double)count && largest < SAFE_HIGH) {
             mean = t->sum / (double)count;
             square = t->square;
         } else {
@@ -462,7 +463,7 @@ VARIANTS void gradscope_measure(const struct output *out, const float *x, const 
         end_flushing(mode);
         /* Also where squares have overflowed; and where some may have vanished. */
         is_suspect |= !is_finite(sums[0]);
-        is_small |= sums[0] < SAFE_LOW * SAFE_LOW;
+        is_small |= sums[0] < SAFE_SQUARE * (double)size;
         square += sums[0];
     }
     int64_t nans = 0, infs = 0;
