@@ -97,7 +97,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
     ),
     Quantity.RATIO: QuantityInfo(
         label=QT_TRANSLATE_NOOP("Quantities", "Update ratio"),
-        axis=QT_TRANSLATE_NOOP("Quantities", "Update ratio ‖update‖ / ‖parameter‖"),
+        axis=QT_TRANSLATE_NOOP("Quantities", "‖update‖ / ‖parameter‖"),
         scale=Scale.LOG,
         band=HEALTHY_UPDATE_RATIO,
         meaning=QT_TRANSLATE_NOOP(
