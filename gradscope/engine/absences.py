@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from gradscope.engine.compiled import is_compiled
 from gradscope.engine.modules import has_forward, inside_scripted, named_modules
 from gradscope.protocol import absences
 from gradscope.protocol.messages import Absence
@@ -25,12 +26,15 @@ def unseen_after_forward(
         return
     scripted = inside_scripted(modules)
     around = _ancestors(called)
+    compiled = {name for name, module in uncalled.items() if is_compiled(module)}
     for name, module in uncalled.items():
         reason = absences.NEVER_CALLED
         if name in scripted:
             reason = absences.scripted(scripted[name])
         elif name in new:
             reason = absences.NEW_LAYER
+        elif name in compiled or not _ancestors([name]).isdisjoint(compiled):
+            reason = absences.COMPILED_SINCE
         elif not has_forward(module):
             if not module._parameters:
                 # A list of layers has no output that could have been seen.

@@ -398,7 +398,8 @@ class Observer:
             return
         modules = dict(named_modules(self._model))
         new = self._hooks.follow(modules)
-        unseen = unseen_after_forward(modules, self._calls, new=new, fused=self._fused)
+        unseen = list(unseen_after_forward(modules, self._calls, new=new, fused=self._fused))
+        has_compiled = any(absence.reason == absences.COMPILED_SINCE for absence in unseen)
         for absence in unseen if not self.capture.is_partial else [a for a in unseen if self.wants(a.name)]:
             record.absent.append(absence)
             # Where not all calls are seen, a gradient does not tell by which of them it came.
@@ -407,7 +408,7 @@ class Observer:
         for name in self.eager.names:
             if name in self._calls:
                 record.absent.append(Absence(name=name, kind=absences.COMPILED, reason=absences.RUN_EAGERLY))
-        self.eager.take(self._model if new else None)
+        self.eager.take(self._model if new or has_compiled else None)
 
     def _tell_raised(self, record: PhaseRecord, name: str, call: int) -> None:
         self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.RAISED)

@@ -24,6 +24,10 @@ LAYERS_CALLED = (
 )
 HAS_NO_FORWARD = "it has no forward: it cannot be called, what uses it takes its parameters"
 NEW_LAYER = "it came into the model during this forward: it is seen from the next one on"
+COMPILED_SINCE = (
+    "compiled by torch.compile since the session began: if it ran, it ran compiled, which no hook sees; from the next "
+    "forward on it runs eagerly"
+)
 RAISED = "it was entered and not left (its forward raised an error, and the model went on): there is no output"
 NO_TENSOR = "its output holds no tensor"
 FUSED = (

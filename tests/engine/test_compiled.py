@@ -316,3 +316,17 @@ def test_values_of_a_compiled_layer_against_autograd() -> None:
     session = oracle.observe(recipe)
     oracle.assert_seen(session, expected)
     assert SubjectKey.label(session.reports[Phase.FORWARD].subjects[0].key) == "block.0"
+
+
+def test_a_layer_that_is_compiled_in_mid_session_is_told_and_seen_from_the_next_forward_on() -> None:
+    model = Net()
+    with Session(zoo.classifier(model)) as session:
+        session.next_batch()
+        model.block.compile(backend="eager")
+        forward = session.next_batch()[0]
+        told = {a.name: a.reason for a in forward.absent if a.kind == "activation"}
+        assert set(told.values()) == {absences.COMPILED_SINCE} and set(told) == {"block", "block.0", "block.1"}
+        forward = session.next_batch()[0]
+        assert {"block", "block.0", "block.1"} <= {s.name for s in forward.subjects}
+        assert [a.kind for a in forward.absent] == [absences.COMPILED]
+    assert is_compiled(model.block)

@@ -51,6 +51,7 @@ _ABSENCES = {
     absences.NOT_USED: (Severity.WARNING, _NEVER),
     absences.RAISED: (Severity.WARNING, QT_TRANSLATE_NOOP("LayerFlags", "raised")),
     absences.USED_WITHOUT_CALL: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "used without a call")),
+    absences.COMPILED_SINCE: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "ran compiled")),
     absences.LAYERS_CALLED: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not called itself")),
     absences.HAS_NO_FORWARD: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "no forward")),
     absences.NEW_LAYER: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "new")),
