@@ -30,7 +30,7 @@ from gradscope.engine.quantities.values import (
 )
 from gradscope.protocol.messages import Absence, FloatArray, IntArray, Place
 from gradscope.protocol.phases import Phase, SubStep
-from gradscope.protocol.subjects import INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 
 
 class Slot:
@@ -265,10 +265,5 @@ class Collected:
     seconds: float
 
     def total_l2(self, positions: IntArray) -> float | None:
-        """The L2 norm of several subjects together: NaN if one of them has NaN or Inf, None if there are none."""
-        if not len(positions):
-            return None
-        chosen = self.summaries[positions]
-        if chosen[:, [NAN, INF]].any():
-            return math.nan
-        return math.hypot(*chosen[:, L2].tolist())
+        """The L2 norm of several subjects together, as `summary.total_l2` has it."""
+        return summary.total_l2(self.summaries[positions])

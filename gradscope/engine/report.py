@@ -10,10 +10,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.engine.quantities.summary import total_l2
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +146,8 @@ class PhaseReport:
         some were left out."""
         if self.is_partial:
             return None
-        found = [numbers for numbers, row in zip(self.raw.summaries, self.rows, strict=True) if row.key.kind is kind]
-        if not found:
-            return None
-        chosen = np.array(found)
-        if chosen[:, [NAN, INF]].any():
-            return math.nan
-        return float(np.sqrt(np.square(chosen[:, L2]).sum()))
+        positions = [i for i, row in enumerate(self.rows) if row.key.kind is kind]
+        return total_l2(self.raw.summaries[positions])
 
     def get(self, kind: str, name: str, call: int = 0, leaf: str = "") -> Subject | None:
         """The subject of that identity, or None."""

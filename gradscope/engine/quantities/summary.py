@@ -5,6 +5,7 @@ A summary is always computed when it is added: later in-place changes of the ten
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gradscope.engine.quantities.moments import moments, norm
 from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
 from gradscope.engine.quantities.values import Readable, plain_address
 from gradscope.protocol.messages import FloatArray, IntArray
-from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, INF, L2, NAN
 
 KERNEL = load()
 """None: every summary is computed by torch and numpy."""
@@ -44,8 +45,7 @@ class SummaryBatch:
 
     def set(self, position: int, values: Readable) -> None:
         """Summarise now."""
-        if position >= self._room:
-            self._make_room(position)
+        self._make_room(position)
         tensor = values.values
         if not tensor.is_cpu:
             with torch.no_grad():
@@ -68,8 +68,7 @@ class SummaryBatch:
     def set_plain(self, position: int, address: int, count: int, before: Tensor | None = None) -> None:
         """The same for `count` > 0 neighbouring float32 on the CPU, where there is a KERNEL; `before` is taken off."""
         assert KERNEL is not None
-        if position >= self._room:
-            self._make_room(position)
+        self._make_room(position)
         summarise = KERNEL.measure if self._norms_only else KERNEL.summarise
         summarise(self._output.address, address, None if before is None else before.data_ptr(), count, position)
 
@@ -120,6 +119,15 @@ _NO_ROOM = (
     np.empty((0, HISTOGRAM_BINS), dtype=np.int32),
     np.empty(0, dtype=np.int64),
 )
+
+
+def total_l2(rows: FloatArray) -> float | None:
+    """The L2 norm of several subjects together, by their summaries: NaN if one has NaN or Inf, None if there are none."""
+    if not len(rows):
+        return None
+    if rows[:, [NAN, INF]].any():
+        return math.nan
+    return math.hypot(*rows[:, L2].tolist())
 
 
 def _longer(array: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:

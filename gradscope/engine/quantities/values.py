@@ -30,10 +30,6 @@ class Readable:
         with torch.no_grad():
             return (self.values if self.before is None else self.values - self.before).reshape(-1)
 
-    @property
-    def is_float(self) -> bool:
-        return self.values.is_floating_point()
-
     def divided_by(self, scale: float) -> Readable:
         """The numbers without the loss scale that a gradient still carries."""
         note = f"{self.note}, divided by the loss scale" if self.note else "divided by the loss scale"
