@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gradscope.engine.copies import copy_all
 from gradscope.engine.modules import own_name
 
 Model = nn.Module | Mapping[str, Tensor]
@@ -80,29 +81,22 @@ class PreviousValues:
 
     def remember(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy the current values (of dense floating-point and complex tensors)."""
-        sources: list[Tensor] = []
-        targets: list[Tensor] = []
         self._of = {}
-        with torch.no_grad():
-            for name in self._buffers.keys() - tensors.keys():
-                del self._buffers[name]
-            for name, tensor in tensors.items():
-                value, buffer = tensor.detach(), self._buffers.get(name)
-                if (
-                    buffer is None
-                    or buffer.shape != value.shape
-                    or buffer.dtype != value.dtype
-                    or buffer.device != value.device
-                ):
-                    self._buffers[name] = value.clone()
-                elif type(value) is not Tensor:
-                    # Distributed tensors and other subclasses know no copy of many at once.
-                    buffer.copy_(value)
-                else:
-                    sources.append(value)
-                    targets.append(buffer)
-            if sources:
-                torch._foreach_copy_(targets, sources)
+        for name in self._buffers.keys() - tensors.keys():
+            del self._buffers[name]
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for name, tensor in tensors.items():
+            buffer = self._buffers.get(name)
+            if (
+                buffer is None
+                or buffer.shape != tensor.shape
+                or buffer.dtype != tensor.dtype
+                or buffer.device != tensor.device
+            ):
+                self._buffers[name] = tensor.detach().clone()
+            else:
+                pairs.append((tensor, buffer))
+        copy_all(pairs)
         # Last: a copy that was broken off must not be put back.
         self._of = dict(tensors)
 

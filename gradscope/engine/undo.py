@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine.copies import copy_all
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn
@@ -42,12 +43,21 @@ class ForwardUndo:
         known = {(id(buffer.owner), buffer.name): buffer for buffer in self._buffers}
         # Copies that were broken off must not be put back.
         self._buffers = []
-        self._buffers = [
-            _copied(known.get((id(module), name)), module, name, tensor)
-            for module in self._modules()
-            for name, tensor in module._buffers.items()
-            if tensor is not None and not is_uninitialised(tensor)
-        ]
+        found: list[_Buffer] = []
+        again: list[tuple[Tensor, Tensor]] = []
+        for module in self._modules():
+            for name, tensor in module._buffers.items():
+                if tensor is None or is_uninitialised(tensor):
+                    continue
+                buffer = known.get((id(module), name))
+                if buffer is None or buffer.tensor is not tensor or buffer.copy.shape != tensor.shape:
+                    buffer = _Buffer(module, name, tensor, tensor.detach().clone())
+                else:
+                    # The memory of an earlier copy of the same tensor is used again.
+                    again.append((tensor, buffer.copy))
+                found.append(buffer)
+        copy_all(again)
+        self._buffers = found
 
     @property
     def states(self) -> RandomStates | None:
@@ -82,14 +92,6 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other)
 
 
-def _copied(known: _Buffer | None, module: nn.Module, name: str, tensor: Tensor) -> _Buffer:
-    """The memory of an earlier copy of the same tensor is used again."""
-    if known is None or known.tensor is not tensor or known.copy.shape != tensor.shape:
-        return _Buffer(module, name, tensor, tensor.detach().clone())
-    known.copy.copy_(tensor.detach())
-    return known
-
-
 class GradientUndo:
     """Every `.grad` as it was, None included. The copies' memory is used again."""
 
@@ -102,11 +104,18 @@ class GradientUndo:
         # Copies that were broken off must not be put back.
         self._tensors = {}
         leaves = {name: tensor for name, tensor in tensors.items() if tensor.is_leaf}
-        self._copies = {
-            name: _same_or_new(self._copies.get(name), tensor.grad)
-            for name, tensor in leaves.items()
-            if tensor.grad is not None
-        }
+        known, self._copies = self._copies, {}
+        again: list[tuple[Tensor, Tensor]] = []
+        for name, tensor in leaves.items():
+            if tensor.grad is None:
+                continue
+            copy = known.get(name)
+            if copy is None or not _fits(copy, tensor.grad):
+                copy = tensor.grad.detach().clone()
+            else:
+                again.append((tensor.grad, copy))
+            self._copies[name] = copy
+        copy_all(again)
         self._tensors = {name: (tensor, tensor.grad) for name, tensor in leaves.items()}
 
     def get(self, name: str) -> Tensor | None:
@@ -126,16 +135,14 @@ class GradientUndo:
             self._copies = {}
 
 
-def _same_or_new(known: Tensor | None, value: Tensor) -> Tensor:
-    value = value.detach()
-    fits = (
-        known is not None
-        and known.shape == value.shape
+def _fits(known: Tensor, value: Tensor) -> bool:
+    """Whether the memory of an earlier copy takes a new one."""
+    return (
+        known.shape == value.shape
         and known.dtype == value.dtype
         and known.device == value.device
         and known.layout is value.layout is torch.strided
     )
-    return known.copy_(value) if known is not None and fits else value.clone()
 
 
 class StepUndo:
@@ -184,23 +191,17 @@ class StepUndo:
         self._newest = self._states = RandomStates.capture(self._newest)
 
     def _copy_of_state(self, optimizer: Optimizer) -> dict[Any, Any]:
-        sources: list[Tensor] = []
-        targets: list[Tensor] = []
+        again: list[tuple[Tensor, Tensor]] = []
         kept, self._kept = self._kept, {}
 
         def copied(parameter: Any, key: str, value: Any) -> Any:
             if not isinstance(value, Tensor) or value.layout is not torch.strided or not value.dim():
                 return _copy(value)
-            value, known = value.detach(), kept.get((id(parameter), key))
-            is_fit = known is not None and known.shape == value.shape and known.dtype == value.dtype
-            if known is not None and is_fit and known.device == value.device and type(value) is not Tensor:
-                # Distributed tensors and other subclasses know no copy of many at once.
-                known.copy_(value)
-            elif known is not None and is_fit and known.device == value.device:
-                sources.append(value)
-                targets.append(known)
+            known = kept.get((id(parameter), key))
+            if known is None or not _fits(known, value):
+                known = value.detach().clone()
             else:
-                known = value.clone()
+                again.append((value, known))
             self._kept[id(parameter), key] = known
             return known
 
@@ -210,9 +211,7 @@ class StepUndo:
             else _copy(state)
             for parameter, state in optimizer.state.items()
         }
-        if sources:
-            with torch.no_grad():
-                torch._foreach_copy_(targets, sources)
+        copy_all(again)
         return found
 
     def options_of(self, group: dict[str, Any]) -> dict[str, Any] | None:

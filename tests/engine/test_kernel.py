@@ -14,9 +14,14 @@ import zoo
 from plain import seeded
 
 from gradscope import Session
+from gradscope.engine.keeper import Keeper
 from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.exponents import SAMPLE_ABOVE
 from gradscope.engine.quantities.kernel import building
 from gradscope.engine.quantities.values import Readable, change_between, readable
+from gradscope.engine.record import PhaseRecord, Slot, Tables
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 FOLDER = Path(building.__file__).parent
 needs_kernel = pytest.mark.skipif(summary.KERNEL is None, reason="the C library was not built here")
@@ -109,7 +114,23 @@ def test_a_subnormal_change_is_no_zero(size: int) -> None:
     exact = float((now.double() - before.double())[0])
     assert 0 < exact < 1.2e-38
     assert row == pytest.approx([size, 0, 0, 0, exact, exact, exact, 0, exact * size**0.5], rel=1e-6, abs=0)
-    assert histogram[48] == min(size, 9000)
+    assert histogram[48] == min(size, SAMPLE_ABOVE)
+
+
+@needs_kernel
+@pytest.mark.parametrize("first", [-1.0, 0.0, 1e-40, 2e-38])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_range_of_changes_ends_with_a_subnormal_one(first: float, sign: int) -> None:
+    now = torch.full((5000,), 3e-40)
+    now[0], now[77], now[4500] = first, 0, 7e-40
+    now *= sign
+    row, _ = summarise(change_between(now, torch.zeros(5000)))
+    assert row[:6] == [5000, 0, 0, int((now == 0).sum()), float(now.min()), float(now.max())]
+    record = PhaseRecord(Phase.STEP, Tables(), Keeper(budget_bytes=0), summary.SummaryBatch())
+    parameter, change = Slot(SubjectKey(SubjectKind.PARAMETER, "w")), Slot(SubjectKey(SubjectKind.UPDATE, "w"))
+    record.take_parameters([(parameter, now, change, torch.zeros(5000))])
+    collected = record.finish()
+    assert collected.summaries[0].tolist() == pytest.approx(collected.summaries[1].tolist(), rel=1e-12, abs=0)
 
 
 @needs_kernel

@@ -12,7 +12,7 @@ from torch import Tensor
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
 
 _LINE = 32
-_SAMPLE_LINES = 512
+_SAMPLE_LINES = 256
 SAMPLE_ABOVE = _LINE * _SAMPLE_LINES
 """Of a larger tensor so many elements are looked at: lines of neighbours (two cache lines), each at a random-looking but
 fixed place in its share of the tensor, so that no row or column of a matrix is preferred."""

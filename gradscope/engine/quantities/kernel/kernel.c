@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #if defined(__x86_64__) && defined(__GLIBC__) && (defined(__clang__) ? __clang_major__ >= 14 : __GNUC__ >= 9)
 #define VARIANTS __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -21,12 +24,13 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #define BLOCK 4096 /* numbers that are summed in float; the blocks' sums are added up in double */
-#define LANES 32   /* sums side by side in a block, so that none waits for the one before */
+#define LANES 32   /* sums side by side in a block */
 #define AHEAD 1024 /* numbers that are asked of memory before their turn: it takes long to answer */
-#define LINE 32    /* neighbours that a sample takes together: two cache lines */
+#define CACHE_LINE 16
+#define LINE 32 /* neighbours that a sample takes together: two cache lines */
 #define TABLES 8
 #define EXPONENTS 512 /* sign and exponent bits of a float */
-#define SAMPLE_SHIFT 9
+#define SAMPLE_SHIFT 8
 #define SAMPLE_LINES (1 << SAMPLE_SHIFT) /* lines that the histogram of a larger tensor looks at: fits in 16 bits */
 #define NOT_FINITE 0x7f800000u
 #define SMALLEST_NORMAL 0x00800000u
@@ -79,6 +83,8 @@ INLINE uint32_t bits_of(float value) {
 /* Not isfinite(): the compiler was told that everything is. */
 INLINE int is_finite(float value) { return (bits_of(value) & NOT_FINITE) != NOT_FINITE; }
 
+INLINE int is_below_normal(float value) { return (bits_of(value) & 0x7fffffffu) < SMALLEST_NORMAL; }
+
 INLINE float value_at(const float *x, const float *before, int64_t i) { return before ? x[i] - before[i] : x[i]; }
 
 /* ------------------------------------------------------------------------------------------------------------ sums */
@@ -103,63 +109,90 @@ INLINE unsigned begin_flushing(void) { return 0; }
 INLINE void end_flushing(unsigned before) { (void)before; }
 #endif
 
+/* Sums and ranges side by side, so that none waits for the one before. */
+struct lanes {
+    float sum[LANES], square[LANES], low[LANES], high[LANES];
+    int32_t zeros[LANES];
+};
+
+INLINE void begin_lanes(struct lanes *l, const struct totals *t, int width) {
+    for (int k = 0; k < width; k++) {
+        l->sum[k] = l->square[k] = 0;
+        l->zeros[k] = 0;
+        l->low[k] = t->low;
+        l->high[k] = t->high;
+    }
+}
+
+INLINE void take(struct lanes *l, int k, float value, int is_zero) {
+    l->sum[k] += value;
+    l->square[k] += value * value;
+    l->low[k] = value < l->low[k] ? value : l->low[k];
+    l->high[k] = value > l->high[k] ? value : l->high[k];
+    l->zeros[k] += is_zero;
+}
+
+INLINE void finish_lanes(struct lanes *l, struct totals *t, int width) {
+    for (int half = width / 2; half; half /= 2)
+        for (int k = 0; k < half; k++) {
+            l->sum[k] += l->sum[k + half];
+            l->square[k] += l->square[k + half];
+            l->low[k] = l->low[k + half] < l->low[k] ? l->low[k + half] : l->low[k];
+            l->high[k] = l->high[k + half] > l->high[k] ? l->high[k + half] : l->high[k];
+            l->zeros[k] += l->zeros[k + half];
+        }
+    t->sum += l->sum[0];
+    t->square += l->square[0];
+    t->low = l->low[0];
+    t->high = l->high[0];
+    t->zeros += l->zeros[0];
+    t->is_suspect |= !is_finite(l->sum[0]);
+}
+
 /* May be asked for places behind the end of a tensor: nothing is read. */
-INLINE void ask_for(const float *x) {
+INLINE void ask_for(const float *x, int width) {
 #if defined(__GNUC__)
-    __builtin_prefetch(x);
-    __builtin_prefetch(x + 16);
+    for (int k = 0; k < width; k += CACHE_LINE)
+        __builtin_prefetch(x + k);
 #else
-    (void)x;
+    (void)x, (void)width;
 #endif
 }
 
-/* is_near: the numbers have just been written, so they are in the nearest cache. */
-INLINE void take_sums(struct totals *t, const float *x, ptrdiff_t n, int is_near) {
-    float sum[LANES], square[LANES], low[LANES], high[LANES];
-    int32_t zeros[LANES];
+/* Of a block of n numbers: of x, if `own` is given; of x - before, if `changed` is. Changes that are too small for a normal
+ * float count as 0 in the range (finish_sums sees to that), but not as zeros. */
+INLINE void take_sums(struct totals *own, struct totals *changed, const float *x, const float *before, ptrdiff_t n) {
+    const int width = own && changed ? LANES / 2 : LANES;
+    struct lanes values, changes;
     unsigned mode = begin_flushing();
-    for (int k = 0; k < LANES; k++) {
-        sum[k] = square[k] = 0;
-        zeros[k] = 0;
-        low[k] = t->low;
-        high[k] = t->high;
-    }
+    if (own)
+        begin_lanes(&values, own, width);
+    if (changed)
+        begin_lanes(&changes, changed, width);
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        if (!is_near)
-            ask_for(x + i + AHEAD);
-        for (int k = 0; k < LANES; k++) {
+    for (; i + width <= n; i += width) {
+        ask_for(x + i + AHEAD, width);
+        if (changed)
+            ask_for(before + i + AHEAD, width);
+        for (int k = 0; k < width; k++) {
             float value = x[i + k];
-            sum[k] += value;
-            square[k] += value * value;
-            low[k] = value < low[k] ? value : low[k];
-            high[k] = value > high[k] ? value : high[k];
-            zeros[k] += value == 0;
+            if (own)
+                take(&values, k, value, value == 0);
+            if (changed)
+                take(&changes, k, value - before[i + k], value == before[i + k]);
         }
     }
     for (int k = 0; i < n; i++, k++) {
-        float value = x[i];
-        sum[k] += value;
-        square[k] += value * value;
-        low[k] = value < low[k] ? value : low[k];
-        high[k] = value > high[k] ? value : high[k];
-        zeros[k] += value == 0;
+        if (own)
+            take(&values, k, x[i], x[i] == 0);
+        if (changed)
+            take(&changes, k, x[i] - before[i], x[i] == before[i]);
     }
-    for (int width = LANES / 2; width; width /= 2)
-        for (int k = 0; k < width; k++) {
-            sum[k] += sum[k + width];
-            square[k] += square[k + width];
-            low[k] = low[k + width] < low[k] ? low[k + width] : low[k];
-            high[k] = high[k + width] > high[k] ? high[k + width] : high[k];
-            zeros[k] += zeros[k + width];
-        }
+    if (own)
+        finish_lanes(&values, own, width);
+    if (changed)
+        finish_lanes(&changes, changed, width);
     end_flushing(mode);
-    t->sum += sum[0];
-    t->square += square[0];
-    t->low = low[0];
-    t->high = high[0];
-    t->zeros += zeros[0];
-    t->is_suspect |= !is_finite(sum[0]);
 }
 
 /* ------------------------------------------------------------------------------------------------------- histogram */
@@ -197,14 +230,25 @@ INLINE void take_bits(struct counts *c, const float *x, ptrdiff_t n) {
     c->looked_at += n;
 }
 
-/* The block of n numbers that begins with number `start` of the tensor. */
-INLINE void take_counts(struct counts *c, const float *x, int64_t start, ptrdiff_t n) {
+INLINE void subtract(float *change, const float *x, const float *before, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        change[i] = x[i] - before[i];
+}
+
+/* The block of n numbers, of x or (before is not NULL) of x - before, that begins with number `start` of the tensor. */
+INLINE void take_counts(struct counts *c, const float *x, const float *before, int64_t start, ptrdiff_t n) {
+    float change[BLOCK];
     if (c->is_complete) {
-        take_bits(c, x, n);
+        if (before)
+            subtract(change, x, before, n);
+        take_bits(c, before ? change : x, n);
         return;
     }
     while (c->group < SAMPLE_LINES && c->next * LINE < start + n) {
-        const float *line = x + (c->next * LINE - start);
+        ptrdiff_t at = (ptrdiff_t)(c->next * LINE - start);
+        if (before)
+            subtract(change, x + at, before + at, LINE);
+        const float *line = before ? change : x + at;
         int32_t zeros = 0;
         for (int k = 0; k < LINE; k++)
             zeros += line[k] == 0;
@@ -291,7 +335,7 @@ INLINE void deviate(const float *x, const float *before, int64_t n, double mean,
     *square = s;
 }
 
-/* Counts of NaN and Inf. Where there are any, the vector loop's range and zeros mean nothing: they are set anew. */
+/* Counts of NaN and Inf. The range and the zeros are set anew: where there are any, those of the vector loop mean nothing. */
 INLINE void look_at_bits(struct totals *t, const float *x, const float *before, int64_t n, int64_t *nans,
                          int64_t *infs) {
     float low = FLT_MAX, high = -FLT_MAX;
@@ -324,7 +368,8 @@ INLINE void begin_sums(struct totals *t, float first) {
 
 INLINE void finish_sums(struct totals *t, const float *x, const float *before, int64_t n, double *row) {
     int64_t nans = 0, infs = 0;
-    if (t->is_suspect)
+    int may_be_flushed = before && t->zeros < n && (is_below_normal(t->low) || is_below_normal(t->high));
+    if (t->is_suspect || may_be_flushed)
         look_at_bits(t, x, before, n, &nans, &infs);
     int64_t count = n - nans - infs;
     int all_finite = count == n;
@@ -375,18 +420,6 @@ INLINE void finish(struct totals *t, const struct counts *c, const float *x, con
     out->sampled[position] = c->looked_at;
 }
 
-INLINE void subtract(float *change, const float *x, const float *before, ptrdiff_t n) {
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        ask_for(x + i + AHEAD);
-        ask_for(before + i + AHEAD);
-        for (int k = 0; k < LANES; k++)
-            change[i + k] = x[i + k] - before[i + k];
-    }
-    for (; i < n; i++)
-        change[i] = x[i] - before[i];
-}
-
 INLINE ptrdiff_t block_size(int64_t start, int64_t n) { return (ptrdiff_t)(n - start < BLOCK ? n - start : BLOCK); }
 
 /* Of the n > 0 numbers at x or, if before is not NULL, of x - before. */
@@ -394,18 +427,17 @@ VARIANTS void gradscope_summarise(const struct output *out, const float *x, cons
                                   int64_t position) {
     struct totals t;
     struct counts c;
-    float change[BLOCK];
     begin_sums(&t, value_at(x, before, 0));
     begin_counts(&c, n);
     for (int64_t start = 0; start < n; start += BLOCK) {
         ptrdiff_t size = block_size(start, n);
-        const float *block = x + start;
         if (before) {
-            subtract(change, x + start, before + start, size);
-            block = change;
+            take_sums(NULL, &t, x + start, before + start, size);
+            take_counts(&c, x + start, before + start, start, size);
+        } else {
+            take_sums(&t, NULL, x + start, NULL, size);
+            take_counts(&c, x + start, NULL, start, size);
         }
-        take_sums(&t, block, size, before != NULL);
-        take_counts(&c, block, start, size);
     }
     finish(&t, &c, x, before, n, out, position);
 }
@@ -415,18 +447,15 @@ VARIANTS static void summarise_both(const struct output *out, const float *x, co
                                     int64_t position) {
     struct totals t, changed;
     struct counts c, changes;
-    float change[BLOCK];
     begin_sums(&t, x[0]);
     begin_sums(&changed, x[0] - before[0]);
     begin_counts(&c, n);
     begin_counts(&changes, n);
     for (int64_t start = 0; start < n; start += BLOCK) {
         ptrdiff_t size = block_size(start, n);
-        subtract(change, x + start, before + start, size);
-        take_sums(&t, x + start, size, 1);
-        take_counts(&c, x + start, start, size);
-        take_sums(&changed, change, size, 1);
-        take_counts(&changes, change, start, size);
+        take_sums(&t, &changed, x + start, before + start, size);
+        take_counts(&c, x + start, NULL, start, size);
+        take_counts(&changes, x + start, before + start, start, size);
     }
     finish(&t, &c, x, NULL, n, out, position);
     finish(&changed, &changes, x, before, n, out, position + 1);
@@ -450,8 +479,9 @@ VARIANTS void gradscope_measure(const struct output *out, const float *x, const 
         for (int k = 0; k < LANES; k++)
             sums[k] = 0;
         for (; i + LANES <= size; i += LANES) {
-            if (!before)
-                ask_for(block + i + AHEAD);
+            ask_for(x + start + i + AHEAD, LANES);
+            if (before)
+                ask_for(before + start + i + AHEAD, LANES);
             for (int k = 0; k < LANES; k++)
                 sums[k] += block[i + k] * block[i + k];
         }
@@ -502,6 +532,43 @@ void gradscope_summarise_all(const struct output *out, const struct job *jobs, i
     }
 }
 
+/* ------------------------------------------------------------------------------------------------------------ copies */
+
+#define STREAM_ABOVE (8 << 20) /* bytes: what is copied is not looked at soon, and would only drive other things out of the caches */
+
+struct copy {
+    const char *from;
+    char *to;
+    int64_t bytes;
+};
+
+INLINE void copy_past_caches(char *to, const char *from, int64_t bytes) {
+    int64_t done = 0;
+#ifdef __SSE2__
+    if ((uintptr_t)to % sizeof(__m128i) == 0) {
+        for (; done + (int64_t)sizeof(__m128i) <= bytes; done += sizeof(__m128i)) {
+            __builtin_prefetch(from + done + AHEAD * sizeof(float));
+            _mm_stream_si128((__m128i *)(to + done), _mm_loadu_si128((const __m128i *)(from + done)));
+        }
+        _mm_sfence();
+    }
+#endif
+    memcpy(to + done, from + done, (size_t)(bytes - done));
+}
+
+void gradscope_copy_all(const struct copy *copies, int64_t count) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < count; i++)
+        bytes += copies[i].bytes;
+    for (const struct copy *copy = copies; copy < copies + count; copy++)
+        if (bytes > STREAM_ABOVE)
+            copy_past_caches(copy->to, copy->from, copy->bytes);
+        else
+            memcpy(copy->to, copy->from, (size_t)copy->bytes);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- set-up */
+
 /* Has to be called once, before anything else. */
 void gradscope_set_up(double undefined, int32_t first_exponent, int32_t bins) {
     layout.undefined = undefined;
@@ -519,4 +586,4 @@ int gradscope_vector_bits(void) {
 #endif
 }
 
-int gradscope_kernel_version(void) { return 3; }
+int gradscope_kernel_version(void) { return 4; }

@@ -17,11 +17,13 @@ from gradscope.engine.quantities.exponents import FLOAT32_BIAS
 from gradscope.engine.quantities.kernel.building import wanted_library
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW
 
-VERSION = 3
+VERSION = 4
 """Of the functions' form: `gradscope_kernel_version`."""
 
 Jobs = list[tuple[int, int, int]]
 """(address of the numbers, address of the numbers to be taken off them or 0, how many there are: at least one)"""
+Copies = list[tuple[int, int, int]]
+"""(address to copy from, address to copy to, bytes)"""
 
 
 class Output:
@@ -52,12 +54,19 @@ class Kernel:
             function.argtypes, function.restype = [pointer, pointer, pointer, size, size], None
         self._all = library.gradscope_summarise_all
         self._all.argtypes, self._all.restype = [pointer, pointer, size, size, ctypes.c_int], None
+        self._copy = library.gradscope_copy_all
+        self._copy.argtypes, self._copy.restype = [pointer, size], None
 
     def summarise_all(self, output: Output, jobs: Jobs, position: int, *, norms: bool) -> None:
         """Job after job, from `position` on: a position for the numbers and, where something is taken off, the next one for
         the differences; both in one pass. `norms`: as `measure` does."""
         table = np.array(jobs, dtype=np.int64)
         self._all(output.address, table.ctypes.data, len(jobs), position, norms)
+
+    def copy_all(self, copies: Copies) -> None:
+        """One after the other; many bytes go past the caches, where training has better things."""
+        table = np.array(copies, dtype=np.int64)
+        self._copy(table.ctypes.data, len(copies))
 
 
 def load() -> Kernel | None:

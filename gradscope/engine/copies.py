@@ -1,0 +1,34 @@
+"""Copying many tensors into memory that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.kernel.library import Copies
+from gradscope.engine.quantities.values import plain_address
+
+
+def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Copy the values of each (source, target), which are of one shape, dtype and device. Neither gets a graph."""
+    plain: Copies = []
+    sources: list[Tensor] = []
+    targets: list[Tensor] = []
+    with torch.no_grad():
+        for source, target in pairs:
+            to = plain_address(target) if summary.KERNEL is not None else 0
+            if to and (address := plain_address(source)):
+                plain.append((address, to, source.numel() * source.element_size()))
+            elif type(target) is Tensor:
+                sources.append(source.detach())
+                targets.append(target)
+            else:
+                # Distributed tensors and other subclasses know no copy of many at once.
+                target.copy_(source.detach())
+        if plain and summary.KERNEL is not None:
+            summary.KERNEL.copy_all(plain)
+        if sources:
+            torch._foreach_copy_(targets, sources)
