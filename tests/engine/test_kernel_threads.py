@@ -17,7 +17,7 @@ from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
-SHARE = 16 * 4096
+SHARE = 32 * 2048
 """Numbers that a thread takes at least; from two of them on there are several threads."""
 SIZES = [SHARE, 2 * SHARE - 1, 2 * SHARE, 2 * SHARE + 1, 3 * SHARE + 4097, 40 * SHARE + 33]
 
@@ -78,7 +78,7 @@ def summarised(threads: int, values: list[tuple[Tensor, Tensor | None]], *, norm
             position += 1
     rows, histograms, sampled = alone.finish(position)
     # One at a time or all together, up to the order in which float32 is summed within a block.
-    np.testing.assert_allclose(rows, collected.summaries, rtol=5e-6, atol=1e-6)
+    np.testing.assert_allclose(rows, collected.summaries, rtol=1e-6, atol=1e-6)
     assert (histograms == collected.histograms).all() and (sampled == collected.sampled).all()
     return collected
 

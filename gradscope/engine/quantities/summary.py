@@ -129,7 +129,7 @@ def total_l2(rows: FloatArray) -> float | None:
     """The L2 norm of several subjects together, by their summaries: NaN if one has NaN or Inf, None if there are none."""
     if not len(rows):
         return None
-    if rows[:, [NAN, INF]].any():
+    if rows[:, NAN : INF + 1].any():
         return math.nan
     return math.hypot(*rows[:, L2].tolist())
 

@@ -22,7 +22,7 @@
 #define HAS_VARIANTS 0
 #endif
 
-#define SHARE (16 * BLOCK)      /* numbers: the least that is worth a thread's while */
+#define SHARE (32 * BLOCK)      /* numbers: the least that is worth a thread's while */
 #define SHARES_PER_THREAD 8     /* no more, so that a thread that is held up keeps the others waiting for a little only */
 #define STREAM_ABOVE (8 << 20)  /* bytes: what is copied is not looked at soon, and would drive other things out of caches */
 #define COPY_SHARE (1 << 20)    /* bytes */
@@ -65,11 +65,15 @@ INLINE void take(struct share *s, const struct job *job, int64_t start, int64_t 
     }
     for (int64_t at = start; at < end; at += BLOCK) {
         ptrdiff_t size = block_size(at, end);
-        take_sums(&s->own, &s->changed, x + at, with_changes ? before + at : NULL, size, with_own, with_changes);
-        if (with_own)
+        if (with_own) {
+            take_sums(&s->own, x + at, NULL, size);
             take_counts(&c, x + at, NULL, at, size);
-        if (with_changes)
+        }
+        /* x is in the nearest cache now. */
+        if (with_changes) {
+            take_sums(&s->changed, x + at, before + at, size);
             take_counts(&changes, x + at, before + at, at, size);
+        }
     }
     if (with_own) {
         begin_tally(&s->own_tally);

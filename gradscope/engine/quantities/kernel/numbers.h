@@ -10,7 +10,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-#define BLOCK 4096    /* numbers that are summed in float; the blocks' sums are added up in double */
+#define BLOCK 2048    /* numbers that are summed in float; the blocks' sums are added up in double */
 #define AHEAD 1024    /* numbers that are asked of memory before their turn: it takes long to answer */
 #define CACHE_LINE 16 /* numbers */
 #define NOT_FINITE 0x7f800000u

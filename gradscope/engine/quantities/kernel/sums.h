@@ -9,7 +9,8 @@
 
 #include "numbers.h"
 
-#define LANES 32 /* sums side by side in a block */
+#define LANES 16   /* sums side by side in a block: as many as the vectors of all of them have room for */
+#define SQUARES 32 /* the same, where there is nothing but squares */
 
 struct totals {
     double sum, square;
@@ -45,8 +46,8 @@ struct lanes {
     int32_t zeros[LANES];
 };
 
-INLINE void begin_lanes(struct lanes *l, const struct totals *t, int width) {
-    for (int k = 0; k < width; k++) {
+INLINE void begin_lanes(struct lanes *l, const struct totals *t) {
+    for (int k = 0; k < LANES; k++) {
         l->sum[k] = l->square[k] = 0;
         l->zeros[k] = 0;
         l->low[k] = t->low;
@@ -62,8 +63,8 @@ INLINE void take_number(struct lanes *l, int k, float value, int is_zero) {
     l->zeros[k] += is_zero;
 }
 
-INLINE void finish_lanes(struct lanes *l, struct totals *t, int width) {
-    for (int half = width / 2; half; half /= 2)
+INLINE void finish_lanes(struct lanes *l, struct totals *t) {
+    for (int half = LANES / 2; half; half /= 2)
         for (int k = 0; k < half; k++) {
             l->sum[k] += l->sum[k + half];
             l->square[k] += l->square[k + half];
@@ -79,44 +80,27 @@ INLINE void finish_lanes(struct lanes *l, struct totals *t, int width) {
     t->is_suspect |= !is_finite(l->sum[0]);
 }
 
-/* Of a block of n numbers: of x, if with_own; of x - before, if with_changes. Changes that are too small for a normal float
- * count as 0 in the range (finish_sums sees to that), but not as zeros. */
-INLINE void take_sums(struct totals *own, struct totals *changed, const float *x, const float *before, ptrdiff_t n,
-                      int with_own, int with_changes) {
-    const int width = with_own && with_changes ? LANES / 2 : LANES;
-    struct lanes values, changes;
+/* Of a block of n numbers at x or, if before is not NULL, of x - before. Changes that are too small for a normal float count
+ * as 0 in the range (finish_sums sees to that), but not as zeros. */
+INLINE void take_sums(struct totals *t, const float *x, const float *before, ptrdiff_t n) {
+    struct lanes l;
     unsigned mode = begin_flushing();
-    if (with_own)
-        begin_lanes(&values, own, width);
-    if (with_changes)
-        begin_lanes(&changes, changed, width);
+    begin_lanes(&l, t);
     ptrdiff_t i = 0;
-    for (; i + width <= n; i += width) {
-        ask_for(x + i + AHEAD, width);
-        if (with_changes)
-            ask_for(before + i + AHEAD, width);
-        for (int k = 0; k < width; k++) {
-            float value = x[i + k];
-            if (with_own)
-                take_number(&values, k, value, value == 0);
-            if (with_changes)
-                take_number(&changes, k, value - before[i + k], value == before[i + k]);
-        }
+    for (; i + LANES <= n; i += LANES) {
+        ask_for(x + i + AHEAD, LANES);
+        if (before)
+            ask_for(before + i + AHEAD, LANES);
+        for (int k = 0; k < LANES; k++)
+            take_number(&l, k, value_at(x, before, i + k), before ? x[i + k] == before[i + k] : x[i + k] == 0);
     }
-    for (int k = 0; i < n; i++, k++) {
-        if (with_own)
-            take_number(&values, k, x[i], x[i] == 0);
-        if (with_changes)
-            take_number(&changes, k, x[i] - before[i], x[i] == before[i]);
-    }
-    if (with_own)
-        finish_lanes(&values, own, width);
-    if (with_changes)
-        finish_lanes(&changes, changed, width);
+    for (int k = 0; i < n; i++, k++)
+        take_number(&l, k, value_at(x, before, i), before ? x[i] == before[i] : x[i] == 0);
+    finish_lanes(&l, t);
     end_flushing(mode);
 }
 
-/* Where the mean square is below, some squares may have vanished in float; where a magnitude is above, 4,096 squares summed
+/* Where the mean square is below, some squares may have vanished in float; where a magnitude is above, 2,048 squares summed
  * may overflow: double is used. */
 #define SAFE_SQUARE 1e-31
 #define SAFE_HIGH 1e17
@@ -196,20 +180,20 @@ INLINE void sum_squares(struct totals *t, const float *x, const float *before, i
             subtract(change, x + start, before + start, size);
             block = change;
         }
-        float sums[LANES];
+        float sums[SQUARES];
         unsigned mode = begin_flushing();
-        for (int k = 0; k < LANES; k++)
+        for (int k = 0; k < SQUARES; k++)
             sums[k] = 0;
-        for (; i + LANES <= size; i += LANES) {
-            ask_for(x + start + i + AHEAD, LANES);
+        for (; i + SQUARES <= size; i += SQUARES) {
+            ask_for(x + start + i + AHEAD, SQUARES);
             if (before)
-                ask_for(before + start + i + AHEAD, LANES);
-            for (int k = 0; k < LANES; k++)
+                ask_for(before + start + i + AHEAD, SQUARES);
+            for (int k = 0; k < SQUARES; k++)
                 sums[k] += block[i + k] * block[i + k];
         }
         for (int k = 0; i < size; i++, k++)
             sums[k] += block[i] * block[i];
-        for (int width = LANES / 2; width; width /= 2)
+        for (int width = SQUARES / 2; width; width /= 2)
             for (int k = 0; k < width; k++)
                 sums[k] += sums[k + width];
         end_flushing(mode);
