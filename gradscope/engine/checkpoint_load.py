@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gradscope.engine.batches import BatchSource
+from gradscope.engine.best import Best
 from gradscope.engine.checkpoint import (
     FORMAT_VERSION,
     SETTINGS,
@@ -33,7 +34,6 @@ from gradscope.engine.plain_values import like
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
-from gradscope.engine.validation import Best
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch
 from gradscope.protocol.failure import BadInput, GradscopeError
 

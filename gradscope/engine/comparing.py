@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradscope.engine.current_values import ValuesUnavailable
 from gradscope.engine.looking import dense, plane_of
-from gradscope.engine.session import Session, ValuesUnavailable
+from gradscope.engine.session import Session
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.messages import Difference, Differences, FetchDifferencePicture, Picture, Unavailable
 from gradscope.protocol.subjects import SubjectKey

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradscope.engine.current_values import ValuesUnavailable
 from gradscope.engine.quantities.values import Unreadable, dtype_name, readable
-from gradscope.engine.session import Session, ValuesUnavailable
+from gradscope.engine.session import Session
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
 from gradscope.snapshots import slices

@@ -216,6 +216,8 @@ class Observer:
         return found
 
     def _wanted_tensors(self) -> Mapping[str, Tensor]:
+        if self.capture.is_off:
+            return {}
         tensors = self.tensors()
         return {n: t for n, t in tensors.items() if self.wants(n)} if self.capture.is_partial else tensors
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,32 +14,36 @@ from torch import Tensor, nn
 from gradscope.engine import notes
 from gradscope.engine.articles import with_article
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
+from gradscope.engine.best import Best, judged
 from gradscope.engine.checks import checked_capture, checked_seed
 from gradscope.engine.clipping import with_norm_after
+from gradscope.engine.current_values import known_subjects, values_of
 from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
 from gradscope.engine.explain.explain import Explanation
+from gradscope.engine.gate import Gate
 from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
-from gradscope.engine.loop import Loop, NothingKept
+from gradscope.engine.loop import Loop
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.schedule import foretell
+from gradscope.engine.step_record import StepRecord
 from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import cut_traceback, describe_error
-from gradscope.engine.validation import Best, Validator
+from gradscope.engine.validation import Validator
 from gradscope.engine.why import check_gradient_now, explain_newest_step
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
 from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
-from gradscope.protocol.messages import Clip, InitialParameters, Report, Schedule, SessionInfo, Validated
+from gradscope.protocol.messages import InitialParameters, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import (
     AFTER,
     INSIDE,
@@ -53,7 +56,7 @@ from gradscope.protocol.phases import (
     Verb,
     refusal,
 )
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 _NOUNS = {
     SubStep.UNSCALE: "unscaling",
@@ -62,44 +65,6 @@ _NOUNS = {
     SubStep.VALIDATE: "validation",
 }
 """Sub-steps whose names are verbs, for sentences."""
-
-
-class ValuesUnavailable(Exception):
-    """The values of a subject cannot be had now; the text says why."""
-
-
-class Gate(Protocol):
-    """Decides at every moment whether training stops there. `stop` returns when it may go on, or raises Unwind."""
-
-    is_armed: bool
-    """False: `stop` need not be asked at all."""
-
-    def stop(self, moment: Moment) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRecord:
-    """One completed step, for the history."""
-
-    step: int
-    epoch: int
-    batch: int
-    """Index of the step's last batch in its epoch."""
-    loss: float | None
-    """Mean over the step's micro-batches."""
-    lr: tuple[float, ...]
-    grad_l2: float | None
-    """L2 norm of all parameters' gradients together."""
-    update_l2: float | None
-    """L2 norm of all parameters' updates together."""
-    seconds: float
-    micro_batches: int = 1
-    optimizer: str = ""
-    """Whose turn it was, where the recipe has several optimizers."""
-    clip: Clip | None = None
-    scale: float | None = None
-    """The loss scale that the step's gradients had."""
-    is_skipped: bool = False
 
 
 class _Identity(NamedTuple):
@@ -234,7 +199,7 @@ class Session:
         if lazy:
             raise BadInput(f"{notes.listed(lazy)} has no shape yet; expected a Forward before the first validation")
         try:
-            validation, best = self._judged(self.loop.validate())
+            validation, best = judged(self.recipe, self.loop.validate(), self.best)
         except (Unwind, KeyboardInterrupt):
             self.undone = "The validation was broken off; training is as before"
             raise
@@ -256,7 +221,7 @@ class Session:
         self.loop.step(self._step)
         # Here, where it can be undone: the copy of the weights needs memory.
         self.loop.substep = SubStep.VALIDATE
-        self._judgement = None if self.loop.validation is None else self._judged(self.loop.validation)
+        self._judgement = None if self.loop.validation is None else judged(self.recipe, self.loop.validation, self.best)
 
     # ------------------------------------------------------------------------------------------ what is captured
 
@@ -402,30 +367,9 @@ class Session:
         self._step += 1
         return report
 
-    def _judged(self, validation: Validated) -> tuple[Validated, Best | None]:
-        """Whether it is the best so far; then with a copy of the weights."""
-        metric = self.recipe.best_metric
-        if metric is None or not self._is_best(validation.value(metric)):
-            return validation, None
-        best = Best(
-            metric=metric,
-            value=validation.value(metric),
-            step=validation.step,
-            epoch=validation.epoch,
-            state_dict=_copy_of_state(self.recipe.model),
-        )
-        return replace(validation, is_best=True), best
-
     def _note_validation(self, validation: Validated, best: Best | None) -> None:
         self.best = best or self.best
         self.validations.append(validation)
-
-    def _is_best(self, value: float) -> bool:
-        if value != value:
-            return False
-        if self.best is None:
-            return True
-        return value < self.best.value if self.recipe.best_mode == "min" else value > self.best.value
 
     def _scaled_names(self) -> set[str]:
         return set() if self.loop.scale is None else self.loop.own_names()
@@ -542,57 +486,11 @@ class Session:
 
     def values(self, key: SubjectKey) -> Tensor:
         """The tensor of a subject as it is now, detached. Raises ValuesUnavailable with the reason."""
-        if key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD):
-            kept = self.keeper.get(key)
-            if kept is None:
-                raise ValuesUnavailable(self.keeper.why_not(key))
-            return kept
-        if key.kind is SubjectKind.OPTIMIZER_STATE:
-            return self._state_of(key)
-        if key.kind is SubjectKind.UPDATE and self.capture.is_off:
-            raise ValuesUnavailable("Capture is off: what a parameter was before the step is not kept")
-        tensor = self.observer.tensors().get(key.name)
-        if tensor is None:
-            raise ValuesUnavailable(f"The model has no parameter {key.name!r}")
-        if key.kind is SubjectKind.PARAMETER:
-            return tensor.detach()
-        if key.kind is SubjectKind.GRAD:
-            try:
-                gradient = self.loop.gradient(key.name, tensor)
-            except NothingKept as reason:
-                raise ValuesUnavailable(str(reason)) from reason
-            if gradient is None:
-                raise ValuesUnavailable(
-                    "There is no gradient: .grad is None (a forward clears it, a backward makes it)"
-                )
-            return gradient
-        if key.kind is SubjectKind.CLIPPED_GRAD:
-            if self.loop.clip is not None and self.loop.are_clipped_changed:
-                raise ValuesUnavailable("The optimizer has changed the clipped gradients in its step")
-            found = dict(self.loop.clipped()).get(key)
-            if found is None:
-                raise ValuesUnavailable("There is no clipped gradient: a Step clips, where the recipe says so")
-            return found.detach()
-        delta = self.observer.previous.delta(key.name, tensor)
-        if delta is None:
-            raise ValuesUnavailable("There is no update yet: press Step")
-        return delta
-
-    def _state_of(self, key: SubjectKey) -> Tensor:
-        for known, tensor in self.loop.optimizer_state():
-            if known == key:
-                return tensor.detach()
-        raise ValuesUnavailable("The optimizer remembers no such thing of this parameter: it does after a Step")
+        return values_of(self, key)
 
     def known_subjects(self, kind: SubjectKind) -> list[SubjectKey]:
         """The subjects of a kind that there are now: of the newest reports, or every parameter."""
-        if kind is SubjectKind.OPTIMIZER_STATE:
-            return [key for key, _ in self.loop.optimizer_state()]
-        if kind in PARAMETER_KINDS:
-            return [SubjectKey(kind, name) for name in self.observer.tensors()]
-        return [
-            subject.key for report in self.reports.values() for subject in report.subjects if subject.kind == kind.value
-        ]
+        return known_subjects(self, kind)
 
     def initial_parameters(self) -> InitialParameters:
         """Summaries of all parameters as they are now."""
@@ -741,8 +639,3 @@ class Session:
             notes=tuple(loop.notes),
         )
         return PhaseReport(raw, self.observer.tables.subjects.rows, is_partial=self.capture.is_partial)
-
-
-def _copy_of_state(model: Any) -> dict[str, Any]:
-    state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
-    return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state.items()}

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from numbers import Number
 from typing import Any
 
@@ -25,17 +24,6 @@ from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training
 from gradscope.engine.undo import ForwardUndo
 from gradscope.protocol.messages import VALIDATION_LOSS, Validated
-
-
-@dataclass(frozen=True, kw_only=True)
-class Best:
-    """The weights of the best validation so far."""
-
-    metric: str
-    value: float
-    step: int
-    epoch: int
-    state_dict: dict[str, Any]
 
 
 class Validator:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 
 from gradscope import Recipe, Session, UserCodeFailed
 from gradscope.engine import session as session_module
-from gradscope.engine.session import ValuesUnavailable
+from gradscope.engine.current_values import ValuesUnavailable
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Moment, Phase, SubStep
