@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from gradscope.engine import notes
 from gradscope.engine.quantities import fused_check, fused_on_device
-from gradscope.engine.quantities.kernel.building import SWITCH
+from gradscope.engine.quantities.kernel.building import SWITCH, gpu_path
 from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
 from gradscope.engine.quantities.values import GPU_FLOATS, Readable, readable, readable_in_place
 from gradscope.protocol.subjects import COLUMNS
@@ -120,6 +121,16 @@ def test_a_kernel_that_is_not_is_left_alone_and_why_is_told(
 def test_the_switch_leaves_it_alone_too(stubbed: type[Stub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "off")
     assert fused_on_device._tried(CPU, torch.float32) == f"{SWITCH} is off"
+
+
+def test_what_a_gpu_may_use_is_told_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SWITCH, raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert gpu_path() == ""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "triton")
+    assert gpu_path() == "Triton"
+    monkeypatch.setenv(SWITCH, "off")
+    assert gpu_path() == ""
 
 
 class Launches:

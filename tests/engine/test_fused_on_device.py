@@ -149,6 +149,11 @@ def test_the_host_launches_as_these_tests_do(monkeypatch: pytest.MonkeyPatch, dt
     assert list(summary._scratch) == [5]
 
 
+def test_the_interpreter_never_gets_a_gpu_s_addresses() -> None:
+    with pytest.raises(RuntimeError, match="TRITON_INTERPRET"):
+        FusedSummary(torch.device("cuda:0"), torch.float32)
+
+
 @pytest.mark.parametrize("nasty", sorted(NASTY))
 def test_several_segments_of_one_program(nasty: str) -> None:
     size = 70 * kernel.TILE + 5

@@ -324,3 +324,7 @@ def summarise(
     if tl.atomic_add(finished, 1, sem="acq_rel", scope="gpu") == programs - 1:
         _finish(partials, histograms, row, count, programs)
         tl.store(finished, 0)
+
+
+IS_INTERPRETED = not isinstance(summarise, triton.JITFunction)
+"""By Triton's interpreter, on the CPU: where TRITON_INTERPRET was set. It would follow a GPU's addresses there."""

@@ -74,6 +74,8 @@ class FusedSummary:
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         kernel = _import_kernel()
+        if device.type == "cuda" and kernel.IS_INTERPRETED:
+            raise RuntimeError("Triton interprets kernels on the CPU here (TRITON_INTERPRET)")
         self.tile: int = kernel.TILE
         self._kernel = kernel
         self._device = device
