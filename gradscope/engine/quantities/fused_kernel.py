@@ -12,9 +12,9 @@ import triton
 import triton.language as tl
 
 from gradscope.engine.quantities.exponents import FLOAT32_BIAS, LINE, SAMPLE_LINES
+from gradscope.engine.quantities.fused_reading import TILE, in_float32, loaded, loaded_in_part
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
 
-TILE = 1024
 MAX_PROGRAMS = 1024
 WARPS = 4
 DTYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -53,47 +53,6 @@ _CANCELLING = tl.constexpr(0.1)
 
 
 @triton.jit
-def _float32(stored, dtype: tl.constexpr):
-    if dtype == tl.bfloat16:
-        return (stored.to(tl.int32) << 16).to(tl.float32, bitcast=True)
-    return stored.to(tl.float32)
-
-
-@triton.jit
-def _loaded(x, before, start, has_before: tl.constexpr):
-    """(the numbers of a tile, what is to be taken off them) as they are stored."""
-    lane = tl.arange(0, _TILE)
-    now = tl.load(x + start + lane)
-    then = tl.load(before + start + lane) if has_before else now
-    return now, then
-
-
-@triton.jit
-def _loaded_in_part(x, before, start, first, end, dtype: tl.constexpr, has_before: tl.constexpr):
-    """The same of a tile that reaches beyond [first, end), where it is NaN."""
-    lane = tl.arange(0, _TILE)
-    inside = (lane >= first - start) & (lane < end - start)
-    now = tl.load(x + start + lane, mask=inside, other=0x7FC0 if dtype == tl.bfloat16 else float("nan"))
-    then = tl.load(before + start + lane, mask=inside, other=0) if has_before else now
-    return now, then
-
-
-@triton.jit
-def _values(now, then, dtype: tl.constexpr, has_before: tl.constexpr):
-    """In float32. Differences are computed as torch does it: in float32, rounded to the tensors' own dtype."""
-    values = _float32(now, dtype)
-    if has_before:
-        values -= _float32(then, dtype)
-        if dtype == tl.float16:
-            values = values.to(tl.float16).to(tl.float32)
-        if dtype == tl.bfloat16:
-            bits = values.to(tl.int32, bitcast=True)
-            rounded = tl.where(values == values, bits + 0x7FFF + ((bits >> 16) & 1), bits) & -0x10000
-            values = rounded.to(tl.float32, bitcast=True)
-    return values
-
-
-@triton.jit
 def _added(values, scale, centre, sums, squares, low, high, counts):
     """The lanes of a segment with one tile more."""
     magnitude = values.to(tl.int32, bitcast=True) & _MAGNITUDE
@@ -121,17 +80,17 @@ def _segment(x, before, tile, last, first, end, scale, centre, dtype: tl.constex
     whole = tl.maximum(tile, (first + _TILE - 1) // _TILE)
     partial = tl.minimum(last, end // _TILE)
     if whole < partial:
-        ahead, ahead_then = _loaded(x, before, whole * _TILE, has_before)
+        ahead, ahead_then = loaded(x, before, whole * _TILE, has_before)
         for i in range(whole, partial):
             now, then = ahead, ahead_then
             # Memory takes long to answer: it is asked for the next tile before this one is added.
-            ahead, ahead_then = _loaded(x, before, tl.minimum(i + 1, partial - 1) * _TILE, has_before)
-            values = _values(now, then, dtype, has_before)
+            ahead, ahead_then = loaded(x, before, tl.minimum(i + 1, partial - 1) * _TILE, has_before)
+            values = in_float32(now, then, dtype, has_before)
             sums, squares, low, high, counts = _added(values, scale, centre, sums, squares, low, high, counts)
     for i in range(tile, last, tl.maximum(last - tile - 1, 1)):
         if (i < whole) | (i >= partial):
-            now, then = _loaded_in_part(x, before, i * _TILE, first, end, dtype, has_before)
-            values = _values(now, then, dtype, has_before)
+            now, then = loaded_in_part(x, before, i * _TILE, first, end, dtype, has_before)
+            values = in_float32(now, then, dtype, has_before)
             sums, squares, low, high, counts = _added(values, scale, centre, sums, squares, low, high, counts)
     return (
         tl.sum(counts & 0xFF),
@@ -223,7 +182,7 @@ def _histogram(x, before, first, count, program, programs, dtype: tl.constexpr, 
         place += line[:, None] * _LINE + first
         now = tl.load(x + place, mask=inside, other=0)
         then = tl.load(before + place, mask=inside, other=0) if has_before else now
-        bits = _values(now, then, dtype, has_before).to(tl.int32, bitcast=True)
+        bits = in_float32(now, then, dtype, has_before).to(tl.int32, bitcast=True)
         magnitude = bits & _MAGNITUDE
         exponent = tl.minimum(tl.maximum(magnitude >> 23, _LOWEST), _HIGHEST) - _LOWEST
         bin = tl.where(bits < 0, -1 - exponent, exponent) + _SIGN_BINS
