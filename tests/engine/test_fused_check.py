@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -69,6 +69,8 @@ class Stub:
 
     works: Any = staticmethod(right)
     tile = 256
+    modes: ClassVar[list[Any]] = []
+    """Of looking out for what waits for the device, as they were set."""
 
     def __init__(self, *_: Any) -> None:
         if isinstance(self.works, Exception):
@@ -84,7 +86,7 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
     """The GPU is the CPU, the kernel a Stub."""
     monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", Stub.modes.append)
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(fused_on_device, "_fused", {})
     monkeypatch.setattr(fused_on_device, "FusedSummary", Stub)
@@ -109,8 +111,10 @@ def test_a_kernel_that_is_not_is_left_alone_and_why_is_told(
     stubbed: type[Stub], monkeypatch: pytest.MonkeyPatch, works: Any, reason: str
 ) -> None:
     monkeypatch.setattr(Stub, "works", works)
+    Stub.modes.clear()
     found = fused_on_device._tried(CPU, torch.float32)
     assert isinstance(found, str) and reason in found
+    assert Stub.modes == ["default", 2]
     fused_on_device._fused[0, torch.float32] = found
     assert notes.slow_summaries(GPU) == [
         f"Summaries on cuda:0 take many operations a tensor, which slows training down: {found}"

@@ -6,7 +6,9 @@ the work. Nothing here waits for the device but that trial.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import torch
@@ -56,17 +58,26 @@ def reason_for_torch(device: torch.device) -> str:
 def _tried(device: torch.device, dtype: torch.dtype) -> FusedSummary | str:
     if os.environ.get(SWITCH) == "off":
         return f"{SWITCH} is off"
-    mode = torch.cuda.get_sync_debug_mode()
     try:
-        torch.cuda.set_sync_debug_mode("default")
-        with torch.cuda.device(device), torch.no_grad():
+        with torch.cuda.device(device), torch.no_grad(), _allowed_to_wait():
             fused = FusedSummary(device, dtype)
             return fused_check.disagreement(fused.row, device, dtype, tile=fused.tile) or fused
     except Exception as error:
         # No Triton, no compiler for its launcher, a GPU that it does not know: whatever it is, torch can do it.
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextlib.contextmanager
+def _allowed_to_wait() -> Iterator[None]:
+    """Also where the user has torch complain of it. Setting the mode warns, so it is only set where it has to be."""
+    mode = torch.cuda.get_sync_debug_mode()
+    if mode:
+        torch.cuda.set_sync_debug_mode("default")
+    try:
+        yield
     finally:
-        torch.cuda.set_sync_debug_mode(mode)
+        if mode:
+            torch.cuda.set_sync_debug_mode(mode)
 
 
 class FusedSummary:
