@@ -193,6 +193,25 @@ def test_all_equal_has_exactly_no_std() -> None:
     assert row[4] == row[5] == row[6] == torch.tensor(0.1).item() and row[7] == 0
 
 
+def test_all_equal_has_no_std_where_a_sum_cannot_be_exact() -> None:
+    """Of what three programs found in more numbers than fit in a test."""
+    tl, triton = kernel.tl, kernel.triton
+    counts, value = [973_492_047, 885_523_337, 1_026_902_831], torch.tensor(0.1).item()
+    partials = torch.zeros(7, kernel.MAX_PROGRAMS, dtype=torch.float64)
+    partials[0, :3] = torch.tensor(counts, dtype=torch.float64)
+    partials[[1, 3, 4], :3] = value
+    histograms, row = torch.zeros(8 * 128, dtype=torch.int32), torch.zeros(PACKED, dtype=torch.float64)
+
+    @triton.jit
+    def finish(partials_at: tl.int64, histograms_at: tl.int64, row_at: tl.int64, count: tl.int64) -> None:
+        histograms_of = histograms_at.to(tl.pointer_type(tl.int32))
+        doubles = tl.pointer_type(tl.float64)
+        kernel._finish(partials_at.to(doubles), histograms_of, row_at.to(doubles), count, 3)
+
+    finish[(1,)](partials.data_ptr(), histograms.data_ptr(), row.data_ptr(), sum(counts))
+    assert row[:3].tolist() == [0, 0, 0] and row[3:7].tolist() == [value, value, value, 0]
+
+
 @pytest.mark.parametrize("nasty", sorted(NASTY))
 def test_norms_are_the_counts_and_l2(nasty: str) -> None:
     tensor = torch.from_numpy(NASTY[nasty](np.random.default_rng(2), 3000)).float()
