@@ -146,15 +146,17 @@ class ModuleHooks:
         self._wants = wants
         self._listener = weakref.ref(listener)
         self._hooked: dict[int, _Hooked] = {}
+        self._followed: Mapping[str, nn.Module] = {}
         self._lift = contextlib.ExitStack()
         self.follow(dict(named_modules(model)))
 
     def follow(self, modules: Mapping[str, nn.Module]) -> set[str]:
         """Hook what has come into the model since, unhook what has left it; the names of what is new. `modules`: all that
-        the model has now, by name."""
+        the model has now, by name; the same object only where nothing has changed."""
         listener = self._listener()
-        if listener is None:
+        if listener is None or modules is self._followed:
             return set()
+        self._followed = modules
         inside, new = inside_scripted(modules), set()
         before, self._hooked = self._hooked, {}
         for name, module in modules.items():
@@ -213,6 +215,7 @@ class ModuleHooks:
         for hooked in self._hooked.values():
             hooked.remove()
         self._hooked.clear()
+        self._followed = {}
 
     def _is_around(self, name: str, module: nn.Module, modules: Mapping[str, nn.Module]) -> bool:
         """An encoder layer in which something is looked at: with hooks inside, torch would not run it as one kernel."""

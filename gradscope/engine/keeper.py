@@ -27,7 +27,8 @@ class Keeper:
 
     def wants(self, key: SubjectKey) -> bool:
         """Only what is gone after its phase: parameters and what belongs to them can be had at any time."""
-        return key.kind not in PARAMETER_KINDS and (self.keeps_all or key in self.watched)
+        # In this order: most runs watch nothing, and asking a set for a key takes long.
+        return (self.keeps_all or (bool(self.watched) and key in self.watched)) and key.kind not in PARAMETER_KINDS
 
     def keep(self, key: SubjectKey, tensor: Tensor, scale: float | None = None) -> None:
         """Keep a copy, divided by `scale`, if it is wanted and fits."""

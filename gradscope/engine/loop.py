@@ -5,7 +5,6 @@ Capture hangs on it from outside (`observer`), and so does pausing (`observer.pa
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -69,6 +68,7 @@ class Loop:
         self.batches = batches
         self.in_user_code = False
         """True while the user's code runs: only then may an interruption raise wherever it happens to be."""
+        self._user_code = _UserCode(self)
         self.batch: Any = None
         """The newest batch, on the device."""
         self.loss: float | None = None
@@ -207,15 +207,18 @@ class Loop:
         movable = self.movable()
         self._older_gradients.remember(movable)
         self.notes = notes.stale_gradients(self.training, self.turn, movable) if self.window.micro == 0 else []
-        before = {name: _identity(tensor.grad) for name, tensor in movable.items()}
         scaler = self.training.scaler
+        # Who was touched matters only where gradients of several kinds lie beside each other.
+        is_noted = scaler is not None or len(self.training.turns) > 1
+        before = {name: _identity(tensor.grad) for name, tensor in movable.items()} if is_noted else {}
         self.scale = None if scaler is None else float(scaler.get_scale())
         self._observer.gradient_scale = self.scale
         start = self._observer.elapsed()
         with self.user_code():
             self._scaled(self._divided(self._graph)).backward()
         self._graph = None
-        self._note_touched(before, movable)
+        if is_noted:
+            self._note_touched(before, movable)
         self._observer.passing(SubStep.BACKWARD, start=start)
         is_complete = self._is_complete()
         # Nothing can go wrong any more.
@@ -456,8 +459,9 @@ class Loop:
 
     def _clear_gradients(self, turn: Turn) -> None:
         turn.optimizer.zero_grad(set_to_none=True)
-        cleared = {id(tensor) for tensor in turn.parameters}
-        self._scaled_names -= {name for name, tensor in self._movable.items() if id(tensor) in cleared}
+        if self._scaled_names:
+            cleared = {id(tensor) for tensor in turn.parameters}
+            self._scaled_names -= {name for name, tensor in self._movable.items() if id(tensor) in cleared}
 
     def validate(self) -> Validated:
         """One pass over the validation data; training is untouched by it."""
@@ -572,13 +576,9 @@ class Loop:
                     found[f"(optimizer group {i}, parameter {k})"] = tensor
         return found
 
-    @contextlib.contextmanager
-    def user_code(self) -> Iterator[None]:
-        self.in_user_code = True
-        try:
-            yield
-        finally:
-            self.in_user_code = False
+    def user_code(self) -> _UserCode:
+        """What is inside is the user's code."""
+        return self._user_code
 
     def drop_copies(self) -> None:
         """Between two steps: what the newest one could be explained with is not wanted any more."""
@@ -606,6 +606,19 @@ class Loop:
         self._graph = self.batch = None
         self._movable, self._clipped = {}, {}
         self.window = Window()
+
+
+class _UserCode:
+    """A context that is entered several times in each phase: a generator takes three times as long."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._loop.in_user_code = True
+
+    def __exit__(self, *error: object) -> None:
+        self._loop.in_user_code = False
 
 
 class NothingKept(Exception):

@@ -31,12 +31,13 @@ def slow_summaries(device: torch.device) -> list[str]:
 
 def stale_gradients(training: Training, turn: Turn, tensors: dict[str, Tensor]) -> list[str]:
     """Before a window's first backward: whose `.grad` of an earlier step it will be added to."""
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor.grad is not None}
+    if not tensors:
+        return []
     own = _ids(turn)
     others = {i for other in training.turns if other is not turn for i in _ids(other)}
     kept, lost = [], []
     for name, tensor in tensors.items():
-        if tensor.grad is None:
-            continue
         if id(tensor) in own:
             kept.append(name)
         elif id(tensor) not in others:

@@ -7,7 +7,7 @@ import math
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from gradscope.engine.keeper import Keeper
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.modules import named_modules
 from gradscope.engine.parameter_hooks import ParameterHooks
-from gradscope.engine.parameters import Model, NamedTensors, PreviousValues, is_uninitialised
+from gradscope.engine.parameters import Model, PreviousValues
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.engine.sites import Sites
+from gradscope.engine.structure import Structure
 from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel
 from gradscope.protocol.messages import Absence
@@ -47,7 +48,7 @@ class Observer:
         self.previous = PreviousValues()
         self.errors: list[str] = []
         self._model = model
-        self._named = NamedTensors(model)
+        self._structure = Structure(model)
         self._stop_here = stop_here
         self.last_passed: SubStep | None = None
         """The newest sub-step of the session that is done."""
@@ -58,7 +59,7 @@ class Observer:
         self.is_left_over: Callable[[str, Tensor], bool] = lambda name, tensor: False
         """Whether a parameter's gradient has nothing to do with this backward."""
         self._is_muted = False
-        self._tensors: dict[str, Tensor] | None = None
+        self._tensors: Mapping[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
         self._entered: dict[int, list[tuple[str, int, float]]] = {}
         """Of each thread, (name, call, when) of the layers that it is in: a model may call layers on several threads."""
@@ -106,7 +107,7 @@ class Observer:
         if self.capture.level is not CaptureLevel.LAYERS:
             return {}
         if self._aliases is None:
-            self._aliases = {first: list(others) for first, (_, others) in self._named.get().items()}
+            self._aliases = {first: list(others) for first, (_, others) in self._structure.named().items()}
             places: dict[int, str] = {}
             if isinstance(self._model, nn.Module):
                 for name, module in named_modules(self._model, remove_duplicate=False):
@@ -137,7 +138,7 @@ class Observer:
         self._summaries.clear(norms_only=self.capture.norms_only)
         self._record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
         if phase is Phase.BACKWARD:
-            self._parameter_hooks.follow({n: tensor for n, tensor in self.tensors().items() if self.wants(n)})
+            self._parameter_hooks.follow(self._wanted_tensors())
             record.own_seconds = record.elapsed()
 
     def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
@@ -204,15 +205,19 @@ class Observer:
     def elapsed(self) -> float:
         return self._record.elapsed() if self._record is not None else math.nan
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Mapping[str, Tensor]:
         """name -> tensor, each once; parameters of lazy modules are left out until they have a shape."""
         if self._tensors is not None:
             return self._tensors
-        found = {name: tensor for name, (tensor, _) in self._named.get().items() if not is_uninitialised(tensor)}
+        found = self._structure.tensors()
         if self._record is not None and self._record.phase is not Phase.FORWARD:
             # Looked for once a phase: parameters come, go and get their shape in forwards, or between two phases.
             self._tensors = found
         return found
+
+    def _wanted_tensors(self) -> Mapping[str, Tensor]:
+        tensors = self.tensors()
+        return {n: t for n, t in tensors.items() if self.wants(n)} if self.capture.is_partial else tensors
 
     def moving(self) -> dict[str, Tensor]:
         """The parameters that a step may change: an optimizer also moves a frozen one that still has a gradient."""
@@ -226,9 +231,8 @@ class Observer:
         summaries = SummaryBatch()
         summaries.clear(norms_only=self.capture.norms_only)
         record = PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
-        for name, tensor in self.tensors().items():
-            if self.wants(name):
-                record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+        for name, tensor in self._wanted_tensors().items():
+            record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
         return record.finish()
 
     def close(self) -> None:
@@ -345,6 +349,8 @@ class Observer:
     # ------------------------------------------------------------------------------------------ ends
 
     def _complete(self, record: PhaseRecord, more: Iterable[tuple[SubjectKey, Tensor]]) -> None:
+        if self.capture.is_off:
+            return
         if record.phase is Phase.FORWARD:
             self._tell_uncalled(record)
         elif record.phase is Phase.BACKWARD:
@@ -357,19 +363,16 @@ class Observer:
             record.add(key, tensor)
 
     def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
-        for name, tensor in self.tensors().items():
-            if self.wants(name):
-                site = self._sites.of_parameter(name)
-                pair = self.previous.pair(name, tensor)
-                if pair is None and self.previous.knows(name):
-                    self._tell(record, site.change.key, absences.REPLACED)
-                yield site.parameter, tensor, site.change, None if pair is None else pair[1]
+        for name, tensor in self._wanted_tensors().items():
+            site = self._sites.of_parameter(name)
+            pair = self.previous.pair(name, tensor)
+            if pair is None and self.previous.knows(name):
+                self._tell(record, site.change.key, absences.REPLACED)
+            yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
-        for name, tensor in self.tensors().items():
-            if not self.wants(name):
-                continue
-            key = SubjectKey(SubjectKind.GRAD, name)
+        for name, tensor in self._wanted_tensors().items():
+            key = self._sites.of_parameter(name).gradient.key
             if tensor.grad is not None and self.is_left_over(name, tensor):
                 reason = "no gradient reached it in this turn (its .grad is of another optimizer's)"
                 record.absent.append(Absence(name=name, kind=key.kind.value, reason=reason))
@@ -396,7 +399,7 @@ class Observer:
         self._never_called.clear()
         if self._hooks is None or not isinstance(self._model, nn.Module):
             return
-        modules = dict(named_modules(self._model))
+        modules = self._structure.modules()
         new = self._hooks.follow(modules)
         unseen = list(unseen_after_forward(modules, self._calls, new=new, fused=self._fused))
         has_compiled = any(absence.reason == absences.COMPILED_SINCE for absence in unseen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,42 +28,6 @@ def named_tensors(model: Model) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
         names.setdefault(id(tensor), []).append(name)
         tensors[id(tensor)] = tensor
     return {own[0]: (tensors[key], tuple(own[1:])) for key, own in names.items()}
-
-
-class NamedTensors:
-    """`named_tensors` of one model, for asking often: it is walked through again only where something has changed."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._found: dict[str, tuple[Tensor, tuple[str, ...]]] = {}
-        self._form: list[Any] | None = None
-
-    def get(self) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
-        """name -> (tensor, its other names); not to be changed."""
-        form = self._form_now()
-        if form != self._form:
-            self._found, self._form = named_tensors(self._model), form
-        return self._found
-
-    def _form_now(self) -> list[Any]:
-        """Who holds what under which names. The tensors that were found are held, so that no other gets their ids."""
-        if not isinstance(self._model, nn.Module):
-            return [(name, id(tensor)) for name, tensor in self._model.items()]
-        form: list[Any] = []
-        waiting: list[nn.Module] = [self._model]
-        seen = set()
-        while waiting:
-            module = waiting.pop()
-            if id(module) in seen:
-                continue
-            seen.add(id(module))
-            own, inner = module._parameters, module._modules
-            # keys(): those of a ScriptModule cannot be iterated.
-            form.append((id(module), *own.keys(), *map(id, own.values()), *inner.keys()))
-            if inner:
-                waiting += [child for child in inner.values() if child is not None]
-                form.append((*map(id, inner.values()),))
-        return form
 
 
 def is_uninitialised(tensor: Tensor) -> bool:

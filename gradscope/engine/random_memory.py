@@ -18,9 +18,9 @@ _BYTES = 4 * 625
 def python_memory() -> bytes | None:
     """The state of the generator behind `random.random`, and the normal number that it has in store. None where CPython has
     it elsewhere than in the version that this was written for."""
-    if _PYTHON_ADDRESS is None:
+    if _PYTHON_WORDS is None:
         return None
-    memory, stored = ctypes.string_at(_PYTHON_ADDRESS, _BYTES), _GENERATOR.gauss_next
+    memory, stored = _PYTHON_WORDS.raw, _GENERATOR.gauss_next
     return memory if stored is None else memory + repr(stored).encode()
 
 
@@ -35,16 +35,16 @@ def numpy_memory() -> bytes | None:
     return ctypes.string_at(generator.ctypes.state_address, _BYTES)
 
 
-def _python_address() -> int | None:
+def _python_words() -> ctypes.Array[ctypes.c_char] | None:
     """Where `random`'s generator keeps its words: behind the object's head, the place first (_randommodule.c)."""
     address = id(_GENERATOR) + object.__basicsize__
     if type(_GENERATOR).__basicsize__ < object.__basicsize__ + _BYTES:
         return None
     words = (ctypes.c_uint32 * 625).from_address(address)
     state = _GENERATOR.getstate()[1]
-    return address if (*words[1:], words[0]) == state else None
+    return (ctypes.c_char * _BYTES).from_address(address) if (*words[1:], words[0]) == state else None
 
 
 _GENERATOR: Any = random.random.__self__  # type: ignore[attr-defined]
-_PYTHON_ADDRESS = _python_address()
+_PYTHON_WORDS = _python_words()
 _bit_generator: Any = np.random.get_bit_generator  # type: ignore[attr-defined]

@@ -38,7 +38,8 @@ class RandomStates:
     @staticmethod
     def capture(newest: RandomStates | None = None) -> RandomStates:
         """As they are now; `newest` was captured before, and what is still as it was there need not be asked for again."""
-        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        # In this order: asking whether there is a GPU takes longer.
+        cuda = torch.cuda.is_initialized() and torch.cuda.is_available()
         mps = torch.backends.mps.is_available()
         python, numpy = python_memory(), numpy_memory()
         states: list[Any] = [None, None]

@@ -132,7 +132,10 @@ class PhaseRecord:
         started = time.perf_counter()
         # A model may call its layers on several threads, and each device has a thread of autograd's.
         with self._lock:
-            self._telling_why(slot, partial(self._take, slot, tensor, scale))
+            try:
+                self._take(slot, tensor, scale)
+            except Unreadable as reason:
+                self._tell(slot, reason)
             self.own_seconds += time.perf_counter() - started
 
     def _take(self, slot: Slot, tensor: Tensor, scale: float | None) -> None:
@@ -202,7 +205,10 @@ class PhaseRecord:
         try:
             work()
         except Unreadable as reason:
-            self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
+            self._tell(slot, reason)
+
+    def _tell(self, slot: Slot, reason: Unreadable) -> None:
+        self.absent.append(Absence(name=slot.key.label(), kind=slot.key.kind.value, reason=str(reason)))
 
     def _place(self, slot: Slot, position: int) -> None:
         """The summary of a subject is there. Only now it counts: broken off before, nothing of it is in the report."""

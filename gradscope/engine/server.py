@@ -14,8 +14,7 @@ import queue
 import signal
 import socket
 import threading
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -26,12 +25,14 @@ from gradscope.engine.answers import answer_check_gradient, answer_checkpoint, a
 from gradscope.engine.comparing import Comparer
 from gradscope.engine.devices import available_devices
 from gradscope.engine.exporter import ExportCancelled, Exporter
+from gradscope.engine.goal import Goal
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.looking import look
 from gradscope.engine.outbox import Outbox
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
+from gradscope.engine.teller import Teller
 from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import describe_error
@@ -45,42 +46,8 @@ from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
 
-SCHEDULE_INTERVAL_SECS = 2.0
 SHUTDOWN_GRACE_SECS = 2.0
 EXIT_APP_GONE = 4
-
-
-@dataclass(frozen=True)
-class _Goal:
-    """The Go that is being worked on: where it ends."""
-
-    number: int
-    verb: Verb
-    until_step: int | None = None
-    until_epoch: int | None = None
-    first_optimizer: str = ""
-    """Whose turn begins a batch."""
-
-    def is_met(self, position: Position) -> bool:
-        if self.verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP, Verb.VALIDATE):
-            return True
-        if position.rest is not Rest.READY:
-            return False
-        if self.verb is Verb.NEXT_BATCH:
-            return position.optimizer == self.first_optimizer
-        if self.until_step is not None:
-            return position.step >= self.until_step
-        return self.until_epoch is not None and position.epoch >= self.until_epoch
-
-    def ends_with_next_step(self, position: Position) -> bool:
-        """Whether the step that begins now is the last one (as far as can be known)."""
-        if self.verb is not Verb.RUN:
-            return True
-        if self.until_step is not None:
-            return position.step + 1 >= self.until_step
-        if self.until_epoch is not None and position.batches_per_epoch is not None:
-            return position.epoch + 1 >= self.until_epoch and position.batch + 1 >= position.batches_per_epoch
-        return False
 
 
 class Server:
@@ -91,6 +58,7 @@ class Server:
         self._connection = connection
         self._decoder = decoder
         self._outbox = Outbox(connection)
+        self._teller = Teller(self._outbox)
         self._exporter = Exporter(self._outbox)
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._session: Session | None = None
@@ -98,7 +66,7 @@ class Server:
         self._lost = Position()
         """Where the session stood that was given up."""
         self._opened: messages.Open | None = None
-        self._goal: _Goal | None = None
+        self._goal: Goal | None = None
         self._deferred: Frame | None = None
         self._pause_wanted = False
         self._pause_number = 0
@@ -109,11 +77,6 @@ class Server:
         self._comparer = Comparer()
         self._settings = TorchSettings.capture()
         self._is_over = False
-        self._sent_subjects = 0
-        self._sent_places = 0
-        self._sent_validations = 0
-        self._told_errors = 0
-        self._scheduled_at = 0.0
 
     def run(self, torch_version: str, numpy_version: str) -> None:
         signal.signal(signal.SIGINT, self._on_interrupt_signal)
@@ -200,7 +163,7 @@ class Server:
             session = self._need_session()
             so_far = session.partial_report()
             if so_far is not None:
-                self._send_report(so_far)
+                self._teller.tell_report(session, so_far)
             self._end_goal(paused=True)
             while self._goal is None:
                 if self._is_over:
@@ -239,11 +202,7 @@ class Server:
         if reply is not None:
             self._outbox.put(reply, number=frame.number)
             if isinstance(reply, (messages.Opened, CheckpointLoaded)):
-                try:
-                    self._introduce(is_new=isinstance(reply, messages.Opened))
-                except Exception as error:
-                    text = f"The parameters of the model could not be looked at: {describe_error(error)}"
-                    self._outbox.put(messages.Note(text=text, warning=True))
+                self._teller.introduce(self._need_session(), is_new=isinstance(reply, messages.Opened))
 
     def _answer(self, frame: Frame) -> Any:
         match frame.message:
@@ -316,7 +275,7 @@ class Server:
             reply = answer_checkpoint(session, request)
         finally:
             self._is_interruptible = False
-        self._sent_validations = len(session.validations)
+        self._teller.skip_validations(session)
         return reply
 
     def _edit(self, edit: Edit | UndoEdit) -> Edited:
@@ -332,7 +291,7 @@ class Server:
         self._outbox.put(record.as_message())
         self._outbox.put(messages.SessionChanged(session=session.info))
         self._outbox.put(messages.Moved(position=self._position()))
-        self._send_schedule()
+        self._teller.tell_schedule(session)
         for warning in session.info.warnings:
             if warning not in warnings:
                 self._outbox.put(messages.Note(text=warning, warning=True))
@@ -381,20 +340,8 @@ class Server:
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
         self._session, self._opened, self._lost = session, request, Position()
-        self._sent_subjects = self._sent_places = self._sent_validations = self._told_errors = 0
+        self._teller.forget()
         return messages.Opened(session=session.info, position=self._position())
-
-    def _introduce(self, *, is_new: bool) -> None:
-        """What follows a new session: its parameters, its rates, what looks wrong. After a checkpoint: its settings, too."""
-        session = self._need_session()
-        if not is_new:
-            self._outbox.put(messages.SessionChanged(session=session.info))
-        initial = session.initial_parameters()
-        self._send_tables()
-        self._outbox.put(initial)
-        self._send_schedule()
-        for warning in session.info.warnings:
-            self._outbox.put(messages.Note(text=warning, warning=True))
 
     def _go(self, number: int, go: Go) -> None:
         session = self._need_session()
@@ -411,14 +358,7 @@ class Server:
             return
         if go.verb is Verb.RUN and go.until is RunUntil.STEPS and go.steps < 1:
             raise BadInput(f"A run of {go.steps} steps was asked for; expected at least one")
-        is_run = go.verb is Verb.RUN
-        self._goal = _Goal(
-            number,
-            go.verb,
-            until_step=position.step + go.steps if is_run and go.until is RunUntil.STEPS else None,
-            until_epoch=position.epoch + 1 if is_run and go.until is RunUntil.EPOCH else None,
-            first_optimizer=session.training.turns[0].name,
-        )
+        self._goal = Goal.of(number, go, position, first_optimizer=session.training.turns[0].name)
         # A pause that was asked for after this Go is meant for it; one from before, like an old interruption, is over.
         self._pause_wanted = self._pause_wanted and self._pause_number > number
         self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
@@ -450,7 +390,7 @@ class Server:
                 self._abandon_session()
         except UserCodeFailed as error:
             if isinstance(error.report, PhaseReport):
-                self._send_report(error.report)
+                self._teller.tell_report(session, error.report)
             self._fail(error.failure)
             self._end_if_device_is_lost()
             if session.is_broken:
@@ -462,8 +402,8 @@ class Server:
             self._end_if_device_is_lost()
         else:
             if isinstance(report, PhaseReport):
-                self._send_report(report)
-            self._send_validations()
+                self._teller.tell_report(session, report)
+            self._teller.tell_validations(session)
             if self._goal is not None and self._goal.is_met(session.position):
                 self._end_goal(paused=False)
         self._serve_waiting()
@@ -480,7 +420,7 @@ class Server:
     def _end_goal(self, *, paused: bool) -> None:
         goal, self._goal = self._goal, None
         if goal is not None:
-            self._send_schedule()
+            self._teller.tell_schedule(self._need_session())
             self._outbox.put(Done(position=self._position(), paused=paused), number=goal.number)
 
     def _fail(self, failure: Failure) -> None:
@@ -488,7 +428,7 @@ class Server:
         self._interrupt_wanted = False
         if self._session is not None and not self._session.is_broken:
             # The steps before may have moved the rates; what the phase itself did to them is undone.
-            self._send_schedule()
+            self._teller.tell_schedule(self._session)
         # A goal that was paused inside the phase has been answered: the position is all there is to tell.
         if goal is not None:
             self._outbox.put(Failed(failure=failure, position=self._position()), number=goal.number)
@@ -534,46 +474,6 @@ class Server:
         if self._last_place is not None:
             self._last_place.write(position)
         return position
-
-    def _send_report(self, report: PhaseReport) -> None:
-        self._send_tables()
-        self._outbox.put(report.raw)
-        self._tell_capture_errors()
-        session = self._need_session()
-        due = time.monotonic() - self._scheduled_at > SCHEDULE_INTERVAL_SECS
-        if due and session.position.rest is Rest.READY:
-            self._send_schedule()
-
-    def _send_validations(self) -> None:
-        validations = self._need_session().validations
-        for validation in validations[self._sent_validations :]:
-            self._outbox.put(validation)
-        self._sent_validations = len(validations)
-
-    def _send_tables(self) -> None:
-        tables = self._need_session().observer.tables
-        if len(tables.subjects.rows) > self._sent_subjects:
-            new = tuple(tables.subjects.rows[self._sent_subjects :])
-            self._outbox.put(messages.Subjects(first=self._sent_subjects, rows=new))
-            self._sent_subjects += len(new)
-        if len(tables.places.rows) > self._sent_places:
-            places = tuple(tables.places.rows[self._sent_places :])
-            self._outbox.put(messages.Places(first=self._sent_places, rows=places))
-            self._sent_places += len(places)
-
-    def _send_schedule(self) -> None:
-        session = self._need_session()
-        self._scheduled_at = time.monotonic()
-        ahead = (
-            300 if session.info.batches_per_epoch is None else min(2000, max(300, 3 * session.info.batches_per_epoch))
-        )
-        self._outbox.put(session.schedule(ahead))
-
-    def _tell_capture_errors(self) -> None:
-        errors = self._need_session().observer.errors
-        for text in errors[self._told_errors :]:
-            self._outbox.put(messages.Note(text=text, warning=True))
-        self._told_errors = len(errors)
 
 
 def _wake_main_thread() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -102,8 +102,7 @@ class StepRecord:
     is_skipped: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Identity:
+class _Identity(NamedTuple):
     """Which batch a report is about."""
 
     epoch: int
@@ -355,13 +354,8 @@ class Session:
 
     def _identity(self) -> _Identity:
         loop = self.loop
-        return _Identity(
-            epoch=loop.batches.epoch,
-            batch=loop.batches.index,
-            micro=loop.window.micro,
-            window=loop.window.size,
-            optimizer=loop.turn.name,
-        )
+        batches, window = loop.batches, loop.window
+        return _Identity(batches.epoch, batches.index, window.micro, window.size, loop.turn.name)
 
     def _more(self, phase: Phase) -> list[tuple[SubjectKey, Tensor]]:
         if phase is not Phase.STEP:

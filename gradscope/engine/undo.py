@@ -240,6 +240,8 @@ class StepUndo:
 
 
 def _copy(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
     # copy.copy of a tensor shares its memory.
     return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
 

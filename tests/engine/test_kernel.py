@@ -30,13 +30,15 @@ needs_kernel = pytest.mark.skipif(summary.KERNEL is None, reason="the C library 
 def copy_of_the_source(tmp_path: Path) -> Path:
     folder = tmp_path / "kernel"
     folder.mkdir()
-    shutil.copy(FOLDER / "kernel.c", folder)
+    for path in [*FOLDER.glob("*.c"), *FOLDER.glob("*.h")]:
+        shutil.copy(path, folder)
     return folder
 
 
 @pytest.mark.skipif(building.compiler() is None, reason="needs a C compiler")
 def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
     folder = copy_of_the_source(tmp_path)
+    sources = {path.name for path in folder.iterdir()}
     command = building.compiler()
     assert command is not None
     done = subprocess.run(
@@ -56,17 +58,18 @@ def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert building.compile_kernel(folder) == ""
-    assert {path.name for path in folder.iterdir()} == {"kernel.c", building.library_path(folder).name}
+    assert {path.name for path in folder.iterdir()} == {*sources, building.library_path(folder).name}
 
 
 def test_no_compiler_and_a_failing_one_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy_of_the_source(tmp_path)
+    sources = {path.name for path in folder.iterdir()}
     monkeypatch.setenv("CC", "false")
     assert building.compile_kernel(folder) == "false failed: no message"
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert building.compile_kernel(folder) == "no C compiler was found"
-    assert [path.name for path in folder.iterdir()] == ["kernel.c"]
+    assert {path.name for path in folder.iterdir()} == sources
 
 
 @needs_kernel

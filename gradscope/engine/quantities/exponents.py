@@ -71,7 +71,7 @@ def _sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 @functools.lru_cache(maxsize=4096)
 def sampled_lines(lines: int) -> npt.NDArray[np.int64]:
-    """Which of so many lines of neighbours are looked at; kernel.c has the same formula."""
+    """Which of so many lines of neighbours are looked at; histogram.h has the same formula, and fused_kernel.py."""
     share = np.arange(SAMPLE_LINES + 1, dtype=np.int64)
     bounds = share * lines // SAMPLE_LINES
     place = ((share[:-1] * 2654435769) & 0xFFFFFFFF) >> 16

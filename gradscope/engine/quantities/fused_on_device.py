@@ -131,7 +131,8 @@ class _Launcher:
 
     def __init__(self, kernel: ModuleType, dtype: object, has_before: bool) -> None:
         self._kernel = kernel
-        self._constants: tuple[object, ...] = (dtype, has_before)
+        self._constants = (dtype, has_before)
+        self._constants_of_compiled = () if kernel.CONSTANTS_ARE_COMPILED_IN else self._constants
         self._compiled = None
 
     def __call__(self, programs: int, stream: int, arguments: tuple[int, ...]) -> None:
@@ -139,10 +140,8 @@ class _Launcher:
         if self._compiled is None:
             kernel = self._kernel.summarise[grid]
             self._compiled = kernel(*arguments, *self._constants, num_warps=self._kernel.WARPS)
-            if self._kernel.CONSTANTS_ARE_COMPILED_IN:
-                self._constants = ()
         else:
-            self._compiled[grid](*arguments, *self._constants, stream=stream)
+            self._compiled[grid](*arguments, *self._constants_of_compiled, stream=stream)
 
 
 def _import_kernel() -> ModuleType:

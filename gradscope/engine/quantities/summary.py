@@ -43,6 +43,8 @@ class SummaryBatch:
     def clear(self, *, norms_only: bool) -> None:
         """Begin anew, in the memory that is there."""
         self._norms_only, self._on_device = norms_only, {}
+        if KERNEL is not None:
+            KERNEL.follow_threads()
 
     def set(self, position: int, values: Readable) -> None:
         """Summarise now."""
@@ -93,6 +95,8 @@ class SummaryBatch:
 
     def finish(self, count: int) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
         """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)) of the first n positions, copies."""
+        if not count:
+            return _NO_ROOM
         summaries, histograms = self._summaries[:count].copy(), self._histograms[:count].copy()
         sampled = self._sampled[:count].copy()
         waiting = [position for position in self._on_device if position < count]
@@ -128,7 +132,7 @@ def total_l2(rows: FloatArray) -> float | None:
     """The L2 norm of several subjects together, by their summaries: NaN if one has NaN or Inf, None if there are none."""
     if not len(rows):
         return None
-    if rows[:, [NAN, INF]].any():
+    if rows[:, NAN : INF + 1].any():
         return math.nan
     return math.hypot(*rows[:, L2].tolist())
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from gradscope.engine.quantities.exponents import FLOAT32_BIAS
 from gradscope.engine.quantities.kernel.building import wanted_library
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW
 
-VERSION = 4
+VERSION = 5
 """Of the functions' form: `gradscope_kernel_version`."""
 
 Jobs = list[tuple[int, int, int]]
@@ -56,6 +58,18 @@ class Kernel:
         self._all.argtypes, self._all.restype = [pointer, pointer, size, size, ctypes.c_int], None
         self._copy = library.gradscope_copy_all
         self._copy.argtypes, self._copy.restype = [pointer, size], None
+        self._set_team = library.gradscope_set_team
+        self._set_team.argtypes, self._set_team.restype = [pointer, number], None
+        self.team = _team_of_torch()
+        """What shares work among torch's threads; None: there is one thread whatever torch has."""
+        self.threads = 1
+
+    def follow_threads(self) -> None:
+        """From now on as many threads as torch has: its own, which wait for their next work in a loop on their cores."""
+        threads = torch.get_num_threads()
+        if threads != self.threads:
+            self._set_team(self.team, threads)
+            self.threads = threads
 
     def summarise_all(self, output: Output, jobs: Jobs, position: int, *, norms: bool) -> None:
         """Job after job, from `position` on: a position for the numbers and, where something is taken off, the next one for
@@ -67,6 +81,18 @@ class Kernel:
         """One after the other; many bytes go past the caches, where training has better things."""
         table = np.array(copies, dtype=np.int64)
         self._copy(table.ctypes.data, len(copies))
+
+
+def _team_of_torch() -> int | None:
+    """The address of the function that runs another on each of the threads of torch's libgomp; None where torch has none."""
+    if not hasattr(os, "RTLD_NOLOAD"):
+        return None
+    try:
+        # The one that is loaded, or none: another one would have threads of its own.
+        library = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value
+    except (OSError, AttributeError):
+        return None
 
 
 def load() -> Kernel | None:

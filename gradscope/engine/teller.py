@@ -1,0 +1,85 @@
+"""Telling the app what a session has come to: each row of a table once, each report as it is made, the rates to come."""
+
+from __future__ import annotations
+
+import time
+
+from gradscope.engine.outbox import Outbox
+from gradscope.engine.report import PhaseReport
+from gradscope.engine.session import Session
+from gradscope.engine.usercode import describe_error
+from gradscope.protocol import messages
+from gradscope.protocol.phases import Rest
+
+SCHEDULE_INTERVAL_SECS = 2.0
+FEWEST_STEPS_AHEAD, MOST_STEPS_AHEAD = 300, 2000
+
+
+class Teller:
+    """Of one connection; `forget` before the first message of another session."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.forget()
+
+    def forget(self) -> None:
+        self._sent_subjects = 0
+        self._sent_places = 0
+        self._sent_validations = 0
+        self._told_errors = 0
+        self._scheduled_at = 0.0
+
+    def introduce(self, session: Session, *, is_new: bool) -> None:
+        """What follows a new session: its parameters, its rates, what looks wrong. After a checkpoint: its settings, too."""
+        try:
+            if not is_new:
+                self._outbox.put(messages.SessionChanged(session=session.info))
+            initial = session.initial_parameters()
+            self._tell_tables(session)
+            self._outbox.put(initial)
+            self.tell_schedule(session)
+            for warning in session.info.warnings:
+                self._outbox.put(messages.Note(text=warning, warning=True))
+        except Exception as error:
+            text = f"The parameters of the model could not be looked at: {describe_error(error)}"
+            self._outbox.put(messages.Note(text=text, warning=True))
+
+    def tell_report(self, session: Session, report: PhaseReport) -> None:
+        self._tell_tables(session)
+        self._outbox.put(report.raw)
+        self._tell_capture_errors(session)
+        is_due = time.monotonic() - self._scheduled_at > SCHEDULE_INTERVAL_SECS
+        if is_due and session.position.rest is Rest.READY:
+            self.tell_schedule(session)
+
+    def tell_validations(self, session: Session) -> None:
+        """Those that are new."""
+        for validation in session.validations[self._sent_validations :]:
+            self._outbox.put(validation)
+        self.skip_validations(session)
+
+    def skip_validations(self, session: Session) -> None:
+        """Those so far are known, or gone."""
+        self._sent_validations = len(session.validations)
+
+    def tell_schedule(self, session: Session) -> None:
+        self._scheduled_at = time.monotonic()
+        three_epochs = 3 * (session.info.batches_per_epoch or 0)
+        ahead = min(MOST_STEPS_AHEAD, max(FEWEST_STEPS_AHEAD, three_epochs))
+        self._outbox.put(session.schedule(ahead))
+
+    def _tell_tables(self, session: Session) -> None:
+        tables = session.observer.tables
+        if len(tables.subjects.rows) > self._sent_subjects:
+            new = tuple(tables.subjects.rows[self._sent_subjects :])
+            self._outbox.put(messages.Subjects(first=self._sent_subjects, rows=new))
+            self._sent_subjects += len(new)
+        if len(tables.places.rows) > self._sent_places:
+            places = tuple(tables.places.rows[self._sent_places :])
+            self._outbox.put(messages.Places(first=self._sent_places, rows=places))
+            self._sent_places += len(places)
+
+    def _tell_capture_errors(self, session: Session) -> None:
+        for text in session.observer.errors[self._told_errors :]:
+            self._outbox.put(messages.Note(text=text, warning=True))
+        self._told_errors = len(session.observer.errors)
