@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradscope import __version__, assets
-from gradscope.engine.quantities.kernel.building import active_path
+from gradscope.engine.quantities.kernel.building import active_path, gpu_path
 
 EXIT_BAD_INPUT = 2
 _COMMANDS = ("samples", "run")
@@ -40,7 +40,8 @@ def _open(given: list[str]) -> int:
     parser.add_argument("--seed", type=_seed, help="seed of the session (default: from the settings)")
     parser.add_argument("--device", help="cpu, cuda:0, mps ... (default: from the settings)")
     parser.add_argument("--capture", metavar="LEVEL", help=f"{_CAPTURE_HELP} (default: from the settings)")
-    parser.add_argument("--version", action="version", version=f"gradscope {__version__} (summaries: {active_path()})")
+    ways = active_path() + (f"; on a GPU: {gpu_path()}" if gpu_path() else "")
+    parser.add_argument("--version", action="version", version=f"gradscope {__version__} (summaries: {ways})")
     options = parser.parse_args(given)
     path = None
     if options.file is not None:

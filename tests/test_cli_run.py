@@ -412,7 +412,7 @@ def test_samples_and_version() -> None:
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines() if line and not line.startswith("Open")]
     assert names[:3] == ["linear_regression", "scalar_graph", "digits_mlp"] and len(names) == 17
-    summaries = "(torch and numpy|C kernel(, AVX2|, AVX-512)?)"
+    summaries = "(torch and numpy|C kernel(, AVX2|, AVX-512)?)(; on a GPU: Triton)?"
     version = gradscope("--version").stdout.strip()
     assert re.fullmatch(rf"gradscope {re.escape(__version__)} \(summaries: {summaries}\)", version)
 

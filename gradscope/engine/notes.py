@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from gradscope.engine.quantities.fused_on_device import reason_for_torch
 from gradscope.engine.record import Collected, Tables
 from gradscope.engine.training import Training, Turn
 from gradscope.protocol.subjects import INF, NAN, SubjectKind
@@ -17,6 +19,14 @@ def listed(names: Iterable[str], *, most: int = 3) -> str:
     """ "a, b, c and 4 more"."""
     known = list(names)
     return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
+
+
+def slow_summaries(device: torch.device) -> list[str]:
+    """After a phase: that the device's fused kernel is not used, and why."""
+    reason = reason_for_torch(device)
+    return (
+        [f"Summaries on {device} take many operations a tensor, which slows training down: {reason}"] if reason else []
+    )
 
 
 def stale_gradients(training: Training, turn: Turn, tensors: dict[str, Tensor]) -> list[str]:

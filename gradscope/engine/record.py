@@ -26,6 +26,7 @@ from gradscope.engine.quantities.values import (
     dtype_name,
     plain_address,
     readable,
+    readable_in_place,
     shape_of,
 )
 from gradscope.protocol.messages import Absence, FloatArray, IntArray, Place
@@ -150,7 +151,7 @@ class PhaseRecord:
             self._tables.set_form(slot, tensor.shape, torch.float32, "")
             self._summaries.set_plain(position, address, tensor.numel())
         else:
-            values = readable(tensor) if scale is None else readable(tensor).divided_by(scale)
+            values = readable_in_place(tensor) if scale is None else readable(tensor).divided_by(scale)
             self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
             self._summaries.set(position, values)
         self._place(slot, position)
@@ -178,7 +179,7 @@ class PhaseRecord:
                     continue
                 # The positions have to be in order.
                 self._summarise_all(jobs, waiting)
-                self._telling_why(slot, partial(self._take_slowly, slot, tensor, partial(readable, value)))
+                self._telling_why(slot, partial(self._take_slowly, slot, tensor, partial(readable_in_place, value)))
                 if before is not None:
                     read = partial(change_between, value, before)
                     self._telling_why(changed, partial(self._take_slowly, changed, tensor, read))

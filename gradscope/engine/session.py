@@ -142,6 +142,7 @@ class Session:
         self._backward: Collected | None = None
         self._is_window_complete = True
         self._judgement: tuple[Validated, Best | None] | None = None
+        self._slowness_is_told = False
 
     def __enter__(self) -> Session:
         return self
@@ -312,7 +313,7 @@ class Session:
                 raise loop.broken_off
             return report
         else:
-            self._rest = AFTER[phase]
+            self._complete_forward()
         report = self.reports[phase] = self._report(phase, collected)
         return report
 
@@ -327,6 +328,13 @@ class Session:
         if self.capture.norms_only or self.capture.is_off:
             return []
         return [(key, tensor) for key, tensor in self.loop.optimizer_state() if self.observer.wants(key.name)]
+
+    def _complete_forward(self) -> None:
+        if not self._slowness_is_told:
+            slow = notes.slow_summaries(self.device)
+            self.loop.notes += slow
+            self._slowness_is_told = bool(slow)
+        self._rest = AFTER[Phase.FORWARD]
 
     def _complete_backward(self, collected: Collected) -> None:
         self.loop.notes += notes.non_finite(

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from gradscope import Recipe, Session
 from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.fused_on_device import reason_for_torch
 from gradscope.engine.quantities.kernel.building import active_path
 from gradscope.engine.randomness import seed_everything
 from tests.benchmarks.workloads import WORKLOADS
@@ -314,6 +315,8 @@ def main() -> None:
                 f"| {workload} | {statistics.median(found['plain']):.1f} ms | " + " | ".join(cells) + " |", flush=True
             )
             gc.collect()
+    if device.type == "cuda":
+        print(f"\nSummaries on {device}: {reason_for_torch(device) or 'one launch a tensor'}")
     if not options.no_memory:
         print("\n| peak memory | " + " | ".join(ways) + " |\n|---|" + "---|" * len(ways))
         for workload in options.workloads.split(","):

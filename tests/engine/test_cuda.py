@@ -17,15 +17,18 @@ import torch
 import zoo
 from peer import Peer
 from test_summaries import as_array, assert_row, expected_histogram, expected_row, layouts
+from test_summaries_of_anything import NASTY
 from torch import Tensor, nn
 
 from gradscope import Recipe, Session
 from gradscope.engine import record
 from gradscope.engine.observer import Observer
-from gradscope.engine.quantities import summary
-from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, sampled_places
+from gradscope.engine.quantities import fused_check, summary
+from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, exponents, sampled_places
+from gradscope.engine.quantities.fused_on_device import fused_summary, reason_for_torch
+from gradscope.engine.quantities.on_device import packed_summary
 from gradscope.engine.quantities.summary import SummaryBatch
-from gradscope.engine.quantities.values import readable
+from gradscope.engine.quantities.values import GPU_FLOATS, Readable, readable_in_place
 from gradscope.protocol import messages
 from gradscope.protocol.phases import Phase
 
@@ -112,7 +115,7 @@ def test_numbers_of_any_size(dtype: torch.dtype, size: int) -> None:
 
 def check(tensor: Tensor) -> None:
     batch = SummaryBatch()
-    batch.set(0, readable(tensor))
+    batch.set(0, readable_in_place(tensor))
     rows, histograms, sampled = batch.finish(1)
     array = as_array(tensor.cpu())
     assert_row(rows[0].tolist(), expected_row(array, is_float=True))
@@ -121,6 +124,92 @@ def check(tensor: Tensor) -> None:
         array = array[sampled_places(array.size)]
     if tensor.dtype is not torch.float64:
         np.testing.assert_array_equal(histograms[0], expected_histogram(array))
+
+
+@pytest.fixture
+def _fused() -> None:
+    """Triton is there, and the trial lets its kernel pass: anything else is a defect, but where Triton cannot be had."""
+    pytest.importorskip("triton", reason="this torch comes without triton")
+    for dtype in GPU_FLOATS:
+        assert fused_summary(Readable(torch.ones(3, dtype=dtype, device=DEVICE))) is not None, reason_for_torch(
+            torch.device(DEVICE)
+        )
+
+
+@pytest.mark.usefixtures("_fused")
+@pytest.mark.parametrize("dtype", GPU_FLOATS, ids=str)
+@pytest.mark.parametrize("size", [1, 1023, SAMPLE_ABOVE, SAMPLE_ABOVE + 1, 300_001, 30_000_001])
+@pytest.mark.parametrize("nasty", sorted(NASTY))
+def test_the_fused_kernel_and_torch_agree(nasty: str, size: int, dtype: torch.dtype) -> None:
+    """As they are, behind an offset, and as differences at one offset and at two; twice, to the bit."""
+    values = torch.from_numpy(NASTY[nasty](np.random.default_rng(size), size + 5)).to(dtype).to(DEVICE)
+    now = values[5:]
+    flipped = values.flip(0)
+    pairs = [(values, None), (now, None), (values, flipped), (now, flipped[5:]), (now, flipped[5:].clone())]
+    for tensor, before in pairs:
+        readable = Readable(tensor, before=before)
+        expected = packed_summary(readable.flat()).cpu().numpy()
+        found, again = fused_summary(readable), fused_summary(readable)
+        assert found is not None and again is not None
+        row = found.cpu().numpy()
+        np.testing.assert_array_equal(row, again.cpu().numpy())
+        assert fused_check._wrong_columns(row, expected, tensor.numel()) == "", (row[:8], expected[:8])
+
+
+@pytest.mark.usefixtures("_fused")
+def test_the_fused_kernel_beyond_32_bits() -> None:
+    size = 2**31 + 12_345
+    if torch.cuda.mem_get_info(DEVICE)[0] < 3 * size:
+        pytest.skip("needs 6.5 GB of GPU memory")
+    values = torch.ones(size, dtype=torch.bfloat16, device=DEVICE)
+    places = torch.from_numpy(sampled_places(size)).to(DEVICE)
+    values[places[::5]] = 0.25
+    values[2**31 + 7], values[-1], values[40] = -3, 4, math.nan
+    row = fused_summary(Readable(values))
+    assert row is not None
+    numbers = row.cpu()
+    assert numbers[:5].tolist() == [1, 0, 0, -3, 4]
+    assert numbers[5].item() == pytest.approx((size - 2 - 0.75 * len(places[::5])) / (size - 1), rel=1e-8)
+    np.testing.assert_array_equal(numbers[8:], exponents(values[places].float().cpu())[0])
+
+
+@pytest.mark.usefixtures("_fused")
+def test_a_summary_is_one_launch() -> None:
+    values = torch.randn(100_000, device=DEVICE)
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for count in (1, 1000, 50_000, 100_000):
+            fused_summary(Readable(values[:count]))
+        torch.cuda.synchronize()
+    launched = [event.name for event in profile.events() if event.device_type is torch.profiler.DeviceType.CUDA]
+    if not launched:
+        pytest.skip("the profiler sees no kernels here")
+    kernels = [name for name in launched if not name.startswith("Mem")]
+    # Deterministic algorithms fill what is allocated.
+    assert [name for name in kernels if "summarise" in name] == ["summarise"] * 4
+    assert all("summarise" in name or "fill" in name.lower() for name in kernels), kernels
+
+
+@pytest.mark.usefixtures("_fused")
+def test_streams_do_not_meet_in_the_fused_kernel() -> None:
+    tensors = [torch.full((200_000 + i,), float(i), device=DEVICE) for i in range(40)]
+    streams = [torch.cuda.Stream(DEVICE) for _ in range(4)]
+    torch.cuda.synchronize()
+    rows = []
+    for i, tensor in enumerate(tensors):
+        with torch.cuda.stream(streams[i % 4]):
+            rows.append(fused_summary(Readable(tensor)))
+    torch.cuda.synchronize()
+    for i, row in enumerate(rows):
+        assert row is not None and row[3:6].tolist() == [i] * 3 and row[8:].sum() == (SAMPLE_ABOVE if i else 0)
+
+
+@pytest.mark.usefixtures("_fused")
+def test_nothing_fused_is_captured_in_a_graph() -> None:
+    values, graph = torch.randn(1000, device=DEVICE), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        row = fused_summary(Readable(values))
+    assert row is None
 
 
 def test_nothing_waits_for_the_device_before_the_end_of_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
 
-_LINE = 32
-_SAMPLE_LINES = 256
-SAMPLE_ABOVE = _LINE * _SAMPLE_LINES
+LINE = 32
+SAMPLE_LINES = 256
+SAMPLE_ABOVE = LINE * SAMPLE_LINES
 """Of a larger tensor so many elements are looked at: lines of neighbours (two cache lines), each at a random-looking but
 fixed place in its share of the tensor, so that no row or column of a matrix is preferred."""
 FLOAT32_BIAS = 127
@@ -65,15 +65,15 @@ def _leave_out_zeros(array: npt.NDArray[np.float32], bits: npt.NDArray[np.int64]
 def _sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.size <= SAMPLE_ABOVE:
         return array
-    lines = array.size // _LINE
-    return array[: lines * _LINE].reshape(-1, _LINE)[sampled_lines(lines)].reshape(-1)
+    lines = array.size // LINE
+    return array[: lines * LINE].reshape(-1, LINE)[sampled_lines(lines)].reshape(-1)
 
 
 @functools.lru_cache(maxsize=4096)
 def sampled_lines(lines: int) -> npt.NDArray[np.int64]:
-    """Which of so many lines of neighbours are looked at; histogram.h has the same formula."""
-    share = np.arange(_SAMPLE_LINES + 1, dtype=np.int64)
-    bounds = share * lines // _SAMPLE_LINES
+    """Which of so many lines of neighbours are looked at; histogram.h has the same formula, and fused_kernel.py."""
+    share = np.arange(SAMPLE_LINES + 1, dtype=np.int64)
+    bounds = share * lines // SAMPLE_LINES
     place = ((share[:-1] * 2654435769) & 0xFFFFFFFF) >> 16
     chosen = bounds[:-1] + (place * np.diff(bounds) >> 16)
     chosen.flags.writeable = False
@@ -82,7 +82,7 @@ def sampled_lines(lines: int) -> npt.NDArray[np.int64]:
 
 def sampled_places(count: int) -> npt.NDArray[np.int64]:
     """The positions that are looked at in a tensor of so many elements, more than SAMPLE_ABOVE."""
-    return (sampled_lines(count // _LINE)[:, None] * _LINE + np.arange(_LINE)).reshape(-1)
+    return (sampled_lines(count // LINE)[:, None] * LINE + np.arange(LINE)).reshape(-1)
 
 
 def _to_float32(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

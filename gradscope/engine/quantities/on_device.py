@@ -7,6 +7,7 @@ line code: NaN and Inf are masked, never branched on.
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import torch
@@ -14,7 +15,15 @@ from torch import Tensor
 
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, sampled_places
 from gradscope.protocol.messages import FloatArray
-from gradscope.protocol.subjects import COLUMNS, EXPONENT_BINS, EXPONENT_HIGH, EXPONENT_LOW, HISTOGRAM_BINS
+from gradscope.protocol.subjects import (
+    COLUMNS,
+    EXPONENT_BINS,
+    EXPONENT_HIGH,
+    EXPONENT_LOW,
+    HISTOGRAM_BINS,
+    L2,
+    ZERO,
+)
 
 PACKED = len(COLUMNS) - 1 + HISTOGRAM_BINS
 """The columns but for the count, which is known here; the histogram."""
@@ -59,9 +68,12 @@ def packed_norm(values: Tensor) -> Tensor:
 
 def unpacked(packed: FloatArray, sizes: FloatArray, *, norms_only: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(summaries, histograms, numbers that a histogram has looked at) of rows of packed numbers, and of how many numbers each
-    tensor has."""
+    tensor has. With `norms_only` all else is left out, also where it is there."""
     columns = len(COLUMNS) - 1
     histograms = packed[:, columns:]
+    if norms_only:
+        packed[:, ZERO - 1 : L2 - 1] = math.nan
+        histograms[:] = 0
     is_whole = np.isnan(packed[:, columns - 1]) & (packed[:, :2].sum(1) < sizes)
     sampled = np.where(is_whole | norms_only, 0, np.minimum(sizes, SAMPLE_ABOVE))
     return np.column_stack([sizes, packed[:, :columns]]), histograms, sampled

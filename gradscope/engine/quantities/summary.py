@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.quantities.exponents import exponents
+from gradscope.engine.quantities.fused_on_device import fused_summary
 from gradscope.engine.quantities.kernel.library import Jobs, Output, load
 from gradscope.engine.quantities.moments import moments, norm
 from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
@@ -51,9 +52,11 @@ class SummaryBatch:
         tensor = values.values
         if not tensor.is_cpu:
             with torch.no_grad():
-                flat = values.flat()
-                packed = packed_norm(flat) if self._norms_only else packed_summary(flat)
-            self._on_device[position] = packed, flat.numel()
+                packed = fused_summary(values)
+                if packed is None:
+                    flat = values.flat()
+                    packed = packed_norm(flat) if self._norms_only else packed_summary(flat)
+            self._on_device[position] = packed, tensor.numel()
             return
         self._on_device.pop(position, None)
         address = plain_address(tensor)

@@ -11,19 +11,22 @@ _PLAIN_TYPES = (Tensor, nn.Parameter)
 _FLOAT32, _STRIDED = torch.float32, torch.strided
 _is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 _HALF = (torch.float16, torch.bfloat16)
+GPU_FLOATS = (torch.float32, *_HALF)
+"""Floats that summaries on a GPU read as they are."""
 _WIDE_UNSIGNED = (torch.uint16, torch.uint32)
 """torch has hardly any operations for them; int64 holds them all. Nor for uint64, which nothing holds."""
 
 
 @dataclass(frozen=True)
 class Readable:
-    """`values` is contiguous or 1-d, real and dense, detached, of dtype float32, float64, an integer type or bool."""
+    """`values` is contiguous or 1-d, real and dense, detached, of dtype float32, float64, an integer type or bool; from
+    `readable_in_place` also float16 or bfloat16, on a GPU."""
 
     values: Tensor
     note: str = ""
     """"of abs()", "of the 12 stored values (1.2% dense)" ..."""
     before: Tensor | None = None
-    """If given, what is looked at is `values` minus this, element by element; both are contiguous float32 then."""
+    """If given, what is looked at is `values` minus this, element by element; both are contiguous and of one dtype."""
 
     def flat(self) -> Tensor:
         """All numbers that are looked at, 1-d."""
@@ -42,6 +45,8 @@ def change_between(now: Tensor, before: Tensor) -> Readable:
     with torch.no_grad():
         now = now.detach()
         if plain_address(now) and plain_address(before):
+            return Readable(now, before=before)
+        if is_plain_on_gpu(now) and is_plain_on_gpu(before):
             return Readable(now, before=before)
         _refuse_distributed(now)
         return _readable(now - before)
@@ -86,6 +91,11 @@ def readable(tensor: Tensor) -> Readable:
             raise Unreadable(f"torch cannot read a tensor of this kind ({kind}): {error}") from error
 
 
+def readable_in_place(tensor: Tensor) -> Readable:
+    """The same for summaries, which a GPU makes of half floats as they are."""
+    return Readable(tensor.detach()) if is_plain_on_gpu(tensor) else readable(tensor)
+
+
 def _refuse_distributed(tensor: Tensor) -> None:
     # By name: importing torch.distributed takes a while, and not every build has it.
     kind = type(tensor).__name__
@@ -97,10 +107,22 @@ def _refuse_distributed(tensor: Tensor) -> None:
 
 def is_plain(tensor: Tensor) -> bool:
     """The common case, which can be read where it lies: neighbouring float32 on the CPU."""
+    return tensor.dtype is _FLOAT32 and tensor.is_cpu and _lies_plainly(tensor)
+
+
+def is_plain_on_gpu(tensor: Tensor) -> bool:
+    """The common case there: neighbouring floats of at most 32 bits, of which there are some."""
+    return (
+        tensor.is_cuda
+        and tensor.dtype in GPU_FLOATS
+        and _lies_plainly(tensor)
+        and bool(tensor.numel() and tensor.data_ptr())
+    )
+
+
+def _lies_plainly(tensor: Tensor) -> bool:
     return (
         type(tensor) in _PLAIN_TYPES
-        and tensor.dtype is _FLOAT32
-        and tensor.is_cpu
         and tensor.layout is _STRIDED
         and not tensor.is_nested
         and tensor.is_contiguous()

@@ -6,6 +6,7 @@ Standard library only: it runs in the build's own environment, where nothing of 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import platform
 import shlex
@@ -57,6 +58,11 @@ def active_path() -> str:
         return "torch and numpy"
     bits = library.gradscope_vector_bits()
     return f"C kernel, {_VECTORS[bits]}" if bits in _VECTORS else "C kernel"
+
+
+def gpu_path() -> str:
+    """What may compute them on a CUDA device, in a word; whether it does shows there. "": torch, without more ado."""
+    return "Triton" if os.environ.get(SWITCH) != "off" and importlib.util.find_spec("triton") else ""
 
 
 def compiler() -> list[str] | None:
