@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,12 +83,14 @@ class Stub:
 
 
 @pytest.fixture
-def stubbed(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
+def stubbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Stub]:
     """The GPU is the CPU, the kernel a Stub."""
     monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", Stub.modes.append)
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(fused_on_device, "_fused", {})
     monkeypatch.setattr(fused_on_device, "FusedSummary", Stub)
     monkeypatch.setattr(Stub, "works", staticmethod(right))
@@ -120,6 +123,15 @@ def test_a_kernel_that_is_not_is_left_alone_and_why_is_told(
         f"Summaries on cuda:0 take many operations a tensor, which slows training down: {found}"
     ]
     assert notes.slow_summaries(CPU) == notes.slow_summaries(torch.device("cuda:1")) == []
+
+
+def test_a_trial_that_loses_the_gpu_is_the_last_one(stubbed: type[Stub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stub, "works", RuntimeError("CUDA error: an illegal memory access was encountered"))
+    monkeypatch.setattr(fused_on_device, "still_answers", lambda device: False)
+    assert "illegal memory access" in str(fused_on_device._tried(CPU, torch.float32))
+    monkeypatch.setattr(Stub, "works", staticmethod(right))
+    assert "did not survive" in str(fused_on_device._tried(CPU, torch.float32))
+    assert isinstance(fused_on_device._tried(CPU, torch.bfloat16), Stub)
 
 
 def test_the_switch_leaves_it_alone_too(stubbed: type[Stub], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from gradscope.engine.devices import still_answers
 from gradscope.engine.quantities import fused_check
 from gradscope.engine.quantities.kernel.building import SWITCH
 from gradscope.engine.quantities.on_device import PACKED
+from gradscope.engine.quantities.trial_mark import TriedInVain, marked
 from gradscope.engine.quantities.values import GPU_FLOATS, Readable
 
 ALIGNMENT = 16
@@ -59,9 +61,12 @@ def _tried(device: torch.device, dtype: torch.dtype) -> FusedSummary | str:
     if os.environ.get(SWITCH) == "off":
         return f"{SWITCH} is off"
     try:
-        with torch.cuda.device(device), torch.no_grad(), _allowed_to_wait():
+        mark = marked(f"{torch.cuda.get_device_name(device)} {dtype}", lambda: still_answers(device))
+        with mark, torch.cuda.device(device), torch.no_grad(), _allowed_to_wait():
             fused = FusedSummary(device, dtype)
             return fused_check.disagreement(fused.row, device, dtype, tile=fused.tile) or fused
+    except TriedInVain as reason:
+        return str(reason)
     except Exception as error:
         # No Triton, no compiler for its launcher, a GPU that it does not know: whatever it is, torch can do it.
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

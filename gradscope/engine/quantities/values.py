@@ -105,11 +105,6 @@ def _refuse_distributed(tensor: Tensor) -> None:
         )
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """The common case, which can be read where it lies: neighbouring float32 on the CPU."""
-    return tensor.dtype is _FLOAT32 and tensor.is_cpu and _lies_plainly(tensor)
-
-
 def is_plain_on_gpu(tensor: Tensor) -> bool:
     """The common case there: neighbouring floats of at most 32 bits, of which there are some."""
     return (
@@ -134,7 +129,8 @@ def _lies_plainly(tensor: Tensor) -> bool:
 def plain_address(tensor: Tensor) -> int:
     """Where the numbers of a plain tensor lie. 0 for any other, and where there are none: it is empty, its memory was given
     back, or torch only knows that all are zero."""
-    return tensor.data_ptr() if is_plain(tensor) and tensor.numel() else 0
+    is_plain = tensor.is_cpu and tensor.dtype is _FLOAT32 and _lies_plainly(tensor) and tensor.numel()
+    return tensor.data_ptr() if is_plain else 0
 
 
 def _readable(tensor: Tensor) -> Readable:
