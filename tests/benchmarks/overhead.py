@@ -34,10 +34,11 @@ from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.fused_on_device import reason_for_torch
 from gradscope.engine.quantities.kernel.building import active_path
 from gradscope.engine.randomness import seed_everything
-from tests.benchmarks.workloads import WORKLOADS
+from tests.benchmarks.workloads import GPU_WORKLOADS, WORKLOADS
 
 Step = Callable[[], None]
 PEAK = "peak_bytes:"
+RECIPES = WORKLOADS | GPU_WORKLOADS
 ROUND_SECS = 0.3
 """How long each way trains before it is another's turn."""
 
@@ -214,7 +215,7 @@ def measure(
     steps: dict[str, Step] = {}
     for way in ways:
         seed_everything(0)
-        steps[way] = WAYS[way][0](WORKLOADS[workload](), device)
+        steps[way] = WAYS[way][0](RECIPES[workload](), device)
         for _ in range(3):
             steps[way]()
     found: dict[str, list[float]] = {way: [] for way in ways}
@@ -246,7 +247,7 @@ def _peak(workload: str, way: str, device: str) -> int:
     torch.set_num_threads(1)
     before = _highest_since_now()
     seed_everything(0)
-    step = WAYS[way][0](WORKLOADS[workload](), where)
+    step = WAYS[way][0](RECIPES[workload](), where)
     for _ in range(3):
         step()
     return torch.cuda.max_memory_allocated(where) if where.type == "cuda" else _highest() - before
@@ -278,7 +279,7 @@ def ratio_text(times: list[float], plain_times: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", help="default: all, the largest on a GPU only")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each way, for each workload")
@@ -287,12 +288,13 @@ def main() -> None:
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--cpu-time", action="store_true", help="the processor's time; for one thread only")
     options = parser.parse_args()
+    options.workloads = options.workloads or ",".join(WORKLOADS if options.device == "cpu" else RECIPES)
     wanted = options.ways.split(",")
     unknown = [name for name in wanted if name not in WAYS] + [
-        name for name in options.workloads.split(",") if name not in WORKLOADS
+        name for name in options.workloads.split(",") if name not in RECIPES
     ]
     if unknown:
-        parser.error(f"{unknown[0]!r} is not known; ways: {', '.join(WAYS)}; workloads: {', '.join(WORKLOADS)}")
+        parser.error(f"{unknown[0]!r} is not known; ways: {', '.join(WAYS)}; workloads: {', '.join(RECIPES)}")
     if options.peak:
         print(PEAK, _peak(options.workloads, options.ways, options.device))
         return

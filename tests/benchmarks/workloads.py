@@ -85,11 +85,13 @@ class _Block(nn.Module):
 
 
 class _Gpt(nn.Module):
-    def __init__(self, layers: int, width: int, heads: int, length: int, tokens: int) -> None:
+    def __init__(self, layers: int, width: int, heads: int, length: int, tokens: int, *, is_tied: bool = False) -> None:
         super().__init__()
         self.tokens, self.places = nn.Embedding(tokens, width), nn.Embedding(length, width)
         self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, tokens, bias=False)
+        if is_tied:
+            self.head.weight = self.tokens.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1], device=tokens.device))
@@ -99,6 +101,12 @@ class _Gpt(nn.Module):
 def gpt() -> Recipe:
     """6 layers of 256, sequences of 128, batch 8, vocabulary 512."""
     return _recipe(_Gpt(6, 256, 8, 128, 512), (torch.randint(0, 512, (8, 128)), torch.randint(0, 512, (8 * 128,))))
+
+
+def gpt2() -> Recipe:
+    """GPT-2 with 124 million parameters: 12 layers of 768, sequences of 1,024, batch 4, vocabulary 50,257, tied weights."""
+    model = _Gpt(12, 768, 12, 1024, 50257, is_tied=True)
+    return _recipe(model, (torch.randint(0, 50257, (4, 1024)), torch.randint(0, 50257, (4 * 1024,))))
 
 
 class _Residual(nn.Module):
@@ -149,6 +157,13 @@ def resnet50() -> Recipe:
     return _recipe(_resnet((3, 4, 6, 3), bottleneck=True), (torch.randn(8, 3, 32, 32), torch.randint(0, 10, (8,))))
 
 
+def resnet50_224() -> Recipe:
+    """The same for 224 x 224 pictures, batch 32, with the stem that belongs to it."""
+    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    model = nn.Sequential(*stem, *_resnet((3, 4, 6, 3), bottleneck=True)[3:])
+    return _recipe(model, (torch.randn(32, 3, 224, 224), torch.randint(0, 10, (32,))))
+
+
 def deep() -> Recipe:
     """600 layers: 300 times Linear(32, 32) and Tanh, batch 32."""
     layers = [layer for _ in range(300) for layer in (nn.Linear(32, 32), nn.Tanh())]
@@ -165,3 +180,5 @@ WORKLOADS: dict[str, Callable[[], Recipe]] = {
     "resnet50": resnet50,
     "deep600": deep,
 }
+GPU_WORKLOADS: dict[str, Callable[[], Recipe]] = {"gpt2": gpt2, "resnet50_224": resnet50_224}
+"""Those that keep a GPU busy; a processor takes minutes for a step."""
