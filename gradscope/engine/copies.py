@@ -32,3 +32,10 @@ def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
             summary.KERNEL.copy_all(plain)
         if sources:
             torch._foreach_copy_(targets, sources)
+
+
+def put_back(target: Tensor, copy: Tensor) -> None:
+    """Give a tensor the values that it had, in place and without a graph."""
+    with torch.no_grad():
+        # A sparse tensor that is detached is another one: what is copied into it does not reach the first.
+        (target.detach() if target.layout is torch.strided else target).copy_(copy)

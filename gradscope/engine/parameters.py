@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from gradscope.engine.copies import copy_all
+from gradscope.engine.copies import copy_all, put_back
 from gradscope.engine.modules import own_name
 
 Model = nn.Module | Mapping[str, Tensor]
@@ -94,7 +94,6 @@ class PreviousValues:
 
     def restore(self) -> None:
         """Put the values back in place (a step has failed half-way)."""
-        with torch.no_grad():
-            for name, tensor in self._of.items():
-                tensor.detach().copy_(self._buffers[name])
+        for name, tensor in self._of.items():
+            put_back(tensor, self._buffers[name])
         self.forget()

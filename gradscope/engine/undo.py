@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gradscope.engine.copies import copy_all
+from gradscope.engine.copies import copy_all, put_back
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn
@@ -50,7 +50,7 @@ class ForwardUndo:
                 if tensor is None or is_uninitialised(tensor):
                     continue
                 buffer = known.get((id(module), name))
-                if buffer is None or buffer.tensor is not tensor or buffer.copy.shape != tensor.shape:
+                if buffer is None or buffer.tensor is not tensor or not _fits(buffer.copy, tensor):
                     buffer = _Buffer(module, name, tensor, tensor.detach().clone())
                 else:
                     # The memory of an earlier copy of the same tensor is used again.
@@ -78,15 +78,19 @@ class ForwardUndo:
         use it."""
         if self._states is not None:
             self._states.restore()
-        with torch.no_grad():
-            for buffer in self._buffers:
-                if not (only_changed and _is_same(buffer.tensor, buffer.copy)):
-                    buffer.tensor.detach().copy_(buffer.copy)
-                buffer.owner._buffers[buffer.name] = buffer.tensor
+        for buffer in self._buffers:
+            if not (only_changed and _is_same(buffer.tensor, buffer.copy)):
+                put_back(buffer.tensor, buffer.copy)
+            buffer.owner._buffers[buffer.name] = buffer.tensor
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
     """NaN is the same as NaN."""
+    if one.layout is torch.sparse_coo and other.layout is torch.sparse_coo:
+        # torch compares no sparse tensors.
+        return torch.equal(one._indices(), other._indices()) and _is_same(one._values(), other._values())
+    if one.layout is not torch.strided:
+        return False
     if one.is_floating_point() or one.is_complex():
         return torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
     return torch.equal(one, other)
@@ -125,7 +129,7 @@ class GradientUndo:
     def restore(self) -> None:
         for name, (tensor, gradient) in self._tensors.items():
             if gradient is not None:
-                gradient.detach().copy_(self._copies[name])
+                put_back(gradient, self._copies[name])
             tensor.grad = gradient
 
     def forget(self, *, keep_memory: bool = False) -> None:

@@ -461,3 +461,61 @@ def test_gradients_cleared_before_the_step() -> None:
         session.zero_grad()
         session.step()
         assert session.history[0].grad_l2 is None and session.history[0].update_l2 == 0.0
+
+
+class SparseParts(nn.Module):
+    """Its gradient is sparse, and so is a buffer that each forward in training changes."""
+
+    graph: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(6, 3, sparse=True)
+        self.register_buffer("graph", torch.eye(3).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.graph.mul_(2.0)
+        return torch.mm(self.graph, self.embedding(x).mean(1).t()).sum(0)[:, None]
+
+
+def test_sparse_tensors_are_put_back() -> None:
+    torch.manual_seed(0)
+    model = SparseParts()
+    data = TensorDataset(torch.randint(0, 6, (12, 2)), torch.randn(12, 1))
+    with Session(
+        Recipe(
+            model=model,
+            dataset=data,
+            validation=data,
+            loss=nn.MSELoss(),
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+            batch_size=2,
+            accumulate=2,
+        )
+    ) as session:
+        session.forward()
+        session.backward()
+        gradient = model.embedding.weight.grad
+        assert gradient is not None
+        before, graph = gradient.to_dense(), model.graph.to_dense()
+        session.forward()
+        session.gate = EndOfBackward()
+        with pytest.raises(Unwind):
+            session.backward()
+        assert model.embedding.weight.grad is gradient
+        assert torch.equal(gradient.to_dense(), before)
+        assert torch.equal(model.graph.to_dense(), graph)
+        session.gate = None
+        session.next_batch()
+        graph = model.graph.to_dense()
+        session.validate()
+        assert torch.equal(model.graph.to_dense(), graph)
+
+
+class EndOfBackward:
+    is_armed = True
+
+    def stop(self, moment: Moment) -> None:
+        if moment.substep is SubStep.BACKWARD and not moment.event:
+            raise Unwind("on purpose")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.copies import copy_all
 from gradscope.engine.quantities import summary
+from gradscope.engine.undo import ForwardUndo
 
 BEYOND_CACHES = 3_000_001
 """Numbers of float32: more than the kernel copies through the caches, and no multiple of a vector."""
@@ -55,6 +56,19 @@ def test_many_bytes_may_lie_anywhere(offset: int) -> None:
     assert torch.equal(target, source[3 : 3 + BEYOND_CACHES])
     assert (room[:offset] == 7).all() and (room[offset + BEYOND_CACHES : -5] == 7).all()
     assert torch.equal(room[-5:], source[:5])
+
+
+def test_a_buffer_that_has_got_another_dtype_is_put_back_as_it_was() -> None:
+    module = nn.Module()
+    module.register_buffer("mean", torch.zeros(3))
+    undo = ForwardUndo(module.modules)
+    undo.remember()
+    mean = module.get_buffer("mean")
+    mean.data = torch.full((3,), 0.1, dtype=torch.float64)
+    undo.remember()
+    mean.add_(1)
+    undo.restore()
+    assert mean.tolist() == [0.1] * 3
 
 
 def test_a_subclass_is_copied_by_its_own_rules() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +119,44 @@ def test_copies_are_shared_out(threads: int) -> None:
     targets = [torch.zeros_like(source) for source in sources]
     copy_all(zip(sources, targets, strict=True))
     assert all(torch.equal(source, target) for source, target in zip(sources, targets, strict=True))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list the threads of a process")
+def test_fewer_tasks_than_threads_end_no_thread_of_torch() -> None:
+    torch.set_num_threads(5)
+    batch = summary.SummaryBatch()
+    batch.clear(norms_only=False)
+    torch.ones(40 * SHARE).add_(1)
+    before = set(Path("/proc/self/task").iterdir())
+    batch.set(0, readable(torch.ones(2 * SHARE)))
+    copy_all([(torch.ones(700_000), torch.empty(700_000))])
+    torch.ones(40 * SHARE).add_(1)
+    assert set(Path("/proc/self/task").iterdir()) == before
+
+
+IN_A_FORK = f"""
+import os, signal
+import torch
+from gradscope.engine.copies import copy_all
+from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.values import readable
+
+torch.set_num_threads(2)
+numbers, copy, batch = torch.ones({40 * SHARE}), torch.zeros({40 * SHARE}), summary.SummaryBatch()
+batch.clear(norms_only=False)
+batch.set(0, readable(numbers))
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    batch.set(0, readable(numbers))
+    batch.clear(norms_only=False)
+    batch.set(1, readable(numbers))
+    copy_all([(numbers, copy)])
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_does_without_the_threads() -> None:
+    """A worker of a DataLoader may call a layer that is observed."""
+    assert subprocess.run([sys.executable, "-c", IN_A_FORK], check=False).returncode == 0

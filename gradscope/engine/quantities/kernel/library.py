@@ -63,6 +63,8 @@ class Kernel:
         self.team = _team_of_torch()
         """What shares work among torch's threads; None: there is one thread whatever torch has."""
         self.threads = 1
+        if self.team is not None:
+            os.register_at_fork(after_in_child=self._leave_team)
 
     def follow_threads(self) -> None:
         """From now on as many threads as torch has: its own, which wait for their next work in a loop on their cores."""
@@ -70,6 +72,12 @@ class Kernel:
         if threads != self.threads:
             self._set_team(self.team, threads)
             self.threads = threads
+
+    def _leave_team(self) -> None:
+        """In a forked process (a worker of a DataLoader) the threads are not there, and libgomp would wait for them."""
+        self.team = None
+        self._set_team(None, 1)
+        self.threads = 1
 
     def summarise_all(self, output: Output, jobs: Jobs, position: int, *, norms: bool) -> None:
         """Job after job, from `position` on: a position for the numbers and, where something is taken off, the next one for

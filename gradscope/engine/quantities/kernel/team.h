@@ -34,12 +34,12 @@ static void take_part(void *data) {
 
 static inline int has_team(void) { return team.run != NULL && team.threads > 1; }
 
-/* Run every task, in any order. */
+/* Run every task, in any order. By all threads, also where there are fewer tasks: those that a smaller team leaves out would
+ * end, to be made anew by torch's next operation, with what that costs and the floating-point mode of that moment. */
 static void share_work(void (*run)(void *, int64_t), void *data, int64_t tasks) {
     struct work work = {run, data, tasks, 0};
-    unsigned threads = tasks < (int64_t)team.threads ? (unsigned)tasks : team.threads;
-    if (has_team() && threads > 1)
-        team.run(take_part, &work, threads, 0);
+    if (has_team() && tasks > 1)
+        team.run(take_part, &work, team.threads, 0);
     else
         take_part(&work);
 }
