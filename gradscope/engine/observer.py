@@ -240,6 +240,7 @@ class Observer:
     def close(self) -> None:
         """Remove every hook."""
         self._remove_hooks()
+        self._structure.forget()
         self.previous = PreviousValues()
         self._record = None
 

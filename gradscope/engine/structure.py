@@ -19,6 +19,12 @@ class Structure:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self.forget()
+        self._walk()
+
+    def forget(self) -> None:
+        """Hold nothing of the model but itself, until the next question."""
+        self._is_known = False
         self._places: list[_Place] = []
         self._known: list[tuple[str, int]] = []
         self._held: list[object] = []
@@ -27,7 +33,6 @@ class Structure:
         self._tensors: dict[str, Tensor] = {}
         self._has_lazy = False
         self._modules: dict[str, nn.Module] | None = None
-        self._walk()
 
     def named(self) -> Mapping[str, tuple[Tensor, tuple[str, ...]]]:
         """`named_tensors` of the model."""
@@ -49,6 +54,8 @@ class Structure:
         return self._modules
 
     def _follow(self) -> None:
+        if not self._is_known:
+            return self._walk()
         if not isinstance(self._model, nn.Module):
             return self._walk() if self._entries() != self._known else None
         # In a hurry: this is done several times in each step. keys(): those of a ScriptModule cannot be iterated.
@@ -65,6 +72,7 @@ class Structure:
         return [(name, id(tensor)) for name, tensor in self._model.items()] if isinstance(self._model, Mapping) else []
 
     def _walk(self) -> None:
+        self._is_known = True
         self._named, self._known = named_tensors(self._model), self._entries()
         self._sort_out_lazy()
         self._places, self._held, self._modules = [], [], None

@@ -120,6 +120,17 @@ def test_a_replaced_parameter_is_let_go() -> None:
         assert live(watched) == []
 
 
+def test_a_closed_session_holds_no_layer_that_has_left_the_model() -> None:
+    recipe = plain.seeded(zoo.plain_mlp)
+    session = Session(recipe)
+    session.next_batch()
+    old = weakref.ref(recipe.model[1])
+    recipe.model[1] = nn.Tanh()
+    session.close()
+    assert live([old]) == []
+    assert [*session.observer.tensors()] == [name for name, _ in recipe.model.named_parameters()]
+
+
 def test_a_layer_that_was_taken_out_loses_its_hooks() -> None:
     recipe = plain.seeded(zoo.plain_mlp)
     with Session(recipe) as session:
