@@ -34,8 +34,7 @@ class Keeper:
 
     def watch(self, subjects: Iterable[SubjectKey]) -> None:
         """Keep these in every pass, and no others than these from now on; the first of them come first."""
-        kept_kinds = (key for key in dict.fromkeys(subjects) if key.kind not in PARAMETER_KINDS)
-        self._ranks = {key: rank for rank, key in enumerate(kept_kinds)}
+        self._ranks = {key: rank for rank, key in enumerate(dict.fromkeys(subjects))}
 
     def wants(self, key: SubjectKey) -> bool:
         """Only what is gone after its phase: parameters and what belongs to them can be had at any time."""

@@ -22,7 +22,9 @@ SESSION = m.SessionInfo(
     sha256="",
     seed=0,
     device="cpu",
-    modules=tuple(m.ModuleInfo(name=name, type="M", description="") for name in ("", "hidden", "body", "body.rnn")),
+    modules=tuple(
+        m.ModuleInfo(name=name, type="M", description="") for name in ("", "hidden", "body", "body.rnn", "body2")
+    ),
     parameters=(m.ParameterInfo(name="hidden.weight", shape=(1,), dtype="float32", requires_grad=True, group=0),),
     groups=(),
     optimizer="SGD",
@@ -135,6 +137,7 @@ def test_what_is_not_there_is_known_as_such() -> None:
     assert {status(key) for key in (HIDDEN, WEIGHT, OUTPUT, third_call)} == {PinStatus.THERE}, "as far as is known"
     see(state, OUTPUT)
     assert status(third_call) is PinStatus.NOT_SEEN and status(OUTPUT) is PinStatus.THERE
+    assert status(SubjectKey(K.ACTIVATION, "body2")) is PinStatus.THERE
     # A parameter is no layer, a beginning of a name is no name.
     for name in ("hidden.weight", "bod", "body.rnn.cell", "head"):
         assert status(SubjectKey(K.ACTIVATION, name)) is PinStatus.GONE, name
@@ -149,3 +152,5 @@ def test_nothing_is_shown_in_the_place_of_a_pinned_subject_that_is_not_there() -
     assert state.subject == OUTPUT
     state.toggle_pin(third_call)
     assert state.subject == third_call
+    see(state, OUTPUT, STATE)
+    assert list(state.pins) == [third_call], "it is meant exactly"

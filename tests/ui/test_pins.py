@@ -199,6 +199,8 @@ def test_the_action_follows_what_is_selected(action: QAction, controller: ShellC
     show(controller, GRADIENT)
     action.trigger()
     assert not len(controller.state.pins) and not action.isChecked()
+    controller.toggle_pin(GRADIENT)
+    assert action.isChecked(), "also where it was pinned elsewhere"
 
 
 def node(controller: ShellController, name: str, *, is_parameter: bool = False) -> Node:
