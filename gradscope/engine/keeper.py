@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -14,21 +15,31 @@ DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
 
 
 class Keeper:
-    """Clones of what was asked for, the oldest out first. A clone: the model may change the original in place."""
+    """Clones of what was asked for. A clone: the model may change the original in place.
+
+    Where the budget is short, what is watched stays, in the order in which it was asked for; of the others, the newest.
+    """
 
     def __init__(self, *, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self.keeps_all = True
         """Everything, as far as the budget goes; otherwise only what is watched."""
-        self.watched: frozenset[SubjectKey] = frozenset()
+        self._ranks: dict[SubjectKey, int] = {}
+        """What is watched, and how many others come before it."""
+        self._watched_in_pass: frozenset[SubjectKey] = frozenset()
+        """What was watched when the newest pass began."""
         self._budget_bytes = budget_bytes
         self._kept: OrderedDict[SubjectKey, Tensor] = OrderedDict()
         self._bytes = 0
         self._refused: dict[SubjectKey, str] = {}
 
+    def watch(self, subjects: Iterable[SubjectKey]) -> None:
+        """Keep these in every pass, and no others than these from now on; the first of them come first."""
+        self._ranks = {key: rank for rank, key in enumerate(dict.fromkeys(subjects))}
+
     def wants(self, key: SubjectKey) -> bool:
         """Only what is gone after its phase: parameters and what belongs to them can be had at any time."""
-        # In this order: most runs watch nothing, and asking a set for a key takes long.
-        return (self.keeps_all or (bool(self.watched) and key in self.watched)) and key.kind not in PARAMETER_KINDS
+        # In this order: most runs watch nothing, and asking a dict for a key takes long.
+        return (self.keeps_all or (bool(self._ranks) and key in self._ranks)) and key.kind not in PARAMETER_KINDS
 
     def keep(self, key: SubjectKey, tensor: Tensor, scale: float | None = None) -> None:
         """Keep a copy, divided by `scale`, if it is wanted and fits."""
@@ -42,10 +53,9 @@ class Keeper:
                 f"it has {size >> 20} MB, more than the {self._budget_bytes >> 20} MB kept for looking at"
             )
             return
-        while self._bytes + size > self._budget_bytes:
-            oldest = next((k for k in self._kept if k not in self.watched), next(iter(self._kept)))
-            self._refused[oldest] = f"newer values needed the {self._budget_bytes >> 20} MB kept for looking at"
-            self._drop(oldest)
+        if not self._make_room(key, size):
+            self._refused[key] = self._went_to_watched()
+            return
         with torch.no_grad():
             kept = tensor.detach().clone() if scale is None else tensor.detach().to(at_least_float32(tensor)) / scale
         self._kept[key] = kept
@@ -58,8 +68,8 @@ class Keeper:
         """Why the values of a subject are not here."""
         if key in self._refused:
             return f"The values were not kept: {self._refused[key]}"
-        if not self.keeps_all:
-            return "A run keeps only the values of what was selected: press Next batch to see these"
+        if not self.keeps_all and key not in self._watched_in_pass:
+            return "A run keeps only the values of what was selected or pinned: press Next batch to see these"
         return "Nothing was captured for this in the newest pass"
 
     def forget(self, *kinds: SubjectKind) -> None:
@@ -67,6 +77,37 @@ class Keeper:
         for key in [key for key in self._kept if key.kind in kinds]:
             self._drop(key)
         self._refused = {key: why for key, why in self._refused.items() if key.kind not in kinds}
+        self._watched_in_pass = frozenset(self._ranks)
+
+    def _make_room(self, key: SubjectKey, size: int) -> bool:
+        """Drop what has to give way to a subject. False, and nothing is dropped, where that would not be enough."""
+        missing = self._bytes + size - self._budget_bytes
+        if missing <= 0:
+            return True
+        given_up: list[SubjectKey] = []
+        for other in self._giving_way(key):
+            given_up.append(other)
+            missing -= _bytes_of(self._kept[other])
+            if missing <= 0:
+                break
+        else:
+            return False
+        newer = f"newer values needed the {self._budget_bytes >> 20} MB kept for looking at"
+        for other in given_up:
+            self._refused[other] = self._went_to_watched() if key in self._ranks else newer
+            self._drop(other)
+        return True
+
+    def _giving_way(self, key: SubjectKey) -> Iterable[SubjectKey]:
+        """What is kept and counts less than a subject: first what nobody watches, the oldest first."""
+        yield from (other for other in self._kept if other not in self._ranks)
+        rank = self._ranks.get(key)
+        if rank is not None:
+            later = [other for other in self._kept if self._ranks.get(other, -1) > rank]
+            yield from sorted(later, key=self._ranks.__getitem__, reverse=True)
+
+    def _went_to_watched(self) -> str:
+        return f"the {self._budget_bytes >> 20} MB kept for looking at went to what is selected or was pinned earlier"
 
     def _drop(self, key: SubjectKey) -> None:
         old = self._kept.pop(key, None)

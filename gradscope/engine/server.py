@@ -215,7 +215,7 @@ class Server:
             case Go():
                 return self._go(frame.number, frame.message)
             case messages.Watch(subjects=subjects):
-                self._need_session().keeper.watched = frozenset(subjects)
+                self._need_session().keeper.watch(subjects)
                 return Pong()
             case messages.SetCapture(capture=capture):
                 return self._set_capture(capture)

@@ -147,7 +147,10 @@ class Shutdown:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """The subjects whose tensors are wanted at every step, also in a run. Reply: Pong."""
+    """The subjects whose tensors are wanted at every step, also in a run; the first ones first, where the budget is short.
+
+    Reply: Pong.
+    """
 
     subjects: tuple[SubjectKey, ...]
 

@@ -12,10 +12,12 @@ from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_re
 from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
+from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.edits import Edits
 from gradscope.state.history import History
 from gradscope.state.log import Log
-from gradscope.state.selection import Selection
+from gradscope.state.pins import Pins
+from gradscope.state.selection import Selection, selected_subject
 from gradscope.state.step_notes import StepNotes
 from gradscope.state.tree import Node, build_tree, refresh_tree
 
@@ -36,6 +38,7 @@ class Topic(Enum):
     EDITS = auto()
     """An edit was made or undone."""
     SELECTION = auto()
+    PINS = auto()
     LOG = auto()
     FAILURE = auto()
 
@@ -98,6 +101,8 @@ class AppState:
         self.revision = 0
         """Grows whenever values in the engine may have changed without a report."""
         self.selection = Selection()
+        self.pins = Pins()
+        """Of one recipe; they outlive its sessions."""
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
         self.log = Log()
@@ -134,6 +139,19 @@ class AppState:
         except BadInput:
             # A snapshot of a later version. Its numbers say themselves which of them are there.
             return FULL
+
+    @property
+    def subject(self) -> SubjectKey | None:
+        """The subject that is selected."""
+        exact = self.selection.subject
+        # Of a pinned one that is not there, nothing else is shown in its place.
+        return exact if exact in self.pins else selected_subject(self.history, self.selection)
+
+    @property
+    def watched(self) -> tuple[SubjectKey, ...]:
+        """The subjects whose values are wanted in every step: the selected one, then the pinned ones."""
+        subject = self.subject
+        return tuple(dict.fromkeys((*(() if subject is None else (subject,)), *self.pins)))
 
     def refusal(self, verb: Verb) -> str | None:
         """Why a verb cannot be used now, as a short phrase; None if it can."""
@@ -280,6 +298,8 @@ class AppState:
     def _report(self, report: Report) -> None:
         self.history.add_report(report, clip_norm=None if self.session is None else self.session.clip_norm)
         self.reports[report.phase] = report
+        if self.pins.settle(self.history):
+            self.touch(Topic.PINS)
         if report.phase is Phase.STEP:
             self.undone_step = None
             if report.complete:
@@ -325,6 +345,7 @@ class AppState:
         self.opening = None
         if not same_file:
             self.selection = Selection()
+            self.pins.clear()
         self._move(position)
         self.touch(*Topic)
 
@@ -369,6 +390,15 @@ class AppState:
         if selection != self.selection:
             self.selection = selection
             self.touch(Topic.SELECTION)
+
+    def toggle_pin(self, key: SubjectKey) -> None:
+        """Pin a subject, or unpin it where it is pinned."""
+        self.pins.toggle(key)
+        self.touch(Topic.PINS)
+
+    def unpin_all(self) -> None:
+        self.pins.clear()
+        self.touch(Topic.PINS)
 
     def set_running(self) -> None:
         """A verb has been sent: until the engine says otherwise, it runs (a second click must not send it twice)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.state.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +40,14 @@ class Selection:
     def with_kind(self, kind: SubjectKind) -> Selection:
         is_other_form = SubjectKind.OPTIMIZER_STATE in (kind, self.kind)
         return replace(self, kind=kind, leaf="" if is_other_form else self.leaf)
+
+
+def selected_subject(history: History, selection: Selection) -> SubjectKey | None:
+    """The subject that is selected. Where the exact one is unknown (a structured output): the first of that name."""
+    wanted = selection.subject
+    if wanted is None:
+        return None
+    if history.latest(wanted) is not None:
+        return wanted
+    same_name = (key for key in history.subjects(wanted.kind) if key.name == wanted.name)
+    return next(same_name, wanted)

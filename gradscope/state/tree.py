@@ -63,6 +63,14 @@ def refresh_tree(root: Node, session: SessionInfo) -> None:
             node.parameter = parameters.get(node.name, node.parameter)
 
 
+def find(root: Node, name: str, *, is_parameter: bool) -> Node | None:
+    """The node of this name, if there is one."""
+    node: Node | None = root
+    while node is not None and node.name != name:
+        node = next((below for below in node.children if f"{name}.".startswith(f"{below.name}.")), None)
+    return node if node is not None and node.is_parameter == is_parameter else None
+
+
 def walk(node: Node) -> list[Node]:
     """The node and everything below it, in display order."""
     return [node, *(below for child in node.children for below in walk(child))]

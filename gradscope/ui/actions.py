@@ -14,6 +14,7 @@ from gradscope.protocol.phases import Verb
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.capture_words import COSTS
 from gradscope.ui.controller import Controller
+from gradscope.ui.pin_words import pin_explanation, pin_text
 from gradscope.ui.recipe_notes import note_on
 from gradscope.ui.settings import Setting, ThemeChoice
 from gradscope.ui.text import shortened
@@ -29,6 +30,7 @@ class Menu(StrEnum):
     EDIT = QT_TRANSLATE_NOOP("Actions", "&Edit")
     SESSION = QT_TRANSLATE_NOOP("Actions", "&Session")
     CAPTURE = QT_TRANSLATE_NOOP("Actions", "&Capture")
+    LAYER = QT_TRANSLATE_NOOP("Actions", "&Layer")
     VIEW = QT_TRANSLATE_NOOP("Actions", "&View")
     THEME = QT_TRANSLATE_NOOP("Actions", "&Theme")
     HELP = QT_TRANSLATE_NOOP("Actions", "&Help")
@@ -65,6 +67,7 @@ class ActionId(StrEnum):
     INTERRUPT = "interrupt"
     RESET = "reset"
     RESTART_ENGINE = "restart_engine"
+    PIN = "pin"
     FIND_LAYER = "find_layer"
     THEME_SYSTEM = "theme_system"
     THEME_LIGHT = "theme_light"
@@ -92,6 +95,8 @@ class ActionRow:
     """It is one of several choices, and checked if the setting has this value."""
     level: CaptureLevel | None = None
     """It is checked if the session captures at this level."""
+    is_toggle: bool = False
+    """It is checked while it is so."""
     ends_section: bool = False
     """A line follows it in the menu."""
 
@@ -334,6 +339,14 @@ TABLE: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         icon="restart",
     ),
+    ActionId.PIN: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Pin"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Keep the values of what is selected through a run, and have it at hand"),
+        menu=Menu.LAYER,
+        shortcuts=("Ctrl+P",),
+        needs_session=True,
+        is_toggle=True,
+    ),
     ActionId.FIND_LAYER: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Find layer"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Go to the filter of the layers"),
@@ -386,6 +399,13 @@ TABLE: dict[ActionId, ActionRow] = {
 class Actions(QObject):
     """The table's rows as QActions, enabled, explained and drawn as state and theme ask for."""
 
+    TOPICS = frozenset(
+        {
+            *(Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.POSITION, Topic.SCHEDULE, Topic.EDITS),
+            *(Topic.SELECTION, Topic.PINS),
+        }
+    )
+
     def __init__(
         self,
         controller: Controller,
@@ -406,6 +426,7 @@ class Actions(QObject):
             action.setObjectName(action_id.value)
             action.setShortcuts([QKeySequence(shortcut) for shortcut in row.shortcuts])
             action.triggered.connect(handlers[action_id])
+            action.setCheckable(row.is_toggle)
             if row.choice is not None:
                 action.setCheckable(True)
                 self._choices.addAction(action)
@@ -434,7 +455,7 @@ class Actions(QObject):
 
     @Slot(object)
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.POSITION, Topic.SCHEDULE, Topic.EDITS}:
+        if topics & self.TOPICS:
             self._refresh()
 
     @Slot(str)
@@ -447,11 +468,11 @@ class Actions(QObject):
         steps = self._controller.settings.get(Setting.RUN_STEPS)
         for action_id, row in TABLE.items():
             action, reason = self._actions[action_id], self._refusal(action_id)
-            action.setText(translated(row.text, steps=steps) + self._detail(action_id))
+            text, explanation = self._words(action_id, steps)
+            action.setText(text)
             action.setEnabled(reason is None)
             shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
             title = plain(action.text()) + (f"  ({shortcut})" if shortcut else "")
-            explanation = translated(row.tooltip, steps=steps)
             lines = (title, explanation, self._note(action_id, steps), reason)
             action.setToolTip("\n".join(line for line in lines if line))
             if row.choice is not None:
@@ -459,6 +480,15 @@ class Actions(QObject):
             if row.level is not None:
                 state = self._controller.state
                 action.setChecked(state.session is not None and state.capture.level is row.level)
+            if action_id is ActionId.PIN:
+                action.setChecked(self._controller.state.subject in self._controller.state.pins)
+
+    def _words(self, action_id: ActionId, steps: int) -> tuple[str, str]:
+        """What an action is called just now, and what it does."""
+        row, subject = TABLE[action_id], self._controller.state.subject
+        if action_id is ActionId.PIN and subject is not None:
+            return pin_text(subject.kind), pin_explanation(subject.kind)
+        return translated(row.text, steps=steps) + self._detail(action_id), translated(row.tooltip, steps=steps)
 
     def _note(self, action_id: ActionId, steps: int) -> str:
         """What there is to add for the recipe that is open."""
@@ -481,6 +511,8 @@ class Actions(QObject):
             return state.capture_refusal()
         if row.needs_session and state.session is None:
             return self.tr("Open a recipe first")
+        if action_id is ActionId.PIN:
+            return None if state.subject is not None else self.tr("Select a layer or a parameter first")
         if action_id is ActionId.CLOSE_SNAPSHOT:
             return None if state.snapshot is not None else self.tr("No snapshot is shown")
         if action_id is ActionId.COMPARE:

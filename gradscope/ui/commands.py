@@ -86,6 +86,7 @@ class Commands(QObject):
             ActionId.INTERRUPT: lambda: controller.interrupt(),
             ActionId.RESET: lambda: controller.reset(),
             ActionId.RESTART_ENGINE: lambda: controller.restart_engine(),
+            ActionId.PIN: self.toggle_pin,
             ActionId.FIND_LAYER: self.layer_filter_wanted.emit,
             ActionId.THEME_SYSTEM: lambda: self._settings.set(Setting.THEME, ThemeChoice.SYSTEM),
             ActionId.THEME_LIGHT: lambda: self._settings.set(Setting.THEME, ThemeChoice.LIGHT),
@@ -166,6 +167,13 @@ class Commands(QObject):
     @Slot()
     def quit(self) -> None:
         self._window.close()
+
+    @Slot()
+    def toggle_pin(self) -> None:
+        """Pin what is selected, or unpin it."""
+        subject = self._controller.state.subject
+        if subject is not None:
+            self._controller.toggle_pin(subject)
 
     # ------------------------------------------------------------------------------------------ dialogs
 

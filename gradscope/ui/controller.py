@@ -183,6 +183,18 @@ class Controller(QObject):
         self._watch()
         self._wake()
 
+    def toggle_pin(self, key: SubjectKey) -> None:
+        """Keep the values of a subject in every step, and have it at hand; or no longer, where it is pinned."""
+        self.state.toggle_pin(key)
+        self._watch()
+        self._wake()
+
+    @Slot()
+    def unpin_all(self) -> None:
+        self.state.unpin_all()
+        self._watch()
+        self._wake()
+
     def dismiss_failure(self) -> None:
         self.state.dismiss_failure()
         self._wake()
@@ -326,6 +338,9 @@ class Controller(QObject):
         if isinstance(message, messages.Opened):
             self._watched = ()
             self._watch()
+        elif isinstance(message, messages.Report):
+            # It may have turned out which parts a selected or pinned layer puts out.
+            self._watch()
         elif isinstance(message, messages.Failed):
             self.failed.emit(message.failure)
         self._wake()
@@ -434,8 +449,7 @@ class Controller(QObject):
             self._wake()
 
     def _watch(self) -> None:
-        subject = self.state.selection.subject
-        wanted = () if subject is None else (subject,)
+        wanted = self.state.watched
         if self._has_session and wanted != self._watched:
             self._watched = wanted
             self.client.request(messages.Watch(subjects=wanted))

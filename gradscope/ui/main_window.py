@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayo
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
-from gradscope.ui.actions import ActionId, Actions
+from gradscope.ui.actions import ActionId, Actions, Menu
 from gradscope.ui.commands import Commands
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.comparer import Comparer
@@ -23,7 +23,7 @@ from gradscope.ui.docks.log import LogDock
 from gradscope.ui.docks.moments import MomentsDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
-from gradscope.ui.menus import Menus
+from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
 from gradscope.ui.settings import Setting
 from gradscope.ui.snapshot_band import SnapshotBand
@@ -77,7 +77,7 @@ class MainWindow(QMainWindow):
         self.workspace = Workspace(controller, themes, self)
         self.compare = CompareTab(controller, self.comparer, themes)
         self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
-        self.layer_menu = LayerMenu(controller, self, title=self.tr("&Layer"))
+        self.layer_menu = LayerMenu(controller, self, title=title_of(Menu.LAYER), pin=self.actions_[ActionId.PIN])
         self.layer_menu.aboutToShow.connect(self.layer_menu.fill_for_selection)
         self.menus = Menus(
             self.menuBar(),

@@ -32,14 +32,14 @@ class Menus(QObject):
         super().__init__(parent)
         self._settings = settings
         self._open_file = open_file
-        self._menus: dict[Menu, QMenu] = {}
+        self._menus: dict[Menu, QMenu] = {Menu.LAYER: layer_menu}
         for menu in (Menu.FILE, Menu.EDIT, Menu.SESSION, Menu.VIEW, Menu.HELP):
-            self._menus[menu] = bar.addMenu(_title(menu))
+            self._menus[menu] = bar.addMenu(title_of(menu))
             self._menus[menu].setToolTipsVisible(True)
             if menu is Menu.SESSION:
                 bar.addMenu(layer_menu)
-        self._menus[Menu.THEME] = QMenu(_title(Menu.THEME), self._menus[Menu.VIEW])
-        self._menus[Menu.CAPTURE] = QMenu(_title(Menu.CAPTURE), self._menus[Menu.SESSION])
+        self._menus[Menu.THEME] = QMenu(title_of(Menu.THEME), self._menus[Menu.VIEW])
+        self._menus[Menu.CAPTURE] = QMenu(title_of(Menu.CAPTURE), self._menus[Menu.SESSION])
         self._menus[Menu.CAPTURE].setToolTipsVisible(True)
         for action_id, row in TABLE.items():
             self._menus[row.menu].addAction(actions[action_id])
@@ -84,5 +84,6 @@ class Menus(QObject):
         self._open_file(path)
 
 
-def _title(menu: Menu) -> str:
+def title_of(menu: Menu) -> str:
+    """In the user's language, with the mark of its access key."""
     return QCoreApplication.translate("Actions", menu.value)

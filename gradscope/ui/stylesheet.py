@@ -141,6 +141,9 @@ QPushButton[role="card"]:focus { border: 2px solid $accent; }
 QPushButton[role="card"]:disabled { background: $window; }
 QLabel[role="badge"] { background: $selection; color: $accent; border-radius: 4px; font-weight: bold; }
 QPushButton[role="link"] { color: $accent; text-align: left; padding: 4px; }
+#pinList QTreeWidget { background: transparent; }
+#pinList QToolButton { padding: 2px; border: none; background: transparent; min-height: 0; }
+#pinList QToolButton:hover { background: $window; }
 #phaseStrip { background: $window; border-bottom: 1px solid $border; }
 #startPage { background: $window; }
 #failureBar { background: $surface; border: 1px solid $border; border-left: 4px solid $bad; }

@@ -194,6 +194,8 @@ def icon(name: str, theme: Theme, *, colour: str | None = None) -> QIcon:
     result = QIcon()
     colours = {
         QIcon.Mode.Normal: colour or theme.text,
+        # Otherwise Qt mixes the colour of the selection into it.
+        QIcon.Mode.Selected: colour or theme.text,
         QIcon.Mode.Disabled: theme.faded,
     }
     for mode, wanted in colours.items():

@@ -17,8 +17,8 @@ from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.codec import MAX_FRAME_BYTES, encode
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.parts import EVERYTHING, Part
-from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.protocol.phases import Phase, Position, Rest, RunUntil, Verb
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
@@ -299,6 +299,55 @@ def test_the_selected_subject_is_watched(lab: Lab) -> None:
     assert lab.client.requests[1:] == [m.Watch(subjects=(KEY,))], "the new session does not know of it"
     lab.controller.select(Selection())
     assert lab.client.requests[2:] == [m.Watch(subjects=())]
+
+
+def test_pinned_subjects_are_watched_too(lab: Lab) -> None:
+    other = SubjectKey(SubjectKind.ACTIVATION_GRAD, "b")
+    lab.controller.toggle_pin(other)
+    assert lab.client.requests == [], "there is nobody to watch it"
+    lab.controller.toggle_pin(other)
+    lab.opened()
+    lab.controller.toggle_pin(other)
+    lab.controller.select(Selection.of_subject(KEY))
+    assert lab.client.requests == [m.Watch(subjects=(other,)), m.Watch(subjects=(KEY, other))]
+    lab.client.requests.clear()
+    lab.client.become(EngineStatus.DEAD, "gone")
+    lab.ready()
+    assert lab.client.requests == []
+    lab.client.open()
+    assert lab.client.requests == [m.Watch(subjects=(KEY, other))], "the new engine does not know of it"
+    lab.controller.unpin_all()
+    assert lab.client.requests[1:] == [m.Watch(subjects=(KEY,))]
+    lab.client.open(replace(SESSION, path="/b.py"))
+    assert lab.client.requests[2:] == [], "nothing is selected or pinned of another recipe"
+
+
+def test_what_a_structured_output_turns_out_to_be_is_watched(lab: Lab) -> None:
+    lab.opened()
+    first = replace(KEY, leaf="[0]")
+    lab.controller.select(Selection.of_subject(KEY))
+    lab.client.message_received.emit(m.Subjects(first=0, rows=(SubjectRow(first, (1,), "float32"),)))
+    lab.client.message_received.emit(report_of_one())
+    assert lab.client.requests == [m.Watch(subjects=(KEY,)), m.Watch(subjects=(first,))]
+    lab.client.message_received.emit(report_of_one())
+    assert len(lab.client.requests) == 2
+
+
+def report_of_one() -> m.Report:
+    return m.Report(
+        phase=Phase.FORWARD,
+        step=0,
+        epoch=0,
+        batch=0,
+        loss=1.0,
+        lr=(0.1,),
+        subjects=np.zeros(1, dtype=np.int64),
+        summaries=np.ones((1, len(COLUMNS))),
+        histograms=np.zeros((1, HISTOGRAM_BINS), dtype=np.int32),
+        sampled=np.ones(1, dtype=np.int64),
+        places=np.zeros(0, dtype=np.int64),
+        times=np.zeros((0, 3)),
+    )
 
 
 def test_values_are_asked_for_while_there_is_a_session(lab: Lab) -> None:

@@ -161,15 +161,64 @@ def test_what_is_watched_is_kept_first() -> None:
     key = SubjectKey(SubjectKind.ACTIVATION, "0")
     with Session(plain.seeded(zoo.plain_mlp)) as session:
         session.keeper.keeps_all = False
-        session.keeper.watched = frozenset({key})
+        session.keeper.watch([key])
         report = session.forward()
         assert [s.key for s in report.subjects if session.keeper.get(s.key) is not None] == [key]
         with pytest.raises(ValuesUnavailable, match="Next batch"):
             session.values(SubjectKey(SubjectKind.ACTIVATION, "1"))
     with Session(plain.seeded(zoo.plain_mlp), budget_bytes=zoo.BATCH * 8 * 4 * 2) as session:
-        session.keeper.watched = frozenset({key})
+        session.keeper.watch([key])
         session.next_batch()
         assert session.keeper.get(key) is not None
+
+
+def test_a_budget_that_is_full_of_what_is_watched_takes_nothing_else() -> None:
+    """Values of what nobody watches come later in the pass, and must not push it out."""
+    zero, one, two = (SubjectKey(SubjectKind.ACTIVATION, name) for name in "012")
+    room_for_two = 2 * zoo.BATCH * 8 * 4
+    with Session(plain.seeded(zoo.plain_mlp), budget_bytes=room_for_two) as session:
+        session.keeper.watch([one, zero])
+        report = session.forward()
+        assert {s.key for s in report.subjects if session.keeper.get(s.key) is not None} == {zero, one}
+        with pytest.raises(ValuesUnavailable, match=r"not kept: .* went to what is selected or was pinned earlier"):
+            session.values(two)
+
+
+@pytest.mark.parametrize("first", ["0", "1"])
+def test_of_what_is_watched_the_first_come_first(first: str) -> None:
+    """Whichever of them is computed first: the other has no room."""
+    keys = [SubjectKey(SubjectKind.ACTIVATION, name) for name in "01"]
+    keys.sort(key=lambda key: key.name != first)
+    with Session(plain.seeded(zoo.plain_mlp), budget_bytes=zoo.BATCH * 8 * 4) as session:
+        session.keeper.keeps_all = False
+        session.keeper.watch(keys)
+        session.forward()
+        assert session.keeper.get(keys[0]) is not None
+        with pytest.raises(ValuesUnavailable, match=r"not kept: .* went to what is selected or was pinned earlier"):
+            session.values(keys[1])
+
+
+def test_why_there_are_no_values_goes_by_what_was_watched_then() -> None:
+    early, late = (SubjectKey(SubjectKind.ACTIVATION, name) for name in "01")
+    with Session(plain.seeded(zoo.plain_mlp)) as session:
+        session.keeper.keeps_all = False
+        session.keeper.watch([early])
+        session.forward()
+        # Looking at it makes it watched, too late for this pass.
+        session.keeper.watch([late, early])
+        assert session.values(early) is not None
+        with pytest.raises(ValuesUnavailable, match="only the values of what was selected or pinned"):
+            session.values(late)
+
+
+def test_parameters_take_nothing_of_the_budget() -> None:
+    keys = [SubjectKey(kind, "0.weight") for kind in (SubjectKind.PARAMETER, SubjectKind.GRAD, SubjectKind.UPDATE)]
+    with Session(plain.seeded(zoo.plain_mlp)) as session:
+        session.keeper.keeps_all = False
+        session.keeper.watch(keys)
+        session.next_batch()
+        assert all(session.keeper.get(key) is None for key in keys)
+        assert all(session.values(key).shape == session.values(keys[0]).shape for key in keys)
 
 
 def test_history() -> None:

@@ -407,6 +407,14 @@ class FakeController(QObject):
         self.state.select(selection)
         self.flush()
 
+    def toggle_pin(self, key: SubjectKey) -> None:
+        self.state.toggle_pin(key)
+        self.flush()
+
+    def unpin_all(self) -> None:
+        self.state.unpin_all()
+        self.flush()
+
     def fetch(self, message: object, on_reply: Callable[[object], None]) -> None:
         if self.answer is not None:
             on_reply(self.answer(message))

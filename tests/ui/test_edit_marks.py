@@ -1,5 +1,6 @@
 """Edits as lines in the plots over steps, in their tips, in the menus; and the menu of a layer."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,8 +107,9 @@ def node(controller: ShellController, name: str) -> Node:
 
 
 def texts(menu: LayerMenu) -> list[str]:
-    """Of the edits; what is captured is no edit."""
-    return [action.text() for action in menu.actions() if action.text() and "apture" not in action.text()]
+    """Of the edits; what is captured or pinned is no edit."""
+    others = re.compile("apture|^Pin ")
+    return [action.text() for action in menu.actions() if action.text() and not others.search(action.text())]
 
 
 def trigger(menu: LayerMenu, text: str) -> None:
@@ -117,7 +119,7 @@ def trigger(menu: LayerMenu, text: str) -> None:
 def test_a_layer(menu: LayerMenu, controller: ShellController) -> None:
     menu.fill(node(controller, "net.0"))
     assert texts(menu) == ["Freeze", "Train mode", "Eval mode"]
-    assert [action.isChecked() for action in menu.actions() if action.isCheckable()] == [True, False]
+    assert [action.isChecked() for action in menu.actions() if action.isCheckable()][2:] == [True, False]
     trigger(menu, "Freeze")
     assert controller.asked[-1] == ("edit", EditRequiresGrad(name="net.0", is_parameter=False, requires_grad=False))
     trigger(menu, "Eval mode")
@@ -178,8 +180,10 @@ def test_the_menu_bar_has_it_for_what_is_selected(menu: LayerMenu, controller: S
 def test_what_is_not_possible_now_says_why(menu: LayerMenu, controller: ShellController) -> None:
     controller.rest_at(Rest.FORWARD)
     menu.fill(node(controller, "net.0"))
-    assert [action.isEnabled() for action in menu.actions() if action.text()] == [False] * 5
-    assert "finish the step first" in menu.actions()[0].toolTip()
+    pins, others = menu.actions()[:2], [action for action in menu.actions()[2:] if action.text()]
+    assert all(action.isEnabled() for action in pins)
+    assert [action.isEnabled() for action in others] == [False] * 5
+    assert "finish the step first" in others[0].toolTip()
 
 
 def test_the_layers_panel_follows_other_settings(

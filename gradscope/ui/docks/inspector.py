@@ -12,6 +12,7 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
+from gradscope.state.pins import PinStatus, status_of
 from gradscope.ui.capture_words import is_left_behind, why_left_behind
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
@@ -20,10 +21,10 @@ from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
 from gradscope.ui.inspector.values_view import ValuesView
 from gradscope.ui.inspector.why_view import WhyView
+from gradscope.ui.pin_words import status_explanation
 from gradscope.ui.plots.difference_chart import DifferenceChart
 from gradscope.ui.plots.histogram_chart import HistogramChart
 from gradscope.ui.plots.picture_chart import PictureChart
-from gradscope.ui.plots.subjects_in_order import selected_subject
 from gradscope.ui.plots.wording import what_to_press
 from gradscope.ui.theme import ThemeManager
 
@@ -37,7 +38,12 @@ _LEAST_TAB_LINES = 13
 class InspectorDock(Panel):
     """Numbers and a histogram while training runs; values are fetched when it rests and the panel is seen."""
 
-    TOPICS = frozenset({Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION, Topic.POSITION})
+    TOPICS = frozenset(
+        {
+            *(Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.POSITION),
+            *(Topic.SELECTION, Topic.PINS),
+        }
+    )
 
     def __init__(
         self,
@@ -51,7 +57,7 @@ class InspectorDock(Panel):
         self._controller = controller
         self._is_dirty = True
         self._note = EmptyNote("")
-        self.header = SubjectHeader(controller)
+        self.header = SubjectHeader(controller, themes)
         self.summary = SummaryView(themes)
         self.histogram = HistogramChart(controller, themes)
         self.picture = PictureChart(controller, themes)
@@ -159,7 +165,7 @@ class InspectorDock(Panel):
     def _refresh(self) -> None:
         self._is_dirty = False
         state = self._controller.state
-        key = selected_subject(state.history, state.selection)
+        key = state.subject
         if key is None or state.session is None:
             self._note.setText(
                 self.tr("Select a layer or a parameter to see its numbers")
@@ -218,6 +224,9 @@ def _why_missing(state: AppState, key: SubjectKey) -> str:
             if absence.name in (key.name, key.label()) and absence.kind == key.kind.value:
                 return absence.reason
     forward, session = state.reports.get(Phase.FORWARD), state.session
+    status = PinStatus.THERE if state.tree is None else status_of(key, state.tree, state.history)
+    if status is not PinStatus.THERE:
+        return status_explanation(status)
     is_of_layer = key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
     if is_of_layer and forward is not None and forward.complete and session is not None and session.capture == "full":
         return QCoreApplication.translate(

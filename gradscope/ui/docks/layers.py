@@ -75,6 +75,8 @@ class LayersDock(Panel):
             self.model.refresh_settings()
         elif Topic.HISTORY in topics:
             self.model.refresh_values()
+        if Topic.PINS in topics:
+            self.model.refresh_pins()
         if topics & {Topic.SESSION, Topic.SELECTION}:
             self._follow_selection()
 

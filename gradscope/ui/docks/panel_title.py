@@ -25,7 +25,7 @@ class PanelTitle(QFrame):
         self.note = QLabel(self)
         self.note.setProperty("role", "muted")
         self._icons: dict[str, QToolButton] = {}
-        self._float = self._button("pin", self.tr("Take out of the window, or put back"))
+        self._float = self._button("float", self.tr("Take out of the window, or put back"))
         self._close = self._button("close", self.tr("Close this panel; the View menu brings it back"))
         self._float.clicked.connect(self._on_float_clicked)
         self._close.clicked.connect(dock.close)

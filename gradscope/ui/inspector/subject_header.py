@@ -10,10 +10,12 @@ from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToo
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.ui.inspector.pin_buttons import PinButtons
 from gradscope.ui.optimizer_states import name_of
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.moment_text import moment_of
 from gradscope.ui.text import shape as shape_text
+from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
@@ -25,7 +27,7 @@ _OPTIONAL = (SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE)
 
 
 class SubjectHeader(QWidget):
-    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._controller = controller
         self._key: SubjectKey | None = None
@@ -36,6 +38,7 @@ class SubjectHeader(QWidget):
         self._moment = QLabel()
         self._moment.setWordWrap(True)
         self._moment.setProperty("role", "muted")
+        self.pins = PinButtons(controller, themes)
         self._form = ElidedLabel()
         self._buttons = self._make_buttons()
         self._calls = self._make_chooser(self.tr("Call"))
@@ -58,7 +61,11 @@ class SubjectHeader(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 4)
         layout.setSpacing(4)
-        layout.addWidget(self._name)
+        name = QHBoxLayout()
+        name.setSpacing(4)
+        name.addWidget(self._name, 1)
+        name.addWidget(self.pins)
+        layout.addLayout(name)
         layout.addLayout(kinds)
         layout.addLayout(optional_kinds)
         layout.addLayout(choosers)
@@ -70,6 +77,7 @@ class SubjectHeader(QWidget):
         self._key = key
         latest = state.history.latest(key)
         self._name.show_text(key.label())
+        self.pins.show_subject(state, key)
         is_parameter = key.kind in PARAMETER_KINDS
         for kind, button in self._buttons.items():
             is_there = kind not in _OPTIONAL or _first(state, kind, key.name) is not None

@@ -14,6 +14,7 @@ from gradscope.state.tree import Node, walk
 from gradscope.ui import text
 from gradscope.ui.capture_words import why_no_value, why_not_captured
 from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
+from gradscope.ui.models.layer_pins import LayerPins
 from gradscope.ui.models.layer_text import describe_node
 from gradscope.ui.models.layer_values import LayerValues
 from gradscope.ui.theme import Theme, icon
@@ -42,6 +43,7 @@ class LayerTreeModel(QAbstractItemModel):
         self._state = state
         self._theme = theme
         self._signs = _signs(theme)
+        self._pin = icon("pin", theme, colour=theme.accent)
         self._filter = ""
         self._nodes: list[Node] = []
         self._number: dict[tuple[str, bool], int] = {}
@@ -52,6 +54,7 @@ class LayerTreeModel(QAbstractItemModel):
         self._values = LayerValues(state)
         self._flags = LayerFlags(state)
         self._flags_of: dict[int, list[Flag]] = {}
+        self._pins = LayerPins(state)
         self._headers = {
             Column.NAME: (self.tr("Name"), self.tr("The name in the model")),
             Column.FORM: (self.tr("Type, shape"), self.tr("The type of a layer, the shape of a parameter")),
@@ -90,6 +93,7 @@ class LayerTreeModel(QAbstractItemModel):
         self._arrange()
         self._values = LayerValues(self._state)
         self._flags = LayerFlags(self._state)
+        self._pins = LayerPins(self._state)
         self._read_reports()
         self.endResetModel()
 
@@ -103,9 +107,15 @@ class LayerTreeModel(QAbstractItemModel):
         self._forms = [describe_node(node) for node in self._nodes]
         self.refresh_values()
 
+    def refresh_pins(self) -> None:
+        """Something was pinned or unpinned."""
+        self._pins.read()
+        self._tell_all_changed()
+
     def set_theme(self, theme: Theme) -> None:
         self._theme = theme
         self._signs = _signs(theme)
+        self._pin = icon("pin", theme, colour=theme.accent)
         self._tell_all_changed()
 
     def set_filter(self, wanted: str) -> None:
@@ -192,7 +202,8 @@ class LayerTreeModel(QAbstractItemModel):
     def _tooltip(self, number: int, column: int) -> str:
         node = self._nodes[number]
         if column == Column.FLAGS:
-            return "\n".join(f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number))
+            flags = [f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number)]
+            return "\n".join(line for line in (*flags, self._pins.of(node)) if line)
         if column in _NUMBERS:
             lines = (self._exact(node, column), self._headers[Column(column)][1], self._why_no_number(node, column))
             return "\n".join(line for line in lines if line)
@@ -279,6 +290,11 @@ class LayerTreeModel(QAbstractItemModel):
             case _Role.DecorationRole if column == Column.NAME:
                 flags = self._flags_at(number)
                 return self._signs.get(flags[0].severity) if flags else None
+            case _Role.DecorationRole if column == Column.FLAGS:
+                return self._pin if self._pins.of(self._nodes[number]) else None
+            case _Role.AccessibleTextRole if column == Column.FLAGS:
+                words = (self._pins.of(self._nodes[number]), self._display(number, column))
+                return "; ".join(word for word in words if word)
         return None
 
     def _module_font(self, number: int) -> QFont | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.state.history import History
 from gradscope.state.selection import Selection
 
 
@@ -27,17 +26,6 @@ def execution_order(state: AppState, kind: SubjectKind, leaf: str | None = None)
         }
         return sorted(range(len(keys)), key=lambda i: seen.get((keys[i].name, keys[i].call, keys[i].leaf), len(seen)))
     return list(range(len(keys)))
-
-
-def selected_subject(history: History, selection: Selection) -> SubjectKey | None:
-    """The subject that is selected. Where the exact one is unknown (a structured output): the first of that name."""
-    wanted = selection.subject
-    if wanted is None:
-        return None
-    if history.latest(wanted) is not None:
-        return wanted
-    same_name = (key for key in history.subjects(wanted.kind) if key.name == wanted.name)
-    return next(same_name, wanted)
 
 
 def rows_of_selection(keys: list[SubjectKey], selection: Selection) -> list[int]:

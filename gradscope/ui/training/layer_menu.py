@@ -1,4 +1,4 @@
-"""The menu of a layer or a parameter: freeze it, put it in train or eval mode, change its dropout, capture it."""
+"""The menu of a layer or a parameter: pin it, freeze it, put it in train or eval mode, change its dropout, capture it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode
 from gradscope.state.tree import Node, walk
 from gradscope.ui.controller import Controller
 from gradscope.ui.training.capture_menu import add_capture
+from gradscope.ui.training.pin_menu import add_pins
 
 _MAX_GROUPS = 12
 _DIALOG_DIGITS = 44
 
 
 class LayerMenu(QMenu):
-    def __init__(self, controller: Controller, parent: QWidget, *, title: str = "") -> None:
+    """`pin` is the action that pins what is selected, where the menu is that of the selection."""
+
+    def __init__(self, controller: Controller, parent: QWidget, *, title: str = "", pin: QAction | None = None) -> None:
         super().__init__(title, parent)
         self._controller = controller
+        self._pin = pin
         self.setToolTipsVisible(True)
         self.fill_for_selection()
 
@@ -39,6 +43,7 @@ class LayerMenu(QMenu):
         if node is None:
             self.clear()
             self.addAction(self.tr("Select a layer or a parameter first")).setEnabled(False)
+            self._add_pins(None)
             return
         self.fill(node)
         # Beside the row itself nobody needs its name.
@@ -49,6 +54,7 @@ class LayerMenu(QMenu):
 
     def fill(self, node: Node) -> None:
         self.clear()
+        self._add_pins(node)
         self._add_freezing(node)
         if node.module is not None:
             self.addSeparator()
@@ -62,6 +68,14 @@ class LayerMenu(QMenu):
         add_capture(self, self._controller, node)
 
     # ------------------------------------------------------------------------------------------ private
+
+    def _add_pins(self, node: Node | None) -> None:
+        if self._pin is not None:
+            # Also where there is nothing to pin: its shortcut is that of an action in a menu.
+            self.addAction(self._pin)
+        elif node is not None:
+            add_pins(self, self._controller, node)
+        self.addSeparator()
 
     def _add_freezing(self, node: Node) -> None:
         parameters = [below.parameter for below in walk(node) if below.parameter is not None]
