@@ -79,11 +79,12 @@ def look(app: App, key: SubjectKey) -> str:
     view = app.window.inspector.values
     app.window.inspector.tabs.setCurrentWidget(view)
     replies: list[object] = []
-    # Behind the request of the inspector: answered after it.
     app.controller.fetch(m.FetchPage(subject=key), replies.append)
     app.wait(lambda: bool(replies))
+    (page,) = replies
+    # The inspector asks for itself, perhaps a little later.
+    app.wait(lambda: bool(view.message) == isinstance(page, m.Unavailable))
     if not view.message:
-        (page,) = replies
         latest = app.state.history.latest(key)
         assert isinstance(page, m.Page) and latest is not None
         if page.values.size == latest.summary[COUNT]:

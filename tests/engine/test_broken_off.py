@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
 from gradscope import Recipe, Session, UserCodeFailed
-from gradscope.engine import session as session_module
+from gradscope.engine import best
 from gradscope.engine.current_values import ValuesUnavailable
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol.failure import BadInput
@@ -260,7 +260,7 @@ def test_the_weights_that_cannot_be_copied_do_not_count_a_step_twice(monkeypatch
         session.backward()
         before = plain.state_of(session.recipe)
         with monkeypatch.context() as patch:
-            patch.setattr(session_module, "_copy_of_state", fail)
+            patch.setattr(best, "_copy_of_state", fail)
             with pytest.raises(UserCodeFailed, match="The validation of step 0 failed: OutOfMemoryError"):
                 session.step()
         plain.assert_same(before, plain.state_of(session.recipe))
