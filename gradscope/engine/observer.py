@@ -253,7 +253,7 @@ class Observer:
         with self._counting:
             call = self._calls.get(name, 0)
             self._calls[name] = call + 1
-        self._stop_here(self._substep(), "enter", name, call)
+        self._stop_here(record.substep, "enter", name, call)
         self._entered.setdefault(threading.get_ident(), []).append((name, call, record.elapsed()))
 
     def layer_left(self, name: str, output: object) -> None:
@@ -277,12 +277,12 @@ class Observer:
             self._note_output(record, name, call, output, start)
         except Exception as error:
             self._note_error(error)
-        self._stop_here(self._substep(), "leave", name, call)
+        self._stop_here(record.substep, "leave", name, call)
 
     def _note_output(self, record: PhaseRecord, name: str, call: int, output: object, start: float) -> None:
         leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
         site = self._sites.of_call(name, call)
-        site.follow(self._substep(), leaves)
+        site.follow(record.substep, leaves)
         record.pass_place(site.place, start, site.bytes)
         if not leaves:
             self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
@@ -423,12 +423,6 @@ class Observer:
         record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
 
     # ------------------------------------------------------------------------------------------ private
-
-    def _substep(self) -> SubStep:
-        record = self._record
-        if record is None or record.phase is Phase.FORWARD:
-            return SubStep.FORWARD
-        return SubStep.BACKWARD if record.phase is Phase.BACKWARD else SubStep.STEP
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

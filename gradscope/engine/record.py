@@ -95,6 +95,13 @@ class Tables:
 _CODES = {kind: code for code, kind in enumerate(SubjectKind)}
 
 
+_MAIN_SUBSTEPS = {
+    Phase.FORWARD: SubStep.FORWARD,
+    Phase.BACKWARD: SubStep.BACKWARD,
+    Phase.STEP: SubStep.STEP,
+}
+
+
 class PhaseRecord:
     """Filled by the hooks while a phase runs. `elapsed` is a monotonic time that leaves gradscope's own work out.
 
@@ -103,6 +110,8 @@ class PhaseRecord:
 
     def __init__(self, phase: Phase, tables: Tables, keeper: Keeper, summaries: SummaryBatch) -> None:
         self.phase = phase
+        self.substep = _MAIN_SUBSTEPS[phase]
+        """What runs when nothing else is said."""
         self.absent: list[Absence] = []
         self.own_seconds = 0.0
         """Time spent observing."""

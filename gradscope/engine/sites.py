@@ -51,7 +51,7 @@ class CallSite:
 
     def __init__(self, sites: Sites, tables: Tables, name: str, number: int) -> None:
         self._sites, self._tables, self._name, self._number = sites, tables, name, number
-        self._form: tuple[tuple[str, torch.dtype, torch.layout, tuple[int, ...]], ...] | None = None
+        self._form: list[tuple[str, torch.dtype, torch.layout, tuple[int, ...]]] | None = None
         self._substep: SubStep | None = None
         self.place = -1
         """The number of its place, with the shapes of its output."""
@@ -62,7 +62,7 @@ class CallSite:
 
     def follow(self, substep: SubStep, leaves: Leaves) -> None:
         """Be right for this output."""
-        form = tuple((leaf, tensor.dtype, tensor.layout, shape_of(tensor)) for leaf, tensor in leaves)
+        form = [(leaf, tensor.dtype, tensor.layout, shape_of(tensor)) for leaf, tensor in leaves]
         if self._form == form and self._substep is substep:
             return
         shapes = ", ".join(_shape_text(shape) for *_, shape in form[:4]) + (", ..." if len(form) > 4 else "")
