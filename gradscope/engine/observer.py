@@ -362,8 +362,7 @@ class Observer:
             # An optimizer may have put others in their places.
             self._tensors = None
             record.take_parameters(self._parameters_and_changes(record))
-        for key, tensor in more:
-            record.add(key, tensor)
+        record.take_all((self.tables.slot(key), tensor) for key, tensor in more)
 
     def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
         for name, tensor in self._wanted_tensors().items():

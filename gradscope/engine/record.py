@@ -170,6 +170,10 @@ class PhaseRecord:
         if self._keeper.wants(slot.key):
             self._keeper.keep(slot.key, tensor, scale)
 
+    def take_all(self, subjects: Iterable[tuple[Slot, Tensor]]) -> None:
+        """Many subjects that this record has not yet."""
+        self.take_parameters((slot, tensor, slot, None) for slot, tensor in subjects)
+
     def take_parameters(self, slots: Iterable[tuple[Slot, Tensor, Slot, Tensor | None]]) -> None:
         """Parameters and what a step has added to them: (slot, tensor, slot of the change, value before or None)."""
         started = time.perf_counter()
