@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.engine.compiled import is_compiled
-from gradscope.engine.modules import has_forward, inside_scripted, named_modules
+from gradscope.engine.modules import has_forward, inside_scripted
 from gradscope.protocol import absences
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.subjects import SubjectKind
@@ -48,15 +48,12 @@ def unseen_after_forward(
 
 
 def unseen_after_backward(
-    model: nn.Module, never_called: Collection[str], called: Collection[str], reached: Collection[int]
+    modules: Mapping[str, nn.Module], never_called: Collection[str], called: Collection[str], reached: Collection[int]
 ) -> Iterator[Absence]:
     """More of the layers that were never called, by the gradients: `reached` are the ids of the parameters that got one.
 
     A parameter that a called layer has too (a tied weight) proves nothing.
     """
-    if not never_called:
-        return
-    modules = dict(named_modules(model))
     elsewhere = {id(p) for name in called if name in modules for p in modules[name].parameters(recurse=False)}
     for name in never_called:
         module = modules.get(name)

@@ -34,6 +34,29 @@ def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
             torch._foreach_copy_(targets, sources)
 
 
+class Renewal:
+    """Copies of many tensors, each in the memory of an earlier copy where that fits. Right only after `finish`."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+
+    def copy_of(self, value: Tensor, known: Tensor | None) -> Tensor:
+        """The copy of a tensor; `known` is the earlier one."""
+        if (
+            known is None
+            or known.shape != value.shape
+            or known.dtype != value.dtype
+            or known.device != value.device
+            or not known.layout is value.layout is torch.strided
+        ):
+            return value.detach().clone()
+        self._pairs.append((value, known))
+        return known
+
+    def finish(self) -> None:
+        copy_all(self._pairs)
+
+
 def put_back(target: Tensor, copy: Tensor) -> None:
     """Give a tensor the values that it had, in place and without a graph."""
     with torch.no_grad():

@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
 from gradscope.engine.leaves import tensor_leaves
-from gradscope.engine.modules import inside_scripted, named_modules
+from gradscope.engine.modules import inside_scripted
 
 
 class LayerListener(Protocol):
@@ -142,13 +142,13 @@ class _Hooked:
 class ModuleHooks:
     """The hooks on those modules of one model that are wanted; removes exactly its own."""
 
-    def __init__(self, model: nn.Module, listener: LayerListener, wants: Callable[[str], bool]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], listener: LayerListener, wants: Callable[[str], bool]) -> None:
         self._wants = wants
         self._listener = weakref.ref(listener)
         self._hooked: dict[int, _Hooked] = {}
         self._followed: Mapping[str, nn.Module] = {}
         self._lift = contextlib.ExitStack()
-        self.follow(dict(named_modules(model)))
+        self.follow(modules)
 
     def follow(self, modules: Mapping[str, nn.Module]) -> set[str]:
         """Hook what has come into the model since, unhook what has left it; the names of what is new. `modules`: all that

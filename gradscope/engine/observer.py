@@ -117,7 +117,7 @@ class Observer:
     def _install_hooks(self) -> None:
         if isinstance(self._model, nn.Module) and not self.capture.is_off:
             self.eager.take(self._model)
-            self._hooks = ModuleHooks(self._model, self, self.wants)
+            self._hooks = ModuleHooks(self._structure.modules(), self, self.wants)
 
     # ------------------------------------------------------------------------------------------ phases
 
@@ -180,7 +180,7 @@ class Observer:
     def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
         running = {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
-        modules = dict(named_modules(self._model)) if isinstance(self._model, nn.Module) else {}
+        modules = self._structure.modules()
         entered = sorted((e for stack in self._entered.values() for e in stack), key=lambda e: e[2], reverse=True)
         # Not simply the one that was entered last: its error may have been caught, and another raised later.
         return next((e[:2] for e in entered if id(modules.get(e[0])) in running), None)
@@ -390,9 +390,9 @@ class Observer:
                 self._tell(record, key, absences.NO_GRADIENT if tensor.requires_grad else absences.FROZEN)
         for slot, reason in self._awaited.items():
             self._tell(record, slot.key, reason)
-        if isinstance(self._model, nn.Module):
+        if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
-            record.absent += unseen_after_backward(self._model, self._never_called, self._calls, reached)
+            record.absent += unseen_after_backward(self._structure.modules(), self._never_called, self._calls, reached)
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for stack in self._entered.values():

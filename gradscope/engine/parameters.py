@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from gradscope.engine.copies import copy_all, put_back
+from gradscope.engine.copies import Renewal, put_back
 from gradscope.engine.modules import own_name
 
 Model = nn.Module | Mapping[str, Tensor]
@@ -47,19 +47,10 @@ class PreviousValues:
         self._of = {}
         for name in self._buffers.keys() - tensors.keys():
             del self._buffers[name]
-        pairs: list[tuple[Tensor, Tensor]] = []
+        renewal = Renewal()
         for name, tensor in tensors.items():
-            buffer = self._buffers.get(name)
-            if (
-                buffer is None
-                or buffer.shape != tensor.shape
-                or buffer.dtype != tensor.dtype
-                or buffer.device != tensor.device
-            ):
-                self._buffers[name] = tensor.detach().clone()
-            else:
-                pairs.append((tensor, buffer))
-        copy_all(pairs)
+            self._buffers[name] = renewal.copy_of(tensor, self._buffers.get(name))
+        renewal.finish()
         # Last: a copy that was broken off must not be put back.
         self._of = dict(tensors)
 

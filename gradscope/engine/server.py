@@ -247,9 +247,7 @@ class Server:
         raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
 
     def _check_gradient(self, number: int, request: CheckGradient) -> GradientChecked:
-        session = self._need_session()
-        if self._goal is not None:
-            raise BadInput("The session is running: press Pause first")
+        session = self._need_paused()
         # An interruption from before is over.
         self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
         try:
@@ -264,9 +262,7 @@ class Server:
             raise Unwind("interrupted")
 
     def _answer_checkpoint(self, number: int, request: SaveCheckpoint | LoadCheckpoint) -> Any:
-        session = self._need_session()
-        if self._goal is not None:
-            raise BadInput("The session is running: press Pause first")
+        session = self._need_paused()
         # An interruption from before is over.
         self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
         try:
@@ -279,9 +275,7 @@ class Server:
         return reply
 
     def _edit(self, edit: Edit | UndoEdit) -> Edited:
-        session = self._need_session()
-        if self._goal is not None:
-            raise BadInput("The session is running: press Pause first")
+        session = self._need_paused()
         warnings = session.info.warnings
         if isinstance(edit, UndoEdit):
             record, text = session.undo_edit()
@@ -298,9 +292,7 @@ class Server:
         return Edited(text=text)
 
     def _set_capture(self, capture: str) -> Pong:
-        session = self._need_session()
-        if self._goal is not None:
-            raise BadInput("The session is running: press Pause first")
+        session = self._need_paused()
         session.set_capture(capture)
         if self._opened is not None:
             self._opened = replace(self._opened, capture=capture)
@@ -311,6 +303,12 @@ class Server:
         if self._session is None:
             raise BadInput("No recipe is open")
         return self._session
+
+    def _need_paused(self) -> Session:
+        session = self._need_session()
+        if self._goal is not None:
+            raise BadInput("The session is running: press Pause first")
+        return session
 
     def _open(self, request: messages.Open) -> messages.Opened:
         states, settings = RandomStates.capture(), TorchSettings.capture()

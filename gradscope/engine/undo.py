@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gradscope.engine.copies import copy_all, put_back
+from gradscope.engine.copies import Renewal, put_back
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn
@@ -44,19 +44,16 @@ class ForwardUndo:
         # Copies that were broken off must not be put back.
         self._buffers = []
         found: list[_Buffer] = []
-        again: list[tuple[Tensor, Tensor]] = []
+        renewal = Renewal()
         for module in self._modules():
             for name, tensor in module._buffers.items():
                 if tensor is None or is_uninitialised(tensor):
                     continue
-                buffer = known.get((id(module), name))
-                if buffer is None or buffer.tensor is not tensor or not _fits(buffer.copy, tensor):
-                    buffer = _Buffer(module, name, tensor, tensor.detach().clone())
-                else:
-                    # The memory of an earlier copy of the same tensor is used again.
-                    again.append((tensor, buffer.copy))
-                found.append(buffer)
-        copy_all(again)
+                before = known.get((id(module), name))
+                # An earlier copy of the same tensor.
+                memory = before.copy if before is not None and before.tensor is tensor else None
+                found.append(_Buffer(module, name, tensor, renewal.copy_of(tensor, memory)))
+        renewal.finish()
         self._buffers = found
 
     @property
@@ -108,18 +105,13 @@ class GradientUndo:
         # Copies that were broken off must not be put back.
         self._tensors = {}
         leaves = {name: tensor for name, tensor in tensors.items() if tensor.is_leaf}
-        known, self._copies = self._copies, {}
-        again: list[tuple[Tensor, Tensor]] = []
-        for name, tensor in leaves.items():
-            if tensor.grad is None:
-                continue
-            copy = known.get(name)
-            if copy is None or not _fits(copy, tensor.grad):
-                copy = tensor.grad.detach().clone()
-            else:
-                again.append((tensor.grad, copy))
-            self._copies[name] = copy
-        copy_all(again)
+        known, renewal = self._copies, Renewal()
+        self._copies = {
+            name: renewal.copy_of(tensor.grad, known.get(name))
+            for name, tensor in leaves.items()
+            if tensor.grad is not None
+        }
+        renewal.finish()
         self._tensors = {name: (tensor, tensor.grad) for name, tensor in leaves.items()}
 
     def get(self, name: str) -> Tensor | None:
@@ -137,16 +129,6 @@ class GradientUndo:
         self._tensors = {}
         if not keep_memory:
             self._copies = {}
-
-
-def _fits(known: Tensor, value: Tensor) -> bool:
-    """Whether the memory of an earlier copy takes a new one."""
-    return (
-        known.shape == value.shape
-        and known.dtype == value.dtype
-        and known.device == value.device
-        and known.layout is value.layout is torch.strided
-    )
 
 
 class StepUndo:
@@ -195,19 +177,15 @@ class StepUndo:
         self._newest = self._states = RandomStates.capture(self._newest)
 
     def _copy_of_state(self, optimizer: Optimizer) -> dict[Any, Any]:
-        again: list[tuple[Tensor, Tensor]] = []
         kept, self._kept = self._kept, {}
+        renewal = Renewal()
 
         def copied(parameter: Any, key: str, value: Any) -> Any:
             if not isinstance(value, Tensor) or value.layout is not torch.strided or not value.dim():
                 return _copy(value)
-            known = kept.get((id(parameter), key))
-            if known is None or not _fits(known, value):
-                known = value.detach().clone()
-            else:
-                again.append((value, known))
-            self._kept[id(parameter), key] = known
-            return known
+            place = id(parameter), key
+            self._kept[place] = renewal.copy_of(value, kept.get(place))
+            return self._kept[place]
 
         found = {
             parameter: {key: copied(parameter, key, value) for key, value in state.items()}
@@ -215,7 +193,7 @@ class StepUndo:
             else _copy(state)
             for parameter, state in optimizer.state.items()
         }
-        copy_all(again)
+        renewal.finish()
         return found
 
     def options_of(self, group: dict[str, Any]) -> dict[str, Any] | None:

@@ -129,18 +129,7 @@ def _lies_plainly(tensor: Tensor) -> bool:
 def plain_address(tensor: Tensor) -> int:
     """Where the numbers of a plain tensor lie. 0 for any other, and where there are none: it is empty, its memory was given
     back, or torch only knows that all are zero."""
-    # Written out: it is asked several times for each layer and each parameter.
-    is_plain = (
-        type(tensor) in _PLAIN_TYPES
-        and tensor.dtype is _FLOAT32
-        and tensor.is_cpu
-        and tensor.layout is _STRIDED
-        and not tensor.is_nested
-        and tensor.is_contiguous()
-        and not tensor.is_neg()
-        and not _is_functorch(tensor)
-        and tensor.numel()
-    )
+    is_plain = tensor.is_cpu and tensor.dtype is _FLOAT32 and _lies_plainly(tensor) and tensor.numel()
     return tensor.data_ptr() if is_plain else 0
 
 
