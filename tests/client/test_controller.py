@@ -24,23 +24,9 @@ from gradscope.state.log import Source
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import ATTACHED_PIECE_BYTES, Controller
 from gradscope.ui.settings import Setting, Settings
+from tests.session_info import session_info
 
-SESSION = m.SessionInfo(
-    name="Net",
-    description="",
-    path="/a.py",
-    sha256="",
-    seed=0,
-    device="cpu",
-    modules=(m.ModuleInfo(name="", type="Net", description=""),),
-    parameters=(),
-    groups=(),
-    optimizer="SGD",
-    scheduler=None,
-    loss="mse",
-    scheduler_unit="step",
-    batches_per_epoch=3,
-)
+SESSION = session_info(modules=(m.ModuleInfo(name="", type="Net", description=""),))
 KEY = SubjectKey(SubjectKind.ACTIVATION, "a")
 
 

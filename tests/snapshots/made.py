@@ -19,7 +19,7 @@ from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.messages import Attachment
 
 
-def session(*, phases: int = 5) -> Session:
+def session(*, phases: int = 5, capture: str = "full") -> Session:
     """A small model that has made one step and the forward and backward of another."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
@@ -31,7 +31,7 @@ def session(*, phases: int = 5) -> Session:
         batch_size=4,
         name="Small",
     )
-    made = Session(recipe)
+    made = Session(recipe, capture=capture)
     for _ in range(phases):
         made.advance()
     return made

@@ -7,18 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
 
-from gradscope import Recipe, Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.subjects import COUNT, MEAN, NAN, ZERO, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.remarks import Severity, remarks
 from gradscope.snapshots.tensorboard import histogram
-from tests.snapshots.made import Spoiled
+from tests.snapshots.made import Spoiled, session
 from tests.snapshots.page import parse
 
 LEVELS = ("norms", "off", "layers:0")
@@ -28,21 +24,10 @@ LEVELS = ("norms", "off", "layers:0")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, made = tmp_path_factory.mktemp("levels"), {}
     for level in LEVELS:
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
-        recipe = Recipe(
-            model=model,
-            dataset=TensorDataset(torch.randn(8, 6), torch.randint(0, 3, (8,))),
-            loss=nn.CrossEntropyLoss(),
-            optimizer=torch.optim.Adam(model.parameters()),
-            batch_size=4,
-            name="Small",
-        )
-        made[level] = folder / level.replace(":", "-")
-        with Session(recipe, capture=level) as session:
-            for _ in range(3):
-                session.advance()
-            write_snapshot(session, made[level])
+        path = folder / level.replace(":", "-")
+        with session(phases=3, capture=level) as small:
+            write_snapshot(small, path)
+        made[level] = path
     return made
 
 

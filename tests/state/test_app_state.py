@@ -8,27 +8,17 @@ from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Log, Source
 from gradscope.state.selection import Selection
 from gradscope.state.tree import build_tree, walk
+from tests.session_info import session_info
 
 
 def _session(path: str = "/a.py") -> m.SessionInfo:
-    return m.SessionInfo(
-        name="Net",
-        description="",
+    return session_info(
         path=path,
-        sha256="",
-        seed=0,
-        device="cpu",
         modules=tuple(m.ModuleInfo(name=n, type="M", description="") for n in ("", "a", "a.b", "c")),
         parameters=tuple(
             m.ParameterInfo(name=n, shape=(1,), dtype="float32", requires_grad=True, group=0)
             for n in ("a.b.weight", "c.weight", "scale")
         ),
-        groups=(),
-        optimizer="SGD",
-        scheduler=None,
-        loss="mse",
-        scheduler_unit="step",
-        batches_per_epoch=3,
     )
 
 

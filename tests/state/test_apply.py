@@ -11,6 +11,7 @@ from gradscope.protocol.phases import Phase, Position, Rest, SubStep, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.selection import Selection
+from tests.session_info import session_info
 
 WEIGHT = SubjectKey(SubjectKind.PARAMETER, "w")
 POSITION = Position(rest=Rest.FORWARD, step=2)
@@ -31,24 +32,12 @@ REPORT = m.Report(
     times=np.zeros((0, 3)),
     **NOTHING,
 )
-SESSION = m.SessionInfo(
-    name="Net",
-    description="",
-    path="/a.py",
-    sha256="",
-    seed=0,
-    device="cpu",
-    modules=(m.ModuleInfo(name="", type="M", description=""),),
+SESSION = session_info(
     parameters=(m.ParameterInfo(name="w", shape=(2,), dtype="float32", requires_grad=True, group=0),),
     groups=(
         m.GroupInfo(parameters=("w",), options={"lr": "0.1"}, optimizer="first"),
         m.GroupInfo(parameters=("v",), options={"lr": "0.1"}, optimizer="second"),
     ),
-    optimizer="SGD",
-    scheduler=None,
-    loss="mse",
-    scheduler_unit="step",
-    batches_per_epoch=3,
     clip_norm=1.0,
 )
 FAILURE = Failure(kind=FailureKind.USER_CODE, sentence="It broke")

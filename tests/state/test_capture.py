@@ -8,23 +8,9 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel, pattern_of
 from gradscope.protocol.phases import Position, Rest
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Origin, Topic
+from tests.session_info import session_info
 
-SESSION = m.SessionInfo(
-    name="Net",
-    description="",
-    path="/a.py",
-    sha256="",
-    seed=0,
-    device="cpu",
-    modules=(m.ModuleInfo(name="", type="M", description=""),),
-    parameters=(),
-    groups=(),
-    optimizer="SGD",
-    scheduler=None,
-    loss="mse",
-    scheduler_unit="step",
-    batches_per_epoch=3,
-)
+SESSION = session_info()
 
 
 @pytest.fixture

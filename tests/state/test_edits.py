@@ -9,21 +9,14 @@ from gradscope.protocol.phases import Position, Rest
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.edits import EditMark, Edits
 from gradscope.state.tree import walk
+from tests.session_info import session_info
 
-SESSION = m.SessionInfo(
+SESSION = session_info(
     name="n",
-    description="",
     path="/x.py",
-    sha256="",
-    seed=0,
-    device="cpu",
     modules=(m.ModuleInfo(name="", type="Net", description=""), m.ModuleInfo(name="a", type="Linear", description="")),
     parameters=(m.ParameterInfo(name="a.w", shape=(2,), dtype="float32", requires_grad=True, group=0),),
     groups=(m.GroupInfo(parameters=("a.w",), options={"lr": "0.1"}),),
-    optimizer="SGD",
-    scheduler=None,
-    loss="mse",
-    scheduler_unit="step",
     batches_per_epoch=None,
 )
 

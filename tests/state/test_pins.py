@@ -10,28 +10,17 @@ from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, Sub
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.pins import PinStatus, status_of
 from gradscope.state.selection import Selection
+from tests.session_info import session_info
 
 K = SubjectKind
 HIDDEN, RNN = SubjectKey(K.ACTIVATION, "hidden"), SubjectKey(K.ACTIVATION, "body.rnn")
 OUTPUT, STATE = replace(RNN, leaf="[0]"), replace(RNN, leaf="[1]")
 WEIGHT = SubjectKey(K.GRAD, "hidden.weight")
-SESSION = m.SessionInfo(
-    name="Net",
-    description="",
-    path="/a.py",
-    sha256="",
-    seed=0,
-    device="cpu",
+SESSION = session_info(
     modules=tuple(
         m.ModuleInfo(name=name, type="M", description="") for name in ("", "hidden", "body", "body.rnn", "body2")
     ),
     parameters=(m.ParameterInfo(name="hidden.weight", shape=(1,), dtype="float32", requires_grad=True, group=0),),
-    groups=(),
-    optimizer="SGD",
-    scheduler=None,
-    loss="mse",
-    scheduler_unit="step",
-    batches_per_epoch=3,
 )
 
 
