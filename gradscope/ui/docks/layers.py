@@ -163,7 +163,8 @@ class LayersDock(Panel):
         digit, room = self.view.fontMetrics().horizontalAdvance("0"), self.view.viewport().width()
         widths: dict[Column, int] = {column: round(digits * digit) for column, digits in _NUMBERS.items()}
         for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
-            needed = self.view.sizeHintForColumn(column) + digit
+            header = self.view.header().sectionSizeHint(column)
+            needed = max(self.view.sizeHintForColumn(column) + digit, header)
             widths[column] = max(least * digit, min(needed, most * digit))
         least_flags = round(_LEAST_FLAGS * digit)
         room -= least_flags
