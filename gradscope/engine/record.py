@@ -29,7 +29,8 @@ from gradscope.engine.quantities.values import (
     readable_in_place,
     shape_of,
 )
-from gradscope.protocol.messages import Absence, FloatArray, IntArray, Place
+from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.messages import Absence, Place
 from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn, momenta_of, rates_of
-from gradscope.protocol.messages import FloatArray, Schedule
+from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.messages import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradscope.protocol import messages
+from gradscope.protocol.arrays import ArrayOf
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 _T = TypeVar("_T")
@@ -171,7 +172,7 @@ def _finite(value: Any) -> Any:
 @cache
 def _fields(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
     """(name, type, required) of each field of a dataclass."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     return tuple(
         (
             field.name,
@@ -205,7 +206,7 @@ def _decode_value(expected: Any, value: Any, source: _Source, where: str) -> Any
     origin = typing.get_origin(expected)
     if origin in (typing.Union, types.UnionType):
         return _decode_optional(expected, value, source, where)
-    if origin is np.ndarray:
+    if origin is typing.Annotated:
         return _decode_array(expected, value, source, where)
     if origin is tuple:
         return _decode_tuple(expected, value, source, where)
@@ -277,9 +278,9 @@ def _decode_array(expected: Any, value: Any, source: _Source, where: str) -> np.
             array = source.buffers[index]
         case _:
             raise _mismatch(where, "an array", value)
-    (dtype,) = typing.get_args(typing.get_args(expected)[1])
-    if array.dtype != np.dtype(dtype):
-        raise _mismatch(where, f"an array of {np.dtype(dtype)}", array.dtype)
+    (wanted,) = (extra for extra in expected.__metadata__ if isinstance(extra, ArrayOf))
+    if array.dtype != wanted.dtype:
+        raise _mismatch(where, f"an array of {wanted.dtype}", array.dtype)
     return array
 
 

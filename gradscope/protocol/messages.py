@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from gradscope.protocol.arrays import ByteArray, Float32Array, FloatArray, Int32Array, IntArray
 from gradscope.protocol.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
@@ -25,9 +25,6 @@ from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectRow
 from gradscope.protocol.why import CheckGradient, Explain, Explained, GradientChecked
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 VALIDATION_LOSS = "loss"
 """The validation's loss, where a metric is asked for by name."""
@@ -216,7 +213,7 @@ class Attachment:
     """A file that the app adds to a snapshot, a plot as PNG for example."""
 
     name: str
-    data: npt.NDArray[np.uint8] = field(repr=False)
+    data: ByteArray = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,7 +380,7 @@ class Picture:
     shape: tuple[int, ...]
     index: tuple[int, ...]
     block: tuple[int, int]
-    values: npt.NDArray[np.float32]
+    values: Float32Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -541,9 +538,9 @@ class Report:
     """Row numbers in the subject table, shape (n,)."""
     summaries: FloatArray
     """Shape (n, len(COLUMNS))."""
-    histograms: npt.NDArray[np.int32]
+    histograms: Int32Array
     """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
-    sampled: npt.NDArray[np.int64]
+    sampled: IntArray
     """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
     places: IntArray
     """Row numbers in the place table, in order of time, shape (m,)."""
@@ -579,8 +576,8 @@ class InitialParameters:
 
     subjects: IntArray
     summaries: FloatArray
-    histograms: npt.NDArray[np.int32]
-    sampled: npt.NDArray[np.int64]
+    histograms: Int32Array
+    sampled: IntArray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.edits import EditMade
-from gradscope.protocol.messages import FloatArray, IntArray, Report, SessionInfo, Validated
+from gradscope.protocol.messages import Report, SessionInfo, Validated
 from gradscope.protocol.phases import Position
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, MIN, ZERO, SubjectRow
 from gradscope.snapshots.damage import Damaged

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.messages import Difference, FloatArray
+from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.messages import Difference
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots import slices
 from gradscope.snapshots.slices import Block, Plane

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.edits import EditMade
-from gradscope.protocol.messages import FloatArray, IntArray, Place, Report, SessionInfo, Validated
+from gradscope.protocol.messages import Place, Report, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.subjects import SubjectRow
 from gradscope.snapshots.saved_history import SavedHistory

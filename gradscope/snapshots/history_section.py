@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from gradscope.protocol.messages import FloatArray, IntArray, Validated
+from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.messages import Validated
 from gradscope.snapshots.markup import Markup, clipped, element
 from gradscope.snapshots.numbers import counted, number
 from gradscope.snapshots.svg import SERIES_COLOURS, Line, curves

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.messages import FloatArray, Report
+from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.messages import Report
 from gradscope.protocol.subjects import (
     COUNT,
     INF,

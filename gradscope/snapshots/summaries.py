@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.messages import FloatArray
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.subjects import COLUMNS, EXPONENT_BINS, EXPONENT_LOW, HISTOGRAM_BINS, INF, NAN, ZERO
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW
 from gradscope.snapshots.markup import Markup, element, joined
 from gradscope.snapshots.numbers import number

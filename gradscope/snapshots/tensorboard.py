@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.failure import BadInput
-from gradscope.protocol.messages import FloatArray
 from gradscope.protocol.subjects import (
     COUNT,
     EXPONENT_BINS,

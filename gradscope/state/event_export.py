@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.snapshots.tensorboard import (
     COUNTS,
     SCALARS,

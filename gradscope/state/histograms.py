@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.messages import FloatArray, IntArray, Report
+from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.messages import Report
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
 from gradscope.snapshots.saved_history import SavedHistograms
 

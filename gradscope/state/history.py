@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.messages import FloatArray, InitialParameters, IntArray, Report
+from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.messages import InitialParameters, Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.saved_history import SavedBlock, SavedHistory, SavedLatest

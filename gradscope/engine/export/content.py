@@ -14,7 +14,8 @@ import torch
 import gradscope
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.training import groups_of, rates_of
-from gradscope.protocol.messages import IntArray, Place, Report
+from gradscope.protocol.arrays import IntArray
+from gradscope.protocol.messages import Place, Report
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.subjects import SubjectRow
 from gradscope.snapshots.content import Content, StepRow

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE
 from gradscope.engine.quantities.on_device import packed_summary
-from gradscope.protocol.messages import FloatArray
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.subjects import COLUMNS, COUNT, L2, MAX, MEAN, MIN, STD
 
 Summarise = Callable[[Tensor, Tensor | None, int | None], Tensor]

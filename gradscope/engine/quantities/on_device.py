@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, sampled_places
-from gradscope.protocol.messages import FloatArray
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.subjects import (
     COLUMNS,
     EXPONENT_BINS,

@@ -19,7 +19,7 @@ from gradscope.engine.quantities.kernel.library import Jobs, Output, load
 from gradscope.engine.quantities.moments import moments, norm
 from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
 from gradscope.engine.quantities.values import Readable, plain_address
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, INF, L2, NAN
 
 KERNEL = load()

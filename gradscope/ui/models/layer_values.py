@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gradscope.protocol.messages import FloatArray
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind, has_norms_only
 from gradscope.state.app_state import AppState

@@ -10,7 +10,8 @@ import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
-from gradscope.protocol.messages import FloatArray, Place, Report
+from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.messages import Place, Report
 from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import AppState
 from gradscope.ui import text

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, QTimer, Signal, Slot
 
-from gradscope.protocol.messages import FetchPage, FloatArray, Page, Unavailable
+from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.messages import FetchPage, Page, Unavailable
 from gradscope.protocol.subjects import SubjectKey
 
 if TYPE_CHECKING:

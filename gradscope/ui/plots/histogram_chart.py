@@ -12,7 +12,8 @@ from PySide6.QtCore import Slot
 from PySide6.QtGui import QFontMetricsF
 from PySide6.QtWidgets import QToolButton, QWidget
 
-from gradscope.protocol.messages import FetchHistogram, FloatArray, Histogram, Unavailable
+from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.messages import FetchHistogram, Histogram, Unavailable
 from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, NAN, ZERO, histogram_edges
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest

@@ -6,7 +6,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtGui import QColor
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.curve import Curve
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import Smoother, decimate

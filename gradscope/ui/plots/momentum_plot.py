@@ -6,7 +6,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.app_state import AppState
 from gradscope.ui.plots.axes import ChartAxis
 from gradscope.ui.plots.lower_plot import LowerPlot

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QCoreApplication
 
-from gradscope.protocol.messages import IntArray
+from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.history import Block, History
 from gradscope.ui.translation import QT_TRANSLATE_NOOP

@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.chart import Chart

@@ -10,7 +10,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QWidget
 
-from gradscope.protocol.messages import FloatArray, IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.axes import ChartAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
