@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidge
 from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
+from gradscope.ui.guarded import guarded
 from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps
 from gradscope.ui.text import number as text_of_number
 from gradscope.ui.theme import Theme, ThemeManager
@@ -31,6 +32,7 @@ class Cell:
     is_warning: bool = False
 
 
+@guarded
 class PhaseStrip(QToolBar):
     """A tool bar only by its place in the window: it has nothing to press."""
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWi
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.kind_choices import Choices, activation_choices, gradient_choices, update_choices
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 
+@guarded
 class Workspace(QTabWidget):
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -14,6 +14,7 @@ from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
+from gradscope.ui.guarded import guarded
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
 
@@ -48,6 +49,7 @@ _FITS = (
 """From much room to little: which texts, and whether the level of capture has its word before it."""
 
 
+@guarded
 class ToolBar(QToolBar):
     """The buttons of the action table, the number of steps, the level of capture, the device and the seed."""
 

@@ -32,6 +32,7 @@ from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.comparer import Comparer
 from gradscope.ui.controller import SPARE_FACTOR, Controller
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
@@ -51,6 +52,7 @@ _WIDTHS = {
 }
 
 
+@guarded
 class CompareTab(QWidget):
     """Choosing a row selects its subject everywhere."""
 

@@ -13,6 +13,7 @@ from gradscope.state.comparison import Comparison, Row, Verdict
 from gradscope.state.history import Latest
 from gradscope.ui import text
 from gradscope.ui.compare.words import kind_text, remark
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.plots.formats import percent
 from gradscope.ui.theme import Theme
@@ -32,6 +33,7 @@ class Column(IntEnum):
     REMARK = 7
 
 
+@guarded
 class ComparisonTableModel(QAbstractTableModel):
     """`refresh` when the comparison has gone on; the rows that are selected stay so."""
 

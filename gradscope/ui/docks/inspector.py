@@ -16,6 +16,7 @@ from gradscope.state.pins import PinStatus, status_of
 from gradscope.ui.capture_words import is_left_behind, why_left_behind
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.inspector.check_view import CheckView
 from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _LEAST_TAB_LINES = 13
 
 
+@guarded
 class InspectorDock(Panel):
     """Numbers and a histogram while training runs; values are fetched when it rests and the panel is seen."""
 

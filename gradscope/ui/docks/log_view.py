@@ -17,6 +17,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from gradscope.state.log import MAX_LINES, Line, Source
+from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import Theme, ThemeManager
 
 _PADDING = 8
@@ -24,6 +25,7 @@ _MARKS = ("", "out", "err", "note", "warn")
 """What a block's user state says, as the word in the margin."""
 
 
+@guarded
 class LogView(QPlainTextEdit):
     """Read-only, append-only; stays at the end unless it was scrolled up."""
 
@@ -108,6 +110,7 @@ class LogView(QPlainTextEdit):
         self._margin.setGeometry(inside.left(), inside.top(), self.margin_width(), inside.height())
 
 
+@guarded
 class _Margin(QWidget):
     def __init__(self, view: LogView) -> None:
         super().__init__(view)

@@ -20,6 +20,7 @@ from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
 from gradscope.ui.theme import ThemeManager
 from gradscope.ui.training.class_form import ClassForm
@@ -32,6 +33,7 @@ _REFUSAL_DELAY_MS = 400
 """A single phase is over sooner: the fields do not flicker."""
 
 
+@guarded
 class TrainingDock(Panel):
     """What is changed here is sent at once (or by Apply); fields show what is in use, as the engine says it."""
 

@@ -9,6 +9,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.messages import GroupInfo, Schedule
 from gradscope.state.app_state import AppState
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.text import shortened_numbers
 
@@ -19,6 +20,7 @@ _LAST = ("maximize", "foreach", "differentiable", "capturable", "fused")
 _NOT_EDITABLE = ("param_names",)
 
 
+@guarded
 class GroupTableModel(QAbstractTableModel):
     """Editing a cell emits `edited`; the cell changes when the engine says so."""
 

@@ -13,6 +13,7 @@ from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node, walk
 from gradscope.ui import text
 from gradscope.ui.capture_words import why_no_value, why_not_captured
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
 from gradscope.ui.models.layer_pins import LayerPins
 from gradscope.ui.models.layer_text import describe_node
@@ -35,6 +36,7 @@ class Column(IntEnum):
 _NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
 
 
+@guarded
 class LayerTreeModel(QAbstractItemModel):
     """Rows are nodes; an index carries the number of its node in `walk` order."""
 

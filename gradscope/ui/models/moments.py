@@ -15,6 +15,7 @@ from gradscope.protocol.messages import Place, Report
 from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import AppState
 from gradscope.ui import text
+from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
@@ -44,6 +45,7 @@ class Section:
     times: FloatArray
 
 
+@guarded
 class MomentsModel(QAbstractTableModel):
     """Rows are places: sub-steps, layer calls, gradients arriving. One step at a time: the newest."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
 
 Index = QModelIndex | QPersistentModelIndex
@@ -24,6 +25,7 @@ class Entry:
     """What there is to say instead of a number."""
 
 
+@guarded
 class SummaryTableModel(QAbstractTableModel):
     """Entries run down the left pair of columns first."""
 

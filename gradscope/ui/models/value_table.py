@@ -11,6 +11,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchPage, Page, Unavailable
 from gradscope.protocol.subjects import SubjectKey
+from gradscope.ui.guarded import guarded
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
@@ -27,6 +28,7 @@ Index = QModelIndex | QPersistentModelIndex
 Place = tuple[int, int]
 
 
+@guarded
 class ValueTableModel(QAbstractTableModel):
     """One request is under way at a time, and the page that was looked at last comes first."""
 

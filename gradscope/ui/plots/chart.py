@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 
+@guarded
 class Chart(QWidget):
     """Redraws when it is visible and something it shows has changed. Subclasses write `draw` and `table`."""
 

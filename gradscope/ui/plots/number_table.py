@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.formats import exact
 
 Index = QModelIndex | QPersistentModelIndex
@@ -22,6 +23,7 @@ class TableData:
     cell: Callable[[int, int], object]
 
 
+@guarded
 class NumberTable(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
