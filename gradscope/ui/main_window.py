@@ -26,6 +26,7 @@ from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
+from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.snapshot_band import SnapshotBand
 from gradscope.ui.start_page import StartPage
@@ -100,6 +101,7 @@ class MainWindow(QMainWindow):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._refresh()

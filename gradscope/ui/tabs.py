@@ -27,6 +27,7 @@ from gradscope.ui.plots.step_tabs import (
     has_validations,
     validation_charts,
 )
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Workspace(QTabWidget):
                 yield Attachment(name=f"plots/{name}{suffix}", data=data)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
             self._show_tabs()

@@ -15,6 +15,7 @@ from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
 from gradscope.ui.guarded import guarded
+from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
 
@@ -100,6 +101,7 @@ class ToolBar(QToolBar):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
             self._refresh()

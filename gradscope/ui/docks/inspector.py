@@ -27,6 +27,7 @@ from gradscope.ui.plots.difference_chart import DifferenceChart
 from gradscope.ui.plots.histogram_chart import HistogramChart
 from gradscope.ui.plots.picture_chart import PictureChart
 from gradscope.ui.plots.wording import what_to_press
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class InspectorDock(Panel):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self.histogram.forget()
@@ -165,7 +167,10 @@ class InspectorDock(Panel):
     # ------------------------------------------------------------------------------------------ private
 
     def _refresh(self) -> None:
+        self._draw()
         self._is_dirty = False
+
+    def _draw(self) -> None:
         state = self._controller.state
         key = state.subject
         if key is None or state.session is None:

@@ -51,14 +51,17 @@ class LogView(QPlainTextEdit):
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
         cursor.beginEditBlock()
-        for line in lines:
-            if not self._is_empty:
-                cursor.insertBlock()
-            self._is_empty = False
-            mark = _mark_of(line)
-            cursor.insertText(line.text, self._format(mark))
-            cursor.block().setUserState(mark)
-        cursor.endEditBlock()
+        try:
+            for line in lines:
+                if not self._is_empty:
+                    cursor.insertBlock()
+                self._is_empty = False
+                mark = _mark_of(line)
+                cursor.insertText(line.text, self._format(mark))
+                cursor.block().setUserState(mark)
+        finally:
+            # Nothing is shown before it ends.
+            cursor.endEditBlock()
         if is_at_end:
             bar.setValue(bar.maximum())
 

@@ -9,6 +9,7 @@ from PySide6.QtGui import QColor, QFont
 
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -42,9 +43,8 @@ class CellTableModel(QAbstractTableModel):
             if rows:
                 self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(self._headers) - 1))
             return
-        self.beginResetModel()
-        self._rows = rows
-        self.endResetModel()
+        with resetting(self):
+            self._rows = rows
 
     # ------------------------------------------------------------------------------------------ Qt
 

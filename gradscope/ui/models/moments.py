@@ -16,6 +16,7 @@ from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import AppState
 from gradscope.ui import text
 from gradscope.ui.guarded import guarded
+from gradscope.ui.redraw import resetting
 from gradscope.ui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
@@ -93,10 +94,9 @@ class MomentsModel(QAbstractTableModel):
             if self._rows:
                 self.dataChanged.emit(self.index(0, Column.START), self.index(len(times) - 1, Column.MEMORY))
             return
-        self.beginResetModel()
-        self._structure, self._times = structure, times
-        self._rows = [place for section in sections for place in section.places]
-        self.endResetModel()
+        with resetting(self):
+            self._rows = [place for section in sections for place in section.places]
+            self._structure, self._times = structure, times
 
     def set_theme(self, theme: Theme) -> None:
         self._theme = theme

@@ -9,6 +9,7 @@ from PySide6.QtGui import QColor
 
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -38,9 +39,8 @@ class SummaryTableModel(QAbstractTableModel):
     def show_entries(self, entries: tuple[Entry, ...]) -> None:
         rows = (len(entries) + 1) // 2
         if rows != self._rows:
-            self.beginResetModel()
-            self.entries, self._rows = entries, rows
-            self.endResetModel()
+            with resetting(self):
+                self.entries, self._rows = entries, rows
         elif entries != self.entries:
             self.entries = entries
             self.dataChanged.emit(self.index(0, 0), self.index(rows - 1, 3))

@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.formats import exact
+from gradscope.ui.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -33,9 +34,8 @@ class NumberTable(QAbstractTableModel):
         """Show other numbers; rows that are only added at the end leave the selection where it is."""
         before = self._data
         if data.headers != before.headers or data.rows < before.rows:
-            self.beginResetModel()
-            self._data = data
-            self.endResetModel()
+            with resetting(self):
+                self._data = data
             return
         if data.rows > before.rows:
             self.beginInsertRows(QModelIndex(), before.rows, data.rows - 1)
