@@ -16,6 +16,7 @@ from gradscope.ui.capture_words import COSTS
 from gradscope.ui.controller import Controller
 from gradscope.ui.pin_words import pin_explanation, pin_text
 from gradscope.ui.recipe_notes import note_on
+from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting, ThemeChoice
 from gradscope.ui.text import shortened
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -454,6 +455,7 @@ class Actions(QObject):
                 self._actions[action_id].setIcon(icon(row.icon, theme))
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & self.TOPICS:
             self._refresh()

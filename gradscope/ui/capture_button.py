@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.state.app_state import Topic
 from gradscope.ui.capture_words import cost_of, name_of, short_name
+from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager, icon
 
@@ -51,6 +52,7 @@ class CaptureButton(QToolButton):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.POSITION}:
             self.refresh()

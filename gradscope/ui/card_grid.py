@@ -8,11 +8,14 @@ from PySide6.QtCore import QSize
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from gradscope.ui.guarded import guarded
+
 _SPACING = 12
 _MIN_CHARACTERS = 34
 _MAX_COLUMNS = 3
 
 
+@guarded
 class CardGrid(QWidget):
     """Places its cards itself: rows are as high as their highest card."""
 

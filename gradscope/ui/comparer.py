@@ -14,6 +14,7 @@ from gradscope.protocol.messages import Differences, FetchDifferencePicture, Fet
 from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison
 from gradscope.ui.controller import Controller
+from gradscope.ui.redraw import owing
 
 
 class Comparer(QObject):
@@ -67,6 +68,7 @@ class Comparer(QObject):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         comparison = self.comparison
         if comparison is None or comparison.is_stale or not topics & {Topic.SESSION, Topic.POSITION, Topic.ENGINE}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -17,7 +18,9 @@ import gradscope
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
 
 _MAX_REPORTS = 10
-"""A bug in a paint event would fill the dialog without end."""
+"""In one dialog."""
+QUIET_SECS = 30.0
+"""A bug in a paint event happens sixty times a second, and is told once: again when it has not happened for so long."""
 
 
 class ErrorReporter(QObject):
@@ -30,6 +33,8 @@ class ErrorReporter(QObject):
         self._window = window
         self._dialog: ErrorReportDialog | None = None
         self._told = 0
+        self._last_seen: dict[tuple[object, ...], float] = {}
+        """When a bug has last happened, by its kind and the lines that led to it."""
         # Queued: also an exception in a thread, or in a paint event, is told from the event loop.
         self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
 
@@ -52,14 +57,25 @@ class ErrorReporter(QObject):
         )
 
     def _on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        sys.__excepthook__(kind, error, trace)
-        if not issubclass(kind, KeyboardInterrupt):
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        elif self._is_news(kind, trace):
+            sys.__excepthook__(kind, error, trace)
             self._arrived.emit("".join(traceback.format_exception(kind, error, trace)))
 
     def _on_thread_exception(self, arguments: threading.ExceptHookArgs) -> None:
-        threading.__excepthook__(arguments)
-        if arguments.exc_value is not None:
-            self._arrived.emit("".join(traceback.format_exception(arguments.exc_value)))
+        error = arguments.exc_value
+        if error is None or self._is_news(type(error), error.__traceback__):
+            threading.__excepthook__(arguments)
+            if error is not None:
+                self._arrived.emit("".join(traceback.format_exception(error)))
+
+    def _is_news(self, kind: type[BaseException], trace: TracebackType | None) -> bool:
+        bug = (kind, *((frame.f_code, line) for frame, line in traceback.walk_tb(trace)))
+        now = time.monotonic()
+        earlier = self._last_seen.get(bug)
+        self._last_seen[bug] = now
+        return earlier is None or now - earlier > QUIET_SECS
 
     @Slot(str)
     def _on_arrived(self, text: str) -> None:

@@ -24,6 +24,7 @@ from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import Controller
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _DETAIL_LINES = 12
@@ -93,6 +94,7 @@ class FailureBar(QFrame):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.FAILURE, Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
             self._refresh()

@@ -23,8 +23,10 @@ from gradscope.ui.docks.log import LogDock
 from gradscope.ui.docks.moments import MomentsDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
+from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
+from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.snapshot_band import SnapshotBand
 from gradscope.ui.start_page import StartPage
@@ -44,6 +46,7 @@ _LEAST_CENTRE_SHARE = 0.35
 """Where the window has become narrow, the plots keep so much of it."""
 
 
+@guarded
 class MainWindow(QMainWindow):
     """While no session is open it shows the start page, and no panels."""
 
@@ -98,6 +101,7 @@ class MainWindow(QMainWindow):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._refresh()

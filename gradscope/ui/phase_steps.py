@@ -10,6 +10,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QP
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.protocol.phases import INSIDE, Phase, Position, Rest, SubStep
+from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import Theme, ThemeManager
 
 _MAX_PIPS = 8
@@ -111,6 +112,7 @@ def _current(position: Position) -> SubStep | None:
     return _MAIN_SUBSTEP[inside] if inside is not None else None
 
 
+@guarded
 class PhaseSteps(QWidget):
     """Paints the stations. Where there is no room for all texts, only the marked station has one."""
 

@@ -12,7 +12,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidge
 from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
+from gradscope.ui.guarded import guarded
 from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps
+from gradscope.ui.redraw import owing
 from gradscope.ui.text import number as text_of_number
 from gradscope.ui.theme import Theme, ThemeManager
 
@@ -31,6 +33,7 @@ class Cell:
     is_warning: bool = False
 
 
+@guarded
 class PhaseStrip(QToolBar):
     """A tool bar only by its place in the window: it has nothing to press."""
 
@@ -65,6 +68,7 @@ class PhaseStrip(QToolBar):
         themes.changed.connect(self._on_theme_changed)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.POSITION, Topic.HISTORY}:
             self._refresh()

@@ -7,9 +7,12 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from gradscope.ui.guarded import guarded
+
 _MARGIN = 12
 
 
+@guarded
 class SampleCard(QPushButton):
     """`path` is the sample's file."""
 

@@ -11,6 +11,7 @@ from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.controller import Controller
 from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _MAX_NAME = 80
@@ -63,6 +64,7 @@ class SnapshotBand(QToolBar):
         )
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self.refresh()

@@ -15,6 +15,7 @@ from gradscope.protocol.phases import Verb
 from gradscope.snapshots import saved_history
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.controller import Controller
+from gradscope.ui.redraw import owing
 
 _BASE64 = 4 / 3
 """What a picture grows by inside report.html."""
@@ -142,6 +143,7 @@ class SnapshotExport(QObject):
             self.progressed.emit(self.WRITING, progress.done_bytes, progress.total_bytes)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, changed: set[Topic]) -> None:
         engine, before = self._controller.state.engine, self._refusal
         self._refusal = self.refusal()

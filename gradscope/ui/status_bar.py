@@ -11,6 +11,7 @@ from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.ui.controller import Controller
 from gradscope.ui.plots.elided_label import ElidedLabel
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _LOOK_BACK = 200
@@ -68,6 +69,7 @@ class StatusBar(QStatusBar):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.HISTORY}:
             self._refresh()

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWi
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.kind_choices import Choices, activation_choices, gradient_choices, update_choices
@@ -26,12 +27,14 @@ from gradscope.ui.plots.step_tabs import (
     has_validations,
     validation_charts,
 )
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 
+@guarded
 class Workspace(QTabWidget):
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -111,6 +114,7 @@ class Workspace(QTabWidget):
                 yield Attachment(name=f"plots/{name}{suffix}", data=data)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
             self._show_tabs()

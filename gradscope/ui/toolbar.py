@@ -14,6 +14,8 @@ from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
+from gradscope.ui.guarded import guarded
+from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
 
@@ -48,6 +50,7 @@ _FITS = (
 """From much room to little: which texts, and whether the level of capture has its word before it."""
 
 
+@guarded
 class ToolBar(QToolBar):
     """The buttons of the action table, the number of steps, the level of capture, the device and the seed."""
 
@@ -98,6 +101,7 @@ class ToolBar(QToolBar):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
             self._refresh()

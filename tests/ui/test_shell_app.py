@@ -17,7 +17,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.ui.app import Options, build, override
 from gradscope.ui.crash_file import CrashFile, crash_folder
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
-from gradscope.ui.error_reporter import ErrorReporter
+from gradscope.ui.error_reporter import QUIET_SECS, ErrorReporter
 from gradscope.ui.interrupts import Interrupts
 from gradscope.ui.settings import Setting, Settings
 
@@ -123,17 +123,14 @@ def dialogs(window: QMainWindow) -> list[ErrorReportDialog]:
 
 
 def test_an_exception_is_told_in_one_dialog(reporter: ErrorReporter, window: QMainWindow, qtbot: QtBot) -> None:
-    for text in ("first", "second"):
-        try:
-            raise ValueError(text)
-        except ValueError as error:
-            sys.excepthook(type(error), error, error.__traceback__)
+    for error in (ValueError("first"), KeyError("second")):
+        sys.excepthook(type(error), error, None)
     qtbot.waitUntil(lambda: bool(dialogs(window)))
     qtbot.wait(10)
     assert len(dialogs(window)) == 1
     report = dialogs(window)[0].text.toPlainText()
     assert "ValueError: first" in report
-    assert "ValueError: second" in report
+    assert "KeyError: 'second'" in report
     assert "PySide6" in report
     dialogs(window)[0].reject()
 
@@ -158,10 +155,39 @@ def test_a_keyboard_interrupt_is_no_bug(reporter: ErrorReporter, window: QMainWi
 
 def test_a_flood_of_exceptions_ends(reporter: ErrorReporter, window: QMainWindow, qtbot: QtBot) -> None:
     for i in range(50):
-        sys.excepthook(ValueError, ValueError(f"number {i}"), None)
+        kind = type(f"Number{i}", (Exception,), {})
+        sys.excepthook(kind, kind(), None)
     qtbot.waitUntil(lambda: bool(dialogs(window)))
     qtbot.wait(20)
-    assert dialogs(window)[0].text.toPlainText().count("number") <= 10
+    assert dialogs(window)[0].text.toPlainText().count("Number") <= 10
+    dialogs(window)[0].reject()
+
+
+def test_the_same_bug_is_told_once_until_it_has_been_quiet(
+    reporter: ErrorReporter, window: QMainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    def happen(i: int) -> None:
+        try:
+            raise ValueError(f"number {i}")
+        except ValueError as error:
+            sys.excepthook(ValueError, error, error.__traceback__)
+
+    for i in range(50):
+        happen(i)
+        now += QUIET_SECS / 2
+    qtbot.waitUntil(lambda: bool(dialogs(window)))
+    qtbot.wait(20)
+    assert dialogs(window)[0].text.toPlainText().count("number") == 2, "in the line of code, and in the message"
+    dialogs(window)[0].reject()
+    happen(50)
+    qtbot.wait(20)
+    assert dialogs(window) == []
+    now += QUIET_SECS + 1
+    happen(51)
+    qtbot.waitUntil(lambda: bool(dialogs(window)))
     dialogs(window)[0].reject()
 
 

@@ -32,9 +32,11 @@ from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.comparer import Comparer
 from gradscope.ui.controller import SPARE_FACTOR, Controller
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
+from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
 
 _REFRESH_MS = 200
@@ -51,6 +53,7 @@ _WIDTHS = {
 }
 
 
+@guarded
 class CompareTab(QWidget):
     """Choosing a row selects its subject everywhere."""
 
@@ -60,7 +63,7 @@ class CompareTab(QWidget):
         super().__init__(parent)
         self._controller = controller
         self._comparer = comparer
-        self._is_following = False
+        self._is_following = Held()
         self._shown: tuple[bool, Comparison | None] = (False, None)
         self.ours, self.theirs, self.result = ElidedLabel(), ElidedLabel(), ElidedLabel()
         self.progress = QProgressBar()
@@ -114,9 +117,8 @@ class CompareTab(QWidget):
         is_over = comparison is not None and comparison.is_stale
         self.ours.show_text(side_text(comparison.ours, is_over=is_over) if comparison is not None else "")
         self.theirs.show_text(side_text(comparison.theirs) if comparison is not None else "")
-        self._is_following = True
-        self.model.show_comparison(comparison)
-        self._is_following = False
+        with self._is_following:
+            self.model.show_comparison(comparison)
         self.result.show_text(self._result(comparison, is_busy=is_busy))
         self.progress.setVisible(is_busy)
         self.cancel.setVisible(is_busy)
@@ -133,6 +135,7 @@ class CompareTab(QWidget):
         self._timer.setInterval(max(_REFRESH_MS, SPARE_FACTOR * spent_ms))
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.POSITION, Topic.SESSION}:
             self._refresh_again()
@@ -142,9 +145,8 @@ class CompareTab(QWidget):
 
     @Slot()
     def _on_filter_changed(self) -> None:
-        self._is_following = True
-        self.model.set_filter(self.filter.text(), only_differences=self.only_differences.isChecked())
-        self._is_following = False
+        with self._is_following:
+            self.model.set_filter(self.filter.text(), only_differences=self.only_differences.isChecked())
         self._follow_selection()
 
     @Slot(object)
@@ -188,15 +190,14 @@ class CompareTab(QWidget):
         if key is None or (row is not None and (row.key == key or row.ours is None)):
             return
         place = self.model.place_of(key)
-        self._is_following = True
-        flags = QItemSelectionModel.SelectionFlag
-        if place is None:
-            self.table.selectionModel().clear()
-        else:
-            index = self.model.index(place, 0)
-            self.table.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
-            self.table.scrollTo(index)
-        self._is_following = False
+        with self._is_following:
+            flags = QItemSelectionModel.SelectionFlag
+            if place is None:
+                self.table.selectionModel().clear()
+            else:
+                index = self.model.index(place, 0)
+                self.table.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+                self.table.scrollTo(index)
 
     def _show_summaries(self) -> None:
         row = self._current_row()

@@ -13,8 +13,10 @@ from gradscope.state.comparison import Comparison, Row, Verdict
 from gradscope.state.history import Latest
 from gradscope.ui import text
 from gradscope.ui.compare.words import kind_text, remark
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.plots.formats import percent
+from gradscope.ui.redraw import resetting
 from gradscope.ui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
@@ -32,6 +34,7 @@ class Column(IntEnum):
     REMARK = 7
 
 
+@guarded
 class ComparisonTableModel(QAbstractTableModel):
     """`refresh` when the comparison has gone on; the rows that are selected stay so."""
 
@@ -64,10 +67,9 @@ class ComparisonTableModel(QAbstractTableModel):
     def show_comparison(self, comparison: Comparison | None) -> None:
         """Another comparison, or what has come in of this one."""
         if comparison is not self.comparison:
-            self.beginResetModel()
-            self.comparison = comparison
-            self._arrange()
-            self.endResetModel()
+            with resetting(self):
+                self.comparison = comparison
+                self._arrange()
         else:
             self._rearrange()
 
@@ -106,16 +108,18 @@ class ComparisonTableModel(QAbstractTableModel):
 
     def _rearrange(self) -> None:
         self.layoutAboutToBeChanged.emit()
-        before = self.persistentIndexList()
-        keys = [self._rows[index.row()].key for index in before]
-        self._arrange()
-        places = [self._number.get(key) for key in keys]
-        after = [
-            QModelIndex() if place is None else self.index(place, index.column())
-            for place, index in zip(places, before, strict=True)
-        ]
-        self.changePersistentIndexList(before, after)
-        self.layoutChanged.emit()
+        try:
+            before = self.persistentIndexList()
+            keys = [self._rows[index.row()].key for index in before]
+            self._arrange()
+            places = [self._number.get(key) for key in keys]
+            after = [
+                QModelIndex() if place is None else self.index(place, index.column())
+                for place, index in zip(places, before, strict=True)
+            ]
+            self.changePersistentIndexList(before, after)
+        finally:
+            self.layoutChanged.emit()
 
     def _tell_changed(self) -> None:
         if self._rows:

@@ -10,11 +10,13 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBo
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import SessionInfo
+from gradscope.ui.guarded import guarded
 from gradscope.ui.text import shortened
 
 _MAX_NAME = 60
 
 
+@guarded
 class CaptureLayersDialog(QDialog):
     """What is wrong with the field is said below it, and how much of the model it takes in."""
 

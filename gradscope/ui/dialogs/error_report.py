@@ -6,7 +6,10 @@ from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
+from gradscope.ui.guarded import guarded
 
+
+@guarded
 class ErrorReportDialog(QDialog):
     """`report` can grow while the dialog is open."""
 

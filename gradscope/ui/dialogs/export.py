@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.parts import Contents, Part
 from gradscope.ui import text
+from gradscope.ui.guarded import guarded
 from gradscope.ui.snapshot_export import SnapshotExport
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
@@ -46,6 +47,7 @@ _PARTS: dict[Part, str] = {
 _ROWS = 5
 
 
+@guarded
 class ExportDialog(QDialog):
     """Runs `export`, which it owns from now on, and closes when the snapshot is written."""
 

@@ -9,8 +9,10 @@ from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.checkpoints import CheckpointMismatch
+from gradscope.ui.guarded import guarded
 
 
+@guarded
 class MismatchDialog(QDialog):
     """Emits `wanted` if what fits is to be loaded."""
 

@@ -25,9 +25,11 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.ui.capture_words import cost_of, name_of
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
+from gradscope.ui.guarded import guarded
 from gradscope.ui.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
 
 
+@guarded
 class SettingsDialog(QDialog):
     """`running` is the interpreter that runs the engine now; what is wrong with a field is said below it."""
 

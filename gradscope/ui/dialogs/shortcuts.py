@@ -16,8 +16,10 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.ui.actions import TABLE, plain, translated
+from gradscope.ui.guarded import guarded
 
 
+@guarded
 class ShortcutsDialog(QDialog):
     def __init__(self, *, steps: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -24,10 +24,12 @@ from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.state.event_export import event_source
 from gradscope.state.history import History
 from gradscope.ui.event_export import EventExport
+from gradscope.ui.guarded import guarded
 
 _FORBIDDEN = '<>:"/\\|?*'
 
 
+@guarded
 class TensorBoardDialog(QDialog):
     """Writes `history` as it is when Export is pressed; `owners` names the optimizer of each parameter group."""
 

@@ -16,6 +16,7 @@ from gradscope.state.pins import PinStatus, status_of
 from gradscope.ui.capture_words import is_left_behind, why_left_behind
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.inspector.check_view import CheckView
 from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
@@ -26,6 +27,7 @@ from gradscope.ui.plots.difference_chart import DifferenceChart
 from gradscope.ui.plots.histogram_chart import HistogramChart
 from gradscope.ui.plots.picture_chart import PictureChart
 from gradscope.ui.plots.wording import what_to_press
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _LEAST_TAB_LINES = 13
 
 
+@guarded
 class InspectorDock(Panel):
     """Numbers and a histogram while training runs; values are fetched when it rests and the panel is seen."""
 
@@ -129,6 +132,7 @@ class InspectorDock(Panel):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self.histogram.forget()
@@ -163,7 +167,10 @@ class InspectorDock(Panel):
     # ------------------------------------------------------------------------------------------ private
 
     def _refresh(self) -> None:
+        self._draw()
         self._is_dirty = False
+
+    def _draw(self) -> None:
         state = self._controller.state
         key = state.subject
         if key is None or state.session is None:

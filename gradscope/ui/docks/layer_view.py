@@ -6,7 +6,10 @@ from PySide6.QtCore import QModelIndex, QPoint, Signal
 from PySide6.QtGui import QContextMenuEvent, QResizeEvent
 from PySide6.QtWidgets import QTreeView
 
+from gradscope.ui.guarded import guarded
 
+
+@guarded
 class LayerView(QTreeView):
     menu_requested = Signal(QModelIndex, QPoint)
     """A row, and a place on the screen."""

@@ -12,6 +12,7 @@ from gradscope.ui.docks.layer_view import LayerView
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
+from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
 
@@ -33,7 +34,7 @@ class LayersDock(Panel):
         super().__init__(self.tr("Layers"), name="layersDock", themes=themes, parent=parent)
         self._controller = controller
         self._themes = themes
-        self._is_following = False
+        self._is_following = Held()
         self._expanded: set[str] | None = None
         self.filter = QLineEdit(self)
         self.filter.setPlaceholderText(self.tr("Filter by name or type"))
@@ -68,6 +69,7 @@ class LayersDock(Panel):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._start_session()
@@ -88,15 +90,14 @@ class LayersDock(Panel):
     def _on_filter_changed(self, wanted: str) -> None:
         if self._expanded is None:
             self._expanded = self._expanded_names()
-        self._is_following = True
-        self.model.set_filter(wanted)
-        if self.model.is_filtered():
-            self.view.expandAll()
-            self.set_title_note(self.tr("{count} found").format(count=self.model.matches()))
-        else:
-            self._restore_expanded()
-            self.set_title_note("")
-        self._is_following = False
+        with self._is_following:
+            self.model.set_filter(wanted)
+            if self.model.is_filtered():
+                self.view.expandAll()
+                self.set_title_note(self.tr("{count} found").format(count=self.model.matches()))
+            else:
+                self._restore_expanded()
+                self.set_title_note("")
         self._follow_selection()
 
     @Slot(QModelIndex, QModelIndex)
@@ -143,19 +144,18 @@ class LayersDock(Panel):
         return view
 
     def _start_session(self) -> None:
-        self._is_following = True
-        self._expanded = None
-        self.filter.clear()
-        self.model.show_state(self._controller.state)
-        has_session = self._controller.state.session is not None
-        self._stack.setCurrentWidget(self.view if has_session else self._empty)
-        self._filter_holder.setVisible(has_session)
-        if self.model.matches() <= _FULLY_EXPANDED_UP_TO:
-            self.view.expandAll()
-        else:
-            self.view.expandToDepth(1)
-        self._fit_columns()
-        self._is_following = False
+        with self._is_following:
+            self._expanded = None
+            self.filter.clear()
+            self.model.show_state(self._controller.state)
+            has_session = self._controller.state.session is not None
+            self._stack.setCurrentWidget(self.view if has_session else self._empty)
+            self._filter_holder.setVisible(has_session)
+            if self.model.matches() <= _FULLY_EXPANDED_UP_TO:
+                self.view.expandAll()
+            else:
+                self.view.expandToDepth(1)
+            self._fit_columns()
 
     @Slot()
     def _fit_columns(self) -> None:
@@ -187,14 +187,13 @@ class LayersDock(Panel):
             index = self.model.index_of(selection.name, is_parameter=selection.is_parameter)
         if self.model.node(index) is self.model.node(self.view.currentIndex()) and index.isValid():
             return
-        self._is_following = True
-        flags = QItemSelectionModel.SelectionFlag
-        if index.isValid():
-            self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
-            self.view.scrollTo(index)
-        else:
-            self.view.selectionModel().clear()
-        self._is_following = False
+        with self._is_following:
+            flags = QItemSelectionModel.SelectionFlag
+            if index.isValid():
+                self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+                self.view.scrollTo(index)
+            else:
+                self.view.selectionModel().clear()
 
     def _expanded_names(self) -> set[str]:
         found: set[str] = set()

@@ -11,6 +11,7 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.docks.log_view import LogView
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager
 
 _LINES_AT_ONCE = 200
@@ -44,6 +45,7 @@ class LogDock(Panel):
         themes.changed.connect(self._on_theme_changed)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.LOG in topics:
             self._append_new()

@@ -17,6 +17,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from gradscope.state.log import MAX_LINES, Line, Source
+from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import Theme, ThemeManager
 
 _PADDING = 8
@@ -24,6 +25,7 @@ _MARKS = ("", "out", "err", "note", "warn")
 """What a block's user state says, as the word in the margin."""
 
 
+@guarded
 class LogView(QPlainTextEdit):
     """Read-only, append-only; stays at the end unless it was scrolled up."""
 
@@ -49,14 +51,17 @@ class LogView(QPlainTextEdit):
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
         cursor.beginEditBlock()
-        for line in lines:
-            if not self._is_empty:
-                cursor.insertBlock()
-            self._is_empty = False
-            mark = _mark_of(line)
-            cursor.insertText(line.text, self._format(mark))
-            cursor.block().setUserState(mark)
-        cursor.endEditBlock()
+        try:
+            for line in lines:
+                if not self._is_empty:
+                    cursor.insertBlock()
+                self._is_empty = False
+                mark = _mark_of(line)
+                cursor.insertText(line.text, self._format(mark))
+                cursor.block().setUserState(mark)
+        finally:
+            # Nothing is shown before it ends.
+            cursor.endEditBlock()
         if is_at_end:
             bar.setValue(bar.maximum())
 
@@ -108,6 +113,7 @@ class LogView(QPlainTextEdit):
         self._margin.setGeometry(inside.left(), inside.top(), self.margin_width(), inside.height())
 
 
+@guarded
 class _Margin(QWidget):
     def __init__(self, view: LogView) -> None:
         super().__init__(view)

@@ -16,6 +16,7 @@ from gradscope.ui.docks.share_delegate import ShareDelegate
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.models.moments import Column, MomentsModel
 from gradscope.ui.plots.wording import nothing_yet
+from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
 
 
@@ -25,7 +26,7 @@ class MomentsDock(Panel):
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Moments"), name="momentsDock", themes=themes, parent=parent)
         self._controller = controller
-        self._is_following = False
+        self._is_following = Held()
         self.model = MomentsModel(controller.state, themes.theme, self)
         self._bars = ShareDelegate(themes, role=MomentsModel.SHARE_ROLE, parent=self)
         self.view = self._make_view()
@@ -40,6 +41,7 @@ class MomentsDock(Panel):
         self.visibilityChanged.connect(self._on_visibility_changed)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY} and self.view_is_wanted():
             self._refresh()
@@ -75,9 +77,8 @@ class MomentsDock(Panel):
         return not self.visibleRegion().isEmpty()
 
     def _refresh(self) -> None:
-        self._is_following = True
-        self.model.show_state(self._controller.state)
-        self._is_following = False
+        with self._is_following:
+            self.model.show_state(self._controller.state)
         step = self.model.step
         to_press = self.tr("Press Forward (F5): every layer that runs is listed here, with its shape and time")
         self._empty.setText(nothing_yet(self._controller.state, to_press))
@@ -101,15 +102,14 @@ class MomentsDock(Panel):
         row = None
         if selection.name is not None:
             row = self.model.row_of(selection.name, is_parameter=selection.is_parameter, call=selection.call)
-        self._is_following = True
-        flags = QItemSelectionModel.SelectionFlag
-        if row is None:
-            self.view.selectionModel().clear()
-        else:
-            index = self.model.index(row, 0)
-            self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
-            self.view.scrollTo(index)
-        self._is_following = False
+        with self._is_following:
+            flags = QItemSelectionModel.SelectionFlag
+            if row is None:
+                self.view.selectionModel().clear()
+            else:
+                index = self.model.index(row, 0)
+                self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+                self.view.scrollTo(index)
 
     def _make_view(self) -> QTableView:
         view = QTableView(self)

@@ -6,11 +6,13 @@ from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRectF
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import ThemeManager
 
 _HEIGHT = 3
 
 
+@guarded
 class ShareDelegate(QStyledItemDelegate):
     """`role` is the model's role of the share, from 0 to 1."""
 

@@ -20,7 +20,9 @@ from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import ThemeManager
 from gradscope.ui.training.class_form import ClassForm
 from gradscope.ui.training.group_table import GroupTable
@@ -32,6 +34,7 @@ _REFUSAL_DELAY_MS = 400
 """A single phase is over sooner: the fields do not flicker."""
 
 
+@guarded
 class TrainingDock(Panel):
     """What is changed here is sent at once (or by Apply); fields show what is in use, as the engine says it."""
 
@@ -87,6 +90,7 @@ class TrainingDock(Panel):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS}:
             self._are_choices_wanted = True
@@ -185,7 +189,10 @@ class TrainingDock(Panel):
                 self.step.show_session(session)
 
     def _refresh(self) -> None:
+        self._draw()
         self._is_dirty = False
+
+    def _draw(self) -> None:
         state, session = self._controller.state, self._controller.state.session
         self._pages.setCurrentWidget(self._scroll if session is not None else self._empty)
         if session is None:

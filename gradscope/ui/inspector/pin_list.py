@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.app_state import AppState
 from gradscope.state.pins import PinStatus, status_of
+from gradscope.ui.guarded import guarded
 from gradscope.ui.pin_words import status_explanation, status_text
 from gradscope.ui.theme import ThemeManager, icon
 
@@ -32,6 +33,7 @@ _PADDING = QSize(8, 4)
 _KEY = Qt.ItemDataRole.UserRole
 
 
+@guarded
 class PinList(QWidget):
     chosen = Signal(object)
     """SubjectKey, as of the others."""

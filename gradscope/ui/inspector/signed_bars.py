@@ -6,6 +6,7 @@ from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRectF
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.cell_table import SHARE_ROLE
 from gradscope.ui.theme import ThemeManager
 
@@ -13,6 +14,7 @@ _HEIGHT = 4
 _MARGIN = 4
 
 
+@guarded
 class SignedBarDelegate(QStyledItemDelegate):
     """All bars have one scale, from `low` (at most 0) to `high` (at least 1)."""
 

@@ -25,6 +25,7 @@ from gradscope.protocol.subjects import (
 )
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.summary_table import Entry, SummaryTableModel
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.formats import percent
@@ -38,6 +39,7 @@ _FEWER_DIGITS = 3
 _WIDE_FROM_CHARACTERS = 38
 
 
+@guarded
 class SummaryView(CopyTable):
     def __init__(self, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)

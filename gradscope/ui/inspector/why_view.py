@@ -24,6 +24,7 @@ from gradscope.protocol.phases import Rest
 from gradscope.protocol.why import Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.state.history import Latest
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.models.cell_table import Cell, CellTableModel
@@ -40,6 +41,7 @@ _WIDTH_OF_COLUMNS = {2: 42, 3: 36}
 """Column -> characters that the table must have room for to show it."""
 
 
+@guarded
 class WhyView(QWidget):
     """Asks the engine once a step. While the next step is under way, it keeps showing the newest one."""
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -28,6 +30,7 @@ class Cell:
     is_strong: bool = False
 
 
+@guarded
 class CellTableModel(QAbstractTableModel):
     def __init__(self, headers: tuple[str, ...], parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -40,9 +43,8 @@ class CellTableModel(QAbstractTableModel):
             if rows:
                 self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(self._headers) - 1))
             return
-        self.beginResetModel()
-        self._rows = rows
-        self.endResetModel()
+        with resetting(self):
+            self._rows = rows
 
     # ------------------------------------------------------------------------------------------ Qt
 

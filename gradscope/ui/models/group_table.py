@@ -9,7 +9,9 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.messages import GroupInfo, Schedule
 from gradscope.state.app_state import AppState
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.redraw import resetting
 from gradscope.ui.text import shortened_numbers
 
 Index = QModelIndex | QPersistentModelIndex
@@ -19,6 +21,7 @@ _LAST = ("maximize", "foreach", "differentiable", "capturable", "fused")
 _NOT_EDITABLE = ("param_names",)
 
 
+@guarded
 class GroupTableModel(QAbstractTableModel):
     """Editing a cell emits `edited`; the cell changes when the engine says so."""
 
@@ -50,9 +53,8 @@ class GroupTableModel(QAbstractTableModel):
         options = _in_order({option for group in groups for option in group.options if option not in _NOT_EDITABLE})
         texts = [[self._text(number, group, option) for number, group in own] for option in options]
         if options != self._options or numbers != self._numbers:
-            self.beginResetModel()
-            self._options, self._numbers, self._groups, self._texts = options, numbers, groups, texts
-            self.endResetModel()
+            with resetting(self):
+                self._options, self._numbers, self._groups, self._texts = options, numbers, groups, texts
             self.shape_changed.emit()
         elif texts != self._texts or groups != self._groups:
             self._groups, self._texts = groups, texts

@@ -13,10 +13,12 @@ from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node, walk
 from gradscope.ui import text
 from gradscope.ui.capture_words import why_no_value, why_not_captured
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
 from gradscope.ui.models.layer_pins import LayerPins
 from gradscope.ui.models.layer_text import describe_node
 from gradscope.ui.models.layer_values import LayerValues
+from gradscope.ui.redraw import resetting
 from gradscope.ui.theme import Theme, icon
 
 Index = QModelIndex | QPersistentModelIndex
@@ -35,6 +37,7 @@ class Column(IntEnum):
 _NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
 
 
+@guarded
 class LayerTreeModel(QAbstractItemModel):
     """Rows are nodes; an index carries the number of its node in `walk` order."""
 
@@ -83,19 +86,18 @@ class LayerTreeModel(QAbstractItemModel):
 
     def rebuild(self) -> None:
         """Every row anew."""
-        self.beginResetModel()
-        root = self._state.tree
-        self._nodes = walk(root) if root is not None else []
-        numbers = {id(node): i for i, node in enumerate(self._nodes)}
-        self._number = {(node.name, node.is_parameter): i for i, node in enumerate(self._nodes)}
-        self._parents = [-1 if node.parent is None else numbers[id(node.parent)] for node in self._nodes]
-        self._forms = [describe_node(node) for node in self._nodes]
-        self._arrange()
-        self._values = LayerValues(self._state)
-        self._flags = LayerFlags(self._state)
-        self._pins = LayerPins(self._state)
-        self._read_reports()
-        self.endResetModel()
+        with resetting(self):
+            root = self._state.tree
+            self._nodes = walk(root) if root is not None else []
+            numbers = {id(node): i for i, node in enumerate(self._nodes)}
+            self._number = {(node.name, node.is_parameter): i for i, node in enumerate(self._nodes)}
+            self._parents = [-1 if node.parent is None else numbers[id(node.parent)] for node in self._nodes]
+            self._forms = [describe_node(node) for node in self._nodes]
+            self._arrange()
+            self._values = LayerValues(self._state)
+            self._flags = LayerFlags(self._state)
+            self._pins = LayerPins(self._state)
+            self._read_reports()
 
     def refresh_values(self) -> None:
         """A report came in."""
@@ -122,10 +124,9 @@ class LayerTreeModel(QAbstractItemModel):
         """Keep the nodes whose name or type contains the text, with what lies above them; "" keeps all."""
         wanted = wanted.strip().lower()
         if wanted != self._filter:
-            self.beginResetModel()
-            self._filter = wanted
-            self._arrange()
-            self.endResetModel()
+            with resetting(self):
+                self._filter = wanted
+                self._arrange()
 
     def is_filtered(self) -> bool:
         return bool(self._filter)

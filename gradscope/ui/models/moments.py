@@ -15,6 +15,8 @@ from gradscope.protocol.messages import Place, Report
 from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import AppState
 from gradscope.ui import text
+from gradscope.ui.guarded import guarded
+from gradscope.ui.redraw import resetting
 from gradscope.ui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
@@ -44,6 +46,7 @@ class Section:
     times: FloatArray
 
 
+@guarded
 class MomentsModel(QAbstractTableModel):
     """Rows are places: sub-steps, layer calls, gradients arriving. One step at a time: the newest."""
 
@@ -91,10 +94,9 @@ class MomentsModel(QAbstractTableModel):
             if self._rows:
                 self.dataChanged.emit(self.index(0, Column.START), self.index(len(times) - 1, Column.MEMORY))
             return
-        self.beginResetModel()
-        self._structure, self._times = structure, times
-        self._rows = [place for section in sections for place in section.places]
-        self.endResetModel()
+        with resetting(self):
+            self._rows = [place for section in sections for place in section.places]
+            self._structure, self._times = structure, times
 
     def set_theme(self, theme: Theme) -> None:
         self._theme = theme

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import COPY_ROLE
+from gradscope.ui.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -24,6 +26,7 @@ class Entry:
     """What there is to say instead of a number."""
 
 
+@guarded
 class SummaryTableModel(QAbstractTableModel):
     """Entries run down the left pair of columns first."""
 
@@ -36,9 +39,8 @@ class SummaryTableModel(QAbstractTableModel):
     def show_entries(self, entries: tuple[Entry, ...]) -> None:
         rows = (len(entries) + 1) // 2
         if rows != self._rows:
-            self.beginResetModel()
-            self.entries, self._rows = entries, rows
-            self.endResetModel()
+            with resetting(self):
+                self.entries, self._rows = entries, rows
         elif entries != self.entries:
             self.entries = entries
             self.dataChanged.emit(self.index(0, 0), self.index(rows - 1, 3))

@@ -11,6 +11,8 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchPage, Page, Unavailable
 from gradscope.protocol.subjects import SubjectKey
+from gradscope.ui.guarded import guarded
+from gradscope.ui.redraw import resetting
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
@@ -27,6 +29,7 @@ Index = QModelIndex | QPersistentModelIndex
 Place = tuple[int, int]
 
 
+@guarded
 class ValueTableModel(QAbstractTableModel):
     """One request is under way at a time, and the page that was looked at last comes first."""
 
@@ -75,18 +78,16 @@ class ValueTableModel(QAbstractTableModel):
             if shown[0] and shown[1]:
                 self.dataChanged.emit(self.index(0, 0), self.index(shown[0] - 1, shown[1] - 1))
             return
-        self.beginResetModel()
-        self._subject, self._index, self._size, self._first = subject, index, size, first
-        self.endResetModel()
+        with resetting(self):
+            self._subject, self._index, self._size, self._first = subject, index, size, first
 
     def clear(self) -> None:
-        self.beginResetModel()
-        self._generation += 1
-        self._subject, self._size, self._first = None, (0, 0), (0, 0)
-        self._pages.clear()
-        self._wanted.clear()
-        self._under_way = None
-        self.endResetModel()
+        with resetting(self):
+            self._generation += 1
+            self._subject, self._size, self._first = None, (0, 0), (0, 0)
+            self._pages.clear()
+            self._wanted.clear()
+            self._under_way = None
 
     @property
     def page_count(self) -> int:

@@ -1,1 +1,7 @@
 """Everything that is drawn with pyqtgraph; nothing outside of this package imports it. App process, GUI thread."""
+
+import pyqtgraph
+
+from gradscope.ui.guarded import guard_library
+
+guard_library(pyqtgraph.__name__)

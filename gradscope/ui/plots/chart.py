@@ -19,16 +19,19 @@ from PySide6.QtWidgets import (
 
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
 from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 
+@guarded
 class Chart(QWidget):
     """Redraws when it is visible and something it shows has changed. Subclasses write `draw` and `table`."""
 
@@ -80,7 +83,6 @@ class Chart(QWidget):
         return self.themes.theme
 
     def redraw(self) -> None:
-        self._is_dirty = False
         state = self.controller.state
         self._show_marks()
         problem = self.draw(state)
@@ -94,6 +96,8 @@ class Chart(QWidget):
             self._pages.setCurrentWidget(self._table)
         else:
             self._pages.setCurrentWidget(self.body)
+        # Only now: what has failed is drawn anew when it is next seen.
+        self._is_dirty = False
 
     def mark_dirty(self) -> None:
         """Redraw now, or when next seen."""
@@ -119,6 +123,7 @@ class Chart(QWidget):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.EDITS in topics:
             self._show_marks()

@@ -8,6 +8,7 @@ from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QWidget
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.chart import Chart
 
 _TWO_COLUMNS_FROM_EMS = 36
@@ -15,6 +16,7 @@ _LEAST_CHART_EMS = 15
 _LEAST_OF_TWO_COLUMNS_EMS = 8
 
 
+@guarded
 class ChartGrid(QScrollArea):
     """Charts are built one at a time once it is seen, so that the window goes on answering in between."""
 

@@ -9,6 +9,7 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.formats import power_of_ten, short
 from gradscope.ui.plots.palette import NON_FINITE, UNMEASURED, ZERO, Table
 from gradscope.ui.plots.quantities import Scale
@@ -27,6 +28,7 @@ class Key:
     is_hollow: bool = False
 
 
+@guarded
 class ColorStrip(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -6,11 +6,14 @@ from PySide6.QtCore import QModelIndex, Qt, Slot
 from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
+from gradscope.ui.guarded import guarded
+
 COPY_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 """A model may offer an exact text here for what it shows shortened."""
 MAX_CELLS = 200_000
 
 
+@guarded
 class CopyTable(QTableView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -6,7 +6,10 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QWidget
 
+from gradscope.ui.guarded import guarded
 
+
+@guarded
 class ElidedLabel(QLabel):
     def __init__(
         self,

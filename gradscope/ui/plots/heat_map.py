@@ -16,6 +16,7 @@ from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
 from gradscope.ui.capture_words import why_unmeasured
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots import palette
 from gradscope.ui.plots.axes import NameAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
@@ -39,6 +40,7 @@ _MAX_CROSSES = 300
 _NAMES_SHARE = 0.3
 
 
+@guarded
 class HeatMap(Chart):
     names_width_changed = Signal(float)
     """How much the names beside the rows take."""

@@ -14,6 +14,7 @@ from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.axes import LogAxis, NameAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
@@ -35,6 +36,7 @@ _NEWEST = slice(-1, None)
 _NAMES_SHARE = 0.4
 
 
+@guarded
 class LayerBars(Chart):
     def __init__(
         self,

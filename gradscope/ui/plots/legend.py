@@ -8,6 +8,8 @@ from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from gradscope.ui.guarded import guarded
+
 _MARGIN = 8
 _GAP = 5
 _BETWEEN = 14
@@ -22,6 +24,7 @@ class LegendEntry:
     text: str
 
 
+@guarded
 class Legend(QWidget):
     """Hidden while there is nothing to tell apart; a label that wraps would make its chart ask for height."""
 

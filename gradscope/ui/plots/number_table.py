@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.formats import exact
+from gradscope.ui.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -22,6 +24,7 @@ class TableData:
     cell: Callable[[int, int], object]
 
 
+@guarded
 class NumberTable(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -31,9 +34,8 @@ class NumberTable(QAbstractTableModel):
         """Show other numbers; rows that are only added at the end leave the selection where it is."""
         before = self._data
         if data.headers != before.headers or data.rows < before.rows:
-            self.beginResetModel()
-            self._data = data
-            self.endResetModel()
+            with resetting(self):
+                self._data = data
             return
         if data.rows > before.rows:
             self.beginInsertRows(QModelIndex(), before.rows, data.rows - 1)

@@ -7,6 +7,7 @@ from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QToolTip, QWidget
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.axes import StepAxis
 from gradscope.ui.plots.edit_marks import EditMarks
 from gradscope.ui.theme import Theme
@@ -14,6 +15,7 @@ from gradscope.ui.theme import Theme
 Range = tuple[float, float]
 
 
+@guarded
 class PlotView(pg.PlotWidget):
     """Drag to pan, Ctrl and wheel to zoom; after that the plot stays where it was put until `fit` is called."""
 

@@ -17,6 +17,7 @@ from gradscope.ui.plots.clipping_chart import ClippingChart
 from gradscope.ui.plots.kind_choices import has_clipping
 from gradscope.ui.plots.scale_chart import ScaleChart
 from gradscope.ui.plots.validation_chart import ValidationChart
+from gradscope.ui.redraw import owing
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class OptionalCharts(ChartGrid):
         controller.refreshed.connect(self._on_refreshed)
 
     @Slot(object)
+    @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
             self._show()

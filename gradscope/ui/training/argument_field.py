@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QSiz
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
+from gradscope.ui.guarded import guarded
 
 _MIN_DIGITS = 9
 
@@ -33,6 +34,7 @@ def problem_with(argument: ArgumentInfo, text: str) -> str | None:
     return None
 
 
+@guarded
 class ArgumentField(QWidget):
     """`text` is a Python literal; what is wrong with it is marked and said in a tooltip."""
 

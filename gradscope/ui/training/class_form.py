@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
@@ -68,19 +68,18 @@ class ClassForm(QWidget):
             return
         self._chosen = chosen
         self._classes = {cls.name: cls for cls in classes}
-        self.chooser.blockSignals(True)
-        model = QStandardItemModel(self.chooser)
-        if self._has_none:
-            model.appendRow(_item(self.tr("(none)"), NONE))
-        for cls in classes:
-            item = _item(cls.name, cls.name)
-            item.setEnabled(not cls.reason)
-            item.setToolTip(self._sentence(cls.reason) if cls.reason else cls.doc)
-            model.appendRow(item)
-        self.chooser.setModel(model)
-        in_use = chosen.name if chosen is not None else NONE
-        self.chooser.setCurrentIndex(self.chooser.findData(in_use))
-        self.chooser.blockSignals(False)
+        with QSignalBlocker(self.chooser):
+            model = QStandardItemModel(self.chooser)
+            if self._has_none:
+                model.appendRow(_item(self.tr("(none)"), NONE))
+            for cls in classes:
+                item = _item(cls.name, cls.name)
+                item.setEnabled(not cls.reason)
+                item.setToolTip(self._sentence(cls.reason) if cls.reason else cls.doc)
+                model.appendRow(item)
+            self.chooser.setModel(model)
+            in_use = chosen.name if chosen is not None else NONE
+            self.chooser.setCurrentIndex(self.chooser.findData(in_use))
         self._build()
 
     def set_refusal(self, reason: str | None) -> None:

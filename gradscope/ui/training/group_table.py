@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.training.argument_field import problem_with, texts_to_choose
@@ -25,6 +26,7 @@ _LEAST_COLUMN_DIGITS = 10
 _MOST_NAME_DIGITS = 15
 
 
+@guarded
 class GroupTable(CopyTable):
     """As high as its rows; Enter, F2 or a double click edits a cell."""
 
@@ -81,6 +83,7 @@ class GroupTable(CopyTable):
         return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
 
+@guarded
 class _OptionDelegate(QStyledItemDelegate):
     def __init__(self, model: GroupTableModel, view: QWidget) -> None:
         super().__init__(view)
