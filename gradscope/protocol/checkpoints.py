@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gradscope.protocol.limits import Count, Names, Sentences
 from gradscope.protocol.phases import Position
 
 
@@ -32,8 +33,8 @@ class LoadCheckpoint:
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSaved:
     path: str
-    size_bytes: int
-    left_out: tuple[str, ...] = ()
+    size_bytes: Count
+    left_out: Names = ()
     """What has no plain form, as a function: "scheduler.lr_lambdas[0]"."""
 
 
@@ -42,17 +43,17 @@ class CheckpointMismatch:
     """What of a file does not fit the session; nothing was changed."""
 
     path: str
-    missing: tuple[str, ...] = ()
+    missing: Names = ()
     """Names that the model has and the file has not."""
-    unexpected: tuple[str, ...] = ()
+    unexpected: Names = ()
     """Names that the file has and the model has not."""
-    wrong_shape: tuple[str, ...] = ()
+    wrong_shape: Names = ()
     """ "head.weight: (10, 64) in the file, (3, 64) in the model"."""
-    other: tuple[str, ...] = ()
+    other: Names = ()
     """Sentences about optimizers and schedulers."""
-    fitting: int = 0
+    fitting: Count = 0
     """So many names of the model would be loaded."""
-    total: int = 0
+    total: Count = 0
     """So many it has."""
 
     def __bool__(self) -> bool:
@@ -62,14 +63,14 @@ class CheckpointMismatch:
 @dataclass(frozen=True, kw_only=True)
 class CheckpointLoaded:
     path: str
-    loaded: tuple[str, ...]
+    loaded: Names
     """ "weights", "optimizer", "scheduler", "loss scale", "random states", "place in the data"."""
     position: Position
     is_continued: bool
     """Training goes on bit for bit where it was saved."""
     has_best: bool = False
     """There are best weights now."""
-    notes: tuple[str, ...] = ()
+    notes: Sentences = ()
     """Sentences: what of the file was not used, and what is not as it was."""
     left: CheckpointMismatch | None = None
     """What did not fit and was left out (a load that is not strict)."""

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
+from gradscope.protocol.limits import AtMost, Count, Name, Prose, Sentence
 from gradscope.protocol.phases import INSIDE, Rest
+
+MAX_CHOICES = 1000
+"""Classes, or arguments of one, or texts for one, that there are to choose from."""
+Choosable = Annotated[tuple[Name, ...], AtMost(MAX_CHOICES)]
 
 # ---------------------------------------------------------------------------------------------------- edits
 
@@ -194,14 +200,14 @@ class ArgumentKind(StrEnum):
 class ArgumentInfo:
     """One argument of a class, from its signature."""
 
-    name: str
+    name: Name
     kind: ArgumentKind
     default: str | None = None
     """As a Python literal; None where a value has to be given."""
     can_be_none: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Choosable = ()
     """For a CHOICE: the texts to choose from."""
-    doc: str = ""
+    doc: Sentence = ""
     """What torch's documentation says of it, in one line."""
 
 
@@ -209,18 +215,21 @@ class ArgumentInfo:
 class ClassInfo:
     """A class to choose from."""
 
-    name: str
-    doc: str = ""
-    arguments: tuple[ArgumentInfo, ...] = ()
-    reason: str = ""
+    name: Name
+    doc: Sentence = ""
+    arguments: Annotated[tuple[ArgumentInfo, ...], AtMost(MAX_CHOICES)] = ()
+    reason: Sentence = ""
     """Why it cannot be made here; "" where it can."""
+
+
+Classes = Annotated[tuple[ClassInfo, ...], AtMost(MAX_CHOICES)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
     """What is in use now."""
 
-    name: str
+    name: Name
     """Of its class, or of a function."""
     arguments: dict[str, str] = field(default_factory=dict)
     """Those that are known, as Python literals."""
@@ -230,7 +239,7 @@ class Chosen:
 class TurnChoice:
     """The optimizer of one turn, and its scheduler."""
 
-    turn: str
+    turn: Name
     optimizer: Chosen
     scheduler: Chosen | None = None
     can_keep_scheduler: bool = False
@@ -246,13 +255,13 @@ class ListChoices:
 class Choices:
     """Every class of torch that a loss, an optimizer or a scheduler can be, and what is in use."""
 
-    losses: tuple[ClassInfo, ...]
-    optimizers: tuple[ClassInfo, ...]
-    schedulers: tuple[ClassInfo, ...]
-    turns: tuple[TurnChoice, ...]
+    losses: Classes
+    optimizers: Classes
+    schedulers: Classes
+    turns: Annotated[tuple[TurnChoice, ...], AtMost(MAX_CHOICES)]
     loss: Chosen | None
     """None where training steps compute the loss."""
-    metrics: tuple[str, ...] = ()
+    metrics: Choosable = ()
     """What a ReduceLROnPlateau can be stepped with."""
 
 
@@ -263,16 +272,16 @@ class Choices:
 class Edited:
     """The edit is made (or undone): what has changed, in words."""
 
-    text: str
+    text: Prose
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditMade:
     """Event: an edit for the history. It comes again, with the same number, when the edit is undone."""
 
-    number: int
-    step: int
+    number: Count
+    step: Count
     """The step that was next (or under way) when it was made."""
-    text: str
-    undone_at: int | None = None
+    text: Sentence
+    undone_at: Count | None = None
     """The step that was next (or under way) when it was undone."""

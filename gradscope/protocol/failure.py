@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gradscope.protocol.limits import Count, Name, Sentence, Traceback
 from gradscope.protocol.phases import Phase, SubStep
 
 
@@ -25,15 +26,15 @@ class Failure:
     """One failure, told once. `sentence` says what, where and what was expected; the rest is evidence."""
 
     kind: FailureKind
-    sentence: str
-    traceback: str = ""
+    sentence: Sentence
+    traceback: Traceback = ""
     """The traceback, cut to the user's own files where it is the user's code that failed."""
     phase: Phase | None = None
     substep: SubStep | None = None
-    layer: str | None = None
+    layer: Name | None = None
     """Qualified name of the innermost layer that had been entered; "" is the model itself; None is outside any layer."""
-    call: int = 0
-    undone: str = ""
+    call: Count = 0
+    undone: Sentence = ""
     """What was undone, and where the session stands now."""
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 
-from gradscope.protocol.arrays import ByteArray, Float32Array, FloatArray, Int32Array, IntArray
+from gradscope.protocol.arrays import ByteArray, Dims, Float32Array, FloatArray, Int32Array, IntArray
 from gradscope.protocol.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
@@ -19,15 +20,38 @@ from gradscope.protocol.checkpoints import (
     LoadCheckpoint,
     SaveCheckpoint,
 )
-from gradscope.protocol.edits import EDITS, Choices, Edited, EditMade, ListChoices, UndoEdit
+from gradscope.protocol.checks import check_counts
+from gradscope.protocol.edits import EDITS, MAX_CHOICES, Choices, Choosable, Edited, EditMade, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure
+from gradscope.protocol.limits import (
+    MAX_GROUPS,
+    MAX_MODULES,
+    AtMost,
+    Count,
+    CountFromOne,
+    Index,
+    Name,
+    Names,
+    NestedName,
+    Path,
+    Prose,
+    Seed,
+    Sentence,
+    Sentences,
+    Shape,
+    StepDone,
+    Unfit,
+)
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
-from gradscope.protocol.subjects import SubjectKey, SubjectRow
+from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectRow
 from gradscope.protocol.why import CheckGradient, Explain, Explained, GradientChecked
 
 VALIDATION_LOSS = "loss"
 """The validation's loss, where a metric is asked for by name."""
+MAX_WATCHED = 10_000
+OfGroups = Annotated[tuple[float, ...], AtMost(MAX_GROUPS)]
+"""One number for each parameter group."""
 
 
 # ---------------------------------------------------------------------------------------------------- handshake
@@ -37,12 +61,12 @@ VALIDATION_LOSS = "loss"
 class Hello:
     """The engine's first frame, before torch is imported. Anything else first, or a wrong token, ends the connection."""
 
-    token: str
+    token: Name
     protocol_version: int
-    gradscope_version: str
-    python_version: str
-    executable: str
-    pid: int
+    gradscope_version: Name
+    python_version: Name
+    executable: Path
+    pid: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +85,9 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    name: str
+    name: Name
     """As torch takes it: "cpu", "cuda:0", "mps"."""
-    label: str
+    label: Name
     """For people: "CPU", "cuda:0: NVIDIA H200"."""
 
 
@@ -71,16 +95,16 @@ class DeviceInfo:
 class EngineReady:
     """Event: torch is imported and requests are answered."""
 
-    torch_version: str
-    numpy_version: str
-    devices: tuple[DeviceInfo, ...]
+    torch_version: Name
+    numpy_version: Name
+    devices: Annotated[tuple[DeviceInfo, ...], AtMost(1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineUnfit:
     """Event: this interpreter cannot run the engine (torch is missing, Python too old ...); says the fixing command."""
 
-    reason: str
+    reason: Sentence
 
 
 # ---------------------------------------------------------------------------------------------------- requests
@@ -95,7 +119,7 @@ class Open:
     device: str = "cpu"
     capture: str = "full"
     """As `Capture.parse` reads it."""
-    budget_bytes: int = 256 * 1024 * 1024
+    budget_bytes: Count = 256 * 1024 * 1024
     """For copies of activations and their gradients, to look at their values."""
 
 
@@ -113,7 +137,7 @@ class Go:
 
     verb: Verb
     until: RunUntil = RunUntil.PAUSED
-    steps: int = 1
+    steps: CountFromOne = 1
     """For RunUntil.STEPS: how many steps to complete."""
 
 
@@ -149,7 +173,7 @@ class Watch:
     Reply: Pong.
     """
 
-    subjects: tuple[SubjectKey, ...]
+    subjects: Annotated[tuple[SubjectKey, ...], AtMost(MAX_WATCHED)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +184,7 @@ class FetchPage:
     """
 
     subject: SubjectKey
-    index: tuple[int, ...] = ()
+    index: Index = ()
     row: int = 0
     rows: int = 64
     column: int = 0
@@ -172,7 +196,7 @@ class FetchPicture:
     """A subject's whole 2-d slice at `index`, shrunk by averaging so that no side is longer than `side`. Reply: Picture."""
 
     subject: SubjectKey
-    index: tuple[int, ...] = ()
+    index: Index = ()
     side: int = 256
 
 
@@ -204,7 +228,7 @@ class FetchDifferencePicture:
 
     path: str
     subject: SubjectKey
-    index: tuple[int, ...] = ()
+    index: Index = ()
     side: int = 256
 
 
@@ -272,12 +296,12 @@ class Failed:
 class ModuleInfo:
     """One module of the model, in `named_modules()` order."""
 
-    name: str
+    name: NestedName
     """Qualified name; "" is the model itself."""
-    type: str
-    description: str
+    type: Name
+    description: Sentence
     """torch's own `extra_repr()`: "784, 256, bias=True"."""
-    aliases: tuple[str, ...] = ()
+    aliases: Names = ()
     """Other names of the same module."""
     training: bool = True
     dropout: float | None = None
@@ -288,23 +312,23 @@ class ModuleInfo:
 class ParameterInfo:
     """One parameter tensor; tied parameters are one tensor with several names."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    name: NestedName
+    shape: Shape
+    dtype: Name
     requires_grad: bool
-    group: int | None
+    group: Count | None
     """Index of its parameter group in the optimizer; None if no optimizer holds it."""
-    aliases: tuple[str, ...] = ()
+    aliases: Names = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupInfo:
     """One parameter group of the optimizer."""
 
-    parameters: tuple[str, ...]
-    options: dict[str, str]
+    parameters: Names
+    options: Annotated[dict[str, str], AtMost(MAX_CHOICES)]
     """Every option but the parameters, as text: {"lr": "0.001", "momentum": "0.9"}."""
-    optimizer: str = ""
+    optimizer: Name = ""
     """Name of the optimizer that it belongs to, where the recipe has several."""
 
 
@@ -312,39 +336,46 @@ class GroupInfo:
 class SessionInfo:
     """What is known of a session from the start, by its settings of now."""
 
-    name: str
-    description: str
-    path: str
-    sha256: str
-    seed: int
-    device: str
-    modules: tuple[ModuleInfo, ...]
-    parameters: tuple[ParameterInfo, ...]
-    groups: tuple[GroupInfo, ...]
-    optimizer: str
-    scheduler: str | None
-    loss: str
-    scheduler_unit: str
-    batches_per_epoch: int | None
-    scheduler_metric: str = ""
+    name: Name
+    description: Prose
+    path: Path
+    sha256: Name
+    seed: Seed
+    device: Name
+    modules: Annotated[tuple[ModuleInfo, ...], AtMost(MAX_MODULES)]
+    parameters: Annotated[tuple[ParameterInfo, ...], AtMost(MAX_MODULES)]
+    groups: Annotated[tuple[GroupInfo, ...], AtMost(MAX_GROUPS)]
+    optimizer: Sentence
+    scheduler: Sentence | None
+    loss: Sentence
+    scheduler_unit: Name
+    batches_per_epoch: Count | None
+    scheduler_metric: Name = ""
     """What a ReduceLROnPlateau is stepped with."""
     substeps: tuple[SubStep, ...] = tuple(SubStep)
     """The stations that a step of this recipe goes through, in order."""
-    optimizers: tuple[str, ...] = ("",)
+    optimizers: Choosable = ("",)
     """The names of the optimizers, in the order of their turns; a single one has the name ""."""
-    accumulate: int = 1
+    accumulate: CountFromOne = 1
     """Micro-batches in a full window."""
-    zero_grad: str = "auto"
+    zero_grad: Name = "auto"
     """ "auto": at the start of every window; "manual": only when somebody asks for it."""
     clip_norm: float | None = None
     clip_value: float | None = None
-    precision: str | None = None
+    precision: Name | None = None
     """ "bf16" or "fp16" where the forward runs under autocast."""
     has_validation: bool = False
-    metrics: tuple[str, ...] = ()
+    metrics: Choosable = ()
     capture: str = "full"
     """What is captured, as `Capture.parse` reads it."""
-    warnings: tuple[str, ...] = ()
+    warnings: Sentences = ()
+
+    def check(self) -> None:
+        for parameter in self.parameters:
+            if parameter.group is not None and parameter.group >= len(self.groups):
+                raise Unfit(
+                    f"has the parameter {parameter.name!r:.80} in group {parameter.group} of {len(self.groups)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,6 +386,14 @@ class Opened:
     position: Position
 
 
+def plane_sides(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(rows, columns) of a slice of a tensor: those of its last two dimensions; -1 where a nested tensor is ragged."""
+    if len(shape) > 2 and 0 in shape[:-2]:
+        return 0, 0
+    rows, columns = (*shape, 1, 1)[:2] if len(shape) < 2 else shape[-2:]
+    return rows, columns
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """Values as float64 (complex ones as their magnitude), shape (rows, columns), beginning at (row, column).
@@ -363,13 +402,20 @@ class Page:
     """
 
     subject: SubjectKey
-    shape: tuple[int, ...]
-    dtype: str
-    index: tuple[int, ...]
-    row: int
-    column: int
-    values: FloatArray
+    shape: Shape
+    dtype: Name
+    index: Index
+    row: Count
+    column: Count
+    values: Annotated[FloatArray, Dims("rows", "columns")]
     integer: bool = False
+
+    def check(self) -> None:
+        rows, columns = plane_sides(self.shape)
+        if (self.row + len(self.values) > rows >= 0) or (self.column + self.values.shape[1] > columns >= 0):
+            raise Unfit(
+                f"holds values of the shape {self.values.shape}, which go beyond a tensor of {self.shape!r:.80}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,10 +423,15 @@ class Picture:
     """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements."""
 
     subject: SubjectKey
-    shape: tuple[int, ...]
-    index: tuple[int, ...]
-    block: tuple[int, int]
-    values: Float32Array
+    shape: Shape
+    index: Index
+    block: tuple[CountFromOne, CountFromOne]
+    values: Annotated[Float32Array, Dims("rows", "columns")]
+
+    def check(self) -> None:
+        for pixels, of, size in zip(self.values.shape, self.block, plane_sides(self.shape), strict=True):
+            if size >= 0 and pixels != -(-size // of):
+                raise Unfit(f"has {self.values.shape} pixels for a tensor of {self.shape!r:.80}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,10 +439,16 @@ class Histogram:
     """edges has one element more than counts. Empty arrays where nothing is finite."""
 
     subject: SubjectKey
-    edges: FloatArray
-    counts: IntArray
-    nan: int
-    inf: int
+    edges: Annotated[FloatArray, Dims("edges")]
+    counts: Annotated[IntArray, Dims("counts")]
+    nan: Count
+    inf: Count
+
+    def check(self) -> None:
+        if len(self.edges) != (len(self.counts) + 1 if len(self.counts) else 0):
+            raise Unfit(f"has {len(self.edges)} edges for {len(self.counts)} counts")
+        if self.counts.min(initial=0) < 0 or not np.isfinite(self.edges).all() or (np.diff(self.edges) < 0).any():
+            raise Unfit("has bins that cannot be drawn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,18 +459,18 @@ class Difference:
     """
 
     subject: SubjectKey
-    count: int = 0
-    differing: int = 0
+    count: Count = 0
+    differing: Count = 0
     """How many of the `count` elements are not the same."""
     absolute: float = 0.0
     """The largest |A - B|."""
     relative: float = 0.0
     """The largest |A - B| / max(|A|, |B|) of one element: 0 to 2, or infinite."""
-    at: tuple[int, ...] = ()
+    at: Index = ()
     """Where the largest absolute difference is, and the numbers there (of complex ones, their magnitudes)."""
     ours: float = 0.0
     theirs: float = 0.0
-    problem: str = ""
+    problem: Sentence = ""
     """Why the values cannot be compared, if they cannot; nothing else counts then."""
 
 
@@ -429,13 +486,13 @@ class Unavailable:
     """The values of a subject cannot be had now; `reason` says why and what to do."""
 
     subject: SubjectKey
-    reason: str
+    reason: Sentence
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartSize:
     part: Part
-    size_bytes: int
+    size_bytes: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -443,7 +500,7 @@ class SnapshotSizes:
     """What the engine writes of a snapshot; what the app attaches is not in it."""
 
     parts: tuple[PartSize, ...]
-    always_bytes: int
+    always_bytes: Count
     """What belongs to every snapshot."""
 
 
@@ -455,8 +512,8 @@ class Cancelled:
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     path: str
-    files: tuple[str, ...]
-    size_bytes: int
+    files: Names
+    size_bytes: Count
 
 
 # ---------------------------------------------------------------------------------------------------- events
@@ -473,7 +530,7 @@ class Moved:
 class Subjects:
     """New rows of the subject table, numbered from `first`. Never dropped; always before a report that uses them."""
 
-    first: int
+    first: Count
     rows: tuple[SubjectRow, ...]
 
 
@@ -482,11 +539,11 @@ class Place:
     """One kind of event in a phase: a layer call, the loss, a parameter's gradient arriving."""
 
     substep: SubStep
-    layer: str
-    call: int
-    event: str
+    layer: Name
+    call: Count
+    event: Name
     """ "call" for a layer call, "gradient" for a parameter's gradient, "" for a sub-step itself."""
-    detail: str
+    detail: Name
     """The shapes that came out, as text: "(32, 256)"."""
 
 
@@ -494,7 +551,7 @@ class Place:
 class Places:
     """New rows of the place table, numbered from `first`. Never dropped; always before a report that uses them."""
 
-    first: int
+    first: Count
     rows: tuple[Place, ...]
 
 
@@ -502,9 +559,9 @@ class Places:
 class Absence:
     """A subject that could have been there and is not, and why."""
 
-    name: str
-    kind: str
-    reason: str
+    name: Name
+    kind: Name
+    reason: Sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -516,7 +573,7 @@ class Clip:
     coefficient: float | None
     """What every gradient was multiplied with, at most 1; None where only single values were clipped."""
     norm_after: float | None
-    dominant: str = ""
+    dominant: Name = ""
     """The parameter with the largest gradient norm."""
     dominant_share: float = 0.0
     """Its part of the squared norm, 0 to 1."""
@@ -527,71 +584,81 @@ class Report:
     """All summaries of one phase."""
 
     phase: Phase
-    step: int
-    epoch: int
-    batch: int
+    step: Count
+    epoch: Count
+    batch: Count
     loss: float | None
     """NaN and Inf are values; None before a loss is known."""
-    lr: tuple[float, ...]
+    lr: OfGroups
     """Per parameter group: in a step report the rates that this very step used."""
-    subjects: IntArray
+    subjects: Annotated[IntArray, Dims("subjects")]
     """Row numbers in the subject table, shape (n,)."""
-    summaries: FloatArray
+    summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
     """Shape (n, len(COLUMNS))."""
-    histograms: Int32Array
+    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
     """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
-    sampled: IntArray
+    sampled: Annotated[IntArray, Dims("subjects")]
     """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
-    places: IntArray
+    places: Annotated[IntArray, Dims("places")]
     """Row numbers in the place table, in order of time, shape (m,)."""
-    times: FloatArray
+    times: Annotated[FloatArray, Dims("places", 3)]
     """Shape (m, 3): start in seconds since the phase began, duration in seconds, output bytes. NaN where unknown."""
     absent: tuple[Absence, ...] = ()
     seconds: float = 0.0
     """How long the phase took, capture included."""
     complete: bool = True
     """False: the phase failed or was broken off; this is what was captured up to there."""
-    micro: int = 0
+    micro: Count = 0
     """Index of the micro-batch in its window, from 0."""
-    window: int = 1
+    window: CountFromOne = 1
     """Micro-batches in the window: the divisor of the loss."""
-    optimizer: str = ""
+    optimizer: Name = ""
     """Whose turn it was, where the recipe has several optimizers."""
     scale: float | None = None
     """The loss scale of this step; gradients are shown divided by it."""
     skipped: bool = False
     """The gradient scaler found a gradient that is not finite and left the step out."""
     clip: Clip | None = None
-    evaluations: int = 0
+    evaluations: Count = 0
     """How often the closure was evaluated in a step, for an optimizer that needs one (LBFGS)."""
-    momentum: tuple[float, ...] = ()
+    momentum: OfGroups = ()
     """Per parameter group: momentum, or the first beta; NaN for a group that has none."""
-    notes: tuple[str, ...] = ()
+    notes: Sentences = ()
     """Sentences about what a person should know of this phase."""
+
+    def check(self) -> None:
+        check_counts(self.summaries, self.histograms, self.sampled)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialParameters:
     """Event after Opened: summaries of the parameters before any step. Fields as in Report."""
 
-    subjects: IntArray
-    summaries: FloatArray
-    histograms: Int32Array
-    sampled: IntArray
+    subjects: Annotated[IntArray, Dims("subjects")]
+    summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
+    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
+    sampled: Annotated[IntArray, Dims("subjects")]
+
+    def check(self) -> None:
+        check_counts(self.summaries, self.histograms, self.sampled)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Learning rates ahead, simulated: rates[g, k] is group g's rate at step `first_step` + k."""
 
-    first_step: int
-    rates: FloatArray
-    reason: str = ""
+    first_step: Count
+    rates: Annotated[FloatArray, Dims("groups", "steps")]
+    reason: Sentence = ""
     """Why nothing can be foretold, where `rates` has the next step only (in a snapshot: no step)."""
-    momenta: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    momenta: Annotated[FloatArray, Dims("momenta", "their steps")] = field(default_factory=lambda: np.zeros((0, 0)))
     """Momentum (or first beta) of each group ahead, in the shape of `rates`; empty where no schedule moves it."""
-    horizon: int | None = None
+    horizon: Count | None = None
     """The step at which the schedule ends (OneCycleLR): stepping it further is an error."""
+
+    def check(self) -> None:
+        if self.momenta.size and self.momenta.shape != self.rates.shape:
+            raise Unfit(f"has momenta of the shape {self.momenta.shape} for rates of {self.rates.shape}")
 
     def from_step(self, step: int) -> Schedule:
         """What it says of step `step` and those after it."""
@@ -605,13 +672,13 @@ class Schedule:
 class Validated:
     """Event: one pass over the validation data. Means, weighted by samples; NaN and Inf are values."""
 
-    step: int
+    step: StepDone
     """The newest step that was done before it; -1 before the first."""
-    epoch: int
+    epoch: Count
     loss: float | None
-    metrics: dict[str, float]
-    batches: int
-    samples: int
+    metrics: Annotated[dict[str, float], AtMost(MAX_CHOICES)]
+    batches: Count
+    samples: Count
     seconds: float
     is_best: bool = False
     """The best so far by the recipe's `best_metric`; its weights are kept."""
@@ -634,22 +701,22 @@ class SessionChanged:
 class DeviceLost:
     """Event: an error has made the device useless to this process. The engine ends, and can be started again."""
 
-    reason: str
+    reason: Sentence
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportProgress:
     """How far the Export has come, a few times a second."""
 
-    done_bytes: int
-    total_bytes: int
+    done_bytes: Count
+    total_bytes: Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
     """Something a person should know that is no failure."""
 
-    text: str
+    text: Prose
     warning: bool = False
 
 
@@ -657,7 +724,7 @@ class Note:
 class Skipped:
     """Reports that were left out of the live stream because the app lagged; the engine's history has them."""
 
-    reports: int
+    reports: Count
 
 
 REQUESTS: tuple[type, ...] = (

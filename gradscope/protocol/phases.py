@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gradscope.protocol.limits import Count, CountFromOne, Name
+
 
 class Phase(StrEnum):
     """One of the three parts of a training step; a report always belongs to one of them."""
@@ -172,13 +174,13 @@ class RunUntil(StrEnum):
 class Moment:
     """A point inside a training step: one passage through the engine's single stopping place."""
 
-    step: int
+    step: Count
     substep: SubStep
-    event: str = ""
+    event: Name = ""
     """What happens there: "enter", "leave", "gradient", or "" for the sub-step itself."""
-    layer: str = ""
+    layer: Name = ""
     """The module's qualified name, or the parameter's; "" for the model itself or no layer."""
-    call: int = 0
+    call: Count = 0
 
     @property
     def phase(self) -> Phase:
@@ -190,19 +192,19 @@ class Position:
     """Where a session stands, as the app shows it."""
 
     rest: Rest = Rest.EMPTY
-    step: int = 0
+    step: Count = 0
     """Completed optimizer steps, which is also the index of the step now being made."""
-    epoch: int = 0
-    batch: int = 0
+    epoch: Count = 0
+    batch: Count = 0
     """Index of the batch in its epoch (of the current batch, or the next one when ready)."""
-    batches_per_epoch: int | None = None
+    batches_per_epoch: Count | None = None
     """None where the loader does not know its length."""
-    micro: int = 0
+    micro: Count = 0
     """Index of the micro-batch in its window, from 0 (of the current one, or the next one)."""
-    window: int = 1
+    window: CountFromOne = 1
     """Micro-batches in the window, which is also the divisor of the loss. Where the loader has no length, an epoch's last
     window may end before."""
-    optimizer: str = ""
+    optimizer: Name = ""
     """Whose turn it is, where the recipe has several named optimizers."""
     running: bool = False
     moment: Moment | None = None

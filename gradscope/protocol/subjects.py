@@ -8,6 +8,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.protocol.limits import Count, Name, NestedName, Shape
+
 
 class SubjectKind(StrEnum):
     ACTIVATION = "activation"
@@ -35,11 +37,11 @@ class SubjectKey:
     """The identity of a subject through a whole session."""
 
     kind: SubjectKind
-    name: str
+    name: NestedName
     """Qualified name in the model, of a module or of a parameter; "" is the model itself."""
-    call: int = 0
+    call: Count = 0
     """Which call of the module within one forward, from 0."""
-    leaf: str = ""
+    leaf: Name = ""
     """Path of the tensor inside a structured output: "", "[0]", ".logits", ".hidden[1][0]", ".data"."""
 
     def label(self) -> str:
@@ -54,10 +56,10 @@ class SubjectRow:
     """A subject with the form it had; a report refers to rows by number. A new shape or dtype makes a new row."""
 
     key: SubjectKey
-    shape: tuple[int, ...]
-    dtype: str
+    shape: Shape
+    dtype: Name
     """As torch prints it, without "torch.": "float32"."""
-    note: str = ""
+    note: Name = ""
     """What has to be known to read the numbers: "of abs()" for complex, "of the 12 stored values" for sparse."""
 
 

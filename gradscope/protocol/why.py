@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from gradscope.protocol.limits import AtMost, Count, Index, Name, Sentence, Sentences, StepDone
+
+MAX_SAMPLES = 10_000
+"""Elements of a gradient that are checked at most."""
+MAX_TERMS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
     """Split a parameter's delta in the newest step into its terms. Reply: Explained; Failed without such a parameter."""
 
-    parameter: str
-    index: tuple[int, ...] | None = None
+    parameter: Name
+    index: Index | None = None
     """The element whose values are wanted; None: the one that moved farthest."""
 
 
@@ -18,10 +25,10 @@ class Explain:
 class ExplainedTerm:
     """One summand of the delta."""
 
-    name: str
+    name: Name
     """"gradient", "momentum", "weight decay" or "rounding"."""
-    formula: str
-    sentence: str
+    formula: Name
+    sentence: Sentence
     l2: float
     share: float | None
     """dot(term, delta) / ||delta||^2: the shares of all terms and the residual's add up to 1. None where nothing moved."""
@@ -33,10 +40,10 @@ class ExplainedTerm:
 class ExplainedFactor:
     """Something that terms are multiplied by: the smallest, the middle and the largest of all elements' values."""
 
-    name: str
+    name: Name
     """"rate", "bias correction" or "adaptive scale"."""
-    formula: str
-    sentence: str
+    formula: Name
+    sentence: Sentence
     low: float
     middle: float
     high: float
@@ -46,23 +53,23 @@ class ExplainedFactor:
 class Explained:
     """Why a parameter moved as it did in the newest step; without terms, `reason` says why it cannot be said."""
 
-    parameter: str
-    step: int
+    parameter: Name
+    step: StepDone
     """-1 before the first."""
-    optimizer: str
+    optimizer: Name
     """Its class."""
-    terms: tuple[ExplainedTerm, ...] = ()
-    factors: tuple[ExplainedFactor, ...] = ()
+    terms: Annotated[tuple[ExplainedTerm, ...], AtMost(MAX_TERMS)] = ()
+    factors: Annotated[tuple[ExplainedFactor, ...], AtMost(MAX_TERMS)] = ()
     delta_l2: float | None = None
     residual: float | None = None
     """L2 norm of what the terms leave of the delta, relative to the delta's."""
-    lost: int | None = None
+    lost: Count | None = None
     """Elements whose gradient is non-zero and whose delta is exactly zero; None where there is no gradient."""
-    with_gradient: int = 0
+    with_gradient: Count = 0
     """Elements whose gradient is non-zero."""
-    elements: int = 0
-    reason: str = ""
-    index: tuple[int, ...] | None = None
+    elements: Count = 0
+    reason: Sentence = ""
+    index: Index | None = None
     """The chosen element."""
     before: float | None = None
     delta: float | None = None
@@ -74,7 +81,7 @@ class Explained:
 class CheckGradient:
     """Compare a parameter's gradient with differences of the loss. Reply: GradientChecked or Failed. Interrupt ends it."""
 
-    parameter: str
+    parameter: Name
     samples: int = 16
     seed: int = 0
 
@@ -83,7 +90,7 @@ class CheckGradient:
 class SampledElement:
     """One element: autograd's derivative and the difference quotient, both in float64."""
 
-    index: tuple[int, ...]
+    index: Index
     """In the parameter; for complex ones followed by 0 (real part) or 1 (imaginary part)."""
     analytic: float
     numeric: float
@@ -91,7 +98,7 @@ class SampledElement:
     left: float
     """The slopes to both sides, which differ at a kink."""
     right: float
-    verdict: str
+    verdict: Name
     """"agrees", "differs" or "kink"."""
     actual: float | None = None
     """The real `.grad`, where it is comparable."""
@@ -101,16 +108,16 @@ class SampledElement:
 class GradientChecked:
     """What a check came to, the worst element first."""
 
-    parameter: str
-    step: int
+    parameter: Name
+    step: Count
     """The step that comes next: the parameters are those after the one before."""
-    samples: tuple[SampledElement, ...]
-    size: int
+    samples: Annotated[tuple[SampledElement, ...], AtMost(MAX_SAMPLES)]
+    size: Count
     """Elements of the parameter."""
     agrees: bool
     tolerance: float
     loss: float
     actual_error: float | None = None
     """How far the real `.grad` is from the float64 gradient, relative to that, over all elements."""
-    notes: tuple[str, ...] = ()
+    notes: Sentences = ()
     seconds: float = 0.0

@@ -67,6 +67,12 @@ def typed(cls: type[_T], value: Any, arrays: list[_Array], where: str) -> _T:
         raise Damaged("it is nested too deeply") from None
 
 
+def checked(value: _T, where: str) -> _T:
+    """A dataclass that was not made of JSON, by the same checks. Raises Damaged."""
+    arrays: list[_Array] = []
+    return typed(type(value), codec.to_json(value, arrays), arrays, where)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):

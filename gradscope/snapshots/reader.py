@@ -119,10 +119,6 @@ def _content(files: SnapshotFiles, manifest: Mapping[str, Any], steps: StepTable
     raw = _needed_json(files, names.SESSION)
     with files.told(names.SESSION):
         told = json_files.typed(SessionFile, raw, [], "session")
-        checks.check_session(told.session)
-        checks.check_position(told.position)
-        checks.check_rows(told.subjects)
-        checks.check_validations(told.validations)
         checks.check_edits(told.edits)
     reports = {}
     if names.REPORTS in files.sizes and names.REPORT_ARRAYS in files.sizes:

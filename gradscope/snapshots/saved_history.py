@@ -245,7 +245,6 @@ def _latest(names: _Names, arrays: Mapping[str, _Array]) -> SavedLatest:
     count = len(names.rows)
     if len(names.phases) != count:
         raise Damaged(f"the history has {count} rows and {len(names.phases)} phases")
-    checks.check_rows(names.rows)
     latest = SavedLatest(
         rows=names.rows,
         phases=names.phases,

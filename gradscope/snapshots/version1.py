@@ -14,7 +14,7 @@ import numpy as np
 from gradscope.protocol.messages import ModuleInfo, ParameterInfo, Report, SessionInfo
 from gradscope.protocol.phases import Phase, Position, Rest
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots import checks, json_files, names
+from gradscope.snapshots import json_files, names
 from gradscope.snapshots.content import Content, StepTable
 from gradscope.snapshots.damage import Damaged
 from gradscope.snapshots.files import MAX_TABLE_BYTES, SnapshotFiles
@@ -76,14 +76,12 @@ def content(
     session = _session(manifest, rows, tensors.get(names.TENSOR_FILES[SubjectKind.PARAMETER], {}))
     reports = {phase: _report(phase, table, manifest) for phase, table in tables.items()}
     with files.told(MANIFEST):
-        checks.check_session(session)
-        checks.check_position(position)
+        session, position = json_files.checked(session, "session"), json_files.checked(position, "moment")
     with files.told(names.SUMMARIES):
-        checks.check_rows(rows)
-        for report in reports.values():
-            checks.check_report(report, rows=len(rows), places=0)
+        table = tuple(json_files.checked(row, f"line {number}") for number, row in enumerate(rows, start=2))
+        reports = {phase: json_files.checked(report, phase.value) for phase, report in reports.items()}
     return Content(
-        manifest=raw, session=session, position=position, rows=tuple(rows), places=(), reports=reports, steps=steps
+        manifest=raw, session=session, position=position, rows=table, places=(), reports=reports, steps=steps
     )
 
 

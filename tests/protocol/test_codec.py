@@ -35,7 +35,7 @@ FAILURE = Failure(
 )
 MEASURED = {
     "subjects": np.arange(2),
-    "summaries": np.array([[np.nan, np.inf, *range(len(COLUMNS) - 2)], [0.0] * len(COLUMNS)]),
+    "summaries": np.array([[9.0, 1.0, 0.0, np.nan, -np.inf, np.inf, np.nan, 1.0, 2.0], [0.0] * len(COLUMNS)]),
     "histograms": np.arange(2 * HISTOGRAM_BINS, dtype=np.int32).reshape(2, -1),
     "sampled": np.array([5, 6]),
 }

@@ -68,6 +68,7 @@ def updated(*path: Any, to: Any) -> Change:
     return change
 
 
+EDIT = {"number": 0, "step": 0, "text": "lr 0.1"}
 WRONG_JSON: dict[str, tuple[str, Change, str]] = {
     "another program's": ("manifest.json", updated("format", to="zip"), "not that of a gradscope snapshot"),
     "no version": ("manifest.json", updated("format_version", to="2"), "format version '2'"),
@@ -81,19 +82,20 @@ WRONG_JSON: dict[str, tuple[str, Change, str]] = {
     "a session that is none": ("session.json", updated("session", to=7), "session.session has to be an object"),
     "a name that is none": ("session.json", updated("session", "name", to=None), "session.session.name"),
     "an unknown rest": ("session.json", updated("position", "rest", to="asleep"), "one of"),
-    "a step before the first": ("session.json", updated("position", "step", to=-1), "cannot be -1"),
-    "a huge step": ("session.json", updated("position", "step", to=2**60), "cannot be"),
+    "a step before the first": ("session.json", updated("position", "step", to=-1), "position.step has to be from 0"),
+    "a huge step": ("session.json", updated("position", "step", to=2**60), "position.step has to be from 0 to"),
     "a step of 400 digits": ("session.json", updated("position", "step", to=10**400), "64-bit"),
     "a deep model": ("session.json", updated("session", "modules", 0, "name", to="a" + ".a" * 5000), "levels deep"),
-    "an impossible group": ("session.json", updated("session", "parameters", 0, "group", to=1), "cannot be in group 1"),
-    "a huge shape": ("session.json", updated("subjects", 0, "shape", to=[2**40, 2**40]), "cannot have the shape"),
+    "an impossible group": ("session.json", updated("session", "parameters", 0, "group", to=1), "in group 1 of 1"),
+    "a huge shape": ("session.json", updated("subjects", 0, "shape", to=[2**40, 2**40]), "cannot be the shape"),
     "an unknown kind": ("session.json", updated("subjects", 0, "key", "kind", to="soul"), "one of"),
     "a subject less": ("session.json", lambda value: value["subjects"].pop(), "refers to a subject that is not there"),
     "a place less": ("session.json", lambda value: value["places"].pop(), "refers to a place that is not there"),
+    "an edit less": ("session.json", updated("edits", to=[EDIT | {"number": 1}]), "edit 0 has the number 1"),
     "an unknown phase": ("reports.json", lambda value: value.update(dream={}), "phase 'dream'"),
     "a report that is none": ("reports.json", updated("forward", to=[]), "phase 'forward'"),
     "mixed-up phases": ("reports.json", updated("forward", "phase", to="step"), "says that it is one of the step"),
-    "many rates": ("reports.json", updated("forward", "lr", to=[0.1] * 5000), "5000 learning rates"),
+    "many rates": ("reports.json", updated("forward", "lr", to=[0.1] * 5000), "forward.lr has 5000 items"),
     "a report too many": ("reports.json", lambda value: value["step"].pop("step"), "step.step is missing"),
     "a list as an optimizer": ("optimizer.json", lambda value: None, ""),
 }
@@ -136,8 +138,8 @@ def test_truncated_files(file: str, spoiled: Spoiled) -> None:
 
 
 ARRAYS: dict[str, tuple[str, np.ndarray, str]] = {
-    "a shorter summary": ("forward.summaries", np.zeros((1, 9)), "array of the shape (1, 9)"),
-    "a flat summary": ("forward.summaries", np.zeros(9), "array of the shape (9,)"),
+    "a shorter summary": ("forward.summaries", np.zeros((1, 9)), "array of the shape (4, 9), not (1, 9)"),
+    "a flat summary": ("forward.summaries", np.zeros(9), "array of the shape (4, 9), not (9,)"),
     "another type": ("forward.summaries", np.zeros((4, 9), dtype=np.float32), "an array of float64"),
     "a negative subject": ("forward.subjects", np.array([-1, 0, 1, 2]), "a subject that is not there"),
     "a subject beyond": ("forward.subjects", np.array([0, 1, 2, 99]), "a subject that is not there"),

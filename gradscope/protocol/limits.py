@@ -1,0 +1,114 @@
+"""What a field of a message may hold beyond its type: annotations, which the codec applies wherever it decodes.
+
+Texts are cut, with a remark, since a long one is no lie; everything else that is beyond its limits is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+MAX_COUNT = 2**53 - 1
+"""The largest number that is counted to: float64 holds every whole number up to it."""
+MAX_TEXT = 100_000
+"""Characters of a text that no narrower limit is set for."""
+MAX_DEPTH = 200
+"""Levels of modules inside modules: about as many as Python can call inside each other."""
+MAX_MODULES = 100_000
+MAX_GROUPS = 4096
+MAX_DIMENSIONS = 64
+_MAX_SIDE = 2**62
+
+
+class Unfit(Exception):
+    """A value cannot be what it stands for. The text completes a sentence that begins with the name of the field."""
+
+
+class Limit(ABC):
+    """Beside a type in an annotation: what the codec does with a value of that type."""
+
+    @abstractmethod
+    def applied(self, value: Any) -> Any:
+        """The value as it is to be used. Raises Unfit."""
+
+
+@dataclass(frozen=True)
+class Between(Limit):
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int = MAX_COUNT
+
+    def applied(self, value: int) -> int:
+        if not self.low <= value <= self.high:
+            raise Unfit(f"has to be from {self.low} to {self.high}, not {value}")
+        return value
+
+
+@dataclass(frozen=True)
+class CutAt(Limit):
+    """Texts of at most so many characters and lines; of a longer one the beginning is kept."""
+
+    characters: int
+    lines: int | None = None
+
+    def applied(self, value: str) -> str:
+        kept = value[: self.characters] if len(value) > self.characters else value
+        if self.lines is not None and kept.count("\n") >= self.lines:
+            kept = "\n".join(kept.split("\n", self.lines)[: self.lines])
+        left_out = len(value) - len(kept)
+        return f"{kept} ... {left_out} characters left out" if left_out else value
+
+
+@dataclass(frozen=True)
+class AtMost(Limit):
+    """Tuples and dicts of at most so many items."""
+
+    items: int
+
+    def applied(self, value: Any) -> Any:
+        if len(value) > self.items:
+            raise Unfit(f"has {len(value)} items; at most {self.items} are taken")
+        return value
+
+
+class Nested(Limit):
+    """The dotted name of a module or of a parameter: not more than MAX_DEPTH levels."""
+
+    def applied(self, value: str) -> str:
+        if value.count(".") > MAX_DEPTH:
+            raise Unfit(f"is {value!r:.80}, which is more than {MAX_DEPTH} levels deep")
+        return value
+
+
+class Sides(Limit):
+    """The shape of a tensor; -1 is a ragged side of a nested one."""
+
+    def applied(self, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(value) > MAX_DIMENSIONS or any(side < -1 for side in value) or abs(math.prod(value)) >= _MAX_SIDE:
+            raise Unfit(f"cannot be the shape {value!r:.80}")
+        return value
+
+
+Count = Annotated[int, Between(0)]
+"""How many, or which one: a step, an index, bytes."""
+CountFromOne = Annotated[int, Between(1)]
+StepDone = Annotated[int, Between(-1)]
+"""The newest step that was done; -1 before the first."""
+Seed = Annotated[int, Between(-(2**63), 2**64 - 1)]
+"""As `torch.manual_seed` takes it."""
+Shape = Annotated[tuple[int, ...], Sides()]
+Index = Annotated[tuple[int, ...], AtMost(MAX_DIMENSIONS + 1)]
+"""Of an element, or of a slice, of a tensor (of a complex one, with one number more)."""
+Name = Annotated[str, CutAt(2000)]
+NestedName = Annotated[str, CutAt(2000), Nested()]
+Sentence = Annotated[str, CutAt(4000, lines=40)]
+"""What a label shows; torch lists each key of a model that does not fit in one message."""
+Path = Annotated[str, CutAt(10_000)]
+Prose = Annotated[str, CutAt(20_000, lines=400)]
+"""What the log shows."""
+Names = Annotated[tuple[Name, ...], AtMost(MAX_MODULES)]
+Sentences = Annotated[tuple[Sentence, ...], AtMost(1000)]
+Traceback = Annotated[str, CutAt(MAX_TEXT, lines=4000)]
