@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.torch_python import has_torch, skip_without_torch
+
 _USER_DIRS = (
     "XDG_CONFIG_HOME",
     "XDG_CACHE_HOME",
@@ -42,6 +44,7 @@ def _isolate_environment() -> None:
 
 
 _isolate_environment()
+skip_without_torch()
 
 
 def pytest_unconfigure() -> None:
@@ -61,6 +64,8 @@ def _skip(items: list[pytest.Item], *, marker: str, unless: Callable[[], bool], 
 
 
 def _has_cuda() -> bool:
+    if not has_torch():
+        return False
     import torch
 
     return torch.cuda.is_available()

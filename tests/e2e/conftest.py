@@ -9,13 +9,17 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from gradscope.ui.app import build
-from gradscope.ui.settings import Settings
+from gradscope.ui.settings import Setting, Settings
 from tests.e2e.driver import RECIPE, App, AppProcess
+from tests.torch_python import engine_python, has_torch
 
 
 @pytest.fixture
 def app(qapp: QApplication, qtbot: QtBot) -> Iterator[App]:
-    window = build(qapp, Settings())
+    settings = Settings()
+    if not has_torch():
+        settings.override(Setting.PYTHON, engine_python())
+    window = build(qapp, settings)
     window.show()
     window.controller.start_engine()
     app = App(window, qtbot)

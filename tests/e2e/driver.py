@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.app_state import AppState, EngineStatus
 from gradscope.ui.main_window import MainWindow
+from tests.torch_python import engine_python, has_torch
 
 ENGINE_TIMEOUT_MS = 60_000
 
@@ -95,7 +96,7 @@ class AppProcess:
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gradscope.cli", *arguments],
+            [sys.executable, "-m", "gradscope.cli", *_engine_option(), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -122,6 +123,10 @@ class AppProcess:
         self.process.wait(10)
         if self.process.stdout:
             self.process.stdout.close()
+
+
+def _engine_option() -> list[str]:
+    return [] if has_torch() else ["--python", engine_python()]
 
 
 def is_alive(pid: int) -> bool:

@@ -309,7 +309,7 @@ def _frame(header: bytes, body: bytes = b"") -> bytes:
             "has to be an array",
         ),
         (
-            b'{"type":"Note","number":0,"body":{"text":%s},"buffers":[]}' % (b"[" * 5000 + b"]" * 5000),
+            b'{"type":"Note","number":0,"body":{"text":%s},"buffers":[]}' % (b"[" * 100_000 + b"]" * 100_000),
             b"",
             "not be read",
         ),

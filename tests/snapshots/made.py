@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
 
-from gradscope import Recipe, Session
-from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.messages import Attachment
+from gradscope.protocol.parts import EVERYTHING, Contents
+from tests.torch_python import engine_python
+
+if TYPE_CHECKING:
+    from gradscope import Session
+
+ROOT = Path(__file__).parents[2]
 
 
 def session(*, phases: int = 5, capture: str = "full") -> Session:
     """A small model that has made one step and the forward and backward of another."""
+    import torch
+    from torch import nn
+    from torch.utils.data import TensorDataset
+
+    from gradscope import Recipe, Session
+
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
     recipe = Recipe(
@@ -41,10 +51,29 @@ def attachment(name: str, data: bytes = b"\x89PNG") -> Attachment:
     return Attachment(name=name, data=np.frombuffer(data, dtype=np.uint8))
 
 
-def write(path: Path) -> Path:
-    with session() as made:
-        write_snapshot(made, path, attachments=[attachment("plots/loss.png")])
+def write(path: Path, *, phases: int = 5, capture: str = "full") -> Path:
+    """A snapshot of such a session, with a picture; where torch is missing, the Python of the engine writes it."""
+    python = engine_python()
+    if python == sys.executable:
+        _write(path, phases, capture)
+    else:
+        command = [python, "-m", "tests.snapshots.made", str(path), str(phases), capture]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=120)
     return path
+
+
+def _write(path: Path, phases: int, capture: str) -> None:
+    with session(phases=phases, capture=capture) as made:
+        save(made, path, attachments=[attachment("plots/loss.png")])
+
+
+def save(
+    session: Session, path: Path, *, contents: Contents = EVERYTHING, attachments: Sequence[Attachment] = ()
+) -> None:
+    """As the engine's `write_snapshot`, which imports torch."""
+    from gradscope.engine.snapshot import write_snapshot
+
+    write_snapshot(session, path, contents=contents, attachments=attachments)
 
 
 class Spoiled:
@@ -74,3 +103,7 @@ def zipped(folder: Path, path: Path, *, prefix: str = "", compression: int = zip
         for file in sorted(folder.rglob("*")):
             archive.write(file, prefix + file.relative_to(folder).as_posix())
     return path
+
+
+if __name__ == "__main__":
+    _write(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import FetchDifferencePicture, Picture, Unavailable
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -25,6 +23,8 @@ BIAS = SubjectKey(SubjectKind.PARAMETER, "2.bias")
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `folder`, but for two numbers of one weight, a NaN in a bias, and a parameter of another shape."""
+    import torch
+
     with made.session() as session:
         model = session.recipe.model
         assert isinstance(model, torch.nn.Module)
@@ -35,7 +35,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameters["2.bias"][1] = math.nan
             model[0].bias.data = torch.zeros(5)  # type: ignore[index]
         path = tmp_path_factory.mktemp("against") / "changed.zip"
-        write_snapshot(session, path)
+        made.save(session, path)
     return path
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.subjects import COUNT, MEAN, NAN, ZERO, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.remarks import Severity, remarks
 from gradscope.snapshots.tensorboard import histogram
-from tests.snapshots.made import Spoiled, session
+from tests.snapshots import made
+from tests.snapshots.made import Spoiled
 from tests.snapshots.page import parse
 
 LEVELS = ("norms", "off", "layers:0")
@@ -22,13 +22,8 @@ LEVELS = ("norms", "off", "layers:0")
 
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder, made = tmp_path_factory.mktemp("levels"), {}
-    for level in LEVELS:
-        path = folder / level.replace(":", "-")
-        with session(phases=3, capture=level) as small:
-            write_snapshot(small, path)
-        made[level] = path
-    return made
+    folder = tmp_path_factory.mktemp("levels")
+    return {level: made.write(folder / level.replace(":", "-"), phases=3, capture=level) for level in LEVELS}
 
 
 @pytest.mark.parametrize("level", LEVELS)

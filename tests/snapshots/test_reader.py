@@ -11,12 +11,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from gradscope import Session
-from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Phase, Rest
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
@@ -28,12 +27,15 @@ from gradscope.snapshots.tables import read_history_csv
 from tests.snapshots import made
 from tests.snapshots.made import Spoiled
 
+if TYPE_CHECKING:
+    from gradscope import Session
+
 WEIGHT = SubjectKey(SubjectKind.PARAMETER, "0.weight")
 
 
 def test_a_snapshot_tells_what_the_session_told(tmp_path: Path) -> None:
     with made.session() as session:
-        write_snapshot(session, tmp_path / "shot")
+        made.save(session, tmp_path / "shot")
         snapshot = open_snapshot(tmp_path / "shot")
         assert snapshot.session == session.info
         assert snapshot.position == session.position
@@ -66,7 +68,7 @@ def columns(steps: StepTable) -> list[list[float]]:
 @pytest.mark.parametrize("phases", range(7))
 def test_the_values_of_every_subject(phases: int, tmp_path: Path) -> None:
     with made.session(phases=phases) as session:
-        write_snapshot(session, tmp_path / "shot.zip")
+        made.save(session, tmp_path / "shot.zip")
         snapshot = open_snapshot(tmp_path / "shot.zip")
         for kind in SubjectKind:
             for key in session.known_subjects(kind):
@@ -144,7 +146,7 @@ def test_reading_needs_neither_torch_nor_safetensors(archive: Path) -> None:
 
 def test_what_was_not_chosen_is_said(tmp_path: Path) -> None:
     with made.session() as session:
-        write_snapshot(session, tmp_path / "shot", contents=frozenset({Part.GRADIENTS}))
+        made.save(session, tmp_path / "shot", contents=frozenset({Part.GRADIENTS}))
     snapshot = open_snapshot(tmp_path / "shot")
     assert snapshot.parts == {Part.GRADIENTS}
     with pytest.raises(ValuesMissing, match="written without the parameters"):
@@ -218,9 +220,8 @@ def version1(folder: Path, target: Path) -> Path:
 
 
 def test_version_1_of_a_session_that_has_not_begun(tmp_path: Path) -> None:
-    with made.session(phases=0) as session:
-        write_snapshot(session, tmp_path / "shot")
-    old = open_snapshot(version1(tmp_path / "shot", tmp_path / "old"))
+    shot = made.write(tmp_path / "shot", phases=0)
+    old = open_snapshot(version1(shot, tmp_path / "old"))
     assert old.reports == {} and len(old.steps) == 0 and old.position.rest is Rest.READY
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 from gradscope.snapshots import slices
 
@@ -13,6 +11,9 @@ from gradscope.snapshots import slices
 @pytest.mark.parametrize("shape", [(7, 5), (64, 64), (65, 130), (1, 300), (300, 1)])
 @pytest.mark.parametrize("side", [1, 3, 64])
 def test_means_are_those_of_torch(shape: tuple[int, int], side: int) -> None:
+    import torch
+    from torch.nn import functional
+
     plane = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     block = slices.block_of(shape, side)
     pooled = functional.avg_pool2d(plane[None, None], block, ceil_mode=True, count_include_pad=False)[0, 0]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
-from torch.utils.data import TensorDataset
 
-from gradscope import Recipe, Session
-from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.phases import Phase, Rest, Verb
@@ -22,6 +19,9 @@ from gradscope.state.app_state import AppState, EngineState, EngineStatus
 from gradscope.state.reopened import introduction, state_of
 from gradscope.state.step_curves import ClipColumn
 from tests.snapshots import made
+
+if TYPE_CHECKING:
+    from gradscope import Session
 
 
 def live_state(session: Session, phases: int) -> AppState:
@@ -56,7 +56,7 @@ def history_of(state: AppState) -> list[Attachment]:
 def test_it_knows_what_the_live_one_knew(phases: int, has_history: bool, tmp_path: Path) -> None:
     with made.session(phases=0) as session:
         live = live_state(session, phases)
-        write_snapshot(session, tmp_path / "s", attachments=history_of(live) if has_history else [])
+        made.save(session, tmp_path / "s", attachments=history_of(live) if has_history else [])
     state = state_of(open_snapshot(tmp_path / "s"))
     assert state.session == live.session and state.position == live.position
     assert state.tree is not None and live.tree is not None
@@ -101,7 +101,7 @@ def test_reports_that_the_history_missed_are_added(tmp_path: Path) -> None:
         late = history_of(live)
         for _ in range(3):
             session.advance()
-        write_snapshot(session, tmp_path / "s", attachments=late)
+        made.save(session, tmp_path / "s", attachments=late)
         expected = session.reports[Phase.STEP]
     state = state_of(open_snapshot(tmp_path / "s"))
     assert state.history.loss.steps.tolist() == [0, 1]
@@ -111,6 +111,11 @@ def test_reports_that_the_history_missed_are_added(tmp_path: Path) -> None:
 
 
 def test_the_table_of_a_script_gives_the_curves(tmp_path: Path) -> None:
+    import torch
+    from torch.utils.data import TensorDataset
+
+    from gradscope import Recipe, Session
+
     torch.manual_seed(0)
     model, data = torch.nn.Linear(3, 1), TensorDataset(torch.randn(8, 3), torch.randn(8, 1))
     recipe = Recipe(
@@ -126,7 +131,7 @@ def test_the_table_of_a_script_gives_the_curves(tmp_path: Path) -> None:
         live = live_state(session, 13)
         for validated in session.validations:
             live.apply(validated)
-        write_snapshot(session, tmp_path / "s")
+        made.save(session, tmp_path / "s")
     state = state_of(open_snapshot(tmp_path / "s"))
     ours, theirs = state.history, live.history
     assert len(ours.clipping) == len(theirs.clipping) == 4
