@@ -42,7 +42,9 @@ def test_an_array_arrives_whatever_numpys_alias_is() -> None:
 def leaves(hint: object) -> Iterator[object]:
     """What an annotation is made of: classes, and the arrays of arrays.py."""
     if typing.get_origin(hint) is typing.Annotated:
-        yield next(extra for extra in hint.__metadata__ if isinstance(extra, ArrayOf))  # type: ignore[attr-defined]
+        arrays = [extra for extra in hint.__metadata__ if isinstance(extra, ArrayOf)]  # type: ignore[attr-defined]
+        # What is annotated for another reason, the length of a text, is a type as any other.
+        yield from arrays or leaves(hint.__origin__)  # type: ignore[attr-defined]
     elif dataclasses.is_dataclass(hint):
         for annotation in typing.get_type_hints(hint, include_extras=True).values():
             yield from leaves(annotation)
