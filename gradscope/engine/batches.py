@@ -21,12 +21,15 @@ from torch.utils.data import (
 )
 from torch.utils.data._utils import signal_handling
 
+from gradscope.engine.blame import is_users_error, users_code, users_failure
+from gradscope.engine.error_parts import message_of
 from gradscope.engine.loader_position import LoaderPosition
 from gradscope.engine.passes import Pass, PassRecord, generators_of
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.recipe import Recipe
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
-from gradscope.protocol.failure import BadInput
+from gradscope.protocol.failure import BadInput, UserCodeFailed
 
 
 def make_loader(recipe: Recipe, seed: int) -> DataLoader[Any]:
@@ -53,37 +56,43 @@ def _make(recipe: Recipe, dataset: Any, what: str, *, shuffle: bool, seed: int) 
                 generator=torch.Generator().manual_seed(seed),
                 **options,
             )
-        except (TypeError, ValueError) as error:
-            if not is_iterable and hasattr(dataset, "__len__") and _length(dataset) == 0:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            if is_users_error(error):
+                raise UserCodeFailed(users_failure(f"The length of the {what} cannot be had", error)) from error
+            if not is_iterable and hasattr(dataset, "__len__") and _length(dataset, what) == 0:
                 raise BadInput(f"The {what} is empty; expected at least one sample") from error
             raise BadInput(
                 f"No DataLoader can be made of the {what}: {describe_error(error)}", traceback=cut_traceback(error)
             ) from error
-    if length_of(loader) == 0:
+    if length_of(loader, what) == 0:
         raise BadInput(
             f"The {what} gives no batch; expected at least one (is it empty, or drop_last with too few samples?)"
         )
     return loader
 
 
-def length_of(loader: DataLoader[Any]) -> int | None:
+def length_of(loader: DataLoader[Any], what: str = "dataset") -> int | None:
     """Batches in an epoch; None where the loader cannot know."""
-    return _length(loader)
+    return _length(loader, what)
 
 
-def _length(sized: Any) -> int | None:
-    try:
-        return len(sized)
-    except (TypeError, NotImplementedError):
-        return None
+def _length(sized: Any, what: str) -> int | None:
+    with users_code(f"The length of the {what} (its __len__)"):
+        try:
+            return len(sized)
+        except (TypeError, NotImplementedError):
+            return None
 
 
 def _counts_right(loader: DataLoader[Any]) -> bool:
     """torch's own samplers over a map-style dataset do; a sampler of one's own may only estimate its length."""
-    if isinstance(loader.dataset, IterableDataset):
+    with users_code("Reading the DataLoader's dataset and samplers"):
+        dataset, sampler, batches = loader.dataset, loader.sampler, loader.batch_sampler
+    if isinstance(dataset, IterableDataset):
         return False
-    batches = loader.batch_sampler
-    return type(loader.sampler) in _EXACT_SAMPLERS and (batches is None or type(batches) is BatchSampler)
+    return type(sampler) in _EXACT_SAMPLERS and (batches is None or type(batches) is BatchSampler)
 
 
 class _Iterable(IterableDataset[Any]):
@@ -357,7 +366,7 @@ def _without_torch(handler: Any) -> Any:
 
 
 def _is_dead_worker(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+    return isinstance(error, RuntimeError) and message_of(error).startswith("DataLoader worker")
 
 
 class EmptyData(Exception):

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.blame import users_code
 from gradscope.engine.checkpoint_file import write
 from gradscope.engine.dropout import dropout_of
 from gradscope.engine.modules import named_modules
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import plain
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.checkpoints import CheckpointSaved
 from gradscope.protocol.failure import BadInput
@@ -74,9 +76,7 @@ def contents(session: Session, left_out: list[str]) -> dict[str, Any]:
     position = session.position
     return {
         "state_dict": plain(state_of(session.recipe.model), left_out),
-        "optimizer": plain(
-            by_turn(turns, {turn.name: turn.optimizer.state_dict() for turn in turns}), left_out, "optimizer"
-        ),
+        "optimizer": plain(by_turn(turns, _optimizers(turns)), left_out, "optimizer"),
         "scheduler": plain(by_turn(turns, _schedules(turns)), left_out, "scheduler"),
         "scaler": None if scaler is None else plain(scaler.state_dict(), left_out, "scaler"),
         "epoch": position.epoch,
@@ -93,12 +93,19 @@ def by_turn(turns: list[Turn], states: Mapping[str, Any]) -> Any:
 
 
 def _schedules(turns: list[Turn]) -> dict[str, Any]:
-    return {turn.name: turn.scheduler.state_dict() for turn in turns if turn.scheduler is not None}
+    with users_code("scheduler.state_dict()"):
+        return {turn.name: turn.scheduler.state_dict() for turn in turns if turn.scheduler is not None}
+
+
+def _optimizers(turns: list[Turn]) -> dict[str, Any]:
+    with users_code("optimizer.state_dict()"):
+        return {turn.name: turn.optimizer.state_dict() for turn in turns}
 
 
 def state_of(model: Any) -> Mapping[str, Any]:
     """The state_dict of a model, or of a dict of tensors."""
-    return model.state_dict() if isinstance(model, nn.Module) else dict(model)
+    with users_code("model.state_dict()"):
+        return model.state_dict() if isinstance(model, nn.Module) else dict(model)
 
 
 def _own_part(session: Session) -> dict[str, Any]:
@@ -108,7 +115,9 @@ def _own_part(session: Session) -> dict[str, Any]:
     try:
         # The end of an epoch may draw random numbers: before their states are asked for.
         position = loop.batches.position()
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         raise BadInput(f"The data failed: {describe_error(error)}", traceback=cut_traceback(error)) from error
     best = session.best
     return {
@@ -143,8 +152,10 @@ def classes_of(session: Session) -> dict[str, Any]:
 def hidden_buffers(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Buffers that a state_dict leaves out (persistent=False)."""
     if isinstance(model, nn.Module):
-        shown = model.state_dict().keys()
-        for name, buffer in model.named_buffers():
+        shown = state_of(model).keys()
+        with users_code("model.named_buffers()"):
+            buffers = list(model.named_buffers())
+        for name, buffer in buffers:
             if name not in shown and not is_uninitialised(buffer):
                 yield name, buffer
 

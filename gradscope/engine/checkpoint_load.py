@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gradscope.engine.batches import BatchSource
 from gradscope.engine.best import Best
+from gradscope.engine.blame import own_failure
 from gradscope.engine.checkpoint import (
     FORMAT_VERSION,
     SETTINGS,
@@ -32,10 +33,10 @@ from gradscope.engine.modules import named_modules
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import like
 from gradscope.engine.randomness import RandomStates
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch
-from gradscope.protocol.failure import BadInput, GradscopeError
+from gradscope.protocol.failure import BadInput
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session
@@ -87,7 +88,7 @@ def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: b
             resumed.random.restore()
     except BaseException as error:
         before.restore()
-        if isinstance(error, (GradscopeError, Unwind, KeyboardInterrupt)):
+        if is_interruption(error) or own_failure(error) is not None:
             raise
         raise BadInput(
             f"{file} could not be loaded: {describe_error(error)}; nothing was changed", traceback=cut_traceback(error)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradscope.engine.checkpoint import SETTINGS, trained_tensors
 from gradscope.engine.dropout import dropout_of, set_dropout
+from gradscope.engine.modules import modules_in
 from gradscope.engine.parameters import PreviousValues, is_uninitialised
 from gradscope.engine.undo import ForwardUndo
 
@@ -27,8 +28,7 @@ class SessionUndo:
         self._flags = [(t, t.grad, t.requires_grad) for t in tensors.values()]
         self._buffers = ForwardUndo(training.modules)
         self._buffers.remember()
-        modules = list(model.modules()) if isinstance(model, nn.Module) else []
-        self._modules = [(module, module.training, dropout_of(module)) for module in modules]
+        self._modules = [(module, module.training, dropout_of(module)) for module in modules_in(model)]
         # A load puts new objects in the place of the old ones.
         self._optimizers = [(o, o.state, o.param_groups) for o in training.optimizers]
         self._schedulers = [(scheduler, dict(vars(scheduler))) for scheduler in training.schedulers()]

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gradscope.engine.articles import with_article
+from gradscope.engine.modules import walk
 from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import MAX_SEED
 from gradscope.engine.recipe import Recipe
@@ -29,7 +30,7 @@ def checked_capture(model: Model, capture: str | Capture) -> Capture:
     wanted = Capture.parse(capture) if isinstance(capture, str) else capture
     names = list(named_tensors(model))
     if isinstance(model, nn.Module):
-        names += [name for name, _ in model.named_modules()]
+        names += [name for name, _ in walk(model)]
     unmatched = wanted.unmatched(names)
     if unmatched:
         close = difflib.get_close_matches(unmatched[0], names, n=1)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from gradscope.engine.modules import is_compiled_wrapper, own_name
+from gradscope.engine.modules import is_compiled_wrapper, own_name, walk
 
 _ORIGINAL = "_torchdynamo_orig_callable"
 _Function = TypeVar("_Function")
@@ -46,7 +46,7 @@ class EagerModules:
 
     def take(self, model: nn.Module | None) -> None:
         """Let every compiled module of the model run eagerly."""
-        for name, module in model.named_modules() if model is not None else ():
+        for name, module in walk(model) if model is not None else ():
             if is_compiled(module):
                 self.names[own_name(name)] = None
                 self._take_one(module)

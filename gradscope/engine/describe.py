@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.compiled import compiled_functions
 from gradscope.engine.dropout import dropout_of
+from gradscope.engine.error_parts import safe_text, safely, wire_text
 from gradscope.engine.modules import named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
@@ -17,6 +18,8 @@ from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training, groups_of
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
+
+_MOST_OF_AN_OPTION = 2000
 
 
 def describe_session(
@@ -96,11 +99,8 @@ def _run_eagerly(recipe: Recipe, modules: Iterable[str]) -> Iterator[str]:
 
 
 def _extra(module: nn.Module) -> str:
-    try:
-        return str(module.extra_repr())
-    except Exception:
-        # A user's extra_repr may be broken; the name of the class is enough.
-        return ""
+    # A user's extra_repr may be broken; the name of the class is enough.
+    return safely(lambda: wire_text(str(module.extra_repr())), "")
 
 
 def _parameters(model: Model, training: Training) -> tuple[ParameterInfo, ...]:
@@ -131,7 +131,11 @@ def _groups(training: Training, names: dict[int, str]) -> tuple[GroupInfo, ...]:
 
 
 def _option(value: Any) -> str:
-    return repr(value.item()) if isinstance(value, Tensor) and value.numel() == 1 else repr(value)
+    return safe_text(value, lambda known: repr(known.item() if _is_number(known) else known), most=_MOST_OF_AN_OPTION)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1
 
 
 def _loss_name(training: Training) -> str:

@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gradscope.engine.blame import users_failure
+from gradscope.engine.modules import modules_in
 from gradscope.engine.objective import Objective, batch_in_float64
 from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import modules_of
 from gradscope.engine.undo import ForwardUndo
-from gradscope.engine.usercode import cut_traceback, describe_error
-from gradscope.protocol.failure import Failure, FailureKind, UserCodeFailed
+from gradscope.engine.unwinding import is_interruption
+from gradscope.protocol.failure import UserCodeFailed
 
 GoOn = Callable[[], None]
 """Called between two evaluations; may raise."""
@@ -97,7 +99,7 @@ def real_view(tensor: Tensor) -> Tensor:
 @contextlib.contextmanager
 def undisturbed(model: Model) -> Iterator[None]:
     """Also the real model's gradients, buffers and flags: code that ignores the model it is given runs that one."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modules = modules_in(model)
     flags = [module.training for module in modules]
     tensors = [tensor for tensor, _ in named_tensors(model).values()]
     gradients = [tensor.grad for tensor in tensors]
@@ -130,11 +132,7 @@ def _default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
 def _told_as_theirs(sentence: str) -> Iterator[None]:
     try:
         yield
-    except (Exception, SystemExit) as error:
-        failure = Failure(
-            kind=FailureKind.USER_CODE,
-            sentence=f"{sentence}: {describe_error(error)}",
-            traceback=cut_traceback(error),
-            undone="Training is as before",
-        )
-        raise UserCodeFailed(failure) from error
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        raise UserCodeFailed(users_failure(sentence, error, undone="Training is as before")) from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gradscope.engine.blame import failure_of
 from gradscope.engine.checkpoint_file import checked_target
 from gradscope.engine.events import EventLog
 from gradscope.engine.lines import line_of, validation_line
@@ -18,10 +19,12 @@ from gradscope.engine.loading import load_recipe
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
 from gradscope.snapshots.tensorboard import missing, occupied
 
-EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_OUR_BUG, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
+_EXIT_CODES = {FailureKind.USER_CODE: EXIT_USER_CODE, FailureKind.BAD_INPUT: EXIT_BAD_INPUT}
 _BAR_WIDTH = 28
 _REDRAW_SECS = 0.1
 
@@ -50,6 +53,7 @@ def run(options: RunOptions) -> int:
     """Step the recipe; returns the exit code. Sentences go to standard error."""
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(ctrl_c_told_apart())
             _check(options)
             stdout = sys.stdout
             if options.jsonl == "-":
@@ -64,12 +68,14 @@ def run(options: RunOptions) -> int:
             events = stack.enter_context(_event_log(session, options))
             _train(session, options, out, events)
         return EXIT_DONE
-    except GradscopeError as error:
-        _tell(error.failure)
-        return EXIT_BAD_INPUT if error.failure.kind is FailureKind.BAD_INPUT else EXIT_USER_CODE
-    except KeyboardInterrupt:
-        print("gradscope: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except BaseException as error:
+        # BaseException: the user's code may have called sys.exit().
+        if is_interruption(error):
+            print("gradscope: interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        failure = failure_of(error)
+        _tell(failure)
+        return _EXIT_CODES.get(failure.kind, EXIT_OUR_BUG)
 
 
 def _load(session: Session, path: str) -> None:

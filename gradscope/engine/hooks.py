@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
 from gradscope.engine.leaves import tensor_leaves
-from gradscope.engine.modules import inside_scripted
+from gradscope.engine.modules import inside_scripted, modules_in
 
 
 class LayerListener(Protocol):
@@ -183,9 +183,10 @@ class ModuleHooks:
         """Until the encoder layer that has been entered is left, it and what is inside are without these hooks; unless
         there are others, which the user knows of. `tells`: the listener hears of its output."""
         self.end_lift()
-        inside = [self._hooked[id(part)] for part in module.modules() if id(part) in self._hooked]
+        parts = modules_in(module)
+        inside = [self._hooked[id(part)] for part in parts if id(part) in self._hooked]
         handles = [handle for hooked in inside for handle in hooked.handles]
-        if sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules()) > len(handles):
+        if sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts) > len(handles):
             return
         listener.layer_lifted(name)
         back = self._lift.enter_context(_without(handles))

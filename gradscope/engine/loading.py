@@ -14,10 +14,12 @@ from pathlib import Path
 from types import ModuleType
 
 from gradscope.engine.articles import with_article
+from gradscope.engine.blame import carried_failure
+from gradscope.engine.error_parts import is_text, place_of_syntax_error, safely
 from gradscope.engine.randomness import MAX_SEED, RandomStates, seed_everything
 from gradscope.engine.recipe import Recipe, Source
-from gradscope.engine.unwinding import Unwind
-from gradscope.engine.usercode import LIBRARIES, cut_traceback, describe_error
+from gradscope.engine.unwinding import is_interruption
+from gradscope.engine.usercode import LIBRARIES, cut_traceback, describe_error, last_user_line
 from gradscope.protocol.failure import BadInput
 
 
@@ -48,9 +50,7 @@ def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
     with _undone_on_failure(file.parent):
         seed_everything(seed)
         module = _import(file)
-        found = _call(module, file)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return replace(found, name=found.name or file.stem, source=Source(path=file, sha256=sha256, seed=seed))
+        return _call(module, Source(path=file, sha256=hashlib.sha256(content).hexdigest(), seed=seed))
 
 
 def _import(file: Path) -> ModuleType:
@@ -62,17 +62,15 @@ def _import(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (KeyboardInterrupt, Unwind):
-        raise
-    except SyntaxError as error:
-        raise BadInput(
-            f"{(error.filename and Path(error.filename).name) or file.name} cannot be compiled: {describe_error(error)}",
-            traceback=cut_traceback(error),
-        ) from error
     except BaseException as error:
-        raise BadInput(
-            f"{file.name} failed while it was imported: {describe_error(error)}", traceback=cut_traceback(error)
-        ) from error
+        if is_interruption(error):
+            raise
+        place = place_of_syntax_error(error)
+        if place is None:
+            what_failed = f"{file.name} failed while it was imported"
+        else:
+            what_failed = f"{Path(place[0]).name or file.name} cannot be compiled"
+        raise BadInput(f"{what_failed}: {describe_error(error)}", traceback=cut_traceback(error)) from error
     return module
 
 
@@ -89,23 +87,31 @@ def _module_name(file: Path) -> str:
     return "gradscope_recipe_" + re.sub(r"\W", "_", stem)
 
 
-def _call(module: ModuleType, file: Path) -> Recipe:
+def _call(module: ModuleType, source: Source) -> Recipe:
+    file = source.path
+    try:
+        found = _made(module, file)
+        return replace(found, name=found.name or file.stem, source=source)
+    except BaseException as error:
+        said = carried_failure(error)
+        if is_interruption(error) or (said is not None and last_user_line(error) is None):
+            raise
+        if said is None:
+            sentence = f"recipe() in {file.name} failed: {describe_error(error)}"
+        else:
+            # Of Recipe(...), which stands in their file.
+            sentence = f"{file.name}: {said.sentence}"
+        raise BadInput(sentence, traceback=cut_traceback(error)) from error
+
+
+def _made(module: ModuleType, file: Path) -> Recipe:
     function = getattr(module, "recipe", None)
     if function is None:
         raise BadInput(f"{file.name} has no function recipe(); expected one that returns gradscope.Recipe(...)")
     if not callable(function):
         kind = with_article(type(function).__name__)
         raise BadInput(f"recipe in {file.name} is {kind}; expected a function without arguments")
-    try:
-        found = function()
-    except (KeyboardInterrupt, Unwind):
-        raise
-    except BadInput as error:
-        raise BadInput(f"{file.name}: {error.failure.sentence}", traceback=cut_traceback(error)) from error
-    except BaseException as error:
-        raise BadInput(
-            f"recipe() in {file.name} failed: {describe_error(error)}", traceback=cut_traceback(error)
-        ) from error
+    found = function()
     if not isinstance(found, Recipe):
         raise BadInput(
             f"recipe() in {file.name} returned {with_article(type(found).__name__)}; expected a gradscope.Recipe"
@@ -130,7 +136,7 @@ def _undone_on_failure(folder: Path) -> Iterator[None]:
         states.restore()
         sys.path[:] = path
         for name in sys.modules.keys() - modules.keys():
-            if name.startswith("gradscope_recipe_") or _is_beside(name, sys.modules[name], folder):
+            if str(name).startswith("gradscope_recipe_") or _is_beside(name, sys.modules[name], folder):
                 del sys.modules[name]
         sys.modules.update(modules)
         raise
@@ -141,8 +147,11 @@ def _undone_on_failure(folder: Path) -> Iterator[None]:
 def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
     """True for the user's own modules under the recipe's folder (not for an environment that lies inside it, nor for the
     script that loads the recipe)."""
-    file = getattr(module, "__file__", None)
-    if not file or name.partition(".")[0] in ("gradscope", "__main__", "__mp_main__"):
+    # What stands in sys.modules may be anything.
+    file = safely(lambda: getattr(module, "__file__", None), None)
+    if not is_text(file) or not file or not is_text(name):
+        return False
+    if name.partition(".")[0] in ("gradscope", "__main__", "__mp_main__"):
         return False
     path = Path(file)
     if not path.is_relative_to(folder) or {"site-packages", "dist-packages"} & set(path.parts):

@@ -27,7 +27,7 @@ from gradscope.engine.recipe import TRAIN_LOSS
 from gradscope.engine.schedule import Timing
 from gradscope.engine.training import Training, Turn, groups_of
 from gradscope.engine.undo import ForwardUndo, GradientUndo, StepUndo
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.engine.validation import Validator
 from gradscope.protocol.messages import Clip, Validated
@@ -305,14 +305,13 @@ class Loop:
         """The validation of a step that ends an epoch. Where the step could not be undone, it stands without it."""
         try:
             self.validation = self._validate(after=number)
-        except Exception as error:
+        except BaseException as error:
             if self.keeps_copies or self._needs_validation:
                 raise
+            if is_interruption(error):
+                self.broken_off = error
+                return
             self.notes.append(f"The validation after this step failed, and was left out: {describe_error(error)}")
-        except (Unwind, KeyboardInterrupt) as error:
-            if self.keeps_copies or self._needs_validation:
-                raise
-            self.broken_off = error
 
     @property
     def _needs_validation(self) -> bool:

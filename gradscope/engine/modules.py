@@ -11,10 +11,31 @@ _WRAPPED = "_orig_mod"
 """The attribute in which torch.compile's wrapper holds the module, and so a part of every name inside it."""
 
 
+def walk(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:
+    """As nn.Module's `named_modules()`, also where a module has something else of its own under that name, or under
+    `modules` or `children`: training does not need them."""
+    seen: set[int] = set()
+    waiting = [("", model)]
+    while waiting:
+        name, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        if remove_duplicate:
+            seen.add(id(module))
+        yield name, module
+        inside = [(f"{name}.{key}" if name else key, part) for key, part in module._modules.items() if part is not None]
+        waiting += reversed(inside)
+
+
+def modules_in(model: object) -> list[nn.Module]:
+    """Every module of a model, itself included, each once; none of what is no module."""
+    return [module for _, module in walk(model)] if isinstance(model, nn.Module) else []
+
+
 def named_modules(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:
-    """As `model.named_modules()`, without the wrappers that torch.compile puts around modules: what is wrapped stands
-    there under the wrapper's name."""
-    for name, module in model.named_modules(remove_duplicate=remove_duplicate):
+    """As `walk`, without the wrappers that torch.compile puts around modules: what is wrapped stands there under the
+    wrapper's name."""
+    for name, module in walk(model, remove_duplicate=remove_duplicate):
         if not is_compiled_wrapper(module):
             yield own_name(name), module
 

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gradscope.engine.checks import checked_loss, input_and_target, loss_of
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.leaves import MAX_DEPTH, tensor_leaves
+from gradscope.engine.modules import modules_in
 from gradscope.engine.parameters import Model
 
 _WIDE = {torch.complex32: torch.complex128, torch.complex64: torch.complex128}
@@ -98,7 +99,7 @@ def _widened(model: Any) -> Any:
             name: wide_tensor(tensor.detach()).requires_grad_(tensor.requires_grad) for name, tensor in model.items()
         }
     model._apply(wide_tensor)
-    for module in model.modules():
+    for module in modules_in(model):
         for name, value in vars(module).items():
             # A constant that was not registered as a buffer.
             if isinstance(value, Tensor):
@@ -109,7 +110,7 @@ def _widened(model: Any) -> Any:
 def _kept_results(*owners: Any) -> Iterator[tuple[int, Tensor]]:
     """(id, stand-in) of each tensor with a history that a module keeps as an attribute."""
     for owner in owners:
-        for module in owner.modules() if isinstance(owner, nn.Module) else ():
+        for module in modules_in(owner):
             for value in vars(module).values():
                 for _, tensor in tensor_leaves(value, depth=MAX_DEPTH - 3):
                     if not tensor.is_leaf:

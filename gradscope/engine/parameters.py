@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gradscope.engine.blame import users_code
 from gradscope.engine.copies import Renewal, put_back
 from gradscope.engine.modules import own_name
 
@@ -17,9 +18,10 @@ Model = nn.Module | Mapping[str, Tensor]
 def named_tensors(model: Model) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
     """name -> (tensor, its other names), each tensor once under its first name. Tied parameters have several names."""
     if isinstance(model, nn.Module):
-        pairs: list[tuple[str, Tensor]] = [
-            (own_name(name), tensor) for name, tensor in model.named_parameters(remove_duplicate=False)
-        ]
+        with users_code("The model's named_parameters()"):
+            pairs: list[tuple[str, Tensor]] = [
+                (own_name(name), tensor) for name, tensor in model.named_parameters(remove_duplicate=False)
+            ]
     else:
         pairs = list(model.items())
     names: dict[int, list[str]] = {}

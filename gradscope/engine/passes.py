@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _DatasetKind
 
+from gradscope.engine.blame import users_code
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.failure import BadInput
@@ -21,8 +22,9 @@ MOST_STATES = 4096
 
 def generators_of(loader: DataLoader[Any]) -> list[torch.Generator]:
     """The generators of a loader and its samplers; one may be there more than once."""
-    owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
-    found = [getattr(owner, "generator", None) for owner in owners]
+    with users_code("Reading the generators of the DataLoader and its samplers"):
+        owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+        found = [getattr(owner, "generator", None) for owner in owners]
     return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 

@@ -13,8 +13,11 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from gradscope.engine.blame import users_code
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn, momenta_of, rates_of
+from gradscope.engine.unwinding import is_interruption
+from gradscope.engine.usercode import describe_error
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import Schedule
 
@@ -99,9 +102,11 @@ def _ahead(turn: Turn, interval: _Interval | None, steps: int) -> list[tuple[tup
     try:
         optimizer, scheduler = stand_ins(turn.optimizer, turn.scheduler)
         return _simulate(optimizer, scheduler, interval, steps)
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         name = type(turn.scheduler).__name__
-        raise _Unforeseeable(f"{name} cannot be simulated: {type(error).__name__}: {error}") from error
+        raise _Unforeseeable(f"{name} cannot be simulated: {describe_error(error)}") from error
 
 
 def _simulate(
@@ -129,7 +134,8 @@ def _horizon(turn: Turn, interval: _Interval | None, first_step: int) -> list[in
     """The first step after which OneCycleLR cannot be stepped any more."""
     if interval is None or not isinstance(turn.scheduler, OneCycleLR):
         return []
-    left = int(turn.scheduler.total_steps) - int(turn.scheduler.last_epoch)
+    with users_code("Reading how far OneCycleLR is"):
+        left = int(turn.scheduler.total_steps) - int(turn.scheduler.last_epoch)
     return [first_step + interval.first - 1 + left * interval.then]
 
 

@@ -22,6 +22,7 @@ import torch
 
 from gradscope.engine import devices
 from gradscope.engine.answers import answer_check_gradient, answer_checkpoint, answer_explain
+from gradscope.engine.blame import failure_of
 from gradscope.engine.comparing import Comparer
 from gradscope.engine.devices import available_devices
 from gradscope.engine.exporter import ExportCancelled, Exporter
@@ -35,12 +36,11 @@ from gradscope.engine.session import Session
 from gradscope.engine.teller import Teller
 from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
-from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
-from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
+from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
@@ -187,16 +187,15 @@ class Server:
             raise Unwind("another session is wanted")
         try:
             reply = self._answer(frame)
-        except GradscopeError as error:
-            reply = Failed(failure=error.failure, position=self._position())
         except ExportCancelled:
             # An Interrupt was meant for the export, not for the phase that the session may be stopped in.
             self._interrupt_wanted = False
             reply = messages.Cancelled()
         except Unwind:
             reply = Failed(failure=_cancelled("It was interrupted"), position=self._position())
-        except Exception as error:
-            reply = Failed(failure=_our_bug(error), position=self._position())
+        except BaseException as error:
+            # BaseException: the user's code may have called sys.exit().
+            reply = Failed(failure=failure_of(error), position=self._position())
         if isinstance(reply, Failed):
             self._end_if_device_is_lost()
         if reply is not None:
@@ -386,18 +385,15 @@ class Server:
             self._fail(_cancelled("The phase was broken off", undone=session.undone))
             if session.is_broken:
                 self._abandon_session()
-        except UserCodeFailed as error:
-            if isinstance(error.report, PhaseReport):
-                self._teller.tell_report(session, error.report)
-            self._fail(error.failure)
-            self._end_if_device_is_lost()
+        except BaseException as error:
+            so_far = getattr(error, "report", None) if type(error) is UserCodeFailed else None
+            if isinstance(so_far, PhaseReport):
+                self._teller.tell_report(session, so_far)
+            self._fail(failure_of(error))
+            if not isinstance(error, BadInput):
+                self._end_if_device_is_lost()
             if session.is_broken:
                 self._abandon_session()
-        except GradscopeError as error:
-            self._fail(error.failure)
-        except Exception as error:
-            self._fail(_our_bug(error))
-            self._end_if_device_is_lost()
         else:
             if isinstance(report, PhaseReport):
                 self._teller.tell_report(session, report)
@@ -484,13 +480,3 @@ def _wake_main_thread() -> None:
 
 def _cancelled(sentence: str, *, undone: str = "") -> Failure:
     return Failure(kind=FailureKind.CANCELLED, sentence=sentence, undone=undone)
-
-
-def _our_bug(error: BaseException) -> Failure:
-    import traceback
-
-    return Failure(
-        kind=FailureKind.OUR_BUG,
-        sentence=f"gradscope itself failed: {describe_error(error)}",
-        traceback="".join(traceback.format_exception(error)),
-    )

@@ -15,6 +15,7 @@ from gradscope.engine import notes
 from gradscope.engine.articles import with_article
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.best import Best, judged
+from gradscope.engine.blame import own_failure, users_code, users_failure
 from gradscope.engine.checks import checked_capture, checked_seed
 from gradscope.engine.clipping import with_norm_after
 from gradscope.engine.current_values import known_subjects, values_of
@@ -22,6 +23,7 @@ from gradscope.engine.describe import describe_session
 from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
+from gradscope.engine.error_parts import safely
 from gradscope.engine.explain.explain import Explanation
 from gradscope.engine.gate import Gate
 from gradscope.engine.gradient_check import GradientCheck
@@ -35,7 +37,7 @@ from gradscope.engine.report import PhaseReport
 from gradscope.engine.schedule import foretell
 from gradscope.engine.step_record import StepRecord
 from gradscope.engine.training import Training, momenta_of, rates_of
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Validator
 from gradscope.engine.why import check_gradient_now, explain_newest_step
@@ -117,13 +119,12 @@ class Session:
         self.keeper = Keeper(budget_bytes=budget_bytes)
         self.observer = Observer(recipe.model, keeper=self.keeper, stop_here=self._pass_moment, capture=wanted)
         try:
-            validator = self._make_validator()
+            self.loop = Loop(self.training, batches, self.observer, self.device, self._make_validator())
+            self.observer.scale_of, self.observer.is_left_over = self.loop.scale_of, self.loop.is_left_over
+            self.info: SessionInfo = self.describe()
         except BaseException:
             self.observer.close()
             raise
-        self.loop = Loop(self.training, batches, self.observer, self.device, validator)
-        self.observer.scale_of, self.observer.is_left_over = self.loop.scale_of, self.loop.is_left_over
-        self.info: SessionInfo = self.describe()
         self.editor = Editor(self)
         self.undone = ""
         """What was undone when a phase was broken off the last time."""
@@ -201,17 +202,13 @@ class Session:
             raise BadInput(f"{notes.listed(lazy)} has no shape yet; expected a Forward before the first validation")
         try:
             validation, best = judged(self.recipe, self.loop.validate(), self.best)
-        except (Unwind, KeyboardInterrupt):
-            self.undone = "The validation was broken off; training is as before"
-            raise
         except BaseException as error:
-            failure = Failure(
-                kind=FailureKind.USER_CODE,
-                sentence=f"The validation failed: {describe_error(error)}",
-                traceback=cut_traceback(error),
-                undone="Training is as before",
-            )
-            raise UserCodeFailed(failure) from error
+            if is_interruption(error):
+                self.undone = "The validation was broken off; training is as before"
+                raise
+            raise UserCodeFailed(
+                users_failure("The validation failed", error, undone="Training is as before")
+            ) from error
         self._note_validation(validation, best)
         return validation
 
@@ -296,11 +293,11 @@ class Session:
             body()
             self._report_identity = self._identity()
             collected = self.observer.end(self._more(phase))
-        except (Unwind, KeyboardInterrupt):
-            self._leave_failed(phase, undo)
-            raise
         except BaseException as error:
             # BaseException: also sys.exit() in the user's code is only a failure of theirs.
+            if is_interruption(error):
+                self._leave_failed(phase, undo)
+                raise
             raise self._failed(phase, error, undo) from error
         self._step_seconds += collected.seconds
         self._inside = self._moment = None
@@ -398,15 +395,17 @@ class Session:
         return collected.total_l2(positions)
 
     def _failed(self, phase: Phase, error: BaseException, undo: Callable[[], str]) -> UserCodeFailed:
-        inside = self.observer.innermost_layer(error)
+        inside = safely(lambda: self.observer.innermost_layer(error), None)
         moment = self._moment
         substep = self.loop.substep
         report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
+        told = own_failure(error)
+        said = describe_error(error) if told is None else told.sentence
         failure = Failure(
-            kind=FailureKind.BAD_INPUT if isinstance(error, EmptyData) else FailureKind.USER_CODE,
-            sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {describe_error(error)}",
-            traceback=cut_traceback(error),
+            kind=FailureKind.BAD_INPUT if type(error) is EmptyData else FailureKind.USER_CODE,
+            sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {said}",
+            traceback=cut_traceback(error) if told is None else told.traceback,
             phase=phase,
             substep=substep,
             layer=inside[0] if inside else (moment.layer if moment and moment.event == "gradient" else None),
@@ -428,7 +427,7 @@ class Session:
                     # The newest step is the one before: this one is undone.
                     self.reports[phase] = report
             self.undone = undo()
-        except Exception as error:
+        except BaseException as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.
             self.is_broken = True
             self.undone = f"It could not be undone ({describe_error(error)}): restart the engine"
@@ -601,10 +600,14 @@ class Session:
                 move_optimizer_state(optimizer)
             if isinstance(self.recipe.loss, nn.Module):
                 self.recipe.loss.to(self.device)
-        except (RuntimeError, NotImplementedError) as error:
-            raise BadInput(f"The model cannot be moved to {self.device}: {describe_error(error)}") from error
+        except BaseException as error:
+            if is_interruption(error) or own_failure(error) is not None:
+                raise
+            said = f"The model cannot be moved to {self.device}: {describe_error(error)}"
+            raise BadInput(said, traceback=cut_traceback(error)) from error
         if isinstance(self.recipe.model, nn.Module):
-            self.recipe.model.train()
+            with users_code("model.train()"):
+                self.recipe.model.train()
 
     def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
         if self.gate is None or not self.gate.is_armed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from gradscope.engine.modules import named_modules
+from gradscope.engine.modules import modules_in, named_modules
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 
 _Place = tuple[nn.Module, list[str], list[int], list[str], list[int]]
@@ -72,18 +72,18 @@ class Structure:
         return [(name, id(tensor)) for name, tensor in self._model.items()] if isinstance(self._model, Mapping) else []
 
     def _walk(self) -> None:
-        self._is_known = True
+        self._is_known = False
         self._named, self._known = named_tensors(self._model), self._entries()
         self._sort_out_lazy()
         self._places, self._held, self._modules = [], [], None
-        if not isinstance(self._model, nn.Module):
-            return
-        for module in self._model.modules():
+        for module in modules_in(self._model):
             own, inner = module._parameters, module._modules
             self._held += [*own.values(), *inner.values()]
             self._places.append(
                 (module, [*own.keys()], [*map(id, own.values())], [*inner.keys()], [*map(id, inner.values())])
             )
+        # Last: named_parameters() may be the user's, and raise.
+        self._is_known = True
 
     def _sort_out_lazy(self) -> None:
         self._tensors = {name: tensor for name, (tensor, _) in self._named.items() if not is_uninitialised(tensor)}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+from gradscope.engine.blame import failure_of
 from gradscope.engine.outbox import Outbox
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
 from gradscope.protocol.phases import Rest
@@ -28,6 +30,7 @@ class Teller:
         self._sent_validations = 0
         self._told_errors = 0
         self._scheduled_at = 0.0
+        self._told_of_schedule = ""
 
     def introduce(self, session: Session, *, is_new: bool) -> None:
         """What follows a new session: its parameters, its rates, what looks wrong. After a checkpoint: its settings, too."""
@@ -40,7 +43,9 @@ class Teller:
             self.tell_schedule(session)
             for warning in session.info.warnings:
                 self._outbox.put(messages.Note(text=warning, warning=True))
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             text = f"The parameters of the model could not be looked at: {describe_error(error)}"
             self._outbox.put(messages.Note(text=text, warning=True))
 
@@ -66,7 +71,16 @@ class Teller:
         self._scheduled_at = time.monotonic()
         three_epochs = 3 * (session.info.batches_per_epoch or 0)
         ahead = min(MOST_STEPS_AHEAD, max(FEWEST_STEPS_AHEAD, three_epochs))
-        self._outbox.put(session.schedule(ahead))
+        try:
+            self._outbox.put(session.schedule(ahead))
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            # Each time the same, most likely: told once.
+            text = f"The rates to come cannot be told. {failure_of(error).sentence}"
+            if text != self._told_of_schedule:
+                self._outbox.put(messages.Note(text=text, warning=True))
+            self._told_of_schedule = text
 
     def _tell_tables(self, session: Session) -> None:
         tables = session.observer.tables

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine.blame import users_code
 from gradscope.engine.compiled import eager
+from gradscope.engine.modules import modules_in
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.recipe_checks import needs_closure
 from gradscope.protocol.phases import SubStep
@@ -128,8 +130,7 @@ class Training:
 def modules_of(*parts: Any) -> Iterator[nn.Module]:
     """Every module in those parts that are modules."""
     for part in parts:
-        if isinstance(part, nn.Module):
-            yield from part.modules()
+        yield from modules_in(part)
 
 
 def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:
@@ -140,17 +141,20 @@ def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:
 
 def groups_of(optimizers: list[Optimizer]) -> list[dict[str, Any]]:
     """The parameter groups of all optimizers, one after the other: rates and momenta are listed in this order."""
-    return [group for optimizer in optimizers for group in optimizer.param_groups]
+    with users_code("Reading the optimizer's param_groups"):
+        return [group for optimizer in optimizers for group in optimizer.param_groups]
 
 
 def rates_of(optimizers: list[Optimizer]) -> tuple[float, ...]:
     """The current learning rate of every parameter group; NaN for a group that has none."""
-    return tuple(float(group.get("lr", float("nan"))) for group in groups_of(optimizers))
+    with users_code("Reading the optimizer's learning rates"):
+        return tuple(float(group.get("lr", float("nan"))) for group in groups_of(optimizers))
 
 
 def momenta_of(optimizers: list[Optimizer]) -> tuple[float, ...]:
     """The momentum (or the first beta, as in OneCycleLR) of every parameter group; NaN for a group that has neither."""
-    return tuple(_momentum(group) for group in groups_of(optimizers))
+    with users_code("Reading the optimizer's momenta"):
+        return tuple(_momentum(group) for group in groups_of(optimizers))
 
 
 def _momentum(group: dict[str, Any]) -> float:

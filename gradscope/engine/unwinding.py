@@ -1,6 +1,15 @@
-"""Leaving a phase from inside."""
+"""Leaving a phase from inside, because a person wants it; and what only looks so."""
 
 from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+# Looked up now: the user's code may put something else in their places.
+_current_handler, _set_handler = signal.getsignal, signal.signal
 
 
 class Unwind(BaseException):
@@ -8,3 +17,45 @@ class Unwind(BaseException):
 
     Not an Exception, so that the user's `except Exception` does not swallow it.
     """
+
+
+class CtrlC(KeyboardInterrupt):
+    """A person has pressed Ctrl+C, where gradscope listens for it."""
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a person has asked for this.
+
+    Where gradscope itself listens for SIGINT, that raises Unwind or CtrlC: any other KeyboardInterrupt was raised by the
+    user's code, and is a failure of theirs. In a script of theirs, Python's own handler raises it.
+    """
+    if type(error) in (Unwind, CtrlC):
+        return True
+    return issubclass(type(error), KeyboardInterrupt) and not _is_ours(_current_handler(signal.SIGINT))
+
+
+@contextmanager
+def ctrl_c_told_apart() -> Iterator[None]:
+    """Inside, Ctrl+C raises CtrlC. Another handler than Python's own stays: somebody has put it there."""
+    before = _current_handler(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    try:
+        _set_handler(signal.SIGINT, _raise_ctrl_c)
+    except ValueError:
+        # Not in the main thread, which alone is interrupted.
+        yield
+        return
+    try:
+        yield
+    finally:
+        _set_handler(signal.SIGINT, before)
+
+
+def _raise_ctrl_c(signum: int, frame: FrameType | None) -> None:
+    raise CtrlC
+
+
+def _is_ours(handler: Any) -> bool:
+    return str(getattr(handler, "__module__", "")).startswith("gradscope.")

@@ -1,11 +1,33 @@
-"""The user's code as seen from outside: which frames are theirs, and their traceback cut to them."""
+"""The user's code as seen from outside: which frames are theirs, and their traceback cut to them.
+
+Nothing here raises, whatever the error is like: it is asked when something has gone wrong already.
+"""
 
 from __future__ import annotations
 
 import re
 import sysconfig
 import traceback
+from collections import deque
+from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
+
+from gradscope.engine.error_parts import (
+    class_name,
+    first_argument,
+    frames_of,
+    grouped,
+    is_text,
+    linked,
+    message_of,
+    notes_of,
+    place_of_syntax_error,
+    qualified_name,
+    safe_text,
+    safely,
+    wire_text,
+)
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 LIBRARIES = tuple(
@@ -16,44 +38,107 @@ _CAUGHT = re.compile(r"Caught \w+ (in .+)\.\nOriginal Traceback \(most recent ca
 _FILE_LINE = re.compile(r'  File "(?P<path>.+)", line (?P<line>\d+)')
 _MAX_FRAMES = 30
 _MAX_CHARACTERS = 50_000
+_MAX_DEPTH = 3
+"""Of groups in groups."""
 
 
+@lru_cache(maxsize=4096)
 def is_users_file(filename: str) -> bool:
     """True for code that is neither Python's, nor an installed package's, nor gradscope's."""
     if filename.startswith("<"):
         return filename == "<stdin>" or filename.startswith("<ipython")
-    path = str(Path(filename).resolve())
+    path = _resolved(filename)
+    if path is None or is_our_file(filename):
+        return False
     if path.startswith(_PACKAGE + "/") or path.startswith(_PACKAGE + "\\"):
-        return "_bundled" in Path(path).parts
+        return True
     if "site-packages" in path or "dist-packages" in path:
         return False
     return not path.startswith(tuple(library + ("\\" if "\\" in library else "/") for library in LIBRARIES))
 
 
-def cut_traceback(error: BaseException) -> str:
-    """The traceback with only the user's own frames (torch's where none is theirs), chained errors included."""
-    told = traceback.TracebackException.from_exception(error, capture_locals=False)
-    part: traceback.TracebackException | None = told
-    while part is not None:
-        own = [frame for frame in part.stack if is_users_file(frame.filename)]
-        rest = [frame for frame in part.stack if not frame.filename.startswith((_PACKAGE, "<"))]
-        part.stack = traceback.StackSummary.from_list((own or rest)[-_MAX_FRAMES:])
-        part = part.__cause__ or part.__context__
-    text = "".join(told.format()).strip()
+@lru_cache(maxsize=4096)
+def is_our_file(filename: str) -> bool:
+    """True for gradscope's own code; the samples that come with it are as a user's."""
+    if filename.startswith("<"):
+        return False
+    path = _resolved(filename)
+    if path is None or not (path.startswith(_PACKAGE + "/") or path.startswith(_PACKAGE + "\\")):
+        return False
+    return "_bundled" not in Path(path).parts
+
+
+def _resolved(filename: str) -> str | None:
+    """None for what can be no file's name."""
+    try:
+        return str(Path(filename).resolve())
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def cut_traceback(error: BaseException, *, only_users: bool = True) -> str:
+    """The traceback with only the user's own frames (torch's where none is theirs), what it came from included; or with
+    the innermost frames of anybody's."""
+    before, has_more = linked(error)
+    parts = ["(more exceptions before)"] if has_more else []
+    for other, how in reversed(before):
+        parts += [_part(other, only_users), how]
+    parts.append(_part(error, only_users))
+    text = "\n\n".join(parts)
     if len(text) > _MAX_CHARACTERS:
         half = _MAX_CHARACTERS // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
     return text
 
 
+def _part(error: BaseException, only_users: bool, depth: int = 0) -> str:
+    """One exception: its frames, what it says, its notes, and those that it holds."""
+    stack = safely(lambda: _stack(error, only_users), "(its frames cannot be shown)\n")
+    head = f"Traceback (most recent call last):\n{stack}" if stack else ""
+    message = message_of(error)
+    name = qualified_name(type(error))
+    lines = [head + _source_of(error) + (f"{name}: {message}" if message else name), *notes_of(error)]
+    inside, count = grouped(error)
+    if inside and depth < _MAX_DEPTH:
+        for number, other in enumerate(inside, 1):
+            part = _part(other, only_users, depth + 1).replace("\n", "\n  | ")
+            lines.append(f"  +-- {number} of {count}\n  | {part}")
+    return "\n".join(lines)
+
+
+def _stack(error: BaseException, only_users: bool) -> str:
+    own: deque[TracebackType] = deque(maxlen=_MAX_FRAMES)
+    rest: deque[TracebackType] = deque(maxlen=_MAX_FRAMES)
+    for trace in frames_of(error):
+        file = trace.tb_frame.f_code.co_filename
+        if is_users_file(file):
+            own.append(trace)
+        if not only_users or not (is_our_file(file) or file.startswith("<")):
+            rest.append(trace)
+    shown = own if own and only_users else rest
+    frames = [frame for trace in shown for frame in traceback.extract_tb(trace, limit=1)]
+    return wire_text("".join(traceback.StackSummary.from_list(frames).format()), _MAX_CHARACTERS)
+
+
+def _source_of(error: BaseException) -> str:
+    place = place_of_syntax_error(error)
+    if place is None:
+        return ""
+    file, line, source = place
+    return f'  File "{file}", line {line}\n' + (f"    {source}\n" if source else "")
+
+
 def last_user_line(error: BaseException) -> tuple[str, int] | None:
     """(file name, line number) of the innermost frame of the user's, or None."""
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return Path(error.filename).name, error.lineno
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users_file(frame.filename)]
-    if not frames or frames[-1].lineno is None:
-        return None
-    return Path(frames[-1].filename).name, frames[-1].lineno
+    place = place_of_syntax_error(error)
+    if place is not None:
+        return Path(place[0]).name, place[1]
+    found = None
+    for trace in frames_of(error):
+        file = trace.tb_frame.f_code.co_filename
+        if is_users_file(file):
+            found = wire_text(Path(file).name, 200), trace.tb_lineno or 0
+    return found
 
 
 def describe_error(error: BaseException) -> str:
@@ -61,19 +146,21 @@ def describe_error(error: BaseException) -> str:
     elsewhere = _raised_elsewhere(error)
     if elsewhere is not None:
         return elsewhere
-    if isinstance(error, SystemExit):
-        text = f"sys.exit({error.code!r}) was called"
+    if issubclass(type(error), SystemExit):
+        code = safely(lambda: error.code, None)  # type: ignore[attr-defined]
+        text = f"sys.exit({safe_text(code, repr, most=300)}) was called"
     else:
-        message = (error.msg if isinstance(error, SyntaxError) else str(error)).strip()
+        name, message = class_name(type(error)), message_of(error)
         first = message.splitlines()[0][:300] if message else ""
-        text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+        text = f"{name}: {first}" if first else name
     where = last_user_line(error)
     return f"{text} ({where[0]}, line {where[1]})" if where else text
 
 
 def _raised_elsewhere(error: BaseException) -> str | None:
     """`ValueError: sample 40 is bad (data.py, line 7), in DataLoader worker process 0`; None if it was raised here."""
-    message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    argument = first_argument(error)
+    message = wire_text(argument, _MAX_CHARACTERS) if is_text(argument) else message_of(error)
     caught = _CAUGHT.match(message)
     if caught is None:
         return None

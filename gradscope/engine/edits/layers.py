@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
-from gradscope.engine.modules import named_modules
+from gradscope.engine.modules import modules_in, named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import named_tensors
 from gradscope.engine.training import groups_of
@@ -46,7 +46,7 @@ def edit_requires_grad(session: Session, edit: EditRequiresGrad) -> Change:
 def edit_mode(session: Session, edit: EditMode) -> Change:
     """`layer.train()` or `layer.eval()`."""
     layer = _layer_named(session, edit.layer)
-    before = [(module, module.training) for module in layer.modules()]
+    before = [(module, module.training) for module in modules_in(layer)]
     mode = "train" if edit.training else "eval"
 
     def undo() -> None:
@@ -69,7 +69,7 @@ def edit_dropout(session: Session, edit: EditDropout) -> Change:
     if math.isnan(edit.p) or not 0 <= edit.p <= 1:
         raise BadInput(f"The dropout of {_label(edit.layer)} is {edit.p}; expected a probability from 0 to 1")
     layer = _layer_named(session, edit.layer)
-    before = [(module, p) for module in layer.modules() if (p := dropout_of(module)) is not None]
+    before = [(module, p) for module in modules_in(layer) if (p := dropout_of(module)) is not None]
     if not before:
         raise BadInput(f"There is no dropout in {_label(edit.layer)}")
     if all(p == edit.p for _, p in before):
