@@ -31,9 +31,28 @@ def describe_end(*, exit_code: int, crashed: bool, was_ready: bool = True) -> st
         return _describe_signal(exit_code) + ("" if was_ready else " while it was starting")
     if not was_ready:
         return f"The engine has ended while it was starting, with exit code {exit_code}"
-    if exit_code == 0:
-        return "The engine has ended (sys.exit or os._exit in the user's code?)"
-    return f"The engine has ended with exit code {exit_code} (sys.exit or os._exit in the user's code?)"
+    return f"The engine has ended with exit code {exit_code}, and has not said why"
+
+
+def in_its_own_words(words: str, sentence: str) -> str:
+    """What the engine has said when it ended by itself, where it has; else the sentence. Further lines stay."""
+    if not words:
+        return sentence
+    _, newline, lines = sentence.partition("\n")
+    return f"The engine has ended: {words}{newline}{lines}"
+
+
+def with_ended(sentence: str, number: int) -> str:
+    """The sentence, and how many processes that the engine had left behind were ended. Further lines stay."""
+    if not number:
+        return sentence
+    first, newline, lines = sentence.partition("\n")
+    ended = (
+        "A process that it had started was ended"
+        if number == 1
+        else f"{number} processes that it had started were ended"
+    )
+    return f"{first}. {ended} with it{newline}{lines}"
 
 
 def with_last_output(sentence: str, lines: list[str], *, was_ready: bool = True) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,13 +10,12 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from gradscope import __version__
-from gradscope.client.engine_process import EngineProcess
-from gradscope.client.link import Link, LinkError
-from gradscope.protocol import PROTOCOL_VERSION, messages
+from gradscope.client.endings import in_its_own_words, with_ended
+from gradscope.client.launch import Launch
+from gradscope.client.link import LinkError
+from gradscope.client.spare import Spare
+from gradscope.protocol import messages
 from gradscope.protocol.codec import Frame
-from gradscope.protocol.last_place import PLACE_VARIABLE, LastPlace
-from gradscope.protocol.phases import Position
 from gradscope.state.app_state import EngineState, EngineStatus
 
 PING_INTERVAL_SECS = 2.0
@@ -29,9 +27,9 @@ Reply = Callable[[Any], None]
 
 
 class EngineClient(QObject):
-    """Owns at most one engine process. Replies reach the request's callback and `message_received`, in order.
+    """Owns at most one engine, and a spare where one is wanted.
 
-    A reply to a request of an engine that is gone, or that was made void by another session, is dropped.
+    Replies reach the request's callback and `message_received`, in order. A reply to a request of an engine that is gone, or that was made void by another session, is dropped.
     """
 
     message_received = Signal(object)
@@ -44,15 +42,14 @@ class EngineClient(QObject):
         super().__init__(parent)
         self._executable = sys.executable
         self._state = EngineState()
-        self._process: EngineProcess | None = None
-        self._link: Link | None = None
-        self._retired: list[EngineProcess] = []
+        self._launch: Launch | None = None
+        self._retired: list[Launch] = []
+        self.spare = Spare(lambda: bool(self._waiting), self)
         self._number = 0
         self._waiting: dict[int, Reply | None] = {}
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
-        self._place: LastPlace | None = None
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
         self._pings.timeout.connect(self._on_ping_due)
@@ -66,48 +63,52 @@ class EngineClient(QObject):
     @property
     def pid(self) -> int:
         """The engine's process id; 0 when there is none."""
-        return self._process.pid if self._process is not None else 0
+        return self._launch.pid if self._launch is not None else 0
 
     def start(self, executable: str) -> None:
-        """Start an engine in this interpreter ("" is the app's own); one that runs is ended first."""
+        """Start an engine in this interpreter ("" is the app's own), or take the spare; one that runs is ended first."""
         self._executable = executable or sys.executable
         self._retire()
+        launch = self.spare.take(self._executable)
         try:
-            link = Link(self)
+            launch = launch or Launch(self._executable, parent=self)
         except LinkError as error:
             self._set(EngineState(status=EngineStatus.DEAD, text=str(error), executable=self._executable))
             return
-        link.hello.connect(self._on_hello)
-        link.received.connect(self._on_frame)
-        link.broken.connect(self._on_broken)
-        process = EngineProcess(self)
-        process.output.connect(self.output_received)
-        process.ended.connect(self._on_ended)
-        self._link, self._process, self._unfit, self._is_to_restart = link, process, None, False
-        self._place = LastPlace.made()
+        assert launch.link is not None
+        launch.setParent(self)
+        launch.hello.connect(self._on_hello)
+        launch.link.received.connect(self._on_frame)
+        launch.link.broken.connect(self._on_broken)
+        launch.output.connect(self.output_received)
+        launch.ended.connect(self._on_ended)
+        self._launch, self._unfit, self._is_to_restart = launch, None, False
         self._set(
             EngineState(status=EngineStatus.STARTING, text=self.tr("Starting the engine"), executable=self._executable)
         )
-        process.start(
-            self._executable,
-            {
-                "GRADSCOPE_PORT": str(link.port),
-                "GRADSCOPE_TOKEN": link.token,
-                "GRADSCOPE_PARENT_PID": str(os.getpid()),
-                "PYTHONIOENCODING": "utf-8",
-                **({} if self._place is None else {PLACE_VARIABLE: self._place.path}),
-            },
-        )
+        if not launch.was_reserve:
+            launch.start()
+            return
+        launch.release_output()
+        if launch.said_hello is not None:
+            self._on_hello(launch.said_hello)
 
     def restart(self) -> None:
         """End the engine, if there is one, and start another in the same interpreter."""
         self.start(self._executable)
 
+    def end(self) -> None:
+        """End the engine at once, whatever it does; it is dead then."""
+        if self._launch is not None:
+            self._unfit = self.tr("The engine was ended, as you wished")
+            self._launch.process.kill()
+
     def request(self, message: object, *, on_reply: Reply | None = None) -> int:
         """Send a numbered request; `on_reply` gets the reply. Raises ProtocolError if it is too large for a frame."""
         self._number += 1
-        if self._link is not None and self._link.is_connected:
-            self._link.send(message, number=self._number)
+        link = self._launch.link if self._launch is not None else None
+        if link is not None and link.is_connected:
+            link.send(message, number=self._number)
             self._waiting[self._number] = on_reply
             if not self._pings.isActive():
                 self._unanswered_pings = 0
@@ -116,34 +117,28 @@ class EngineClient(QObject):
 
     def send(self, message: object) -> None:
         """Send a control message (Pause, Interrupt, Ping); the engine acts on it at once."""
-        if self._link is not None:
+        if self._launch is not None and self._launch.link is not None:
             self._number += 1
-            self._link.send(message, number=self._number)
+            self._launch.link.send(message, number=self._number)
 
     def shut_down(self) -> None:
         """The app ends: ask the engine to end, wait shortly, and leave nothing behind."""
         self._pings.stop()
-        processes = [*self._retired, *([self._process] if self._process is not None else [])]
         self._retire()
+        launches = [*self.spare.shut_down(), *self._retired]
         deadline = time.monotonic() + EXIT_WAIT_SECS
-        for process in processes:
-            process.kill_and_wait(max(0.0, deadline - time.monotonic()))
+        for launch in launches:
+            launch.process.kill_and_wait(max(0.0, deadline - time.monotonic()))
 
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
     def _on_hello(self, hello: messages.Hello) -> None:
-        if self._place is not None:
-            self._place.forget_name()
-        problem = _mismatch(hello)
-        if problem is not None and self._link is not None:
-            self._unfit = problem
-            self._link.send(messages.Refused(reason=problem))
-            return
-        if self._link is not None:
-            self._link.send(messages.Welcome(app_version=__version__))
-        text = self.tr("Importing torch")
-        self._set(EngineState(status=EngineStatus.STARTING, text=text, executable=hello.executable))
+        assert self._launch is not None
+        self._unfit = self._launch.answer_hello()
+        if self._unfit is None:
+            text = self.tr("Importing torch")
+            self._set(EngineState(status=EngineStatus.STARTING, text=text, executable=hello.executable))
 
     @Slot(object)
     def _on_frame(self, frame: Frame) -> None:
@@ -152,8 +147,8 @@ class EngineClient(QObject):
         if self._state.status is EngineStatus.READY and self._state.text:
             self._set(replace(self._state, text="", last_place=None))
         if isinstance(message, messages.EngineReady):
-            if self._process is not None:
-                self._process.set_ready()
+            if self._launch is not None:
+                self._launch.process.set_ready()
             self._set(
                 EngineState(
                     status=EngineStatus.READY,
@@ -162,6 +157,7 @@ class EngineClient(QObject):
                     devices=message.devices,
                 )
             )
+            self.spare.prepare(self._executable)
         elif isinstance(message, messages.EngineUnfit):
             self._unfit = message.reason
         elif isinstance(message, messages.DeviceLost):
@@ -182,31 +178,35 @@ class EngineClient(QObject):
     @Slot(str)
     def _on_broken(self, sentence: str) -> None:
         self._unfit = sentence
-        if self._process is not None:
-            self._process.kill()
+        if self._launch is not None:
+            self._launch.process.kill()
 
     @Slot(str)
     def _on_ended(self, sentence: str) -> None:
-        process = self.sender()
-        if process in self._retired:
-            self._retired.remove(process)
-            process.deleteLater()
+        launch = self.sender()
+        assert isinstance(launch, Launch)
+        is_current = launch is self._launch
+        ended_with_it = launch.ended_with_it()
+        words, place = launch.last_words(), launch.last_position()
+        if is_current:
+            self._launch = None
+            self._forget_requests()
+        elif launch in self._retired:
+            self._retired.remove(launch)
+        launch.dispose()
+        if not is_current:
+            if ended_with_it:
+                text = self.tr("The engine before has ended")
+                self.message_received.emit(messages.Note(text=with_ended(text, ended_with_it)))
             return
-        if process is self._process and self._link is not None:
-            # It may have said why it ends.
-            self._link.drain()
-        if process is not self._process:
+        if launch.was_reserve and self._state.status is EngineStatus.STARTING:
+            # It was of no use any more, or had died unseen. An engine that is started now says itself what is wrong.
+            self.restart()
             return
-        self._process = None
-        dead = EngineState(
-            status=EngineStatus.DEAD,
-            text=self._unfit or sentence,
-            executable=self._state.executable,
-            last_place=self._read_place(),
-        )
-        self._forget_link()
-        process.deleteLater()
-        self._set(dead)
+        text = self._unfit or in_its_own_words(words, sentence)
+        text = with_ended(text, ended_with_it)
+        executable = self._state.executable
+        self._set(EngineState(status=EngineStatus.DEAD, text=text, executable=executable, last_place=place))
         if self._is_to_restart:
             # None of the user's code is run by it.
             self.restart()
@@ -217,7 +217,8 @@ class EngineClient(QObject):
             text = self.tr(
                 "The engine has not answered for %1 s: your code may hang or hold the GIL. Interrupt or restart it"
             ).replace("%1", f"{self._unanswered_pings * PING_INTERVAL_SECS:.0f}")
-            self._set(replace(self._state, text=text, last_place=self._read_place()))
+            place = self._launch.last_position() if self._launch is not None else None
+            self._set(replace(self._state, text=text, last_place=place))
         self._unanswered_pings += 1
         self.send(messages.Ping())
 
@@ -229,34 +230,16 @@ class EngineClient(QObject):
 
     def _retire(self) -> None:
         """Let go of the current engine; it is asked to end, and made to if it does not."""
-        process, self._process = self._process, None
-        if self._link is not None and process is not None:
-            self._link.send(messages.Shutdown())
-        self._forget_link()
-        if process is not None and process.is_running:
-            self._retired.append(process)
-            process.stop()
+        launch, self._launch = self._launch, None
+        self._forget_requests()
+        if launch is None:
+            return
+        launch.retire()
+        if launch.process.is_running:
+            self._retired.append(launch)
+        else:
+            launch.dispose()
 
-    def _forget_link(self) -> None:
+    def _forget_requests(self) -> None:
         self._waiting.clear()
         self._pings.stop()
-        if self._link is not None:
-            link, self._link = self._link, None
-            link.close()
-            link.deleteLater()
-        if self._place is not None:
-            place, self._place = self._place, None
-            place.close()
-
-    def _read_place(self) -> Position | None:
-        return None if self._place is None else self._place.read()
-
-
-def _mismatch(hello: messages.Hello) -> str | None:
-    if hello.protocol_version == PROTOCOL_VERSION and hello.gradscope_version == __version__:
-        return None
-    return (
-        f"The engine in {hello.executable} is gradscope {hello.gradscope_version} (protocol {hello.protocol_version}), "
-        f"the app is {__version__} (protocol {PROTOCOL_VERSION}); bring both to the same version with: "
-        f"{hello.executable} -m pip install gradscope-debugger=={__version__}"
-    )

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal, Slot
@@ -17,7 +18,10 @@ from gradscope.state.log import Source
 ENGINE_SCRIPT = Path(gradscope.__file__).resolve().parent / "engine" / "__main__.py"
 """Run by its path, so that the interpreter needs no gradscope of its own."""
 STEP_SECS = 1.0
-"""Between the stages of stopping: asked, SIGINT, SIGTERM, SIGKILL of its whole group."""
+"""Between the stages of stopping: asked, SIGINT, SIGTERM, the end of the engine and of all that it has started."""
+GRACE_SECS = 0.5
+"""Between SIGTERM and SIGKILL for what is left of the engine's group."""
+_LOOK_SECS = 0.05
 _KEPT_LINES = 40
 _KEPT_CHARACTERS = 20_000
 
@@ -47,6 +51,11 @@ class EngineProcess(QObject):
         self._is_ready = False
         self._stage = 0
         self._is_over = False
+        self._is_closing = False
+        self._leftovers = QTimer(self)
+        self._leftovers.setInterval(int(_LOOK_SECS * 1000))
+        self._leftovers.timeout.connect(self._on_leftovers_due)
+        self._looks = 0
         self._stopping = QTimer(self)
         self._stopping.setInterval(int(STEP_SECS * 1000))
         self._stopping.timeout.connect(self._on_next_stage)
@@ -78,29 +87,31 @@ class EngineProcess(QObject):
         return self._process.state() is not QProcess.ProcessState.NotRunning
 
     def stop(self) -> None:
-        """It has been asked to end: if it does not, SIGINT, then SIGTERM, then the whole group is killed."""
+        """It has been asked to end: if it does not, SIGINT, then SIGTERM, then it is made to, with all it has started."""
         if self.is_running and not self._stopping.isActive():
             self._stage = 0
             self._stopping.start()
 
     def kill(self) -> None:
         """At once, with everything that it has started."""
-        pid = self.pid
-        if not self.is_running or not pid:
+        if not self.is_running or not self.pid:
             return
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(OSError):
-                # The engine leads a group of its own; before it has got so far, the group would be ours.
-                if os.getpgid(pid) == pid:
-                    os.killpg(pid, signal.SIGKILL)
-        self._process.kill()
+        if sys.platform == "linux" and self._leads_a_group():
+            # Its guard ends the engine and what is below it, also what has left the group.
+            self._signal("SIGHUP")
+        else:
+            self._kill_group()
 
     def kill_and_wait(self, timeout_secs: float) -> None:
         """For the end of the app: no engine stays behind."""
+        self._is_closing = True
         if self.is_running:
             self._process.waitForFinished(int(timeout_secs * 1000))
         if self.is_running:
             self.kill()
+            self._process.waitForFinished(1000)
+        if self.is_running:
+            self._kill_group()
             self._process.waitForFinished(1000)
 
     # ------------------------------------------------------------------------------------------ slots
@@ -143,8 +154,18 @@ class EngineProcess(QObject):
             self._signal("SIGINT")
         elif self._stage == 2:
             self._process.terminate()
-        else:
+        elif self._stage == 3:
             self.kill()
+        else:
+            self._kill_group()
+
+    @Slot()
+    def _on_leftovers_due(self) -> None:
+        """As long as the group has members, its number is nobody else's."""
+        self._looks += 1
+        is_final = self._looks * _LOOK_SECS > GRACE_SECS
+        if not self._signal_leftovers(signal.SIGKILL if is_final else 0) or is_final:
+            self._leftovers.stop()
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -160,11 +181,33 @@ class EngineProcess(QObject):
         self._read(Source.STDERR, bytes(self._process.readAllStandardError().data()), final=True)
 
     def _end_leftovers(self) -> None:
-        """What the engine had started and left behind is asked to end. Its number is no new process's yet: a group that
-        has members keeps it."""
-        if hasattr(os, "killpg") and self._pid > 1 and self._pid != os.getpgrp():
+        """What is left of its group is asked to end, and made to if it does not. With a guard there is nothing left."""
+        number = getattr(signal, "SIGKILL", 0) if self._is_closing else signal.SIGTERM
+        if self._signal_leftovers(number) and not self._is_closing:
+            self._leftovers.start()
+
+    def _signal_leftovers(self, number: int) -> bool:
+        """False if there are none. The number is no new process's yet: a group that has members keeps it."""
+        if not hasattr(os, "killpg") or self._pid <= 1 or self._pid == os.getpgrp():
+            return False
+        try:
+            os.killpg(self._pid, number)
+        except OSError:
+            return False
+        return True
+
+    def _leads_a_group(self) -> bool:
+        """Before it has got so far, its group would be ours."""
+        try:
+            return os.getpgid(self.pid) == self.pid
+        except OSError:
+            return False
+
+    def _kill_group(self) -> None:
+        if hasattr(os, "killpg") and self._leads_a_group():
             with contextlib.suppress(OSError):
-                os.killpg(self._pid, signal.SIGTERM)
+                os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
 
     def _signal(self, name: str) -> None:
         if os.name == "posix" and self.pid:

@@ -45,6 +45,12 @@ if __name__ == "__mp_main__":
 
 if __name__ == "__main__":
     _bootstrap()  # type: ignore[no-untyped-call]
+    from gradscope.engine import guard
+    from gradscope.protocol.last_place import LastPlace
+
+    # Both processes have it: the guard and the engine, in which alone it goes on here.
+    last_place = LastPlace.of_environment()
+    guard.begin(last_place)
     try:
         import numpy  # noqa: F401
     except ImportError:
@@ -54,4 +60,4 @@ if __name__ == "__main__":
         )
     from gradscope.engine.process import main
 
-    sys.exit(main())
+    sys.exit(main(last_place))

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from gradscope.protocol.codec import ProtocolError, encode
@@ -25,8 +26,10 @@ MOVED_INTERVAL_SECS = 0.05
 class Outbox:
     """Thread-safe. `put` returns at once."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, on_failure: Callable[[BaseException], None]) -> None:
+        """`on_failure` is called in the writer thread when nothing can be sent any more."""
         self._connection = connection
+        self._on_failure = on_failure
         self._waiting: deque[tuple[int, Any]] = deque()
         self._reports = self._report_bytes = 0
         self._skipped = 0
@@ -34,7 +37,7 @@ class Outbox:
         self._is_closed = False
         self._passing: Moved | None = None
         self._passed_at = 0.0
-        self._thread = threading.Thread(target=self._write, name="gradscope-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="gradscope-writer", daemon=True)
         self._thread.start()
 
     def put(self, message: Any, *, number: int = 0) -> None:
@@ -78,6 +81,12 @@ class Outbox:
                 self._skipped += 1
                 return
 
+    def _run(self) -> None:
+        try:
+            self._write()
+        except BaseException as error:
+            self._on_failure(error)
+
     def _write(self) -> None:
         while True:
             with self._changed:
@@ -94,12 +103,8 @@ class Outbox:
                 if self._skipped:
                     batch.append((0, Skipped(reports=self._skipped)))
                     self._skipped = 0
-            try:
-                for number, message in batch:
-                    self._connection.sendall(_encoded(message, number))
-            except OSError:
-                # The app is gone; the reader thread ends the process.
-                return
+            for number, message in batch:
+                self._connection.sendall(_encoded(message, number))
 
     def _secs_until_due(self) -> float | None:
         if self._passing is None:

@@ -1,18 +1,20 @@
-"""The life of the engine process: its own process group, the handshake, torch, then the server."""
+"""The life of the engine process: the handshake, torch, then the server.
+
+In reserve it imports torch first, and waits until the app has a use for it: the app's Welcome is late then.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib.util
 import os
 import platform
-import signal
 import socket
 import sys
 from typing import Any
 
 from gradscope import __version__
+from gradscope.engine.freshness import Freshness
+from gradscope.engine.last_words import LastWords
 from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol.codec import Decoder, ProtocolError, encode
 from gradscope.protocol.last_place import LastPlace
@@ -20,23 +22,20 @@ from gradscope.protocol.messages import EngineUnfit, Hello, Refused, Welcome
 
 PORT_VARIABLE = "GRADSCOPE_PORT"
 TOKEN_VARIABLE = "GRADSCOPE_TOKEN"
-PARENT_VARIABLE = "GRADSCOPE_PARENT_PID"
+RESERVE_VARIABLE = "GRADSCOPE_RESERVE"
 HANDSHAKE_TIMEOUT_SECS = 20.0
 EXIT_UNFIT = 3
-_PR_SET_PDEATHSIG = 1
 
 
-def main() -> int:
+def main(last_place: LastPlace | None) -> int:
     """Connect, say Hello, import torch, serve. Returns the exit code."""
+    is_reserve = os.environ.pop(RESERVE_VARIABLE, "") == "1"
     try:
         port, token = int(os.environ.pop(PORT_VARIABLE)), os.environ.pop(TOKEN_VARIABLE)
     except (KeyError, ValueError):
         return _refuse(
             f"{PORT_VARIABLE} and {TOKEN_VARIABLE} are not set: the app starts the engine, people start the app"
         )
-    # Before Hello: then the app takes its name away.
-    last_place = LastPlace.of_environment()
-    _stand_alone()
     try:
         connection = socket.create_connection(("127.0.0.1", port), timeout=HANDSHAKE_TIMEOUT_SECS)
     except OSError as error:
@@ -44,43 +43,66 @@ def main() -> int:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     decoder = Decoder()
     try:
-        answer = _greet(connection, decoder, token)
+        connection.sendall(encode(_hello(token)))
+        freshness = None
+        if is_reserve:
+            if (reason := _import_torch()) is not None:
+                return _refuse(reason)
+            freshness = Freshness()
+            connection.settimeout(None)
+        answer = _answer(connection, decoder)
     except (OSError, ProtocolError) as error:
         return _refuse(f"the app did not answer: {error}")
     if not isinstance(answer, Welcome):
         return _refuse(answer.reason if isinstance(answer, Refused) else "the app did not say Welcome")
     connection.settimeout(None)
-    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
-    if missing:
-        reason = (
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing in {sys.executable}; "
-            f"install with: {sys.executable} -m pip install {' '.join(missing)}"
-        )
+    if freshness is not None and not freshness.holds():
+        return _refuse("what this engine has imported has been changed since")
+    if (reason := _import_torch()) is not None:
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
     return _serve(connection, decoder, last_place)
 
 
-def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | None) -> int:
+def _import_torch() -> str | None:
+    """Everything that the server needs. Returns what is wrong with it, in one sentence."""
+    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        return (
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing in {sys.executable}; "
+            f"install with: {sys.executable} -m pip install {' '.join(missing)}"
+        )
     try:
-        import numpy
-        import torch
+        import numpy  # noqa: F401
+        import torch  # noqa: F401
 
-        from gradscope.engine.server import Server
+        from gradscope.engine import server  # noqa: F401
     except Exception as error:
         # A broken installation of torch (a missing library, a wrong numpy) raises all sorts of errors.
-        reason = f"torch cannot be imported in {sys.executable}: {type(error).__name__}: {error}"
-        connection.sendall(encode(EngineUnfit(reason=reason)))
-        return _refuse(reason)
-    Server(connection, decoder, last_place).run(str(torch.__version__), numpy.__version__)
+        return f"torch cannot be imported in {sys.executable}: {type(error).__name__}: {error}"
+    return None
+
+
+def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | None) -> int:
+    import numpy
+    import torch
+
+    from gradscope.engine.server import Server
+
+    last_words = LastWords(last_place)
+    try:
+        Server(connection, decoder, last_place, last_words).run(str(torch.__version__), numpy.__version__)
+    except BaseException as error:
+        # What a session's code raises is told by the server: it is the engine itself that cannot go on.
+        last_words.end("the engine itself has failed and cannot go on", error)
     # Taking torch down in order takes a second, and the app waits to close its window.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _greet(connection: socket.socket, decoder: Decoder, token: str) -> Any:
-    hello = Hello(
+def _hello(token: str) -> Hello:
+    return Hello(
         token=token,
         protocol_version=PROTOCOL_VERSION,
         gradscope_version=__version__,
@@ -88,37 +110,13 @@ def _greet(connection: socket.socket, decoder: Decoder, token: str) -> Any:
         executable=sys.executable,
         pid=os.getpid(),
     )
-    connection.sendall(encode(hello))
+
+
+def _answer(connection: socket.socket, decoder: Decoder) -> Any:
     while data := connection.recv(1 << 16):
         for frame in decoder.feed(data):
             return frame.message
     raise OSError("it has closed the connection")
-
-
-def _stand_alone() -> None:
-    """A session and process group of its own, so that Ctrl+C in the terminal does not reach the engine but ending the
-    group reaches DataLoader workers; and on Linux, die with the app."""
-    if hasattr(os, "setsid"):
-        with contextlib.suppress(OSError):
-            os.setsid()
-    if sys.platform == "linux":
-        # Also when the user's code holds the GIL for ever and the reader thread cannot see that the app is gone.
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        parent = os.environ.pop(PARENT_VARIABLE, "")
-        if parent.isdigit() and not _is_alive(int(parent)):
-            # It has died before the line above took effect.
-            os._exit(EXIT_UNFIT)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _refuse(sentence: str) -> int:

@@ -27,6 +27,7 @@ from gradscope.engine.comparing import Comparer
 from gradscope.engine.devices import available_devices
 from gradscope.engine.exporter import ExportCancelled, Exporter
 from gradscope.engine.goal import Goal
+from gradscope.engine.last_words import LastWords
 from gradscope.engine.loading import load_recipe
 from gradscope.engine.looking import look
 from gradscope.engine.outbox import Outbox
@@ -38,7 +39,7 @@ from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import Decoder, Frame, ProtocolError
+from gradscope.protocol.codec import Decoder, Frame
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
@@ -47,17 +48,26 @@ from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Posit
 from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
 
 SHUTDOWN_GRACE_SECS = 2.0
-EXIT_APP_GONE = 4
+_CONNECTION_BROKEN = "its connection to the app was closed or replaced within its own process"
+_CANNOT_READ = "it cannot read any more what the app says; something that it uses was replaced or has failed"
+_CANNOT_WRITE = "it cannot tell the app anything any more; something that it uses was replaced or has failed"
 
 
 class Server:
     """One connection to one app. `run()` returns when the app says so; it never returns if the app vanishes."""
 
-    def __init__(self, connection: socket.socket, decoder: Decoder, last_place: LastPlace | None = None) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        decoder: Decoder,
+        last_place: LastPlace | None = None,
+        last_words: LastWords | None = None,
+    ) -> None:
         self.is_armed = False
         self._connection = connection
         self._decoder = decoder
-        self._outbox = Outbox(connection)
+        self._last_words = last_words or LastWords(last_place)
+        self._outbox = Outbox(connection, on_failure=self._on_write_failed)
         self._teller = Teller(self._outbox)
         self._exporter = Exporter(self._outbox)
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -94,15 +104,28 @@ class Server:
     # ------------------------------------------------------------------------------------------ the reader thread
 
     def _read(self) -> None:
+        """When the app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours."""
         try:
             while data := self._connection.recv(1 << 20):
                 for frame in self._decoder.feed(data):
                     self._take(frame)
-        except (OSError, ProtocolError) as error:
-            print(f"gradscope engine: the connection to the app has failed: {error}", flush=True)
-        finally:
-            # The app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours.
-            os._exit(EXIT_APP_GONE)
+        except ConnectionError as error:
+            self._last_words.end("the connection to the app is lost", error)
+        except OSError as error:
+            self._last_words.end(_CONNECTION_BROKEN, error)
+        except BaseException as error:
+            self._last_words.end(_CANNOT_READ, error)
+        if self._is_over:
+            # It was asked to end, and there is nobody to tell.
+            os._exit(0)
+        self._last_words.end("the connection to the app was closed")
+
+    def _on_write_failed(self, error: BaseException) -> None:
+        """In the writer thread."""
+        if self._is_over or isinstance(error, ConnectionError):
+            # The reader has heard of it as well.
+            return
+        self._last_words.end(_CONNECTION_BROKEN if isinstance(error, OSError) else _CANNOT_WRITE, error)
 
     def _take(self, frame: Frame) -> None:
         """Control messages are acted on at once, whatever the main thread does."""

@@ -1,7 +1,7 @@
-"""Where the engine stands, in a small file that both processes have mapped.
+"""Where the engine stands, and what it says when it ends, in a small file that both processes have mapped.
 
 A message that waits to be sent is lost when the user's code ends the process, and one that a thread sends waits while
-that code holds the GIL. What is written here outlives both. Used by the engine's main thread and by the app's GUI thread.
+that code holds the GIL. What is written here outlives both. Used by the engine, its guard, and the app's GUI thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from gradscope.protocol.phases import Position, Rest
 
 PLACE_VARIABLE = "GRADSCOPE_PLACE"
-_SIZE = 512
+_PLACE, _WORDS, _ENDED = slice(0, 512), slice(512, 1536), slice(1536, 1544)
+_SIZE = _ENDED.stop
 _TOLD = ("rest", "step", "epoch", "batch", "batches_per_epoch", "micro", "window", "optimizer")
 
 
@@ -55,18 +56,34 @@ class LastPlace:
 
     def write(self, position: Position) -> None:
         text = json.dumps({name: getattr(position, name) for name in _TOLD}).encode()
-        if len(text) < _SIZE:
+        if len(text) < _PLACE.stop:
             # In one piece: whoever reads finds the old or the new one.
-            self._memory[:] = text.ljust(_SIZE, b"\0")
+            self._memory[_PLACE] = text.ljust(_PLACE.stop, b"\0")
 
     def read(self) -> Position | None:
         """None before the first, and where no recipe is open."""
         try:
-            told = json.loads(self._memory[:].rstrip(b"\0"))
+            told = json.loads(self._memory[_PLACE].rstrip(b"\0"))
             position = Position(**{**told, "rest": Rest(told["rest"])})
         except (ValueError, TypeError, KeyError):
             return None
         return None if position.rest is Rest.EMPTY else position
+
+    def say(self, words: bytes) -> None:
+        """Why the engine ends, in UTF-8. Uses next to nothing: the user's code may have broken whatever Python has."""
+        self._memory[_WORDS] = words[:1024].ljust(1024, b"\0")
+
+    def words(self) -> str:
+        """What was said last; "" if nothing was."""
+        return self._memory[_WORDS].rstrip(b"\0").decode(errors="replace")
+
+    def count_ended(self, number: int) -> None:
+        """So many processes that the engine had left behind were ended."""
+        self._memory[_ENDED] = number.to_bytes(8, "little")
+
+    def ended(self) -> int:
+        """How many processes that the engine had left behind were ended, as far as is known."""
+        return int.from_bytes(self._memory[_ENDED], "little")
 
     def forget_name(self) -> None:
         """Both have it open now; where the system allows it, the file disappears with the two processes."""

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from gradscope.client.endings import describe_end, with_last_output
+from gradscope.client.endings import describe_end, in_its_own_words, with_ended, with_last_output
 
 DUMP = """Fatal Python error: Segmentation fault
 
@@ -24,8 +24,8 @@ Extension modules: numpy._core._multiarray_umath, torch._C (total: 2)
 @pytest.mark.parametrize(
     ("exit_code", "crashed", "said"),
     [
-        (0, False, "The engine has ended (sys.exit or os._exit in the user's code?)"),
-        (3, False, "The engine has ended with exit code 3 (sys.exit or os._exit in the user's code?)"),
+        (0, False, "The engine has ended with exit code 0, and has not said why"),
+        (3, False, "The engine has ended with exit code 3, and has not said why"),
         (signal.SIGSEGV, True, "The engine was killed by SIGSEGV (segmentation fault"),
         (
             signal.SIGKILL,
@@ -73,3 +73,14 @@ def test_an_engine_that_gives_up_says_itself_why() -> None:
     lines = ["a warning", "gradscope engine: numpy is missing in /x/python"]
     assert with_last_output("It ended", lines, was_ready=False) == "numpy is missing in /x/python"
     assert with_last_output("It ended", lines).startswith("It ended"), "later, anybody may print that"
+
+
+def test_what_the_engine_has_said_goes_before_what_is_seen_from_outside() -> None:
+    assert in_its_own_words("", "It ended\nline") == "It ended\nline"
+    assert in_its_own_words("no cheese", "It ended\nline") == "The engine has ended: no cheese\nline"
+
+
+def test_how_many_processes_were_ended_with_it() -> None:
+    assert with_ended("It ended\nline", 0) == "It ended\nline"
+    assert with_ended("It ended\nline", 1) == "It ended. A process that it had started was ended with it\nline"
+    assert with_ended("It ended", 3) == "It ended. 3 processes that it had started were ended with it"

@@ -118,7 +118,7 @@ def test_the_engine_is_not_for_people() -> None:
 @NOT_LINUX
 def test_the_app_listens_on_loopback_only(app: App) -> None:
     app.controller.restart_engine()
-    link = app.controller.client._link
+    link = app.controller.client._launch.link
     assert link is not None
     inode_lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     listening = [line.split()[1] for line in inode_lines if line.split()[3] == "0A"]
