@@ -15,8 +15,10 @@ from gradscope import __version__
 from gradscope.client.engine_process import EngineProcess
 from gradscope.client.link import Link, LinkError
 from gradscope.protocol import PROTOCOL_VERSION, messages
-from gradscope.protocol.codec import Frame
+from gradscope.protocol.answers import check_answer
+from gradscope.protocol.codec import Frame, ProtocolError
 from gradscope.protocol.last_place import PLACE_VARIABLE, LastPlace
+from gradscope.protocol.limits import Unfit
 from gradscope.protocol.phases import Position
 from gradscope.state.app_state import EngineState, EngineStatus
 
@@ -48,7 +50,8 @@ class EngineClient(QObject):
         self._link: Link | None = None
         self._retired: list[EngineProcess] = []
         self._number = 0
-        self._waiting: dict[int, Reply | None] = {}
+        self._waiting: dict[int, tuple[object, Reply | None]] = {}
+        """(request, where its reply goes), by number."""
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
@@ -108,7 +111,7 @@ class EngineClient(QObject):
         self._number += 1
         if self._link is not None and self._link.is_connected:
             self._link.send(message, number=self._number)
-            self._waiting[self._number] = on_reply
+            self._waiting[self._number] = (message, on_reply)
             if not self._pings.isActive():
                 self._unanswered_pings = 0
                 self._pings.start()
@@ -119,6 +122,11 @@ class EngineClient(QObject):
         if self._link is not None:
             self._number += 1
             self._link.send(message, number=self._number)
+
+    def distrust(self, error: ProtocolError) -> None:
+        """What the engine has sent cannot be true: it is ended, and nothing more of it is heard."""
+        if self._link is not None:
+            self._link.break_off(error)
 
     def shut_down(self) -> None:
         """The app ends: ask the engine to end, wait shortly, and leave nothing behind."""
@@ -168,13 +176,18 @@ class EngineClient(QObject):
             self._unfit, self._is_to_restart = message.reason, True
         if isinstance(message, messages.Opened):
             # What was asked of the session before is void; the Open itself is still to be answered.
-            self._waiting = {number: reply for number, reply in self._waiting.items() if number >= frame.number}
+            self._waiting = {number: asked for number, asked in self._waiting.items() if number >= frame.number}
         if frame.number == 0:
             self.message_received.emit(message)
         elif frame.number in self._waiting:
-            on_reply = self._waiting.pop(frame.number)
+            request, on_reply = self._waiting.pop(frame.number)
+            try:
+                check_answer(request, message)
+            except Unfit as unfit:
+                self.distrust(ProtocolError(f"{type(message).__name__} {unfit}"))
+                return
             self.message_received.emit(message)
-            if on_reply is not None:
+            if on_reply is not None and self._link is not None and self._link.is_connected:
                 on_reply(message)
         if not self._waiting:
             self._pings.stop()
