@@ -1,7 +1,8 @@
-"""Where the engine stands, in a small file that both processes have mapped.
+"""Where the engine stands, in a small file that both processes have open.
 
 A message that waits to be sent is lost when the user's code ends the process, and one that a thread sends waits while
-that code holds the GIL. What is written here outlives both. Used by the engine's main thread and by the app's GUI thread.
+that code holds the GIL. What is written here outlives both. Used by the engine's main thread, which has it mapped, and by the
+app's GUI thread, which reads it as a file: where a mapped file has become shorter, a process dies of looking at it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from gradscope.protocol import values
 from gradscope.protocol.phases import Position, Rest
 
 PLACE_VARIABLE = "GRADSCOPE_PLACE"
@@ -25,11 +27,13 @@ class LastPlace:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        # A pipe in its place is not waited for.
+        self._file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
-            self._memory = mmap.mmap(file, _SIZE)
-        finally:
-            os.close(file)
+            self._memory = mmap.mmap(self._file, _SIZE)
+        except (OSError, ValueError):
+            os.close(self._file)
+            raise
 
     @classmethod
     def made(cls) -> LastPlace | None:
@@ -60,11 +64,12 @@ class LastPlace:
             self._memory[:] = text.ljust(_SIZE, b"\0")
 
     def read(self) -> Position | None:
-        """None before the first, and where no recipe is open."""
+        """None before the first, where no recipe is open, and where something else has been written."""
         try:
-            told = json.loads(self._memory[:].rstrip(b"\0"))
-            position = Position(**{**told, "rest": Rest(told["rest"])})
-        except (ValueError, TypeError, KeyError):
+            os.lseek(self._file, 0, os.SEEK_SET)
+            told = json.loads(os.read(self._file, _SIZE).rstrip(b"\0"))
+            position: Position = values.decode(Position, told, values.Source([]), "the last place")
+        except (OSError, ValueError, RecursionError, values.ProtocolError):
             return None
         return None if position.rest is Rest.EMPTY else position
 
@@ -75,4 +80,5 @@ class LastPlace:
 
     def close(self) -> None:
         self._memory.close()
+        os.close(self._file)
         self.forget_name()

@@ -340,5 +340,5 @@ def test_controls_and_requests_are_numbered_in_one_row(qtbot: QtBot, heard: Hear
     third = heard.client.request(m.Watch(subjects=()))
     qtbot.waitUntil(lambda: sum(isinstance(message, m.Note) for message in heard.messages) == 3)
     said = [message.text for message in heard.messages if isinstance(message, m.Note)]
-    assert said == [f"Reset {first}", f"Pause {first + 1}", f"Reset {third}"]
+    assert said == [f"Watch {first}", f"Pause {first + 1}", f"Watch {third}"]
     assert third == first + 2
