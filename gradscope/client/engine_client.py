@@ -12,10 +12,12 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from gradscope.client.endings import in_its_own_words, with_ended
 from gradscope.client.launch import Launch
-from gradscope.client.link import LinkError
+from gradscope.client.link import Link, LinkError
 from gradscope.client.spare import Spare
 from gradscope.protocol import messages
-from gradscope.protocol.codec import Frame
+from gradscope.protocol.answers import check_answer
+from gradscope.protocol.codec import Frame, ProtocolError
+from gradscope.protocol.limits import Unfit
 from gradscope.state.app_state import EngineState, EngineStatus
 
 PING_INTERVAL_SECS = 2.0
@@ -29,7 +31,8 @@ Reply = Callable[[Any], None]
 class EngineClient(QObject):
     """Owns at most one engine, and a spare where one is wanted.
 
-    Replies reach the request's callback and `message_received`, in order. A reply to a request of an engine that is gone, or that was made void by another session, is dropped.
+    Replies reach the request's callback and `message_received`, in order. A reply to a request of an engine that is gone, or
+    that was made void by another session, is dropped. An answer that cannot be one ends the engine.
     """
 
     message_received = Signal(object)
@@ -46,7 +49,8 @@ class EngineClient(QObject):
         self._retired: list[Launch] = []
         self.spare = Spare(lambda: bool(self._waiting), self)
         self._number = 0
-        self._waiting: dict[int, Reply | None] = {}
+        self._waiting: dict[int, tuple[object, Reply | None]] = {}
+        """(request, where its reply goes), by number."""
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
@@ -106,10 +110,10 @@ class EngineClient(QObject):
     def request(self, message: object, *, on_reply: Reply | None = None) -> int:
         """Send a numbered request; `on_reply` gets the reply. Raises ProtocolError if it is too large for a frame."""
         self._number += 1
-        link = self._launch.link if self._launch is not None else None
+        link = self._link
         if link is not None and link.is_connected:
             link.send(message, number=self._number)
-            self._waiting[self._number] = on_reply
+            self._waiting[self._number] = (message, on_reply)
             if not self._pings.isActive():
                 self._unanswered_pings = 0
                 self._pings.start()
@@ -117,9 +121,14 @@ class EngineClient(QObject):
 
     def send(self, message: object) -> None:
         """Send a control message (Pause, Interrupt, Ping); the engine acts on it at once."""
-        if self._launch is not None and self._launch.link is not None:
+        if self._link is not None:
             self._number += 1
-            self._launch.link.send(message, number=self._number)
+            self._link.send(message, number=self._number)
+
+    def distrust(self, error: ProtocolError) -> None:
+        """What the engine has sent cannot be true: it is ended, and nothing more of it is heard."""
+        if self._link is not None:
+            self._link.break_off(error)
 
     def shut_down(self) -> None:
         """The app ends: ask the engine to end, wait shortly, and leave nothing behind."""
@@ -164,13 +173,18 @@ class EngineClient(QObject):
             self._unfit, self._is_to_restart = message.reason, True
         if isinstance(message, messages.Opened):
             # What was asked of the session before is void; the Open itself is still to be answered.
-            self._waiting = {number: reply for number, reply in self._waiting.items() if number >= frame.number}
+            self._waiting = {number: asked for number, asked in self._waiting.items() if number >= frame.number}
         if frame.number == 0:
             self.message_received.emit(message)
         elif frame.number in self._waiting:
-            on_reply = self._waiting.pop(frame.number)
+            request, on_reply = self._waiting.pop(frame.number)
+            try:
+                check_answer(request, message)
+            except Unfit as unfit:
+                self.distrust(ProtocolError(f"{type(message).__name__} {unfit}"))
+                return
             self.message_received.emit(message)
-            if on_reply is not None:
+            if on_reply is not None and self._link is not None and self._link.is_connected:
                 on_reply(message)
         if not self._waiting:
             self._pings.stop()
@@ -223,6 +237,10 @@ class EngineClient(QObject):
         self.send(messages.Ping())
 
     # ------------------------------------------------------------------------------------------ private
+
+    @property
+    def _link(self) -> Link | None:
+        return None if self._launch is None else self._launch.link
 
     def _set(self, state: EngineState) -> None:
         self._state = state

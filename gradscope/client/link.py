@@ -34,7 +34,7 @@ class Link(QObject):
     received = Signal(object)
     """Every Frame after that, in order."""
     broken = Signal(str)
-    """The engine has sent something that is no frame; the connection is closed."""
+    """The engine has sent something that is no frame, or cannot be true; the connection is closed."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -88,6 +88,11 @@ class Link(QObject):
             socket.flush()
             socket.disconnectFromHost()
 
+    def break_off(self, error: ProtocolError) -> None:
+        """Close the connection, since what came cannot be; `broken` says so."""
+        self.close()
+        self.broken.emit(f"The engine has sent something that gradscope does not understand: {error}")
+
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot()
@@ -139,8 +144,7 @@ class Link(QObject):
                     return
                 self._frames = self._decoder.feed(bytes(self._socket.read(_READ_BYTES).data()))
         except ProtocolError as error:
-            self.close()
-            self.broken.emit(f"The engine has sent something that gradscope does not understand: {error}")
+            self.break_off(error)
 
     def _stop_listening(self) -> None:
         self._server.close()

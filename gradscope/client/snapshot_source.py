@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gradscope.client.background import Background
+from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import (
     Differences,
@@ -49,6 +50,8 @@ def reopen(path: str) -> Reopened | BadInput:
         return Reopened(snapshot=snapshot, state=state_of(snapshot))
     except BadInput as error:
         return error
+    except ProtocolError as error:
+        return BadInput(f"{path} is damaged: {error}")
 
 
 class SnapshotSource:

@@ -1,7 +1,8 @@
-"""Where the engine stands, and what it says when it ends, in a small file that both processes have mapped.
+"""Where the engine stands, and what it says when it ends, in a small file that both processes have open.
 
 A message that waits to be sent is lost when the user's code ends the process, and one that a thread sends waits while
-that code holds the GIL. What is written here outlives both. Used by the engine, its guard, and the app's GUI thread.
+that code holds the GIL. What is written here outlives both. Used by the engine and its guard, which have it mapped, and by
+the app's GUI thread, which reads it as a file: where a mapped file has become shorter, a process dies of looking at it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from gradscope.protocol import values
 from gradscope.protocol.phases import Position, Rest
 
 PLACE_VARIABLE = "GRADSCOPE_PLACE"
@@ -26,11 +28,13 @@ class LastPlace:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        # A pipe in its place is not waited for.
+        self._file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
-            self._memory = mmap.mmap(file, _SIZE)
-        finally:
-            os.close(file)
+            self._memory = mmap.mmap(self._file, _SIZE)
+        except (OSError, ValueError):
+            os.close(self._file)
+            raise
 
     @classmethod
     def made(cls) -> LastPlace | None:
@@ -61,11 +65,11 @@ class LastPlace:
             self._memory[_PLACE] = text.ljust(_PLACE.stop, b"\0")
 
     def read(self) -> Position | None:
-        """None before the first, and where no recipe is open."""
+        """None before the first, where no recipe is open, and where something else has been written."""
         try:
-            told = json.loads(self._memory[_PLACE].rstrip(b"\0"))
-            position = Position(**{**told, "rest": Rest(told["rest"])})
-        except (ValueError, TypeError, KeyError):
+            told = json.loads(self._read(_PLACE).rstrip(b"\0"))
+            position: Position = values.decode(Position, told, values.Source([]), "the last place")
+        except (OSError, ValueError, RecursionError, values.ProtocolError):
             return None
         return None if position.rest is Rest.EMPTY else position
 
@@ -75,7 +79,10 @@ class LastPlace:
 
     def words(self) -> str:
         """What was said last; "" if nothing was."""
-        return self._memory[_WORDS].rstrip(b"\0").decode(errors="replace")
+        try:
+            return self._read(_WORDS).rstrip(b"\0").decode(errors="replace")
+        except OSError:
+            return ""
 
     def count_ended(self, number: int) -> None:
         """So many processes that the engine had left behind were ended."""
@@ -83,7 +90,14 @@ class LastPlace:
 
     def ended(self) -> int:
         """How many processes that the engine had left behind were ended, as far as is known."""
-        return int.from_bytes(self._memory[_ENDED], "little")
+        try:
+            return int.from_bytes(self._read(_ENDED), "little")
+        except OSError:
+            return 0
+
+    def _read(self, part: slice) -> bytes:
+        os.lseek(self._file, part.start, os.SEEK_SET)
+        return os.read(self._file, part.stop - part.start)
 
     def forget_name(self) -> None:
         """Both have it open now; where the system allows it, the file disappears with the two processes."""
@@ -92,4 +106,5 @@ class LastPlace:
 
     def close(self) -> None:
         self._memory.close()
+        os.close(self._file)
         self.forget_name()

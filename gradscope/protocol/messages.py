@@ -137,7 +137,7 @@ class Go:
 
     verb: Verb
     until: RunUntil = RunUntil.PAUSED
-    steps: CountFromOne = 1
+    steps: int = 1
     """For RunUntil.STEPS: how many steps to complete."""
 
 
@@ -411,11 +411,10 @@ class Page:
     integer: bool = False
 
     def check(self) -> None:
-        rows, columns = plane_sides(self.shape)
-        if (self.row + len(self.values) > rows >= 0) or (self.column + self.values.shape[1] > columns >= 0):
-            raise Unfit(
-                f"holds values of the shape {self.values.shape}, which go beyond a tensor of {self.shape!r:.80}"
-            )
+        # What was asked for may lie beyond what there is: then there are no values.
+        ends = (self.row + self.values.shape[0], self.column + self.values.shape[1])
+        if self.values.size and any(end > side >= 0 for end, side in zip(ends, plane_sides(self.shape), strict=True)):
+            raise Unfit(f"has {self.values.shape} values, which go beyond a tensor of {self.shape!r:.80}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
 from gradscope.protocol.subjects import SubjectKey
+from gradscope.state import border
 from gradscope.state.edits import Edits
 from gradscope.state.history import History
 from gradscope.state.log import Log
@@ -216,7 +217,11 @@ class AppState:
     # ------------------------------------------------------------------------------------------ from the engine
 
     def apply(self, message: object) -> None:
-        """Take in one message. Messages that are nobody's business here (pages, pictures) are ignored."""
+        """Take in one message. Messages that are nobody's business here (pages, pictures) are ignored.
+
+        Raises ProtocolError, and nothing has changed, where one does not fit what came before.
+        """
+        border.check(message, self)
         match message:
             case messages.Report():
                 self._report(message)
@@ -225,9 +230,9 @@ class AppState:
                 if isinstance(message, messages.Done):
                     self._end_run()
             case messages.Subjects(first=first, rows=rows):
-                self.history.rows[first:] = rows
+                self.history.rows[first : first + len(rows)] = rows
             case messages.Places(first=first, rows=places):
-                self.places[first:] = places
+                self.places[first : first + len(places)] = places
             case messages.Opened(session=session, position=position):
                 self._open(session, position)
             case messages.InitialParameters():

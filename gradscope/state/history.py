@@ -207,7 +207,7 @@ class History(StepCurves):
             self.blocks[kind].cut(report.step)
             self.histograms[kind].cut(report.step)
         for key in keys:
-            del self._latest[key]
+            self._latest.pop(key, None)
 
     def add_initial(self, initial: InitialParameters, *, step: int = 0) -> None:
         """The parameters as they are before step `step`."""

@@ -32,14 +32,14 @@ class Log:
         self._open: dict[Source, str] = {}
 
     def add(self, text: str, *, source: Source = Source.GRADSCOPE, is_warning: bool = False) -> None:
-        for part in text.splitlines() or [""]:
+        for part in self._newest(text.splitlines() or [""]):
             self.lines.append(Line(source, part[:MAX_LINE_CHARACTERS], is_warning))
             self.total += 1
 
     def feed(self, text: str, *, source: Source) -> None:
         """Text as it arrives from a stream: an unfinished last line waits for its end (a carriage return starts anew)."""
         *complete, rest = (self._open.get(source, "") + text).replace("\r\n", "\n").split("\n")
-        for line in complete:
+        for line in self._newest(complete):
             self.add(line.rpartition("\r")[2], source=source)
         self._open[source] = rest[-MAX_LINE_CHARACTERS:]
 
@@ -54,3 +54,9 @@ class Log:
         """The lines that came after the first `total`, as far as they are still kept."""
         new = min(self.total - total, len(self.lines))
         return list(self.lines)[len(self.lines) - new :] if new > 0 else []
+
+    def _newest(self, texts: list[str]) -> list[str]:
+        """Those that would be kept; the others are only counted."""
+        passed_over = max(0, len(texts) - MAX_LINES)
+        self.total += passed_over
+        return texts[passed_over:]

@@ -16,6 +16,7 @@ from gradscope.client.snapshot_source import Reopened, Request, SnapshotSource, 
 from gradscope.protocol import messages
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
+from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind
 from gradscope.protocol.parts import Contents, Part
@@ -331,7 +332,11 @@ class Controller(QObject):
         if isinstance(message, messages.ExportProgress):
             self.export_progressed.emit(message)
             return
-        self._session_state.apply(message)
+        try:
+            self._session_state.apply(message)
+        except ProtocolError as error:
+            self.client.distrust(error)
+            return
         if isinstance(message, (messages.Note, messages.Failed)):
             # The log is also seen behind a snapshot.
             self.state.touch(Topic.LOG)

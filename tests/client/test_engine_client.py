@@ -55,7 +55,7 @@ def test_a_good_engine_becomes_ready_and_answers(qtbot: QtBot, heard: Heard, fak
     )
     _until(qtbot, heard, EngineStatus.READY)
     replies: list[object] = []
-    heard.client.request(m.Reset(), on_reply=replies.append)
+    heard.client.request(m.Watch(subjects=()), on_reply=replies.append)
     qtbot.waitUntil(lambda: bool(replies))
     assert replies == [m.Pong()]
     assert heard.messages[-2:] == [m.Note(text="before"), m.Pong()]
@@ -122,7 +122,7 @@ def test_every_death_is_told_in_words(
         """)
     )
     _until(qtbot, heard, EngineStatus.READY)
-    heard.client.request(m.Reset())
+    heard.client.request(m.Watch(subjects=()))
     _until(qtbot, heard, EngineStatus.DEAD)
     assert said in heard.client.state.text
 
@@ -157,7 +157,7 @@ def test_an_old_engines_replies_are_dropped_after_a_restart(
     heard.client.start(python)
     _until(qtbot, heard, EngineStatus.READY)
     replies: list[object] = []
-    heard.client.request(m.Reset(), on_reply=replies.append)
+    heard.client.request(m.Watch(subjects=()), on_reply=replies.append)
     first = heard.client.pid
     heard.client.restart()
     _until(qtbot, heard, EngineStatus.READY)
@@ -181,7 +181,7 @@ def test_a_flood_of_output_does_not_hold_up_messages(qtbot: QtBot, heard: Heard,
     )
     _until(qtbot, heard, EngineStatus.READY)
     replies: list[object] = []
-    heard.client.request(m.Reset(), on_reply=replies.append)
+    heard.client.request(m.Watch(subjects=()), on_reply=replies.append)
     qtbot.waitUntil(lambda: bool(replies) and "flood é 19999" in "".join(heard.output[-50:]), timeout=15000)
     assert "".join(heard.output).count("\n") == 20000
 
@@ -227,7 +227,7 @@ def test_the_last_words_before_a_death_are_heard(qtbot: QtBot, heard: Heard, fak
         """)
     )
     _until(qtbot, heard, EngineStatus.READY)
-    heard.client.request(m.Reset())
+    heard.client.request(m.Watch(subjects=()))
     _until(qtbot, heard, EngineStatus.DEAD)
     assert heard.messages[-1] == m.Note(text="1999")
 
@@ -241,14 +241,14 @@ def test_silence_is_told_and_taken_back(
         for frame in frames(c):
             if isinstance(frame.message, m.Welcome):
                 ready(c)
-            elif isinstance(frame.message, m.Reset):
+            elif isinstance(frame.message, m.Watch):
                 time.sleep(1.2); c.sendall(encode(m.Pong(), number=frame.number))
         """)
     )
     _until(qtbot, heard, EngineStatus.READY)
     assert heard.client.state.text == ""
     heard.client._pings.setInterval(50)
-    heard.client.request(m.Reset())
+    heard.client.request(m.Watch(subjects=()))
     qtbot.waitUntil(lambda: "has not answered" in heard.client.state.text)
     assert heard.status is EngineStatus.READY
     qtbot.waitUntil(lambda: heard.client.state.text == "")
@@ -296,7 +296,7 @@ def test_an_end_while_starting_is_not_blamed_on_the_user(qtbot: QtBot, heard: He
 
 def test_requests_without_an_engine_are_dropped(qtbot: QtBot, heard: Heard) -> None:
     replies: list[object] = []
-    heard.client.request(m.Reset(), on_reply=replies.append)
+    heard.client.request(m.Watch(subjects=()), on_reply=replies.append)
     heard.client.send(m.Pause())
     heard.client.shut_down()
     heard.client.shut_down()
@@ -335,10 +335,10 @@ def test_controls_and_requests_are_numbered_in_one_row(qtbot: QtBot, heard: Hear
         """)
     )
     _until(qtbot, heard, EngineStatus.READY)
-    first = heard.client.request(m.Reset())
+    first = heard.client.request(m.Watch(subjects=()))
     heard.client.send(m.Pause())
-    third = heard.client.request(m.Reset())
+    third = heard.client.request(m.Watch(subjects=()))
     qtbot.waitUntil(lambda: sum(isinstance(message, m.Note) for message in heard.messages) == 3)
     said = [message.text for message in heard.messages if isinstance(message, m.Note)]
-    assert said == [f"Reset {first}", f"Pause {first + 1}", f"Reset {third}"]
+    assert said == [f"Watch {first}", f"Pause {first + 1}", f"Watch {third}"]
     assert third == first + 2

@@ -1,7 +1,9 @@
 """Where the engine stands, in a file that two processes share."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,11 +32,60 @@ def test_what_one_writes_the_other_reads(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not Path(mine.path).exists()
 
 
-@pytest.mark.parametrize("path", ["", "/nowhere/at/all", "empty"])
+@pytest.mark.parametrize("path", ["", "/nowhere/at/all", "empty", "folder", "pipe"])
 def test_without_a_file_there_is_none(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").touch()
-    monkeypatch.setenv(PLACE_VARIABLE, str(tmp_path / path) if path == "empty" else path)
+    (tmp_path / "folder").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv(PLACE_VARIABLE, path if path in ("", "/nowhere/at/all") else str(tmp_path / path))
     assert LastPlace.of_environment() is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a file that is open stays as it is")
+@pytest.mark.parametrize("size", [0, 1, 100, 2**40])
+def test_a_file_of_another_size_does_no_harm(size: int) -> None:
+    place = LastPlace.made()
+    assert place is not None
+    place.write(STANDS)
+    os.truncate(place.path, size)
+    assert place.read() == (STANDS if size > 200 else None)
+    place.close()
+
+
+TOLD: dict[str, Any] = {"rest": "ready", "step": 1, "epoch": 0, "batch": 0, "micro": 0, "window": 1, "optimizer": ""}
+LIES: dict[str, bytes] = {
+    "a list": b"[1]",
+    "deep": b"[" * 511,
+    "a number of 400 digits": b"1" * 400,
+    "not UTF-8": b"\xff" * 512,
+    "half a text": b'{"rest": "rea',
+    **{
+        f"{name} {value!r}": json.dumps(TOLD | {name: value}).encode()
+        for name, value in {
+            "rest": "asleep",
+            "step": -1,
+            "epoch": 2**60,
+            "batch": "7",
+            "micro": None,
+            "window": 0,
+            "optimizer": [],
+            "moment": 3,
+            "colour": "red",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_cannot_be_a_place_is_none(lie: str) -> None:
+    place = LastPlace.made()
+    assert place is not None
+    Path(place.path).write_bytes(LIES[lie].ljust(512, b"\0"))
+    assert place.read() is None
+    Path(place.path).write_bytes(json.dumps(TOLD).encode().ljust(512, b"\0"))
+    assert place.read() == Position(rest=Rest.READY, step=1)
+    place.close()
 
 
 def test_a_name_that_is_too_long_leaves_the_place_before() -> None:

@@ -1,5 +1,8 @@
 """The log gives the same lines however the text is cut, and keeps the newest."""
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +53,20 @@ def test_since_more_than_is_kept() -> None:
         log.add(str(i))
     assert len(log.since(0)) == MAX_LINES
     assert log.since(0)[0].text == "10"
+
+
+@pytest.mark.parametrize("is_fed", [True, False])
+def test_millions_of_line_breaks_take_no_time(is_fed: bool) -> None:
+    log, breaks = Log(), 3_000_000
+    started = time.perf_counter()
+    if is_fed:
+        log.feed("\n" * breaks + "x\n", source=Source.STDOUT)
+    else:
+        log.add("\n" * breaks + "x\n")
+    assert time.perf_counter() - started < 3
+    assert log.total == breaks + 1
+    assert len(log.lines) == MAX_LINES
+    assert log.lines[-1].text == "x"
 
 
 def test_a_text_of_several_lines_is_several_lines() -> None:

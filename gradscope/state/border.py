@@ -1,0 +1,54 @@
+"""What a message has to be to what the app knows already. Asked before anything is changed by it: all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gradscope.protocol.checks import check_numbers, check_report
+from gradscope.protocol.codec import ProtocolError
+from gradscope.protocol.edits import EditMade
+from gradscope.protocol.limits import Unfit
+from gradscope.protocol.messages import InitialParameters, Places, Report, Subjects, Validated
+
+if TYPE_CHECKING:
+    from gradscope.state.app_state import AppState
+
+MAX_CURVES = 1000
+"""Metrics of a validation, under all names that have ever come."""
+
+
+def check(message: object, state: AppState) -> None:
+    """Raises ProtocolError where a message cannot be true."""
+    try:
+        match message:
+            case Report():
+                check_report(message, rows=len(state.history.rows), places=len(state.places))
+                _check_turn(message, state)
+            case InitialParameters():
+                check_numbers(message.subjects, len(state.history.rows), "subject")
+            case Subjects(first=first, rows=rows):
+                _check_new(state.history.rows, first, rows)
+            case Places(first=first, rows=places):
+                _check_new(state.places, first, places)
+            case EditMade(number=number):
+                if number > len(state.edits.made):
+                    raise Unfit(f"has the number {number}, and there are {len(state.edits.made)} before it")
+            case Validated(metrics=metrics):
+                if len(state.history.validations.keys() | metrics.keys()) > MAX_CURVES:
+                    raise Unfit(f"has more than {MAX_CURVES} metrics")
+    except Unfit as unfit:
+        raise ProtocolError(f"{type(message).__name__} {unfit}") from None
+
+
+def _check_turn(report: Report, state: AppState) -> None:
+    if report.optimizer and state.session is not None and report.optimizer not in state.session.optimizers:
+        raise Unfit(f"is of the optimizer {report.optimizer!r:.80}, which the session does not have")
+
+
+def _check_new(known: Sequence[object], first: int, rows: Sequence[object]) -> None:
+    """Rows go on where the table ends; those that come again are the same."""
+    if first > len(known):
+        raise Unfit(f"begins with row {first}, and the table has {len(known)}")
+    if any(new != old for new, old in zip(rows, known[first : first + len(rows)], strict=False)):
+        raise Unfit(f"has other rows than before, from row {first} on")
