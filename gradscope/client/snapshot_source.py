@@ -25,7 +25,7 @@ from gradscope.protocol.messages import (
 )
 from gradscope.protocol.phases import Position
 from gradscope.snapshots.against import OtherSnapshots, difference, difference_picture, our_values
-from gradscope.snapshots.looking import look, read_plane
+from gradscope.snapshots.looking import look, plane_of
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 from gradscope.state.app_state import AppState
@@ -81,7 +81,7 @@ class SnapshotSource:
     def _difference_picture(self, request: FetchDifferencePicture, other: Snapshot) -> Picture | Unavailable:
         try:
             info = self._snapshot.need_info(request.subject)
-            plane, _ = read_plane(self._snapshot, info, FetchPicture(subject=request.subject, index=request.index))
+            plane, _ = plane_of(self._snapshot, info, request)
         except (ValuesMissing, BadInput) as reason:
             return Unavailable(subject=request.subject, reason=str(reason))
         return difference_picture(request, info.shape, plane, other)

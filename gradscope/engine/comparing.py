@@ -12,8 +12,8 @@ from gradscope.engine.session import Session
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.messages import Difference, Differences, FetchDifferencePicture, Picture, Unavailable
 from gradscope.protocol.subjects import SubjectKey
-from gradscope.snapshots.against import Array, DifferenceRequest, OtherSnapshots, Shape, difference, difference_picture
-from gradscope.snapshots.comparing import Flat
+from gradscope.snapshots.against import DifferenceRequest, OtherSnapshots, Shape, difference, difference_picture
+from gradscope.snapshots.pieces import Array, Flat
 
 _ERRORS = (RuntimeError, ValueError, NotImplementedError, TypeError)
 
@@ -36,7 +36,10 @@ class Comparer:
                 try:
                     tensor = session.values(request.subject)
                     plane, _ = plane_of(tensor, request.index)
-                    return difference_picture(request, tuple(tensor.shape), _array(plane), other)
+                    whole = plane.detach()
+                    return difference_picture(
+                        request, tuple(tensor.shape), lambda rows, columns: _array(whole[rows, columns]), other
+                    )
                 except (ValuesUnavailable, *_ERRORS) as error:
                     return Unavailable(subject=request.subject, reason=_reason(error))
             items = []

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import (
     Difference,
     FetchDifferencePicture,
     FetchDifferences,
-    FetchPicture,
     Picture,
     Unavailable,
 )
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots import slices
-from gradscope.snapshots.comparing import Flat, compare, of_array, strongest_difference
-from gradscope.snapshots.looking import read_plane
+from gradscope.snapshots.comparing import compare, strongest_difference
+from gradscope.snapshots.looking import need_few, plane_of
+from gradscope.snapshots.pieces import Flat, Part
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 
-Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 DifferenceRequest = FetchDifferences | FetchDifferencePicture
 
@@ -57,7 +54,7 @@ def difference(key: SubjectKey, ours: OurFlat, other: Snapshot) -> Difference:
         shape, flat = ours(key)
         if shape != info.shape:
             return Difference(subject=key, problem=f"The shapes are {_sides(shape)} and {_sides(info.shape)}")
-        return compare(key, shape, flat, of_array(other.values(key)))
+        return compare(key, shape, flat, other.flat(key))
     except (ValuesMissing, BadInput) as reason:
         return Difference(subject=key, problem=str(reason))
     except MemoryError:
@@ -66,23 +63,25 @@ def difference(key: SubjectKey, ours: OurFlat, other: Snapshot) -> Difference:
 
 def our_values(snapshot: Snapshot) -> OurFlat:
     """A snapshot as the side that is compared with another."""
-    return lambda key: (snapshot.need_info(key).shape, of_array(snapshot.values(key)))
+    return lambda key: (snapshot.need_info(key).shape, snapshot.flat(key))
 
 
 def difference_picture(
-    request: FetchDifferencePicture, shape: Shape, plane: Array, other: Snapshot
+    request: FetchDifferencePicture, shape: Shape, plane: Part, other: Snapshot
 ) -> Picture | Unavailable:
-    """`plane`: the slice that is shown, of a tensor of this shape."""
+    """`plane`: parts of the slice that is shown, of a tensor of this shape."""
     try:
         info = other.need_info(request.subject)
         if info.shape != shape:
             reason = f"There is no difference to draw: the shapes are {_sides(shape)} and {_sides(info.shape)}"
             return Unavailable(subject=request.subject, reason=reason)
-        theirs, index = read_plane(other, info, FetchPicture(subject=request.subject, index=request.index))
+        theirs, index = plane_of(other, info, request)
+        sides = slices.plane_shape(shape)
+        need_few(math.prod(sides), "draw")
+        block = slices.block_of(sides, request.side)
+        values = strongest_difference(sides, block, plane, theirs)
     except (ValuesMissing, BadInput) as reason:
         return Unavailable(subject=request.subject, reason=str(reason))
-    block = slices.block_of(plane.shape, request.side)
-    values = strongest_difference(plane, theirs, block)
     return Picture(subject=request.subject, shape=shape, index=index, block=block, values=values)
 
 

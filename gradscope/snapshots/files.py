@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,21 +12,25 @@ import numpy as np
 from gradscope.protocol.failure import BadInput
 from gradscope.snapshots import json_files, tensor_file
 from gradscope.snapshots.damage import Damaged, in_bytes
+from gradscope.snapshots.reading import Reading
 from gradscope.snapshots.source import Source, open_source, read_all
 from gradscope.snapshots.tensor_file import TensorInfo
 
 MAX_JSON_BYTES = 32 * 1024**2
 MAX_ARRAYS_BYTES = 1024**3
 """Of a file whose arrays are all read at once."""
+MAX_INFLATED_ARRAYS_BYTES = 256 * 1024**2
+"""The same where the file is compressed, and may be small."""
 MAX_TABLE_BYTES = 256 * 1024**2
 
 
 class SnapshotFiles:
     """Every method raises BadInput (what, where, what was expected) and nothing else, whatever the files hold."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: Reading) -> None:
         self.path = path
-        self._source: Source = open_source(path)
+        self.reading = reading
+        self._source: Source = open_source(path, reading)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -54,16 +58,18 @@ class SnapshotFiles:
         with self.told(name), self._source.opened(name) as file:
             return tensor_file.read_header(file, self.sizes[name])
 
-    def tensor(self, name: str, info: TensorInfo, index: Any = ()) -> np.ndarray[Any, Any]:
-        """The numbers of one tensor, or those at `index`."""
+    def runs(self, name: str, info: TensorInfo, runs: Iterable[tuple[int, int]]) -> list[np.ndarray[Any, Any]]:
+        """Some elements of a tensor, counted in the order of its rows: from the first number to before the second."""
+        size = info.dtype.raw.itemsize
+        spans = ((info.start + first * size, info.start + last * size) for first, last in runs)
         with self.told(name):
-            raw = self._source.raw(name, info.start, info.end)
-            return tensor_file.decoded(raw, info, index)
+            return [tensor_file.numbers_of(data, info.dtype) for data in self._source.spans(name, spans)]
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
         """All arrays of a file, read into memory."""
         with self.told(name):
-            return tensor_file.decode(read_all(self._source, name, MAX_ARRAYS_BYTES))
+            limit = MAX_INFLATED_ARRAYS_BYTES if self._source.is_compressed(name) else MAX_ARRAYS_BYTES
+            return tensor_file.decode(read_all(self._source, name, limit))
 
     @contextlib.contextmanager
     def told(self, name: str) -> Iterator[None]:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 
 from gradscope.protocol.failure import BadInput
-from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
-from gradscope.snapshots import slices
+from gradscope.protocol.messages import (
+    FetchDifferencePicture,
+    FetchHistogram,
+    FetchPage,
+    FetchPicture,
+    Histogram,
+    Page,
+    Picture,
+    Unavailable,
+)
+from gradscope.snapshots import pieces, slices
+from gradscope.snapshots.pieces import Array, Part
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 from gradscope.snapshots.tensor_file import TensorInfo
 
-Array = np.ndarray[Any, Any]
+MAX_LOOKED_AT = 1 << 30
+"""Values that are read for one picture or histogram."""
+PlaneRequest = FetchPage | FetchPicture | FetchDifferencePicture
 
 
 def look(
@@ -27,29 +39,23 @@ def look(
             case FetchPicture():
                 return _picture(snapshot, info, request)
             case FetchHistogram():
-                return _histogram(snapshot, request)
+                return _histogram(snapshot, info, request)
     except (ValuesMissing, BadInput) as reason:
         return Unavailable(subject=request.subject, reason=str(reason))
     except MemoryError:
         return Unavailable(subject=request.subject, reason="These values need more memory than there is")
 
 
-def read_plane(
-    snapshot: Snapshot, info: TensorInfo, request: FetchPage | FetchPicture, part: tuple[slice, ...] = ()
-) -> tuple[Array, tuple[int, ...]]:
-    """(rows x columns at the index of the leading dimensions, the index as it was used); only `part` is decoded."""
-    if len(info.shape) < 2:
-        flat = snapshot.values(request.subject)
-        return flat.reshape(-1, 1)[part], ()
-    if 0 in info.shape[:-2]:
-        return np.zeros((0, 0), dtype=np.float32), ()
+def plane_of(snapshot: Snapshot, info: TensorInfo, request: PlaneRequest) -> tuple[Part, tuple[int, ...]]:
+    """(what reads parts of the rows x columns at the index of the leading dimensions, the index as it was used)."""
     index = slices.used_index(info.shape, request.index)
-    return snapshot.values(request.subject, index + part), index
+    return snapshot.plane(request.subject, slices.plane_number(info.shape, index)), index
 
 
 def _page(snapshot: Snapshot, info: TensorInfo, request: FetchPage) -> Page:
+    plane, index = plane_of(snapshot, info, request)
     rows, columns = slices.page_part(request.row, request.rows, request.column, request.columns)
-    part, index = read_plane(snapshot, info, request, (rows, columns))
+    part = plane(rows, columns)
     return Page(
         subject=request.subject,
         shape=info.shape,
@@ -63,19 +69,31 @@ def _page(snapshot: Snapshot, info: TensorInfo, request: FetchPage) -> Page:
 
 
 def _picture(snapshot: Snapshot, info: TensorInfo, request: FetchPicture) -> Picture:
-    plane, index = read_plane(snapshot, info, request)
-    block = slices.block_of(plane.shape, request.side)
-    with np.errstate(over="ignore"):
-        values = real(plane).astype(np.float32)
-    return Picture(
-        subject=request.subject, shape=info.shape, index=index, block=block, values=slices.means(values, block)
-    )
+    plane, index = plane_of(snapshot, info, request)
+    shape = slices.plane_shape(info.shape)
+    need_few(math.prod(shape), "draw")
+    block = slices.block_of(shape, request.side)
+
+    def single(rows: slice, columns: slice) -> Array:
+        with np.errstate(over="ignore"):
+            return real(plane(rows, columns)).astype(np.float32)
+
+    values = pieces.means(shape, block, single)
+    return Picture(subject=request.subject, shape=info.shape, index=index, block=block, values=values)
 
 
-def _histogram(snapshot: Snapshot, request: FetchHistogram) -> Histogram:
-    values = real(snapshot.values(request.subject)).reshape(-1)
-    edges, counts, nan, inf = slices.histogram(values, request.bins)
+def _histogram(snapshot: Snapshot, info: TensorInfo, request: FetchHistogram) -> Histogram:
+    count = math.prod(info.shape)
+    need_few(count, "count")
+    flat = snapshot.flat(request.subject)
+    edges, counts, nan, inf = pieces.histogram(lambda start, stop: real(flat(start, stop)), count, request.bins)
     return Histogram(subject=request.subject, edges=edges, counts=counts, nan=nan, inf=inf)
+
+
+def need_few(count: int, to: str) -> None:
+    """Raise ValuesMissing where it would take minutes."""
+    if count > MAX_LOOKED_AT:
+        raise ValuesMissing(f"There are {count:,} values, and at most {MAX_LOOKED_AT:,} are read to {to} them")
 
 
 def real(array: Array) -> Array:

@@ -14,6 +14,7 @@ from gradscope.snapshots import checks, json_files, names, report_files, saved_h
 from gradscope.snapshots.content import Content, SessionFile, StepTable
 from gradscope.snapshots.damage import Damaged, in_bytes
 from gradscope.snapshots.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, SnapshotFiles
+from gradscope.snapshots.reading import Reading
 from gradscope.snapshots.saved_history import SavedHistory
 from gradscope.snapshots.snapshot import Environment, Snapshot
 from gradscope.snapshots.source import MANIFEST
@@ -39,9 +40,12 @@ class Manifest:
     left_out: tuple[str, ...] = ()
 
 
-def open_snapshot(path: str | os.PathLike[str]) -> Snapshot:
-    """Read the snapshot in a folder or a zip. Raises BadInput, one sentence that names the file and what is wrong with it."""
-    files = SnapshotFiles(Path(path).expanduser())
+def open_snapshot(path: str | os.PathLike[str], reading: Reading | None = None) -> Snapshot:
+    """Read the snapshot in a folder or a zip. Raises BadInput, one sentence that names the file and what is wrong with it.
+
+    `reading` is told how far it is, and may give it up, also later: then GivenUp is raised.
+    """
+    files = SnapshotFiles(Path(path).expanduser(), Reading() if reading is None else reading)
     raw = files.json(MANIFEST)
     version = _version(files.path, raw)
     with files.told(MANIFEST):

@@ -6,16 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.snapshots import pieces
+from gradscope.snapshots.pieces import Block, Plane
 
 MAX_PAGE = 512
 MAX_SIDE = 1024
-MAX_BINS = 512
-
-Plane = npt.NDArray[np.float32]
-Block = tuple[int, int]
 
 
 def used_index(shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, ...]:
@@ -45,52 +42,28 @@ def block_of(shape: tuple[int, ...], side: int) -> Block:
     return rows, columns
 
 
+def plane_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(rows, columns) of what is shown of a tensor: a vector is a single column."""
+    if len(shape) < 2:
+        return math.prod(shape), 1
+    return (0, 0) if 0 in shape[:-2] else (shape[-2], shape[-1])
+
+
+def plane_number(shape: tuple[int, ...], index: tuple[int, ...]) -> int:
+    """Which of a tensor's 2-d slices, one after the other in memory, an index as it was used means."""
+    number = 0
+    for place, size in zip(index, shape[:-2], strict=False):
+        number = number * size + place
+    return number
+
+
 def means(plane: Plane, block: Block) -> Plane:
     """The mean of every block, at the edges of what there is."""
-    if block == (1, 1) or not plane.size:
+    if block == (1, 1):
         return plane
-    tops, lefts = (np.arange(0, size, step) for size, step in zip(plane.shape, block, strict=True))
-    with np.errstate(invalid="ignore"):
-        # A strip at a time: reduceat along the rows is twenty times as slow.
-        strips = np.stack([plane[top : top + block[0]].sum(axis=0, dtype=np.float64) for top in tops])
-        sums = np.add.reduceat(strips, lefts, axis=1)
-    heights, widths = (
-        np.diff(np.append(starts, size)) for starts, size in zip((tops, lefts), plane.shape, strict=True)
-    )
-    return np.asarray(sums / (heights[:, None] * widths), dtype=np.float32)
-
-
-def strongest(plane: Plane, block: Block) -> Plane:
-    """The number of the largest magnitude in every block; NaN if there is one."""
-    if block == (1, 1) or not plane.size:
-        return plane
-    tops, lefts = (np.arange(0, size, step) for size, step in zip(plane.shape, block, strict=True))
-    strips = [plane[top : top + block[0]] for top in tops]
-    low = np.minimum.reduceat(np.stack([strip.min(axis=0) for strip in strips]), lefts, axis=1)
-    high = np.maximum.reduceat(np.stack([strip.max(axis=0) for strip in strips]), lefts, axis=1)
-    return np.where(np.abs(low) > np.abs(high), low, high)
+    return pieces.means((plane.shape[0], plane.shape[1]), block, pieces.of_plane(plane))
 
 
 def histogram(values: np.ndarray[Any, Any], bins: int) -> tuple[FloatArray, IntArray, int, int]:
     """(edges, counts, NaN, Inf) of real numbers: equal bins from min to max, or one for each of a few whole numbers."""
-    if values.dtype == np.bool_:
-        values = values.astype(np.uint8)
-    nan = inf = 0
-    if values.dtype.kind == "f":
-        nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-        if nan or inf:
-            values = values[np.isfinite(values)]
-    if values.size == 0:
-        return np.zeros(0), np.zeros(0, dtype=np.int64), nan, inf
-    counts, edges = np.histogram(values.astype(np.float64), bins=_edges(values, bins))
-    return edges, counts.astype(np.int64), nan, inf
-
-
-def _edges(values: np.ndarray[Any, Any], wanted: int) -> FloatArray:
-    bins = min(max(wanted, 1), MAX_BINS)
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        return np.array([low - 0.5 * (abs(low) or 1.0), low + 0.5 * (abs(low) or 1.0)])
-    if values.dtype.kind in "iu" and high - low < bins:
-        return np.arange(low - 0.5, high + 1.0)
-    return np.linspace(low, high, bins + 1)
+    return pieces.histogram(pieces.of_array(values), values.size, bins)

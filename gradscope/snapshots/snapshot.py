@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 
 from gradscope.protocol.parts import Contents
 from gradscope.protocol.subjects import SubjectKey
+from gradscope.snapshots import slices
 from gradscope.snapshots.content import Content
 from gradscope.snapshots.files import SnapshotFiles
 from gradscope.snapshots.names import PART_OF_KIND, PLOTS, TENSOR_FILES, tensor_name
+from gradscope.snapshots.pieces import PIECE, Array, Flat, Part
 from gradscope.snapshots.tensor_file import TensorInfo
 
 MAX_PICTURE_BYTES = 64 * 1024**2
@@ -67,21 +70,45 @@ class Snapshot(Content):
             raise ValuesMissing(self._why_not(key))
         return info
 
-    def values(self, key: SubjectKey, index: Any = ()) -> np.ndarray[Any, Any]:
-        """The numbers of a subject, or those at `index` (as numpy takes it); see `tensor`.
+    def flat(self, key: SubjectKey) -> Flat:
+        """The numbers of a subject as `flat(start, stop)`, in the order of its rows; read when it is called.
 
-        Raises ValuesMissing if they are not in the snapshot.
+        Floats of 16 and 8 bits become float32, exactly. Raises ValuesMissing if they are not in the snapshot; `flat` raises
+        BadInput if a file has been damaged or changed meanwhile.
         """
+        info = self.need_info(key)
+        return lambda start, stop: self._runs(key, info, [(start, stop)])
+
+    def plane(self, key: SubjectKey, number: int = 0) -> Part:
+        """One 2-d slice of a subject as `part(rows, columns)`, read when it is called; `number` counts the slices.
+
+        A vector is a single column. Raises as `flat` does.
+        """
+        info = self.need_info(key)
+        count, width = slices.plane_shape(info.shape)
+
+        def part(rows: slice, columns: slice) -> Array:
+            lines, beside = range(*rows.indices(count)), range(*columns.indices(width))
+            firsts = [(number * count + line) * width for line in lines]
+            if not lines or not beside:
+                return self._runs(key, info, [(0, 0)]).reshape(len(lines), len(beside))
+            if len(lines) * width <= PIECE or len(beside) == width:
+                whole = self._runs(key, info, [(firsts[0], firsts[-1] + width)])
+                return whole.reshape(len(lines), width)[:, columns]
+            runs = [(first + beside.start, first + beside.stop) for first in firsts]
+            return self._runs(key, info, runs).reshape(len(lines), len(beside))
+
+        return part
+
+    def values(self, key: SubjectKey) -> Array:
+        """All numbers of a subject, in memory; see `flat`. Raises ValuesMissing if they are not in the snapshot."""
         self.need_info(key)
-        return self.tensor(TENSOR_FILES[key.kind], tensor_name(key), index)
+        return self.tensor(TENSOR_FILES[key.kind], tensor_name(key))
 
-    def tensor(self, file: str, name: str, index: Any = ()) -> np.ndarray[Any, Any]:
-        """One tensor of a file, or what it has at `index`. Floats of 16 and 8 bits become float32, exactly.
-
-        Where no conversion is needed, the array is a part of the file mapped into memory: only what is looked at is read.
-        Raises BadInput if the file has been damaged meanwhile.
-        """
-        return self.files.tensor(file, self.tensors[file][name], index)
+    def tensor(self, file: str, name: str) -> Array:
+        """One tensor of a file, in memory. Raises BadInput if the file has been damaged meanwhile."""
+        info = self.tensors[file][name]
+        return self.files.runs(file, info, [(0, math.prod(info.shape))])[0].reshape(info.shape)
 
     @property
     def pictures(self) -> tuple[str, ...]:
@@ -91,6 +118,10 @@ class Snapshot(Content):
     def picture(self, name: str) -> bytes:
         """A plot's file."""
         return self.files.read(name, MAX_PICTURE_BYTES)
+
+    def _runs(self, key: SubjectKey, info: TensorInfo, runs: list[tuple[int, int]]) -> Array:
+        found = self.files.runs(TENSOR_FILES[key.kind], info, runs)
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _why_not(self, key: SubjectKey) -> str:
         part = PART_OF_KIND.get(key.kind)

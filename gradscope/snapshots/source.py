@@ -9,15 +9,14 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from gradscope.protocol.failure import BadInput
 from gradscope.snapshots.damage import Damaged, in_bytes
+from gradscope.snapshots.inflating import Inflater
+from gradscope.snapshots.reading import Reading
 
 MANIFEST = "manifest.json"
 MAX_FILES = 4096
@@ -25,7 +24,6 @@ MAX_EXPANDED_BYTES = 4 * 1024**3
 """What the compressed files of a zip may add up to. Files that are stored as they are do not count: they are no larger
 than the zip."""
 _MAX_DIRECTORY_BYTES = 2 * 1024**2
-_CHUNK_BYTES = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -40,7 +38,8 @@ _ZIP_ERRORS = (
 )
 """What the standard library raises on damaged zips, some of it only by accident."""
 
-RawBytes = npt.NDArray[np.uint8]
+Span = tuple[int, int]
+"""The first byte, and the one after the last."""
 
 
 class Source(Protocol):
@@ -53,17 +52,21 @@ class Source(Protocol):
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """A file to be read from its beginning. Reading may raise Damaged or OSError."""
 
-    def raw(self, name: str, start: int, end: int) -> RawBytes:
-        """Some bytes of a file; mapped into memory, so that they are read when they are looked at, where that can be."""
+    def spans(self, name: str, spans: Iterable[Span]) -> Iterator[bytes]:
+        """Some parts of a file, one after the other. May raise Damaged, also because the file is another one meanwhile, or
+        OSError."""
+
+    def is_compressed(self, name: str) -> bool:
+        """The file may be far larger than what is on the disk."""
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, reading: Reading) -> Source:
     """Raises BadInput if there is no snapshot at `path`, or one that cannot be a snapshot's folder or zip."""
     try:
         if path.is_dir():
-            return FolderSource(path)
+            return FolderSource(path, reading)
         if path.is_file():
-            return ZipSource(path)
+            return ZipSource(path, reading)
     except Damaged as reason:
         raise BadInput(f"{path} is damaged: {reason}") from None
     except OSError as error:
@@ -84,23 +87,34 @@ def read_all(source: Source, name: str, limit: int) -> bytes:
     return data
 
 
-def mapped(file: BinaryIO, start: int, end: int) -> RawBytes:
-    """A part of a file as an array that is read when it is looked at."""
-    if start == end:
-        return np.zeros(0, dtype=np.uint8)
-    try:
-        return np.asarray(np.memmap(file, dtype=np.uint8, mode="r", offset=start, shape=(end - start,)))
-    except ValueError:
-        raise Damaged(f"it ends before byte {end}") from None
+def _read_at(file: BinaryIO, start: int, count: int) -> bytes:
+    """So many bytes of a file from a place on; mapping it into memory would end the process if it is cut off meanwhile."""
+    file.seek(start)
+    data = file.read(count)
+    if len(data) != count:
+        raise Damaged(f"it ends before byte {start + count}")
+    return data
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    """Tells whether a file is still the same."""
+    return status.st_size, status.st_mtime_ns
+
+
+def _check_unchanged(file: BinaryIO, stamp: tuple[int, int]) -> None:
+    if _stamp(os.fstat(file.fileno())) != stamp:
+        raise Damaged("it has been changed since the snapshot was opened; open it again")
 
 
 # -------------------------------------------------------------------------------------------------- a folder
 
 
 class FolderSource:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: Reading) -> None:
         self.path = path
         self.sizes: dict[str, int] = {}
+        self._reading = reading
+        self._stamps: dict[str, tuple[int, int]] = {}
         with _opened_plainly(path / MANIFEST, missing=f"it has no {MANIFEST}"):
             pass
         self._list(path, "", depth=0)
@@ -111,8 +125,10 @@ class FolderSource:
                 name = prefix + entry.name
                 if entry.is_symlink():
                     raise Damaged(f"{name!r:.200} is a link; a snapshot has files of its own")
+                self._reading.advance()
                 if entry.is_file(follow_symlinks=False):
-                    self.sizes[name] = entry.stat(follow_symlinks=False).st_size
+                    status = entry.stat(follow_symlinks=False)
+                    self.sizes[name], self._stamps[name] = status.st_size, _stamp(status)
                 elif entry.is_dir(follow_symlinks=False) and depth == 0:
                     self._list(Path(entry.path), f"{name}/", depth=depth + 1)
                 if len(self.sizes) > MAX_FILES:
@@ -123,9 +139,15 @@ class FolderSource:
         with _opened_plainly(self.path / name, missing="it is gone") as file:
             yield file
 
-    def raw(self, name: str, start: int, end: int) -> RawBytes:
+    def spans(self, name: str, spans: Iterable[Span]) -> Iterator[bytes]:
         with self.opened(name) as file:
-            return mapped(file, start, end)
+            _check_unchanged(file, self._stamps[name])
+            for start, end in spans:
+                self._reading.advance()
+                yield _read_at(file, start, end - start)
+
+    def is_compressed(self, name: str) -> bool:
+        return False
 
 
 @contextlib.contextmanager
@@ -155,11 +177,13 @@ def _opened_plainly(path: Path, *, missing: str) -> Iterator[BinaryIO]:
 class ZipSource:
     """Also of a snapshot's folder that somebody has zipped by hand: compressed, or with the folder's name before it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: Reading) -> None:
         self.path = path
+        self._reading = reading
         with _zip_errors(), path.open("rb") as file, zipfile.ZipFile(_Limited(file)) as archive:
+            self._stamp = _stamp(os.fstat(file.fileno()))
             members = archive.infolist()
-        _check_members(members, path.stat().st_size)
+        _check_members(members, self._stamp[0])
         prefix = _prefix(members)
         self._members = {
             member.filename[len(prefix) :]: member
@@ -167,6 +191,7 @@ class ZipSource:
             if member.filename.startswith(prefix) and not member.is_dir()
         }
         self.sizes: dict[str, int] = {name: member.file_size for name, member in self._members.items()}
+        self._inflaters: dict[str, Inflater] = {}
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[BinaryIO]:
@@ -177,25 +202,26 @@ class ZipSource:
                 with archive.open(self._members[name]) as member:
                     yield cast(BinaryIO, member)
 
-    def raw(self, name: str, start: int, end: int) -> RawBytes:
+    def spans(self, name: str, spans: Iterable[Span]) -> Iterator[bytes]:
         member = self._members[name]
-        if member.compress_type != zipfile.ZIP_STORED:
-            return self._expanded(name, start, end)
-        with self.path.open("rb") as file:
+        with _zip_errors(), self.path.open("rb") as file:
+            _check_unchanged(file, self._stamp)
             first = _start_of_data(file, member)
-            return mapped(file, first + start, first + end)
 
-    def _expanded(self, name: str, start: int, end: int) -> RawBytes:
-        """Grows with what there really is, whatever has been announced."""
-        found = bytearray()
-        with self.opened(name) as file:
-            position = 0
-            while position < end and (chunk := file.read(min(_CHUNK_BYTES, end - position))):
-                found += chunk[max(0, start - position) :]
-                position += len(chunk)
-        if len(found) != end - start:
-            raise Damaged(f"it ends before byte {end}")
-        return np.frombuffer(found, dtype=np.uint8)
+            def read_at(offset: int, count: int) -> bytes:
+                file.seek(first + offset)
+                return file.read(min(count, member.compress_size - offset))
+
+            inflater = self._inflaters.setdefault(name, Inflater()) if self.is_compressed(name) else None
+            for start, end in spans:
+                self._reading.advance()
+                if inflater is None:
+                    yield _read_at(file, first + start, end - start)
+                else:
+                    yield inflater.read(read_at, start, end, self._reading.advance)
+
+    def is_compressed(self, name: str) -> bool:
+        return self._members[name].compress_type != zipfile.ZIP_STORED
 
 
 class _Limited(io.BufferedIOBase):

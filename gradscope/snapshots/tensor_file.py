@@ -148,13 +148,15 @@ def _check_extents(tensors: Mapping[str, TensorInfo], first: int, size: int) -> 
 def decode(data: bytes) -> dict[str, _Array]:
     """All arrays of a whole file. Raises Damaged."""
     header = read_header(io.BytesIO(data), len(data))
-    raw = np.frombuffer(data, dtype=np.uint8)
-    return {name: decoded(raw[info.start : info.end], info) for name, info in header.items()}
+    view = memoryview(data)
+    return {
+        name: numbers_of(view[info.start : info.end], info.dtype).reshape(info.shape) for name, info in header.items()
+    }
 
 
-def decoded(raw: npt.NDArray[np.uint8], info: TensorInfo, index: Any = ()) -> _Array:
-    """The numbers of the bytes `raw`; only those at `index` are decoded, which may be anything that numpy takes."""
-    return np.asarray(info.dtype.decode(np.asarray(raw.view(info.dtype.raw).reshape(info.shape)[index])))
+def numbers_of(data: bytes | memoryview, dtype: DType) -> _Array:
+    """The numbers that the bytes stand for, shape (n,)."""
+    return np.asarray(dtype.decode(np.frombuffer(data, dtype=dtype.raw)))
 
 
 # --------------------------------------------------------------------------------------------------- types

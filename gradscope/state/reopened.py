@@ -63,7 +63,7 @@ def _add_parameters(state: AppState, snapshot: Snapshot) -> None:
             break
         note = "of abs()" if info.dtype.label == "complex64" else ""
         rows.append(SubjectRow(key, info.shape, info.dtype.label, note))
-        summary, histogram, seen = summarise(snapshot.values(key))
+        summary, histogram, seen = summarise(snapshot.flat(key), math.prod(info.shape))
         summaries.append(summary)
         histograms.append(histogram)
         sampled.append(seen)

@@ -71,13 +71,13 @@ def test_what_is_missing_on_one_side(folder: Path) -> None:
 def test_the_picture(folder: Path, changed: Path) -> None:
     ours, theirs = open_snapshot(folder), open_snapshot(changed)
     request = FetchDifferencePicture(path="", subject=WEIGHT)
-    picture = difference_picture(request, (4, 6), ours.values(WEIGHT), theirs)
+    picture = difference_picture(request, (4, 6), ours.plane(WEIGHT), theirs)
     assert isinstance(picture, Picture) and picture.block == (1, 1)
     expected = ours.values(WEIGHT) - theirs.values(WEIGHT)
     np.testing.assert_array_equal(picture.values, expected)
     assert np.count_nonzero(picture.values) == 2
     small = difference_picture(
-        FetchDifferencePicture(path="", subject=WEIGHT, side=1), (4, 6), ours.values(WEIGHT), theirs
+        FetchDifferencePicture(path="", subject=WEIGHT, side=1), (4, 6), ours.plane(WEIGHT), theirs
     )
     assert isinstance(small, Picture) and small.values.tolist() == [[expected.flat[np.abs(expected).argmax()]]]
     other = difference_picture(request, (4, 7), np.zeros((4, 7)), theirs)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gradscope.protocol.messages import Difference
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.snapshots import comparing
-from gradscope.snapshots.comparing import compare, of_array, strongest_difference
+from gradscope.snapshots import pieces
+from gradscope.snapshots.comparing import compare, strongest_difference
+from gradscope.snapshots.pieces import of_array, of_plane
 
 KEY = SubjectKey(SubjectKind.PARAMETER, "w")
 NAN, INF = math.nan, math.inf
@@ -79,7 +80,7 @@ def test_other_types() -> None:
 
 
 def test_over_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "CHUNK", 5)
+    monkeypatch.setattr(pieces, "PIECE", 5)
     random = np.random.default_rng(0)
     a, b = random.normal(size=(6, 7)), random.normal(size=(6, 7))
     b[:2] = a[:2]
@@ -105,7 +106,7 @@ def test_any_floats(pairs: list[tuple[float, float]]) -> None:
 def test_the_picture_is_ours_minus_theirs() -> None:
     a = np.array([[1.0, NAN, INF], [2.0, NAN, -INF]])
     b = np.array([[3.0, NAN, INF], [2.0, 1.0, INF]])
-    picture = strongest_difference(a, b, (1, 1))
+    picture = strongest_difference(a.shape, (1, 1), of_plane(a), of_plane(b))
     np.testing.assert_array_equal(picture, np.array([[-2, 0, 0], [0, NAN, -INF]], dtype=np.float32))
-    counted = strongest_difference(np.array([[1, 2]], np.uint8), np.array([[2, 2]], np.uint8), (1, 2))
+    counted = strongest_difference((1, 2), (1, 2), *map(of_plane, (np.uint8([[1, 2]]), np.uint8([[2, 2]]))))
     assert counted.tolist() == [[-1]]

@@ -22,7 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradscope import BadInput
-from gradscope.snapshots import source, tensor_file
+from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.snapshots import looking, source, tensor_file
+from gradscope.snapshots.against import difference, our_values
+from gradscope.snapshots.looking import look
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import Snapshot
 from tests.snapshots import made
@@ -347,6 +351,66 @@ def test_a_tensor_that_is_not_there_takes_no_memory(spoiled: Spoiled, tmp_path: 
         snapshot.tensor("parameters.safetensors", "0.weight")
 
 
+SIDE = 6000
+
+
+@pytest.fixture(scope="module")
+def bomb(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zip of 0.2 MB with a parameter of 144 MB."""
+    place = tmp_path_factory.mktemp("bomb")
+    spoiled = Spoiled(folder, place / "shot")
+    spoiled.json("manifest.json", lambda manifest: manifest["files"].pop("parameters.safetensors"))
+    (spoiled.path / "parameters.safetensors").unlink()
+    path = made.zipped(spoiled.path, place / "x.zip")
+    entry = {"dtype": "F32", "shape": [SIDE, SIDE], "data_offsets": [0, 4 * SIDE**2]}
+    header = json.dumps({"0.weight": entry}).encode()
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as opened,
+        opened.open("parameters.safetensors", "w", force_zip64=True) as member,
+    ):
+        member.write(struct.pack("<Q", len(header)) + header)
+        for row in range(SIDE):
+            member.write(np.full(SIDE, row, dtype=np.float32).tobytes())
+    assert path.stat().st_size < 2**20
+    return path
+
+
+def test_a_tensor_far_larger_than_its_zip_is_looked_at_in_pieces(bomb: Path) -> None:
+    snapshot, key = open_snapshot(bomb), SubjectKey(SubjectKind.PARAMETER, "0.weight")
+    tracemalloc.start()
+    page = look(snapshot, FetchPage(subject=key, row=SIDE - 2, rows=9, column=SIDE - 3, columns=9))
+    first = look(snapshot, FetchPage(subject=key, row=3, rows=1, columns=1))
+    picture = look(snapshot, FetchPicture(subject=key, side=10))
+    histogram = look(snapshot, FetchHistogram(subject=key, bins=10))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(page, Page) and page.values.tolist() == [[SIDE - 2.0] * 3, [SIDE - 1.0] * 3]
+    assert isinstance(first, Page) and first.values.tolist() == [[3.0]]
+    assert isinstance(picture, Picture) and picture.values[:, 0].tolist() == [600 * i + 299.5 for i in range(10)]
+    assert isinstance(histogram, Histogram) and int(histogram.counts.sum()) == SIDE**2
+    assert peak < 2**26
+
+
+def test_two_tensors_are_compared_in_pieces(bomb: Path) -> None:
+    snapshot, key = open_snapshot(bomb), SubjectKey(SubjectKind.PARAMETER, "0.weight")
+    other = open_snapshot(bomb)
+    tracemalloc.start()
+    found = difference(key, our_values(snapshot), other)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.count, found.differing, found.problem) == (SIDE**2, 0, "")
+    assert peak < 2**26
+
+
+def test_too_much_to_draw_is_said_and_not_read(bomb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "MAX_LOOKED_AT", 1000)
+    snapshot, key = open_snapshot(bomb), SubjectKey(SubjectKind.PARAMETER, "0.weight")
+    for request in (FetchPicture(subject=key), FetchHistogram(subject=key)):
+        answer = look(snapshot, request)
+        assert isinstance(answer, Unavailable)
+        assert answer.reason.startswith("There are 36,000,000 values, and at most 1,000 are read to ")
+
+
 def test_a_zip_that_is_mostly_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as opened:
         for i in range(3000):
@@ -358,6 +422,23 @@ def test_a_zip_that_is_mostly_directory(tmp_path: Path, monkeypatch: pytest.Monk
         for i in range(11):
             opened.writestr(str(i), "")
     refused(tmp_path / "y.zip", "more than 10 files")
+
+
+def test_a_folder_that_changes_while_it_is_open(spoiled: Spoiled) -> None:
+    """A file that was mapped into memory would end the process when it is cut off."""
+    snapshot, file = open_snapshot(spoiled.path), spoiled.path / "parameters.safetensors"
+    data = file.read_bytes()
+    for changed in (data[:-40], data + b"x", b""):
+        file.write_bytes(changed)
+        with pytest.raises(BadInput, match=r"parameters\.safetensors is damaged: it has been changed"):
+            use(snapshot)
+    file.unlink()
+    with pytest.raises(BadInput, match=r"parameters\.safetensors is damaged: it is gone"):
+        use(snapshot)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(file)
+        with pytest.raises(BadInput, match="is no file"):
+            use(snapshot)
 
 
 def test_a_zip_that_changes_while_it_is_open(archive: Path, tmp_path: Path) -> None:

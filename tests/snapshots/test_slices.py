@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradscope.snapshots import slices
+from gradscope.snapshots import pieces, slices
+from gradscope.snapshots.pieces import of_plane
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (64, 64), (65, 130), (1, 300), (300, 1)])
@@ -27,7 +28,7 @@ def test_strongest_finds_a_single_number() -> None:
     plane[17, 199], plane[299, 0], plane[40, 40] = -3, 2, np.nan
     plane[17, 197] = 2.5
     block = slices.block_of(plane.shape, 64)
-    found = slices.strongest(plane, block)
+    found = pieces.strongest(plane.shape, block, of_plane(plane))
     assert found[17 // block[0], 199 // block[1]] == -3
     assert found[299 // block[0], 0] == 2
     assert np.isnan(found[40 // block[0], 40 // block[1]])
@@ -65,3 +66,40 @@ def test_histograms() -> None:
     assert slices.histogram(np.array([True, False, True]), 80)[1].tolist() == [1, 2]
     assert slices.histogram(np.full(4, 7.0), 80)[1].tolist() == [4]
     assert slices.histogram(np.array([np.nan]), 80)[1].size == 0
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (65, 130), (1, 300), (300, 1), (0, 4), (4, 0)])
+@pytest.mark.parametrize("side", [1, 3, 64])
+@pytest.mark.parametrize("piece", [1, 7, 64, 1000])
+def test_pieces_make_the_picture_of_the_whole(
+    shape: tuple[int, int], side: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    block = slices.block_of(shape, side)
+    expected = slices.means(plane, block), pieces.strongest(shape, block, of_plane(plane))
+    monkeypatch.setattr(pieces, "PIECE", piece)
+    looked_at = []
+
+    def part(rows: slice, columns: slice) -> np.ndarray:
+        looked_at.append(plane[rows, columns].size)
+        return plane[rows, columns]
+
+    np.testing.assert_allclose(pieces.means(shape, block, part), expected[0], rtol=1e-5, atol=1e-7)
+    assert sum(looked_at) == plane.size and max(looked_at, default=0) <= piece
+    np.testing.assert_array_equal(pieces.strongest(shape, block, part), expected[1])
+
+
+@pytest.mark.parametrize("values", [np.arange(100), np.linspace(-1, 1, 100), np.array([True, False]), np.zeros(0)])
+def test_pieces_make_the_histogram_of_the_whole(values: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = slices.histogram(values, 10)
+    monkeypatch.setattr(pieces, "PIECE", 7)
+    for found, wanted in zip(slices.histogram(values, 10), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_number_of_a_slice_is_its_place_in_memory() -> None:
+    tensor = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    number = slices.plane_number(tensor.shape, (1, 2))
+    np.testing.assert_array_equal(tensor.reshape(-1, 4, 5)[number], tensor[1, 2])
+    assert slices.plane_number((4, 5), ()) == 0 and slices.plane_shape((7,)) == (7, 1)
+    assert slices.plane_shape((2, 0, 4, 5)) == (0, 0) and slices.plane_shape(()) == (1, 1)
