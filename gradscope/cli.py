@@ -7,17 +7,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradscope import __version__, assets
+from gradscope import __version__, assets, standard_streams
 from gradscope.engine.quantities.kernel.building import active_path, gpu_path
 
-EXIT_BAD_INPUT = 2
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 _COMMANDS = ("samples", "run")
 _CAPTURE_HELP = "what to look at: full, layers:NAME,NAME... (with * and ?), norms (NaN, Inf, L2 norm only), or off"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input or an output that failed, 130 interrupted."""
+    standard_streams.make_whole()
+    try:
+        code = _command(list(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as left:
+        # --help, --version, or a flag that argparse refuses.
+        code = int(left.code or 0)
+    except KeyboardInterrupt:
+        # While something is imported; from then on a run, or the window, has its own way to end.
+        standard_streams.tell("interrupted")
+        code = EXIT_INTERRUPTED
+    unwritten = standard_streams.flush()
+    return _refuse(unwritten) if unwritten is not None and code == 0 else code
+
+
+def _command(given: list[str]) -> int:
     # `gradscope FILE` and `gradscope COMMAND` share a place; a file called "run" is reached as ./run.
     if given and given[0] == "samples":
         return _samples(given[1:])
@@ -55,7 +69,10 @@ def _open(given: list[str]) -> int:
     problem = preflight.problem()
     if problem is not None:
         return _refuse(problem)
-    from gradscope.ui import app
+    try:
+        from gradscope.ui import app
+    except ImportError as error:
+        return _refuse(f"the window cannot be imported in {sys.executable}: {error}")
 
     wanted = app.Options(
         file=str(path) if path is not None else None,
@@ -74,10 +91,12 @@ def _samples(given: list[str]) -> int:
     parser.parse_args(given)
     paths = assets.sample_paths()
     width = max((len(path.stem) for path in paths), default=0)
-    for path in paths:
-        title, _ = assets.sample_docs(path)
-        print(f"{path.stem:<{width}}  {title}")
-    print(f"\nOpen one with: gradscope {paths[0].stem}" if paths else "No samples are installed")
+    lines = [f"{path.stem:<{width}}  {assets.sample_docs(path)[0]}" for path in paths]
+    lines.append(f"\nOpen one with: gradscope {paths[0].stem}" if paths else "No samples are installed")
+    try:
+        print("\n".join(lines))
+    except OSError as error:
+        return _refuse(standard_streams.unwritable(error))
     return 0
 
 
@@ -153,7 +172,7 @@ def _seed(text: str) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    print(f"gradscope: {sentence}", file=sys.stderr)
+    standard_streams.tell(sentence)
     return EXIT_BAD_INPUT
 
 

@@ -1,4 +1,4 @@
-"""What the system must have before Qt is imported: shared libraries and a display.
+"""What the system must have before Qt is imported: shared libraries, and a display that can be reached.
 
 Runs in the app process, before anything of Qt; standard library only. Qt itself would answer with a traceback
 about one library at a time, or abort.
@@ -11,6 +11,8 @@ integration in PySide6 6.11.3, less the C and C++ runtimes. On X11, 6.8.3 needs 
 import ctypes
 import os
 import platform
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -77,10 +79,17 @@ _MANAGER_OF_DISTRIBUTION = {
 }
 
 
+# These need nothing that could be out of reach.
+_ALWAYS_THERE = ("offscreen", "minimal", "cocoa", "windows")
+# Some platforms start without a screen, and crash when they have to show a window.
+_TRIAL = "import sys; from PySide6.QtGui import QGuiApplication; sys.exit(QGuiApplication([]).primaryScreen() is None)"
+_TRIAL_TIMEOUT_SECS = 30.0
+
+
 def problem() -> str | None:
     """One sentence that says why Qt cannot open a window here and what to do about it, or None if it can."""
     missing = missing_libraries()
-    return explain(missing) if missing else missing_display()
+    return explain(missing) if missing else missing_display() or unreachable_display()
 
 
 def missing_libraries(
@@ -107,11 +116,42 @@ def missing_display(*, environ: Mapping[str, str] = os.environ, system: str = sy
         environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     ):
         return None
-    return (
-        "There is no display to open a window on, because neither DISPLAY nor WAYLAND_DISPLAY is set: start "
-        "gradscope from a desktop session or through `ssh -X`, or step without a window by "
-        "`gradscope run FILE --steps N`."
-    )
+    return _no_display("neither DISPLAY nor WAYLAND_DISPLAY is set")
+
+
+def unreachable_display(
+    *,
+    environ: Mapping[str, str] = os.environ,
+    system: str = sys.platform,
+    reaches_x11: Callable[[], bool] = lambda: _reaches_x11(),
+    reaches_wayland: Callable[[], bool] = lambda: _reaches_wayland(),
+    try_qt: Callable[[], str | None] = lambda: _try_qt(),
+) -> str | None:
+    """One sentence if none of the platforms that Qt will try can be used, else None.
+
+    The libraries of X11 and Wayland are asked for a connection, as Qt will ask them. What else QT_QPA_PLATFORM may name is
+    left to Qt, in a process that may abort: `try_qt` returns what it has said, or None if it has started.
+    """
+    chosen = environ.get("QT_QPA_PLATFORM")
+    if not chosen and not system.startswith("linux"):
+        return None
+    reasons = []
+    for candidate in _candidate_platforms(environ):
+        match candidate:
+            case "xcb" if not reaches_x11():
+                reasons.append(_unreachable("X server", "DISPLAY", environ))
+            case "wayland" if not reaches_wayland():
+                reasons.append(_unreachable("Wayland compositor", "WAYLAND_DISPLAY", environ))
+            case "xcb" | "wayland":
+                return None
+            case _ if candidate in _ALWAYS_THERE:
+                return None
+            case _:
+                said = try_qt()
+                if said is None:
+                    return None
+                return f"Qt cannot start with QT_QPA_PLATFORM={chosen}; {_expected_platforms(said)}"
+    return _no_display(" and ".join(reasons))
 
 
 def explain(missing: Iterable[str], *, os_release: Mapping[str, str] | None = None, is_root: bool | None = None) -> str:
@@ -147,6 +187,71 @@ def packages(missing: Iterable[str], *, manager: str) -> list[str]:
         case _:
             raise ValueError(f"manager must be apt, dnf or pacman, not {manager!r}")
     return sorted(names)
+
+
+def _no_display(reason: str) -> str:
+    return (
+        f"There is no display to open a window on, because {reason}: start gradscope from a desktop session or through "
+        "`ssh -X`, or step without a window by `gradscope run FILE --steps N`."
+    )
+
+
+def _unreachable(what: str, variable: str, environ: Mapping[str, str]) -> str:
+    name = environ.get(variable)
+    return f"the {what} of {variable}={name} cannot be reached" if name else f"{variable} is not set"
+
+
+def _reaches_x11() -> bool:
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError:
+        return False
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    # Never null: a connection that has failed knows its error.
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    is_open = not xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
+    return is_open
+
+
+def _reaches_wayland() -> bool:
+    if "WAYLAND_SOCKET" in os.environ:
+        # An open connection that whoever takes it uses up.
+        return True
+    if not os.environ.get("XDG_RUNTIME_DIR") and not os.environ.get("WAYLAND_DISPLAY", "").startswith("/"):
+        # The library would say on standard error what it misses.
+        return False
+    try:
+        wayland = ctypes.CDLL("libwayland-client.so.0")
+    except OSError:
+        return False
+    wayland.wl_display_connect.restype = ctypes.c_void_p
+    display = ctypes.c_void_p(wayland.wl_display_connect(None))
+    if display.value is None:
+        return False
+    wayland.wl_display_disconnect(display)
+    return True
+
+
+def _try_qt() -> str | None:
+    """What Qt says when it cannot start in this environment; None if it can, or takes too long to say so."""
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", _TRIAL],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRIAL_TIMEOUT_SECS,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return trial.stderr if trial.returncode else None
+
+
+def _expected_platforms(said: str) -> str:
+    available = re.search(r"Available platform plugins are: (.*?)\.?$", said, re.MULTILINE)
+    return f"expected one of: {available[1]}" if available else "unset it to let Qt choose."
 
 
 def _lacking(libraries: Iterable[_Library], *, load: Callable[[str], object]) -> list[str]:

@@ -22,6 +22,7 @@ from gradscope.engine.snapshot import write_snapshot
 from gradscope.engine.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
 from gradscope.snapshots.tensorboard import missing, occupied
+from gradscope.standard_streams import tell, unwritable
 
 EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_OUR_BUG, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
 _EXIT_CODES = {FailureKind.USER_CODE: EXIT_USER_CODE, FailureKind.BAD_INPUT: EXIT_BAD_INPUT}
@@ -71,7 +72,7 @@ def run(options: RunOptions) -> int:
     except BaseException as error:
         # BaseException: the user's code may have called sys.exit().
         if is_interruption(error):
-            print("gradscope: interrupted", file=sys.stderr)
+            tell("interrupted")
             return EXIT_INTERRUPTED
         failure = failure_of(error)
         _tell(failure)
@@ -81,19 +82,18 @@ def run(options: RunOptions) -> int:
 def _load(session: Session, path: str) -> None:
     loaded = session.load_checkpoint(path)
     for note in loaded.notes:
-        print(f"gradscope: note: {note}", file=sys.stderr)
+        tell(f"note: {note}")
 
 
 def _train(session: Session, options: RunOptions, out: TextIO | None, events: EventLog | None) -> None:
     for warning in session.info.warnings:
-        print(f"gradscope: note: {warning}", file=sys.stderr)
+        tell(f"note: {warning}")
     horizon = session.schedule(1).horizon
     last_step = session.position.step + options.steps
     if horizon is not None and last_step > horizon:
-        print(
-            f"gradscope: note: {session.info.scheduler} ends after step {horizon - 1}: it was made for {horizon} steps, and "
-            f"{last_step} are asked for",
-            file=sys.stderr,
+        tell(
+            f"note: {session.info.scheduler} ends after step {horizon - 1}: it was made for {horizon} steps, and "
+            f"{last_step} are asked for"
         )
     progress = _Progress(options.steps, shown=not options.quiet and sys.stderr.isatty())
     session.keeper.keeps_all = False
@@ -110,11 +110,11 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
         raise
     progress.close()
     for text in session.observer.errors:
-        print(f"gradscope: {text}", file=sys.stderr)
+        tell(text)
     _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
         last = session.history[-1]
-        print(
+        _say(
             f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
         )
 
@@ -123,10 +123,9 @@ def _tell_unwritten(options: RunOptions, done: int) -> None:
     """The run ends before its last step."""
     names = [name for name in (options.save_checkpoint, options.export) if name is not None]
     if names:
-        print(
-            f"gradscope: nothing was written to {' and '.join(names)}: that is done after the last step, and the run has "
-            f"ended after {done} of {options.steps}",
-            file=sys.stderr,
+        tell(
+            f"nothing was written to {' and '.join(names)}: that is done after the last step, and the run has "
+            f"ended after {done} of {options.steps}"
         )
 
 
@@ -138,11 +137,10 @@ def _write_outputs(session: Session, options: RunOptions) -> None:
             continue
         try:
             line = write(session, name)
+            if not options.quiet:
+                _say(line)
         except GradscopeError as error:
             failures.append(error)
-        else:
-            if not options.quiet:
-                print(line)
     for other in failures[1:]:
         _tell(other.failure)
     if failures:
@@ -231,6 +229,8 @@ def _opened(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
     if name is None:
         yield None
     elif name == "-":
+        if stdout is None:
+            raise BadInput("--jsonl: - is standard output, which is closed; expected one that can be written")
         yield stdout
     else:
         try:
@@ -248,10 +248,20 @@ def _opened(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
 
 def _tell(failure: Failure) -> None:
     if failure.traceback:
-        print(failure.traceback, file=sys.stderr)
-    print(f"gradscope: {failure.sentence}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(failure.traceback, file=sys.stderr)
+    tell(failure.sentence)
     if failure.undone:
-        print(f"gradscope: {failure.undone}", file=sys.stderr)
+        tell(failure.undone)
+
+
+def _say(line: str) -> None:
+    """On standard output. Raises BadInput."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        sentence = unwritable(error)
+        raise BadInput(sentence[0].upper() + sentence[1:]) from error
 
 
 class _Notes:
@@ -267,7 +277,7 @@ class _Notes:
             kind = note.partition("(")[0]
             if kind not in self._told:
                 self._told.add(kind)
-                print(f"gradscope: note: step {report.step}: {note}", file=sys.stderr)
+                tell(f"note: step {report.step}: {note}")
 
 
 class _Progress:
@@ -287,8 +297,10 @@ class _Progress:
         text = (
             f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{self._steps}  {rate:.1f} steps/s  loss {loss:.5g}"
         )
-        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._shown:
-            print(file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print(file=sys.stderr)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -24,14 +26,20 @@ class CrashFile:
         self._file: IO[str] | None = None
 
     def take_last_report(self) -> str | None:
-        """The report of an app that has crashed, and remove what dead ones have left behind."""
+        """The report of an app that has crashed, and remove what dead ones have left behind.
+
+        What cannot be removed would be told at every start: it is left alone.
+        """
         report = None
         for path in sorted(self._folder.glob("*.txt")):
             if not path.stem.isdigit() or _is_alive(int(path.stem)):
                 continue
-            text = path.read_text(encoding="utf-8", errors="replace")
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+                path.unlink()
+            except OSError:
+                continue
             report = text if text.strip() else report
-            path.unlink(missing_ok=True)
         return report
 
     def enable(self) -> None:
@@ -39,8 +47,9 @@ class CrashFile:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("w", encoding="utf-8")
         except OSError:
-            # No place to write: the report goes to standard error.
-            faulthandler.enable()
+            # No place to write: the report goes to standard error, if there is one.
+            if sys.stderr is not None:
+                faulthandler.enable()
             return
         faulthandler.enable(self._file)
 
@@ -50,14 +59,16 @@ class CrashFile:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._path.unlink(missing_ok=True)
+            # What it leaves behind is empty, and no report.
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:
     if pid == os.getpid():
         return False
     if os.name == "nt":
-        # Signal 0 would end the process there; the file of one that runs cannot be removed anyway.
+        # Signal 0 would end the process there; the file of one that runs cannot be removed, and is no report.
         return False
     try:
         os.kill(pid, 0)

@@ -1,0 +1,57 @@
+"""Standard output and error of the command line, where they are closed, full, or a pipe that nobody reads any more.
+
+What cannot be written to standard output is told in one sentence; what cannot be written to standard error is told nowhere,
+and changes nothing else. Python itself would answer with tracebacks, and once more while it ends.
+"""
+
+import contextlib
+import os
+import sys
+from typing import TextIO
+
+
+def make_whole() -> None:
+    """A descriptor that is closed leads to nowhere from now on.
+
+    The next file that is opened would get its number, and whatever is printed. `sys.stdout` stays None, which print() leaves
+    alone; with `sys.stderr` None it would print to standard output.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def tell(sentence: str) -> None:
+    """To standard error, if anybody hears it."""
+    with contextlib.suppress(OSError):
+        print(f"gradscope: {sentence}", file=sys.stderr, flush=True)
+
+
+def flush() -> str | None:
+    """What is still to be written is written now; one sentence if standard output did not take it."""
+    problem = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            if stream is sys.stdout:
+                problem = unwritable(error)
+            _lead_to_nowhere(stream)
+    return problem
+
+
+def unwritable(error: OSError) -> str:
+    return f"standard output cannot be written: {error.strerror or error}"
+
+
+def _lead_to_nowhere(stream: TextIO) -> None:
+    """So that Python can flush it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
