@@ -19,6 +19,7 @@ from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
+from gradscope.protocol.visible import visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 
 EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -68,26 +69,25 @@ def run(options: RunOptions) -> int:
         _tell(error.failure)
         return EXIT_BAD_INPUT if error.failure.kind is FailureKind.BAD_INPUT else EXIT_USER_CODE
     except KeyboardInterrupt:
-        print("gradscope: interrupted", file=sys.stderr)
+        _say("interrupted")
         return EXIT_INTERRUPTED
 
 
 def _load(session: Session, path: str) -> None:
     loaded = session.load_checkpoint(path)
     for note in loaded.notes:
-        print(f"gradscope: note: {note}", file=sys.stderr)
+        _say(f"note: {note}")
 
 
 def _train(session: Session, options: RunOptions, out: TextIO | None, events: EventLog | None) -> None:
     for warning in session.info.warnings:
-        print(f"gradscope: note: {warning}", file=sys.stderr)
+        _say(f"note: {warning}")
     horizon = session.schedule(1).horizon
     last_step = session.position.step + options.steps
     if horizon is not None and last_step > horizon:
-        print(
-            f"gradscope: note: {session.info.scheduler} ends after step {horizon - 1}: it was made for {horizon} steps, and "
-            f"{last_step} are asked for",
-            file=sys.stderr,
+        _say(
+            f"note: {session.info.scheduler} ends after step {horizon - 1}: it was made for {horizon} steps, and "
+            f"{last_step} are asked for"
         )
     progress = _Progress(options.steps, shown=not options.quiet and sys.stderr.isatty())
     session.keeper.keeps_all = False
@@ -104,23 +104,21 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
         raise
     progress.close()
     for text in session.observer.errors:
-        print(f"gradscope: {text}", file=sys.stderr)
+        _say(text)
     _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
         last = session.history[-1]
-        print(
-            f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
-        )
+        name = visible(session.info.name)
+        print(f"{name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}")
 
 
 def _tell_unwritten(options: RunOptions, done: int) -> None:
     """The run ends before its last step."""
     names = [name for name in (options.save_checkpoint, options.export) if name is not None]
     if names:
-        print(
-            f"gradscope: nothing was written to {' and '.join(names)}: that is done after the last step, and the run has "
-            f"ended after {done} of {options.steps}",
-            file=sys.stderr,
+        _say(
+            f"nothing was written to {' and '.join(names)}: that is done after the last step, and the run has ended after "
+            f"{done} of {options.steps}"
         )
 
 
@@ -136,7 +134,7 @@ def _write_outputs(session: Session, options: RunOptions) -> None:
             failures.append(error)
         else:
             if not options.quiet:
-                print(line)
+                print(visible(line))
     for other in failures[1:]:
         _tell(other.failure)
     if failures:
@@ -242,10 +240,15 @@ def _opened(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
 
 def _tell(failure: Failure) -> None:
     if failure.traceback:
-        print(failure.traceback, file=sys.stderr)
-    print(f"gradscope: {failure.sentence}", file=sys.stderr)
+        print(visible_lines(failure.traceback), file=sys.stderr)
+    _say(failure.sentence)
     if failure.undone:
-        print(f"gradscope: {failure.undone}", file=sys.stderr)
+        _say(failure.undone)
+
+
+def _say(sentence: str) -> None:
+    """To a person: no name in it can drive their terminal."""
+    print(visible(f"gradscope: {sentence}"), file=sys.stderr)
 
 
 class _Notes:
@@ -261,7 +264,7 @@ class _Notes:
             kind = note.partition("(")[0]
             if kind not in self._told:
                 self._told.add(kind)
-                print(f"gradscope: note: step {report.step}: {note}", file=sys.stderr)
+                _say(f"note: step {report.step}: {note}")
 
 
 class _Progress:
