@@ -9,6 +9,8 @@ import os
 import sys
 from typing import TextIO
 
+from gradscope.protocol.visible import visible
+
 
 def make_whole() -> None:
     """A descriptor that is closed leads to nowhere from now on.
@@ -27,9 +29,9 @@ def make_whole() -> None:
 
 
 def tell(sentence: str) -> None:
-    """To standard error, if anybody hears it."""
+    """To standard error, if anybody hears it. No name in it can drive a terminal."""
     with contextlib.suppress(OSError):
-        print(f"gradscope: {sentence}", file=sys.stderr, flush=True)
+        print(visible(f"gradscope: {sentence}"), file=sys.stderr, flush=True)
 
 
 def flush() -> str | None:

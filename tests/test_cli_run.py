@@ -211,6 +211,51 @@ def test_json_lines_on_standard_output_stand_alone(recipe: Callable[..., Path]) 
     assert done.stdout.splitlines() == lines
 
 
+EVIL = "\x1b[2J\x9b31m\u202egnp\n\x00"
+EVIL_RECIPE = f"""
+import torch
+from torch import nn
+from gradscope import Recipe
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.add_module("layer" + {EVIL!r}, nn.Linear(2, 3))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 3:
+            raise ValueError("no more" + {EVIL!r})
+        return getattr(self, "layer" + {EVIL!r})(x)
+
+def recipe():
+    data = torch.utils.data.TensorDataset(torch.randn(8, 2), torch.zeros(8, dtype=torch.long))
+    model = Net()
+    return Recipe(model=model, dataset=data, loss=nn.CrossEntropyLoss(), name="recipe" + {EVIL!r}, batch_size=4,
+                  optimizer=torch.optim.SGD(model.parameters(), 0.1))
+"""
+
+
+@pytest.mark.parametrize(("steps", "code"), [(2, 0), (3, 1)])
+def test_no_name_drives_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int, code: int) -> None:
+    file = tmp_path / "evil.py"
+    file.write_text(EVIL_RECIPE, encoding="utf-8")
+    out = tmp_path / "out.jsonl"
+    told = in_process(capsys, "run", file, "--steps", steps, "--jsonl", out)
+    lines = in_process(capsys, "run", file, "--steps", steps, "--jsonl", "-")
+    assert told.returncode == lines.returncode == code
+    for text in (told.stdout, told.stderr, lines.stdout, lines.stderr, out.read_text(encoding="utf-8")):
+        assert re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text) is None
+    if code == 0:
+        assert told.stdout.startswith(r"recipe\x1b[2J\x9b31m\u202egnp\n\x00: 2 steps")
+    else:
+        assert r"no more\x1b[2J\x9b31m\u202egnp" in lines.stderr
+    # Machines read the true names.
+    names = {subject["name"] for line in lines.stdout.splitlines() for subject in strict(line)["subjects"]}
+    assert "layer" + EVIL in names
+
+
 def test_quiet_says_nothing(recipe: Callable[..., Path]) -> None:
     done = gradscope("run", recipe(), "--steps", 1, "--quiet")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "a word of the user's", "")

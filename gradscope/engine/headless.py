@@ -21,6 +21,7 @@ from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.engine.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
+from gradscope.protocol.visible import visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.standard_streams import tell, unwritable
 
@@ -249,7 +250,7 @@ def _opened(name: str | None, stdout: TextIO) -> Iterator[TextIO | None]:
 def _tell(failure: Failure) -> None:
     if failure.traceback:
         with contextlib.suppress(OSError):
-            print(failure.traceback, file=sys.stderr)
+            print(visible_lines(failure.traceback), file=sys.stderr)
     tell(failure.sentence)
     if failure.undone:
         tell(failure.undone)
@@ -258,7 +259,7 @@ def _tell(failure: Failure) -> None:
 def _say(line: str) -> None:
     """On standard output. Raises BadInput."""
     try:
-        print(line, flush=True)
+        print(visible(line), flush=True)
     except OSError as error:
         sentence = unwritable(error)
         raise BadInput(sentence[0].upper() + sentence[1:]) from error

@@ -9,6 +9,7 @@ from typing import Any
 from gradscope.engine.report import PhaseReport, Subject
 from gradscope.protocol.messages import Validated
 from gradscope.protocol.phases import Phase
+from gradscope.protocol.visible import visible_json
 
 _FIELDS = (
     "kind",
@@ -66,7 +67,7 @@ def line_of(report: PhaseReport) -> str:
         ]
     if not report.raw.complete:
         content["failed"] = True
-    return json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return _line(content)
 
 
 def validation_line(validation: Validated) -> str:
@@ -84,7 +85,12 @@ def validation_line(validation: Validated) -> str:
         "samples": validation.samples,
         "best": validation.is_best,
     }
-    return json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return _line(content)
+
+
+def _line(content: dict[str, Any]) -> str:
+    # Standard output may be a terminal.
+    return visible_json(json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False))
 
 
 def _of_step(report: PhaseReport) -> dict[str, Any]:

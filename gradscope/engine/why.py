@@ -16,6 +16,7 @@ from gradscope.engine.parameters import named_tensors
 from gradscope.engine.training import Turn
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import AT_REST, Rest
+from gradscope.protocol.visible import visible
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session
@@ -36,7 +37,7 @@ def explain_newest_step(session: Session, name: str) -> tuple[Explanation, StepT
             reason="The step was skipped, since a scaled gradient was not finite: the delta is zero"
         ), step
     if turn is None or not _holds(turn, tensor):
-        whose = f"It was the step of {turn.name}, which" if turn is not None and turn.name else "The optimizer"
+        whose = f"It was the step of {visible(turn.name)}, which" if turn is not None and turn.name else "The optimizer"
         return Explanation(reason=f"{whose} does not hold this parameter: the delta is zero"), step
     return explain(turn.optimizer, step), step
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.limits import Count, Name, NestedName, Shape
+from gradscope.protocol.visible import visible
 
 
 class SubjectKind(StrEnum):
@@ -49,6 +50,10 @@ class SubjectKey:
         call = f" #{self.call}" if self.call else ""
         leaf = f" {self.leaf}" if self.leaf else ""
         return f"{self.name or '(model)'}{call}{leaf}"
+
+    def shown(self) -> str:
+        """The label for people to read: on one line, with nothing hidden in it."""
+        return visible(self.label())
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+from gradscope.protocol.visible import visible, visible_lines
+
 _VOID = frozenset({"meta", "img", "br"})
 
 
@@ -20,10 +20,13 @@ Content = str | Iterable[str]
 
 
 def escaped(text: str) -> Markup:
-    """`text` as HTML that shows it; what a page cannot hold (control characters, lone surrogates) becomes "\ufffd"."""
-    if isinstance(text, Markup):
-        return text
-    return Markup(html.escape(_UNPRINTABLE.sub("\ufffd", text)))
+    """`text` as HTML that shows it on one line; what a page cannot hold, or does not show, is written out ("\\u202e")."""
+    return text if isinstance(text, Markup) else Markup(html.escape(visible(text)))
+
+
+def in_lines(text: str) -> Markup:
+    """The same for a text of several lines."""
+    return Markup(html.escape(visible_lines(text)).replace("\n", element("br")))
 
 
 def element(name: str, /, *content: Content, **attributes: str | float | None) -> Markup:

@@ -10,7 +10,7 @@ from typing import Any
 from gradscope.protocol.messages import Report, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Rest
 from gradscope.snapshots.history_section import Steps, history_section
-from gradscope.snapshots.markup import Markup, clipped, element, joined
+from gradscope.snapshots.markup import Markup, clipped, element, in_lines, joined
 from gradscope.snapshots.model_tables import model_table, optimizer_table
 from gradscope.snapshots.numbers import number
 from gradscope.snapshots.remarks import Remark, Reports, Severity, remarks
@@ -89,7 +89,7 @@ def _heading(manifest: Mapping[str, Any], session: SessionInfo) -> Markup:
     rest = str(_moment(manifest).get("rest", ""))
     lines = [element("h1", clipped(session.name, 200))]
     if session.description:
-        lines.append(element("p", clipped(session.description, _MAX_TEXT)))
+        lines.append(element("p", in_lines(clipped(session.description, _MAX_TEXT))))
     where = _RESTS.get(rest, rest)
     created = str(manifest.get("created", ""))
     said = ", ".join(part for part in (f"written {created}" if created else "", where) if part)
@@ -225,7 +225,7 @@ def _training(session: SessionInfo) -> Markup:
         ("Validation", validation),
         ("Capture", session.capture),
     ]
-    return _pairs([(name, element("code", clipped(text, _MAX_TEXT))) for name, text in named if text])
+    return _pairs([(name, element("code", in_lines(clipped(text, _MAX_TEXT)))) for name, text in named if text])
 
 
 def _environment(manifest: Mapping[str, Any], session: SessionInfo) -> Markup:

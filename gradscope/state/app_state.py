@@ -245,7 +245,7 @@ class AppState:
                 self._validated(message)
             case messages.SessionChanged(session=session):
                 if self.session is not None and session.capture != self.session.capture:
-                    self.log.add(f"From step {self.position.step} on: capture {session.capture}")
+                    self.log.say(f"From step {self.position.step} on: capture {session.capture}")
                     self.touch(Topic.LOG)
                 self.session = session
                 if self.tree is not None:
@@ -260,7 +260,7 @@ class AppState:
                 self.edits.note(message)
                 self.touch(Topic.EDITS)
             case Edited(text=text):
-                self.log.add(f"Step {self.position.step}: {text}")
+                self.log.say(f"Step {self.position.step}: {text}")
                 self.touch(Topic.LOG)
                 if self.failure is not None:
                     self.dismiss_failure()
@@ -268,10 +268,10 @@ class AppState:
                 self._move(position)
                 self.revision += 1
                 self.failure = failure
-                self.log.add(failure.sentence, is_warning=True)
+                self.log.say(failure.sentence, is_warning=True)
                 self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
             case messages.Note(text=text, warning=warning):
-                self.log.add(text, is_warning=warning)
+                self.log.say(text, is_warning=warning)
                 self.touch(Topic.LOG)
             case messages.Skipped(reports=reports):
                 self.skipped_reports += reports
@@ -313,7 +313,7 @@ class AppState:
             self.cleared = frozenset()
         self.touch(Topic.HISTORY)
         for sentence in self._step_notes.take(report):
-            self.log.add(sentence, is_warning=True)
+            self.log.say(sentence, is_warning=True)
             self.touch(Topic.LOG)
 
     def _validated(self, validated: Validated) -> None:
@@ -321,7 +321,7 @@ class AppState:
         self.validation = validated
         if validated.is_best:
             self.best, self.has_best_weights = validated, True
-        self.log.add(_in_words(validated))
+        self.log.say(_in_words(validated))
         self.touch(Topic.HISTORY, Topic.LOG)
 
     def _end_run(self) -> None:

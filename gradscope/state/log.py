@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gradscope.protocol.visible import visible
+
 MAX_LINES = 5000
 MAX_LINE_CHARACTERS = 2000
 
@@ -35,6 +37,10 @@ class Log:
         for part in self._newest(text.splitlines() or [""]):
             self.lines.append(Line(source, part[:MAX_LINE_CHARACTERS], is_warning))
             self.total += 1
+
+    def say(self, sentence: str, *, is_warning: bool = False) -> None:
+        """A sentence of gradscope's own: one line, whatever the names in it are."""
+        self.add(visible(sentence), is_warning=is_warning)
 
     def feed(self, text: str, *, source: Source) -> None:
         """Text as it arrives from a stream: an unfinished last line waits for its end (a carriage return starts anew)."""

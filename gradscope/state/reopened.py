@@ -25,9 +25,9 @@ _NO_FUTURE = "A snapshot holds the learning rates up to its moment"
 def state_of(snapshot: Snapshot) -> AppState:
     """Everything that the snapshot tells; the log says what a person should know of it."""
     state = AppState()
-    state.log.add(introduction(snapshot))
+    state.log.say(introduction(snapshot))
     for remark in snapshot.remarks:
-        state.log.add(remark, is_warning=True)
+        state.log.say(remark, is_warning=True)
     state.snapshot = Origin(path=str(snapshot.path), created=snapshot.environment.created)
     state.apply(Opened(session=snapshot.session, position=replace(snapshot.position, running=False)))
     state.history = _history_of(snapshot)

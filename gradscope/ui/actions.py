@@ -15,6 +15,7 @@ from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.capture_words import COSTS
 from gradscope.ui.controller import Controller
 from gradscope.ui.pin_words import pin_explanation, pin_text
+from gradscope.ui.plain import caption, plain_tip
 from gradscope.ui.recipe_notes import note_on
 from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting, ThemeChoice
@@ -476,7 +477,7 @@ class Actions(QObject):
             shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
             title = plain(action.text()) + (f"  ({shortcut})" if shortcut else "")
             lines = (title, explanation, self._note(action_id, steps), reason)
-            action.setToolTip("\n".join(line for line in lines if line))
+            action.setToolTip(plain_tip("\n".join(line for line in lines if line)))
             if row.choice is not None:
                 action.setChecked(self._controller.settings.get(Setting.THEME) == row.choice)
             if row.level is not None:
@@ -502,7 +503,7 @@ class Actions(QObject):
     def _detail(self, action_id: ActionId) -> str:
         """What an action would do just now, behind its text."""
         edit = self._controller.state.edits.undoable if action_id is ActionId.UNDO_EDIT else None
-        return "" if edit is None else ": " + shortened(edit.text, at_most=_MAX_DETAIL).replace("&", "&&")
+        return "" if edit is None else ": " + caption(shortened(edit.text, at_most=_MAX_DETAIL))
 
     def _refusal(self, action_id: ActionId) -> str | None:
         """Why an action cannot be used now; None if it can."""

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.state.app_state import Topic
 from gradscope.ui.capture_words import cost_of, name_of, short_name
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager, icon
@@ -74,7 +75,7 @@ class CaptureButton(QToolButton):
         if capture.layers:
             title += f" ({', '.join(capture.layers)})"
         next_time = "" if has_session else self.tr("New sessions begin with it: File, Settings")
-        self.setToolTip("\n".join(line for line in (title, cost, next_time, reason) if line))
+        self.setToolTip(plain_tip("\n".join(line for line in (title, cost, next_time, reason) if line)))
         self.setAccessibleName(title)
         self.setAccessibleDescription(self.toolTip())
         self.setEnabled(reason is None)

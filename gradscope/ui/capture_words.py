@@ -8,6 +8,7 @@ from PySide6.QtCore import QCoreApplication
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import ZERO, SubjectKind, has_norms_only
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.ui.plots.quantities import Quantity
@@ -76,7 +77,7 @@ def why_not_captured(state: AppState, kind: SubjectKind, name: str | None = None
     if capture.norms_only and kind is SubjectKind.OPTIMIZER_STATE:
         return _of_norms(state)
     if name is not None and not capture.wants(name):
-        layers = ", ".join(capture.layers)
+        layers = ", ".join(map(visible, capture.layers))
         if state.snapshot is not None:
             return translate(_CONTEXT, "Not captured: this snapshot has chosen layers only ({layers})").format(
                 layers=layers

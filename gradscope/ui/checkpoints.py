@@ -15,6 +15,7 @@ from gradscope.protocol.checkpoints import (
     LoadCheckpoint,
     SaveCheckpoint,
 )
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.controller import Controller
@@ -79,7 +80,7 @@ class Checkpoints(QObject):
         if not isinstance(reply, CheckpointSaved):
             return
         line = self.tr("Checkpoint written to {path} ({size})")
-        self._tell(line.format(path=reply.path, size=text.byte_size(reply.size_bytes)))
+        self._tell(line.format(path=visible(reply.path), size=text.byte_size(reply.size_bytes)))
         if reply.left_out:
             names = ", ".join(reply.left_out)
             self._warn(self.tr("Not in the checkpoint, since it is no plain value: {names}").format(names=names))

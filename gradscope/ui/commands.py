@@ -13,6 +13,7 @@ from gradscope.protocol.capture import Capture, CaptureLevel, pattern_of
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import RunUntil, Verb
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.actions import ActionId
@@ -215,7 +216,9 @@ class Commands(QObject):
         self._settings.set(Setting.EXPORT_FOLDER, str(Path(path).parent))
         self._settings.set(Setting.EXPORT_AS_ZIP, dialog.is_zip)
         self._settings.set(Setting.EXPORT_WITHOUT, [part for part in Part if part not in dialog.contents()])
-        self.told.emit(self.tr("Exported to {path} ({size})").format(path=path, size=text.byte_size(size_bytes)))
+        self.told.emit(
+            self.tr("Exported to {path} ({size})").format(path=visible(path), size=text.byte_size(size_bytes))
+        )
 
     @Slot(str, int)
     def _on_events_written(self, path: str, size_bytes: int) -> None:

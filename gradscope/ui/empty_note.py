@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel
 
 
 @guarded
-class EmptyNote(QLabel):
+class EmptyNote(PlainLabel):
     def __init__(self, text: str, parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
         self.setProperty("role", "muted")

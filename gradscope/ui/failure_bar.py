@@ -21,9 +21,11 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Rest
+from gradscope.protocol.visible import visible, visible_lines
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import Controller
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
@@ -63,7 +65,7 @@ class FailureBar(QFrame):
         self._notice: _Notice | None = None
         self._dismissed: _Notice | None = None
         self.setObjectName("failureBar")
-        self._sign = QLabel(self)
+        self._sign = PlainLabel(parent=self)
         self.sentence = self._make_text()
         self.more = self._make_text()
         self.more.setProperty("role", "muted")
@@ -154,14 +156,16 @@ class FailureBar(QFrame):
             sentence = self.tr("The engine has started anew, and {name} is no longer open in it")
             more = self.tr("The plots are those of the session before. Opening it runs your code from the beginning")
             name = state.session.name
-            return _Notice(sentence=sentence.format(name=name), more=more, severity="info", is_session_lost=True)
+            return _Notice(
+                sentence=sentence.format(name=visible(name)), more=more, severity="info", is_session_lost=True
+            )
         return _notice_of_failure(state.failure) if state.failure is not None else None
 
     def _show(self, notice: _Notice) -> None:
-        self.sentence.setText(notice.sentence)
-        self.more.setText(notice.more)
+        self.sentence.setText(visible(notice.sentence))
+        self.more.setText(visible(notice.more))
         self.more.setVisible(bool(notice.more))
-        self.details.setPlainText(notice.details)
+        self.details.setPlainText(visible_lines(notice.details))
         self.toggle.setVisible(bool(notice.details))
         self.show_layer.setVisible(notice.layer is not None)
         self.restart.setVisible(notice.is_engine_death)
@@ -190,8 +194,7 @@ class FailureBar(QFrame):
         self.dismiss.setIcon(icon("close", theme))
 
     def _make_text(self) -> QLabel:
-        label = QLabel(self)
-        label.setTextFormat(Qt.TextFormat.PlainText)
+        label = PlainLabel(parent=self)
         label.setWordWrap(True)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)

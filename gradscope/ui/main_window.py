@@ -26,6 +26,7 @@ from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
+from gradscope.ui.plain import window_title
 from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.snapshot_band import SnapshotBand
@@ -233,7 +234,7 @@ class MainWindow(QMainWindow):
                 self._hide_panels()
             return
         snapshot = self.controller.state.snapshot
-        self.setWindowTitle(f"{self.band.text or session.name} – gradscope")
+        self.setWindowTitle(f"{window_title(self.band.text or session.name)} – gradscope")
         path = session.path if snapshot is None else snapshot.path
         if path:
             self.controller.settings.add_recent_file(path)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QMenuBar
 
 from gradscope.assets import sample_docs, sample_paths
 from gradscope.ui.actions import TABLE, ActionId, Actions, Menu
+from gradscope.ui.plain import caption, plain_tip
 from gradscope.ui.settings import Setting, Settings
 
 
@@ -76,8 +77,8 @@ class Menus(QObject):
 
     def _add(self, menu: QMenu, text: str, path: str, tooltip: str) -> None:
         menu.setToolTipsVisible(True)
-        action = menu.addAction(text.replace("&", "&&"))
-        action.setToolTip(tooltip)
+        action = menu.addAction(caption(text))
+        action.setToolTip(plain_tip(tooltip))
         action.triggered.connect(partial(self._on_file_chosen, path))
 
     def _on_file_chosen(self, path: str) -> None:

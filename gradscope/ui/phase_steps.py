@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.protocol.phases import INSIDE, Phase, Position, Rest, SubStep
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.theme import Theme, ThemeManager
 
 _MAX_PIPS = 8
@@ -172,7 +173,7 @@ class PhaseSteps(QWidget):
             text = self.tr("gradients added up: {added} of {size} micro-batches")
             texts.append(text.format(added=self._window.added, size=self._window.size))
         self.setAccessibleDescription(", ".join(texts))
-        self.setToolTip("\n".join(texts))
+        self.setToolTip(plain_tip("\n".join(texts)))
 
     def _described(self, substep: SubStep) -> str:
         note = self._notes.get(substep)

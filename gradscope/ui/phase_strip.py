@@ -10,6 +10,7 @@ from PySide6.QtGui import QFont, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidget
 
 from gradscope.protocol.phases import Phase
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.guarded import guarded
@@ -123,7 +124,7 @@ class PhaseStrip(QToolBar):
     def _html(self, cell: Cell) -> str:
         theme = self._themes.theme
         colour = f"color:{theme.warning}" if cell.is_warning else ""
-        name, value = (escape(part).replace(" ", "&nbsp;") for part in (cell.name, cell.value))
+        name, value = (escape(visible(part)).replace(" ", "&nbsp;") for part in (cell.name, cell.value))
         return f'<span style="color:{theme.muted}">{name}</span>&nbsp;<b style="{colour}">{value}</b>'
 
     def _width_of(self, cells: list[Cell]) -> int:
@@ -143,4 +144,5 @@ class PhaseStrip(QToolBar):
 
 
 def _shortened(name: str) -> str:
+    name = visible(name)
     return name if len(name) <= _MAX_NAME_LETTERS else name[: _MAX_NAME_LETTERS - 1] + "…"

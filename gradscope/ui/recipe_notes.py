@@ -6,6 +6,7 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.messages import SessionInfo
 from gradscope.protocol.phases import Phase, SubStep, Verb
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 
 _CONTEXT = "RecipeNotes"
@@ -51,7 +52,7 @@ def _step(session: SessionInfo, state: AppState) -> str:
         )
     if state.position.optimizer:
         turn = translate(_CONTEXT, "It is the turn of the optimizer {name}")
-        notes.append(turn.format(name=state.position.optimizer))
+        notes.append(turn.format(name=visible(state.position.optimizer)))
     newest = state.reports.get(Phase.STEP)
     if newest is not None and newest.evaluations:
         text = translate(_CONTEXT, "The newest one has evaluated the loss {count} times")
@@ -63,7 +64,7 @@ def _next_batch(session: SessionInfo) -> str:
     translate = QCoreApplication.translate
     if len(session.optimizers) > 1:
         text = translate(_CONTEXT, "Each batch takes one step of each optimizer: {names}")
-        return text.format(names=", ".join(session.optimizers))
+        return text.format(names=", ".join(map(visible, session.optimizers)))
     if session.accumulate > 1:
         text = translate(_CONTEXT, "A step takes a window of {count} micro-batches: it goes to the end of the window")
         return text.format(count=session.accumulate)
@@ -84,10 +85,10 @@ def _run(session: SessionInfo, state: AppState, run_steps: int | None) -> str:
     horizon = None if state.schedule is None else state.schedule.horizon
     if horizon is not None and run_steps is None:
         text = translate(_CONTEXT, "The schedule ({scheduler}) ends after step {last}")
-        return text.format(scheduler=session.scheduler, last=horizon - 1)
+        return text.format(scheduler=visible(session.scheduler or ""), last=horizon - 1)
     if horizon is not None and run_steps is not None and state.position.step + run_steps > horizon:
         text = translate(_CONTEXT, "The schedule ({scheduler}) ends after step {last}: {count} steps go beyond that")
-        return text.format(scheduler=session.scheduler, last=horizon - 1, count=run_steps)
+        return text.format(scheduler=visible(session.scheduler or ""), last=horizon - 1, count=run_steps)
     if len(session.optimizers) > 1:
         text = translate(_CONTEXT, "A step is one optimizer's turn: each batch takes {count} of them")
         return text.format(count=len(session.optimizers))

@@ -8,6 +8,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel, plain_tip
 
 _MARGIN = 12
 
@@ -23,7 +24,7 @@ class SampleCard(QPushButton):
         self.setAutoDefault(True)
         self.setAccessibleName(title)
         self.setAccessibleDescription(text)
-        self.setToolTip(str(path))
+        self.setToolTip(plain_tip(str(path)))
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         heading = self._label(title)
@@ -50,8 +51,7 @@ class SampleCard(QPushButton):
         column.addStretch(1)
 
     def _label(self, text: str) -> QLabel:
-        label = QLabel(text, self)
-        label.setTextFormat(Qt.TextFormat.PlainText)
+        label = PlainLabel(text, self)
         label.setWordWrap(True)
         label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         return label

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolBar, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QToolBar, QWidget
 
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui import text
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.controller import Controller
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -30,7 +32,7 @@ class SnapshotBand(QToolBar):
         self.setWindowTitle(self.tr("Snapshot"))
         self.setMovable(False)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        self._sign = QLabel(self)
+        self._sign = PlainLabel(parent=self)
         self._label = ElidedLabel()
         whole = QWidget(self)
         line = QHBoxLayout(whole)
@@ -58,7 +60,7 @@ class SnapshotBand(QToolBar):
             return ""
         words = self.tr("Snapshot of {name}, step {step}, written {when}, read-only")
         return words.format(
-            name=state.session.name[:_MAX_NAME],
+            name=visible(state.session.name[:_MAX_NAME]),
             step=state.position.step,
             when=text.written_at(state.snapshot.created) or self.tr("at an unknown time"),
         )
@@ -80,4 +82,4 @@ class SnapshotBand(QToolBar):
         self.setVisible(snapshot is not None)
         if snapshot is not None:
             self._label.show_text(self.text)
-            self._label.setToolTip(snapshot.path)
+            self._label.setToolTip(plain_tip(snapshot.path))

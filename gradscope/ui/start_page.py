@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QScrollArea, QSi
 from gradscope.assets import SampleGroup, resources_dir, sample_docs, sample_groups
 from gradscope.ui.card_grid import CardGrid
 from gradscope.ui.controller import Controller
+from gradscope.ui.plain import PlainLabel, caption, plain_tip
 from gradscope.ui.sample_card import SampleCard
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -117,14 +118,14 @@ class StartPage(QScrollArea):
 
     def _header(self) -> QHBoxLayout:
         side = _LOGO_LINES * self.fontMetrics().height()
-        logo = QLabel(self)
+        logo = PlainLabel(parent=self)
         logo.setPixmap(QIcon(str(resources_dir() / "icons" / "gradscope.svg")).pixmap(QSize(side, side)))
-        title = QLabel("gradscope", self)
+        title = PlainLabel("gradscope", self)
         font = title.font()
         font.setPointSizeF(font.pointSizeF() * 2)
         font.setBold(True)
         title.setFont(font)
-        sentence = QLabel(
+        sentence = PlainLabel(
             self.tr("Stop a PyTorch training loop at every phase, and look at every layer, gradient and update"), self
         )
         sentence.setProperty("role", "muted")
@@ -133,7 +134,7 @@ class StartPage(QScrollArea):
         texts.setSpacing(4)
         texts.addWidget(title)
         texts.addWidget(sentence)
-        hint = QLabel(self.tr("or drop a Python file or a snapshot on this window"), self)
+        hint = PlainLabel(self.tr("or drop a Python file or a snapshot on this window"), self)
         hint.setProperty("role", "muted")
         hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         actions = QVBoxLayout()
@@ -155,11 +156,12 @@ class StartPage(QScrollArea):
             ),
             self,
         )
+        note.setTextFormat(Qt.TextFormat.RichText)
         note.setWordWrap(True)
         return note
 
     def _heading(self, text: str) -> QLabel:
-        label = QLabel(text, self)
+        label = PlainLabel(text, self)
         font = label.font()
         font.setPointSizeF(font.pointSizeF() * 1.2)
         font.setBold(True)
@@ -175,10 +177,10 @@ class StartPage(QScrollArea):
         paths = self._settings.get(Setting.RECENT_FILES)[:_RECENT_SHOWN]
         self._recent_heading.setVisible(bool(paths))
         for path in paths:
-            button = QPushButton(f"{Path(path).name}   {Path(path).parent}", self._column)
+            button = QPushButton(caption(f"{Path(path).name}   {Path(path).parent}"), self._column)
             button.setProperty("flat", True)
             button.setProperty("role", "link")
-            button.setToolTip(path)
+            button.setToolTip(plain_tip(path))
             button.clicked.connect(partial(self._on_card_clicked, path))
             self._recent_buttons.append(button)
             self._recent.addWidget(button, 0, Qt.AlignmentFlag.AlignLeft)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QLabel, QStatusBar, QWidget
+from PySide6.QtWidgets import QStatusBar, QWidget
 
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.ui.controller import Controller
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -35,14 +37,14 @@ class StatusBar(QStatusBar):
         self._told_from = 0
         self._told_in: tuple[AppState, int] | None = None
         self.setObjectName("statusBar")
-        self._sign = QLabel(self)
-        self.engine = QLabel(self)
-        self.activity = QLabel(self)
+        self._sign = PlainLabel(parent=self)
+        self.engine = PlainLabel(parent=self)
+        self.activity = PlainLabel(parent=self)
         self.message = ElidedLabel(parent=self)
-        self.skipped = QLabel(self)
+        self.skipped = PlainLabel(parent=self)
         self.skipped.setProperty("role", "warning")
-        self.device = QLabel(self)
-        self.interpreter = QLabel(self)
+        self.device = PlainLabel(parent=self)
+        self.interpreter = PlainLabel(parent=self)
         for label in (self.activity, self.message, self.device, self.interpreter):
             label.setProperty("role", "muted")
         self._sign.setContentsMargins(8, 0, 0, 0)
@@ -87,7 +89,7 @@ class StatusBar(QStatusBar):
     def _refresh(self) -> None:
         state = self._controller.state
         self.engine.setText(self._engine_text())
-        self.engine.setToolTip(state.engine.text)
+        self.engine.setToolTip(plain_tip(state.engine.text))
         self.activity.setText(self._activity())
         self.activity.setVisible(bool(self.activity.text()))
         skipped = state.skipped_reports
@@ -101,7 +103,7 @@ class StatusBar(QStatusBar):
         executable, version = state.engine.executable, state.engine.torch_version
         parts = [f"torch {version}" if version else "", _short_path(executable)]
         self.interpreter.setText("   ".join(part for part in parts if part))
-        self.interpreter.setToolTip(executable)
+        self.interpreter.setToolTip(plain_tip(executable))
 
     def _engine_text(self) -> str:
         match self._controller.state.engine.status:
@@ -117,7 +119,7 @@ class StatusBar(QStatusBar):
     def _activity(self) -> str:
         state = self._controller.state
         if state.opening is not None:
-            return self.tr("Opening %1").replace("%1", Path(state.opening).name)
+            return self.tr("Opening %1").replace("%1", visible(Path(state.opening).name))
         if state.engine.status is EngineStatus.STARTING:
             return state.engine.text
         position = state.position
@@ -126,7 +128,7 @@ class StatusBar(QStatusBar):
         moment = position.moment
         if moment is None:
             return self.tr("Running")
-        where = f"{moment.substep.value} {moment.layer}".strip()
+        where = f"{moment.substep.value} {visible(moment.layer)}".strip()
         return self.tr("Running: %1").replace("%1", where)
 
     def _refresh_message(self) -> None:

@@ -13,6 +13,7 @@ from gradscope.protocol.messages import Attachment
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.kind_choices import Choices, activation_choices, gradient_choices, update_choices
@@ -65,7 +66,7 @@ class Workspace(QTabWidget):
         button = QToolButton(self)
         button.setProperty("flat", True)
         button.setAutoRaise(True)
-        button.setToolTip(self.tr("Close {name}").format(name=label))
+        button.setToolTip(plain_tip(self.tr("Close {name}").format(name=label)))
         button.setAccessibleName(button.toolTip())
         button.clicked.connect(on_close)
         self._close_buttons.append(button)

@@ -6,15 +6,17 @@ from enum import IntEnum
 
 from PySide6.QtCore import QEvent, QRegularExpression, QSize, Qt, Slot
 from PySide6.QtGui import QRegularExpressionValidator, QResizeEvent
-from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QSpinBox, QToolBar, QWidget
+from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QWidget
 
 from gradscope.protocol.phases import NEXT_PHASE, Phase
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import ThemeManager
@@ -179,7 +181,7 @@ class ToolBar(QToolBar):
         self.addSeparator()
         self.addWidget(self.buttons[ActionId.RESET])
         self.addWidget(self.device)
-        seed_label = QLabel(self.tr("Seed"), self)
+        seed_label = PlainLabel(self.tr("Seed"), self)
         seed_label.setProperty("role", "muted")
         seed_label.setContentsMargins(4, 0, 0, 0)
         seed_label.setBuddy(self.seed)
@@ -205,7 +207,7 @@ class ToolBar(QToolBar):
         self._refresh_start()
 
     def _refresh_devices(self) -> None:
-        devices = [(device.label, device.name) for device in self._controller.state.engine.devices]
+        devices = [(visible(device.label), device.name) for device in self._controller.state.engine.devices]
         shown = [(self.device.itemText(i), self.device.itemData(i)) for i in range(self.device.count())]
         # While no engine runs, the devices of the last one stand.
         if devices == shown or (not devices and shown):
@@ -215,7 +217,7 @@ class ToolBar(QToolBar):
             self.device.addItem(label, name)
         if not devices:
             chosen = self._controller.settings.get(Setting.DEVICE)
-            self.device.addItem(chosen, chosen)
+            self.device.addItem(visible(chosen), chosen)
         self._fit()
 
     def _refresh_start(self) -> None:
@@ -225,7 +227,7 @@ class ToolBar(QToolBar):
         device, seed = settings.get(Setting.DEVICE), settings.get(Setting.SEED)
         index = self.device.findData(device)
         if index < 0:
-            self.device.addItem(device, device)
+            self.device.addItem(visible(device), device)
             index = self.device.count() - 1
         self.device.setCurrentIndex(index)
         if not self.seed.hasFocus() or not self.seed.isModified():
@@ -237,7 +239,7 @@ class ToolBar(QToolBar):
         self._mark(self.seed, other_seed, self.tr("The seed of every random generator"), later)
 
     def _mark(self, field: QWidget, differs: bool, tooltip: str, later: str) -> None:
-        field.setToolTip(f"{tooltip}\n{later}" if differs else tooltip)
+        field.setToolTip(plain_tip(f"{tooltip}\n{later}" if differs else tooltip))
         if bool(field.property("differs")) != differs:
             field.setProperty("differs", differs)
             field.style().polish(field)

@@ -19,7 +19,9 @@ import gradscope.ui
 from gradscope.ui import guarded as guards
 from gradscope.ui.guarded import guarded, is_guarded, is_virtual, qt_base
 
-CHILD_TIMEOUT_SECS = 120
+CHILD_TIMEOUT_SECS = 240
+_NOT_VIRTUAL = frozenset({"setText"})
+"""Only Python calls them, which can take an exception."""
 
 
 def subclasses(cls: type) -> Iterator[type]:
@@ -47,7 +49,7 @@ def test_every_override_of_ours_is_guarded() -> None:
         for name in dict.fromkeys(
             name for base in cls.__mro__ if not base.__module__.startswith("PySide6.") for name in vars(base)
         )
-        if not name.startswith("__") and qt_base(cls, name) is not None
+        if not name.startswith("__") and name not in _NOT_VIRTUAL and qt_base(cls, name) is not None
         if inspect.isfunction(member := inspect.getattr_static(cls, name)) and not is_guarded(member)
         if not inspect.unwrap(member).__module__.startswith("pyqtgraph.")
     ]

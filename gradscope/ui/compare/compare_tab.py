@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -33,6 +32,7 @@ from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.comparer import Comparer
 from gradscope.ui.controller import SPARE_FACTOR, Controller
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
@@ -178,7 +178,9 @@ class CompareTab(QWidget):
     def _refresh_again(self) -> None:
         position = self._controller.state.position
         self.again.setEnabled(not position.running)
-        self.again.setToolTip(self.tr("The session is running: press Pause first") if position.running else "")
+        self.again.setToolTip(
+            plain_tip(self.tr("The session is running: press Pause first") if position.running else "")
+        )
 
     def _current_row(self) -> Row | None:
         index = self.table.currentIndex()
@@ -249,7 +251,7 @@ class CompareTab(QWidget):
         for letter, label in (("A", self.ours), ("B", self.theirs)):
             line = QHBoxLayout()
             line.setSpacing(8)
-            badge = QLabel(letter)
+            badge = PlainLabel(letter)
             badge.setProperty("role", "badge")
             badge.setContentsMargins(6, 1, 6, 1)
             line.addWidget(badge)

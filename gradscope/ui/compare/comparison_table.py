@@ -14,6 +14,7 @@ from gradscope.state.history import Latest
 from gradscope.ui import text
 from gradscope.ui.compare.words import kind_text, remark
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.plots.formats import percent
 from gradscope.ui.redraw import resetting
@@ -35,6 +36,7 @@ class Column(IntEnum):
 
 
 @guarded
+@plain_items
 class ComparisonTableModel(QAbstractTableModel):
     """`refresh` when the comparison has gone on; the rows that are selected stay so."""
 
@@ -95,7 +97,7 @@ class ComparisonTableModel(QAbstractTableModel):
         if self._only_differences:
             rows = [row for row in rows if row.verdict in _DIFFERENT]
         if self._filter:
-            rows = [row for row in rows if self._filter in row.key.label().lower()]
+            rows = [row for row in rows if self._filter in row.key.shown().lower()]
         if self._column in (Column.SUBJECT, Column.KIND, Column.REMARK):
             words = {Column.SUBJECT: _name, Column.KIND: _kind, Column.REMARK: remark}[self._column]
             rows.sort(key=words, reverse=self._order is Qt.SortOrder.DescendingOrder)
@@ -228,7 +230,7 @@ def _norm(latest: Latest | None) -> float:
 
 
 def _name(row: Row) -> str:
-    return row.key.label()
+    return row.key.shown()
 
 
 def _kind(row: Row) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.visible import visible
 from gradscope.state.comparison import Comparison, Row, Side, Verdict
 from gradscope.ui import text
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
@@ -44,11 +45,11 @@ def kind_text(kind: SubjectKind) -> str:
 def side_text(side: Side, *, is_over: bool = False) -> str:
     """ "Digits, step 41, now", or "Digits, step 41, of a.zip, written ...". `is_over`: the session has moved on."""
     if side.snapshot is None and is_over:
-        return _tr("{name}, as it was at step {step}").format(name=side.name, step=side.step)
+        return _tr("{name}, as it was at step {step}").format(name=visible(side.name), step=side.step)
     if side.snapshot is None:
-        return _tr("{name}, step {step}, now").format(name=side.name, step=side.step)
+        return _tr("{name}, step {step}, now").format(name=visible(side.name), step=side.step)
     return _tr("{name}, step {step}, of {file}, written {when}").format(
-        name=side.name,
+        name=visible(side.name),
         step=side.step,
         file=Path(side.snapshot.path).name,
         when=text.written_at(side.snapshot.created) or "?",

@@ -7,11 +7,12 @@ import platform
 import PySide6
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 import gradscope
 from gradscope.assets import resources_dir
 from gradscope.state.app_state import EngineState
+from gradscope.ui.plain import PlainLabel
 
 
 class AboutDialog(QDialog):
@@ -20,14 +21,14 @@ class AboutDialog(QDialog):
         self.setWindowTitle(self.tr("About gradscope"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         side = 4 * self.fontMetrics().height()
-        logo = QLabel(self)
+        logo = PlainLabel(parent=self)
         logo.setPixmap(QIcon(str(resources_dir() / "icons" / "gradscope.svg")).pixmap(QSize(side, side)))
-        title = QLabel("gradscope", self)
+        title = PlainLabel("gradscope", self)
         font = title.font()
         font.setPointSizeF(font.pointSizeF() * 1.6)
         font.setBold(True)
         title.setFont(font)
-        sentence = QLabel(self.tr("A debugger for the PyTorch training step"), self)
+        sentence = PlainLabel(self.tr("A debugger for the PyTorch training step"), self)
         sentence.setProperty("role", "muted")
         texts = QVBoxLayout()
         texts.addStretch(1)
@@ -41,7 +42,7 @@ class AboutDialog(QDialog):
         form = QFormLayout()
         form.setHorizontalSpacing(16)
         for name, value in self._facts(engine):
-            label = QLabel(value, self)
+            label = PlainLabel(value, self)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             form.addRow(name, label)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)

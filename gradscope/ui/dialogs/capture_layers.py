@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import SessionInfo
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.text import shortened
 
 _MAX_NAME = 60
@@ -34,7 +35,7 @@ class CaptureLayersDialog(QDialog):
         # Not translated: an example is read as it is.
         self.field.setPlaceholderText("encoder.0, head*")
         self.field.selectAll()
-        self.result_line = QLabel(self)
+        self.result_line = PlainLabel(parent=self)
         self.result_line.setWordWrap(True)
         self.buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, self
@@ -52,7 +53,7 @@ class CaptureLayersDialog(QDialog):
         problem = self._problem()
         ok = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
         ok.setEnabled(not problem)
-        ok.setToolTip(problem)
+        ok.setToolTip(plain_tip(problem))
         self.result_line.setText(problem or self._in_numbers())
         self.result_line.setProperty("role", "bad" if problem and self.field.text().strip() else "muted")
         self.result_line.style().polish(self.result_line)
@@ -86,9 +87,9 @@ class CaptureLayersDialog(QDialog):
         )
 
     def _arrange(self) -> None:
-        label = QLabel(self.tr("&Layers to capture"), self)
+        label = PlainLabel(self.tr("&Layers to capture"), self)
         label.setBuddy(self.field)
-        hint = QLabel(
+        hint = PlainLabel(
             self.tr(
                 "Names as in the Layers panel, with commas between them; * stands for anything and ? for one letter. "
                 "What is inside a layer belongs to it. Nothing is recorded of the others."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
+from gradscope.protocol.visible import visible_lines
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel
 
 
 @guarded
@@ -17,9 +19,9 @@ class ErrorReportDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        label = QLabel(explanation, self)
+        label = PlainLabel(explanation, self)
         label.setWordWrap(True)
-        self.text = QPlainTextEdit(report, self)
+        self.text = QPlainTextEdit(visible_lines(report), self)
         self.text.setReadOnly(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
@@ -37,7 +39,7 @@ class ErrorReportDialog(QDialog):
         column.addWidget(buttons)
 
     def add(self, report: str) -> None:
-        self.text.appendPlainText("\n" + report)
+        self.text.appendPlainText("\n" + visible_lines(report))
 
     @Slot()
     def _on_copy_clicked(self) -> None:

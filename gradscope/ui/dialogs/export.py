@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.parts import Contents, Part
 from gradscope.ui import text
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.snapshot_export import SnapshotExport
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
@@ -84,10 +85,10 @@ class ExportDialog(QDialog):
             self.parts[part] = QCheckBox(self.tr(label), self)
             self.parts[part].setChecked(part not in without)
             self.parts[part].toggled.connect(self._on_edited)
-            self.sizes[part] = QLabel(self)
+            self.sizes[part] = PlainLabel(parent=self)
             self.sizes[part].setProperty("role", "muted")
-        self.total = QLabel(self)
-        self.hint = QLabel(self)
+        self.total = PlainLabel(parent=self)
+        self.hint = PlainLabel(parent=self)
         self.hint.setWordWrap(True)
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.progress = QProgressBar(self)
@@ -246,7 +247,7 @@ class ExportDialog(QDialog):
         second.setSpacing(8)
         second.addWidget(self.folder, 1)
         second.addWidget(self.browse)
-        name, folder = QLabel(self.tr("&Name"), self), QLabel(self.tr("&Folder"), self)
+        name, folder = PlainLabel(self.tr("&Name"), self), PlainLabel(self.tr("&Folder"), self)
         name.setBuddy(self.name)
         folder.setBuddy(self.folder)
         form = QFormLayout()

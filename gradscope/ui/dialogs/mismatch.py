@@ -6,10 +6,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.checkpoints import CheckpointMismatch
+from gradscope.protocol.visible import visible, visible_lines
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel
 
 
 @guarded
@@ -23,9 +25,9 @@ class MismatchDialog(QDialog):
         self.setWindowTitle(self.tr("The checkpoint does not fit"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._mismatch = mismatch
-        self.label = QLabel(self._summary(), self)
+        self.label = PlainLabel(self._summary(), self)
         self.label.setWordWrap(True)
-        self.text = QPlainTextEdit("\n\n".join(self._sections()), self)
+        self.text = QPlainTextEdit(visible_lines("\n\n".join(self._sections())), self)
         self.text.setReadOnly(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
@@ -61,7 +63,7 @@ class MismatchDialog(QDialog):
             fate = self.tr(
                 "{fitting} of {total} tensors of the model would be loaded from {name}. Nothing was changed."
             )
-        return fate.format(name=name, fitting=mismatch.fitting, total=mismatch.total)
+        return fate.format(name=visible(name), fitting=mismatch.fitting, total=mismatch.total)
 
     def _sections(self) -> list[str]:
         mismatch = self._mismatch

@@ -26,6 +26,7 @@ from gradscope.protocol.capture import CaptureLevel
 from gradscope.ui.capture_words import cost_of, name_of
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
 
 
@@ -114,7 +115,7 @@ class SettingsDialog(QDialog):
     # ------------------------------------------------------------------------------------------ private
 
     def _make_hint(self) -> QLabel:
-        hint = QLabel(self)
+        hint = PlainLabel(parent=self)
         hint.setWordWrap(True)
         # A form gives a row its whole width only if something in it wants that.
         hint.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -145,14 +146,14 @@ class SettingsDialog(QDialog):
         form.setHorizontalSpacing(16)
         form.setVerticalSpacing(16)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        label = QLabel(self.tr("&Python for the engine"), self)
+        label = PlainLabel(self.tr("&Python for the engine"), self)
         label.setBuddy(self.python)
         form.addRow(label, field)
         for text, buddy, layout in (
             (self.tr("&Capture"), self.capture, capture),
             (self.tr("&Memory for values"), self.budget, budget),
         ):
-            label = QLabel(text, self)
+            label = PlainLabel(text, self)
             label.setBuddy(buddy)
             form.addRow(label, layout)
         form.addRow(self.tr("&Theme"), self.theme)

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -25,6 +24,7 @@ from gradscope.state.event_export import event_source
 from gradscope.state.history import History
 from gradscope.ui.event_export import EventExport
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel
 
 _FORBIDDEN = '<>:"/\\|?*'
 
@@ -54,7 +54,7 @@ class TensorBoardDialog(QDialog):
         self.folder = QLineEdit(str(folder), self)
         self.browse = QPushButton(self.tr("Browse..."), self)
         self.browse.setAutoDefault(False)
-        self.hint = QLabel(self)
+        self.hint = PlainLabel(parent=self)
         self.hint.setWordWrap(True)
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.progress = QProgressBar(self)
@@ -157,7 +157,7 @@ class TensorBoardDialog(QDialog):
         line.setSpacing(8)
         line.addWidget(self.folder, 1)
         line.addWidget(self.browse)
-        label = QLabel(self.tr("&Folder of runs"), self)
+        label = PlainLabel(self.tr("&Folder of runs"), self)
         label.setBuddy(self.folder)
         form = QFormLayout()
         form.setHorizontalSpacing(16)

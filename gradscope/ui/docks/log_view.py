@@ -16,6 +16,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
+from gradscope.protocol.visible import visible_lines
 from gradscope.state.log import MAX_LINES, Line, Source
 from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import Theme, ThemeManager
@@ -57,7 +58,7 @@ class LogView(QPlainTextEdit):
                     cursor.insertBlock()
                 self._is_empty = False
                 mark = _mark_of(line)
-                cursor.insertText(line.text, self._format(mark))
+                cursor.insertText(visible_lines(line.text), self._format(mark))
                 cursor.block().setUserState(mark)
         finally:
             # Nothing is shown before it ends.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QSize, Qt, Slot
-from PySide6.QtWidgets import QDockWidget, QFrame, QHBoxLayout, QLabel, QMainWindow, QToolButton
+from PySide6.QtWidgets import QDockWidget, QFrame, QHBoxLayout, QMainWindow, QToolButton
 
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 
@@ -18,11 +19,11 @@ class PanelTitle(QFrame):
         self._dock = dock
         self._themes = themes
         self.setObjectName("dockTitle")
-        self._label = QLabel(dock.windowTitle(), self)
+        self._label = PlainLabel(dock.windowTitle(), self)
         font = self._label.font()
         font.setBold(True)
         self._label.setFont(font)
-        self.note = QLabel(self)
+        self.note = PlainLabel(parent=self)
         self.note.setProperty("role", "muted")
         self._icons: dict[str, QToolButton] = {}
         self._float = self._button("float", self.tr("Take out of the window, or put back"))
@@ -71,7 +72,7 @@ class PanelTitle(QFrame):
         button.setIcon(icon(icon_name, self._themes.theme, colour=self._themes.theme.muted))
         side = self.fontMetrics().height()
         button.setIconSize(QSize(side, side))
-        button.setToolTip(tooltip)
+        button.setToolTip(plain_tip(tooltip))
         button.setAccessibleName(tooltip)
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         return button

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QLabel, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
 from gradscope.protocol.edits import (
     Choices,
@@ -16,12 +16,14 @@ from gradscope.protocol.edits import (
     EditSchedulerMetric,
 )
 from gradscope.protocol.messages import Failed
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
+from gradscope.ui.plain import PlainLabel, caption
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import ThemeManager
 from gradscope.ui.training.class_form import ClassForm
@@ -61,7 +63,7 @@ class TrainingDock(Panel):
         self.loss, self.optimizer, self.scheduler = ClassForm(), ClassForm(), ClassForm(has_none=True)
         self.keep_scheduler = QCheckBox(self)
         self.keep_scheduler.setChecked(True)
-        self.fate = QLabel(self)
+        self.fate = PlainLabel(parent=self)
         self.fate.setWordWrap(True)
         self.fate.setProperty("role", "muted")
         self.optimizer.extra.addRow(self.keep_scheduler)
@@ -72,7 +74,7 @@ class TrainingDock(Panel):
         self.optimizer.applied.connect(self._on_optimizer_applied)
         self.scheduler.applied.connect(self._on_scheduler_applied)
         self.scheduler.class_changed.connect(self._on_scheduler_class_changed)
-        self._refusal = QLabel(self)
+        self._refusal = PlainLabel(parent=self)
         self._refusal.setProperty("role", "muted")
         self._refusal.setWordWrap(True)
         self._refusal.hide()
@@ -204,7 +206,7 @@ class TrainingDock(Panel):
         if [self.turn.itemData(i) for i in range(self.turn.count())] != names:
             self.turn.clear()
             for name in names:
-                self.turn.addItem(self.tr("Optimizer: {name}").format(name=name), name)
+                self.turn.addItem(self.tr("Optimizer: {name}").format(name=visible(name)), name)
         self.turn.setVisible(len(names) > 1)
         self.groups.show_state(state, self._turn_name)
         self.step.show_session(session)
@@ -233,15 +235,15 @@ class TrainingDock(Panel):
         name = turn.scheduler.name if turn.scheduler is not None else self.tr("none")
         self._set_title("scheduler", self.tr("Scheduler"), name)
         self.optimizer.extra.setRowVisible(self.keep_scheduler, turn.can_keep_scheduler)
-        self.keep_scheduler.setText(self.tr("Make {name} anew for it").format(name=name))
+        self.keep_scheduler.setText(self.tr("Make {name} anew for it").format(name=caption(name)))
         self.optimizer.extra.setRowVisible(self.fate, turn.scheduler is not None and not turn.can_keep_scheduler)
         fate = self.tr(
             "{name} will be dropped, because it cannot be made anew from here: choose a scheduler afterwards"
         )
-        self.fate.setText(fate.format(name=name))
+        self.fate.setText(fate.format(name=visible(name)))
         self.scheduler_metric.clear()
         for metric in choices.metrics:
-            self.scheduler_metric.addItem(metric, metric)
+            self.scheduler_metric.addItem(visible(metric), metric)
         self.scheduler_metric.setCurrentIndex(max(0, self.scheduler_metric.findData(session.scheduler_metric)))
         self.scheduler_unit.setCurrentIndex(max(0, self.scheduler_unit.findData(session.scheduler_unit)))
         self._show_scheduler_fields(self.scheduler.name or "")

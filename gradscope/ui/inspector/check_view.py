@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.phases import Rest
+from gradscope.protocol.visible import visible
 from gradscope.protocol.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import Latest
@@ -140,7 +141,7 @@ class CheckView(QWidget):
         is_table = isinstance(result, GradientChecked) and not self._under_way
         self.table.setVisible(is_table)
         if self._under_way:
-            self._verdict.say(self.tr("Checking {name}").format(name=self._under_way), role="")
+            self._verdict.say(self.tr("Checking {name}").format(name=visible(self._under_way)), role="")
             self._explanation.say("")
         elif isinstance(result, GradientChecked):
             self._show(result)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSpinBox, QWidget
+
+from gradscope.ui.plain import PlainLabel, plain_tip
 
 
 class IndexBar(QWidget):
@@ -40,14 +42,16 @@ class IndexBar(QWidget):
             spin.setRange(0, max(0, size - 1))
             spin.setWrapping(True)
             spin.setAccessibleName(self.tr("Index in dimension {number}").format(number=dimension))
-            spin.setToolTip(self.tr("Index in dimension {number}, of {size}").format(number=dimension, size=size))
+            spin.setToolTip(
+                plain_tip(self.tr("Index in dimension {number}, of {size}").format(number=dimension, size=size))
+            )
             spin.valueChanged.connect(self._on_value_changed)
             self._spins.append(spin)
         if sizes:
-            self._layout.addWidget(QLabel("["))
+            self._layout.addWidget(PlainLabel("["))
             for spin in self._spins:
                 self._layout.addWidget(spin)
-            self._layout.addWidget(QLabel(", :, :]"))
+            self._layout.addWidget(PlainLabel(", :, :]"))
             self._layout.addStretch(1)
         self.setVisible(bool(sizes))
 

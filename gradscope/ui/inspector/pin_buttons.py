@@ -14,6 +14,7 @@ from gradscope.state.selection import Selection
 from gradscope.ui.actions import TABLE, ActionId, plain
 from gradscope.ui.inspector.pin_list import PinList
 from gradscope.ui.pin_words import pin_explanation, pin_text
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ class PinButtons(QWidget):
         shortcut = QKeySequence(TABLE[ActionId.PIN].shortcuts[0]).toString(QKeySequence.SequenceFormat.NativeText)
         name = self.tr("Unpin") if is_pinned else plain(pin_text(key.kind))
         self.toggle.setAccessibleName(name)
-        self.toggle.setToolTip(f"{name}  ({shortcut})\n{pin_explanation(key.kind)}")
+        self.toggle.setToolTip(plain_tip(f"{name}  ({shortcut})\n{pin_explanation(key.kind)}"))
         self.opener.setVisible(count > 0)
         self.opener.setText(str(count))
         title = self.tr("What is pinned: {count}").format(count=count)
-        self.opener.setToolTip(title)
+        self.opener.setToolTip(plain_tip(title))
         self.opener.setAccessibleName(title)
         if not count:
             self.menu.close()

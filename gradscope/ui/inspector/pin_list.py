@@ -23,6 +23,7 @@ from gradscope.state.app_state import AppState
 from gradscope.state.pins import PinStatus, status_of
 from gradscope.ui.guarded import guarded
 from gradscope.ui.pin_words import status_explanation, status_text
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.theme import ThemeManager, icon
 
 _MOST_ROWS = 10
@@ -83,11 +84,11 @@ class PinList(QWidget):
         cross = icon("close", theme, colour=theme.muted)
         for key in state.pins:
             status = PinStatus.THERE if tree is None else status_of(key, tree, state.history)
-            item = QTreeWidgetItem([key.label(), status_text(key, status), ""])
+            item = QTreeWidgetItem([key.shown(), status_text(key, status), ""])
             item.setData(_NAME, _KEY, key)
             explanation = status_explanation(status)
-            item.setToolTip(_NAME, f"{key.label()}\n{explanation}" if explanation else key.label())
-            item.setToolTip(_KIND, explanation)
+            item.setToolTip(_NAME, plain_tip(f"{key.shown()}\n{explanation}" if explanation else key.shown()))
+            item.setToolTip(_KIND, plain_tip(explanation))
             item.setForeground(_KIND, QColor(theme.muted if status is PinStatus.THERE else theme.warning))
             if status is not PinStatus.THERE:
                 item.setForeground(_NAME, QColor(theme.muted))
@@ -137,8 +138,8 @@ class PinList(QWidget):
         button.setIcon(cross)
         side = self.fontMetrics().ascent()
         button.setIconSize(QSize(side, side))
-        name = self.tr("Unpin {name}").format(name=key.label())
-        button.setToolTip(name)
+        name = self.tr("Unpin {name}").format(name=key.shown())
+        button.setToolTip(plain_tip(name))
         button.setAccessibleName(name)
         button.clicked.connect(partial(self._want_unpinned, key))
         return button

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QWidget
+
+from gradscope.ui.plain import PlainLabel
 
 
-class Sentence(QLabel):
+class Sentence(PlainLabel):
     """Wrapped, selectable, hidden while it is empty. Roles as in the stylesheet: "", "muted", "good", "warning", "bad"."""
 
     def __init__(self, *, role: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setTextFormat(Qt.TextFormat.PlainText)
+        super().__init__(parent=parent)
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setProperty("role", role)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
 from gradscope.ui.inspector.pin_buttons import PinButtons
 from gradscope.ui.optimizer_states import name_of
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.moment_text import moment_of
 from gradscope.ui.text import shape as shape_text
@@ -35,7 +37,7 @@ class SubjectHeader(QWidget):
         font = self._name.font()
         font.setBold(True)
         self._name.setFont(font)
-        self._moment = QLabel()
+        self._moment = PlainLabel()
         self._moment.setWordWrap(True)
         self._moment.setProperty("role", "muted")
         self.pins = PinButtons(controller, themes)
@@ -76,7 +78,7 @@ class SubjectHeader(QWidget):
         """Show what is known of a subject, and which others there are."""
         self._key = key
         latest = state.history.latest(key)
-        self._name.show_text(key.label())
+        self._name.show_text(key.shown())
         self.pins.show_subject(state, key)
         is_parameter = key.kind in PARAMETER_KINDS
         for kind, button in self._buttons.items():
@@ -89,7 +91,9 @@ class SubjectHeader(QWidget):
         _fill(self._calls, [(self.tr("call {number}").format(number=call + 1), call) for call in calls], key.call)
         _fill(self._leaves, [(_leaf_text(key.kind, leaf) or self.tr("(whole)"), leaf) for leaf in leaves], key.leaf)
         is_state = key.kind is SubjectKind.OPTIMIZER_STATE
-        self._leaves.setToolTip(self.tr("Which part of the state") if is_state else self.tr("Part of the output"))
+        self._leaves.setToolTip(
+            plain_tip(self.tr("Which part of the state") if is_state else self.tr("Part of the output"))
+        )
         self._moment.setText(moment_of(state, latest) if latest is not None else "")
         self._moment.setVisible(latest is not None)
         self._form.setVisible(latest is not None)
@@ -145,7 +149,7 @@ class SubjectHeader(QWidget):
         for number, kind in enumerate(SubjectKind):
             button = QToolButton()
             button.setText(texts[kind])
-            button.setToolTip(tips.get(kind, ""))
+            button.setToolTip(plain_tip(tips.get(kind, "")))
             button.setCheckable(True)
             group.addButton(button, number)
             buttons[kind] = button
@@ -154,7 +158,7 @@ class SubjectHeader(QWidget):
     def _make_chooser(self, name: str) -> QComboBox:
         chooser = QComboBox()
         chooser.setAccessibleName(name)
-        chooser.setToolTip(name)
+        chooser.setToolTip(plain_tip(name))
         chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         chooser.activated.connect(self._on_part_activated)
         return chooser
@@ -171,6 +175,7 @@ def _first(state: AppState, kind: SubjectKind, name: str | None) -> SubjectKey |
 
 def _fill(chooser: QComboBox, items: list[tuple[str, object]], current: object) -> None:
     """Offer items; hidden where there is nothing to choose."""
+    items = [(visible(text), data) for text, data in items]
     if [(chooser.itemText(i), chooser.itemData(i)) for i in range(chooser.count())] != items:
         chooser.clear()
         for text, data in items:

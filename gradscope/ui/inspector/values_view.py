@@ -11,6 +11,7 @@ from gradscope.state.history import Latest
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.inspector.index_bar import IndexBar
 from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, slice_size
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.copy_table import CopyTable
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ValuesView(QWidget):
         self._stack.setCurrentWidget(self._note)
 
     def _make_jump(self, text: str) -> tuple[QLabel, QSpinBox]:
-        label, spin = QLabel(text), QSpinBox()
+        label, spin = PlainLabel(text), QSpinBox()
         label.setBuddy(spin)
         spin.setAccessibleName(text)
         spin.setSingleStep(MAX_SECTIONS)

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QScrollArea,
     QStackedLayout,
@@ -21,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.phases import Rest
+from gradscope.protocol.visible import visible
 from gradscope.protocol.why import Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.state.history import Latest
 from gradscope.ui.empty_note import EmptyNote
@@ -28,6 +28,7 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.models.cell_table import Cell, CellTableModel
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.formats import exact, percent, short
 from gradscope.ui.theme import Theme, ThemeManager
@@ -223,7 +224,9 @@ class WhyView(QWidget):
         )
 
     def _told_moment(self, explained: Explained) -> str:
-        text = self.tr("Step {step}, by {optimizer}").format(step=explained.step, optimizer=explained.optimizer)
+        text = self.tr("Step {step}, by {optimizer}").format(
+            step=explained.step, optimizer=visible(explained.optimizer)
+        )
         if explained.residual is None:
             return text
         return text + self.tr(". Unexplained: {residual}").format(residual=f"{explained.residual:.1e}")
@@ -269,7 +272,7 @@ class WhyView(QWidget):
         self._element_row = QWidget()
         element = QHBoxLayout(self._element_row)
         element.setContentsMargins(0, 0, 0, 0)
-        label = QLabel(self.tr("Element"))
+        label = PlainLabel(self.tr("Element"))
         label.setBuddy(self._element)
         element.addWidget(label)
         element.addWidget(self._element, 1)

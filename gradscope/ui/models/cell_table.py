@@ -8,6 +8,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor, QFont
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.redraw import resetting
 
@@ -31,6 +32,7 @@ class Cell:
 
 
 @guarded
+@plain_items
 class CellTableModel(QAbstractTableModel):
     def __init__(self, headers: tuple[str, ...], parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -8,8 +8,10 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.messages import GroupInfo, Schedule
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.redraw import resetting
 from gradscope.ui.text import shortened_numbers
@@ -22,6 +24,7 @@ _NOT_EDITABLE = ("param_names",)
 
 
 @guarded
+@plain_items
 class GroupTableModel(QAbstractTableModel):
     """Editing a cell emits `edited`; the cell changes when the engine says so."""
 
@@ -126,7 +129,7 @@ class GroupTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self.tr("Group {number}").format(number=self._numbers[section])
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(group.parameters[:20]) + ("\n…" if len(group.parameters) > 20 else "")
+            return "\n".join(map(visible, group.parameters[:20])) + ("\n…" if len(group.parameters) > 20 else "")
         return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:

@@ -9,6 +9,7 @@ from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistent
 from PySide6.QtGui import QColor, QFont, QIcon
 
 from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node, walk
 from gradscope.ui import text
@@ -18,6 +19,7 @@ from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
 from gradscope.ui.models.layer_pins import LayerPins
 from gradscope.ui.models.layer_text import describe_node
 from gradscope.ui.models.layer_values import LayerValues
+from gradscope.ui.plain import plain_items
 from gradscope.ui.redraw import resetting
 from gradscope.ui.theme import Theme, icon
 
@@ -38,6 +40,7 @@ _NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
 
 
 @guarded
+@plain_items
 class LayerTreeModel(QAbstractItemModel):
     """Rows are nodes; an index carries the number of its node in `walk` order."""
 
@@ -208,9 +211,9 @@ class LayerTreeModel(QAbstractItemModel):
         if column in _NUMBERS:
             lines = (self._exact(node, column), self._headers[Column(column)][1], self._why_no_number(node, column))
             return "\n".join(line for line in lines if line)
-        name = node.name or self.tr("The model itself")
+        name = visible(node.name) or self.tr("The model itself")
         if node.module is not None:
-            return f"{name}\n{node.module.type}({node.module.description})"
+            return f"{name}\n{visible(node.module.type)}({visible(node.module.description)})"
         if node.parameter is not None:
             return f"{name}\n{text.shape(node.parameter.shape)}, {node.parameter.dtype}"
         return name

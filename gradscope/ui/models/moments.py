@@ -16,6 +16,7 @@ from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import AppState
 from gradscope.ui import text
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.redraw import resetting
 from gradscope.ui.theme import Theme
 
@@ -47,6 +48,7 @@ class Section:
 
 
 @guarded
+@plain_items
 class MomentsModel(QAbstractTableModel):
     """Rows are places: sub-steps, layer calls, gradients arriving. One step at a time: the newest."""
 

@@ -8,6 +8,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.redraw import resetting
 
@@ -27,6 +28,7 @@ class Entry:
 
 
 @guarded
+@plain_items
 class SummaryTableModel(QAbstractTableModel):
     """Entries run down the left pair of columns first."""
 

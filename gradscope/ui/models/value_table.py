@@ -12,6 +12,7 @@ from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchPage, Page, Unavailable
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.redraw import resetting
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ Place = tuple[int, int]
 
 
 @guarded
+@plain_items
 class ValueTableModel(QAbstractTableModel):
     """One request is under way at a time, and the page that was looked at last comes first."""
 

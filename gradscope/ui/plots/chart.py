@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
@@ -164,7 +165,7 @@ class Chart(QWidget):
         font = self._title.font()
         font.setBold(True)
         self._title.setFont(font)
-        self._title.setToolTip(title)
+        self._title.setToolTip(plain_tip(title))
         self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.step_curves import ClipColumn
 from gradscope.ui.plots.axes import ChartAxis, LogAxis, StepAxis
@@ -159,7 +160,7 @@ class ClippingChart(Chart):
         dominant = self.controller.state.history.dominant_at(point)
         if dominant:
             text = self.tr("{share} of it: {parameter}")
-            words.append(text.format(share=percent(round(100 * share, 1)), parameter=dominant))
+            words.append(text.format(share=percent(round(100 * share, 1)), parameter=visible(dominant)))
         return words
 
     def table(self, state: AppState) -> TableData:

@@ -9,6 +9,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QColor
 
+from gradscope.protocol.visible import visible
 from gradscope.state.edits import EditMark
 from gradscope.ui.theme import Theme
 
@@ -62,5 +63,5 @@ class EditMarks:
                 lines.append(
                     QCoreApplication.translate("EditMarks", "Edited before step %1:").replace("%1", str(mark.step))
                 )
-                lines += mark.texts
+                lines += map(visible, mark.texts)
         return "\n".join(lines)

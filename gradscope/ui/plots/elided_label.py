@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QWidget
+from PySide6.QtWidgets import QSizePolicy, QStyle, QWidget
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel, plain_tip
 
 
 @guarded
-class ElidedLabel(QLabel):
+class ElidedLabel(PlainLabel):
     def __init__(
         self,
         text: str = "",
@@ -18,9 +19,8 @@ class ElidedLabel(QLabel):
         mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(parent=parent)
         self._mode = mode
-        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setText(text)
 
@@ -28,7 +28,7 @@ class ElidedLabel(QLabel):
         """Set the text, and the tooltip with it."""
         if text != self.text():
             self.setText(text)
-            self.setToolTip(text)
+            self.setToolTip(plain_tip(text))
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -192,7 +192,7 @@ class HeatMap(Chart):
 
     def _label(self, key: SubjectKey) -> str:
         """Without the leaf where all rows have the same."""
-        return key.label() if self._leaf is None else replace(key, leaf="").label()
+        return key.shown() if self._leaf is None else replace(key, leaf="").shown()
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -211,7 +211,7 @@ class HeatMap(Chart):
             return
         value = float(series[position])
         lines = [
-            key.label(),
+            key.shown(),
             self.tr("Step {step}").format(step=int(block.steps[position])),
             f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
         ]

@@ -19,6 +19,7 @@ from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
 from gradscope.ui.capture_words import why_no_distribution
 from gradscope.ui.inspector.fetcher import Fetcher
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.axes import ChartAxis, Ticks
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import exact, short
@@ -135,7 +136,7 @@ class HistogramChart(Chart):
         not_captured = why_no_distribution(state, self._latest)
         # The values themselves can be there all the same: those of a parameter always are.
         self._powers.setEnabled(not not_captured)
-        self._powers.setToolTip(not_captured)
+        self._powers.setToolTip(plain_tip(not_captured))
         if not_captured and self._exact is None:
             return not_captured
         is_linear = self._exact is not None and (bool(not_captured) or not self._powers.isChecked())

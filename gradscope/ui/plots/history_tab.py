@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.kind_choices import Choices, refill
 from gradscope.ui.plots.lines_chart import LinesChart
@@ -57,7 +58,7 @@ class HistoryTab(QWidget):
         bar = QHBoxLayout()
         bar.setContentsMargins(8, 6, 8, 2)
         bar.setSpacing(6)
-        caption = QLabel(self.tr("Show"))
+        caption = PlainLabel(self.tr("Show"))
         caption.setProperty("role", "muted")
         bar.addWidget(caption)
         bar.addWidget(self._quantity)

@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication, QSignalBlocker
 from PySide6.QtWidgets import QComboBox
 
 from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.ui.optimizer_states import name_of
 
@@ -43,7 +44,7 @@ def update_choices(state: AppState) -> Choices:
     text = translate(_CONTEXT, "Optimizer state: {name}")
     leaves = dict.fromkeys(key.leaf for key in state.history.subjects(SubjectKind.OPTIMIZER_STATE))
     for leaf in leaves:
-        choices.append((text.format(name=name_of(leaf)), KindChoice(SubjectKind.OPTIMIZER_STATE, leaf)))
+        choices.append((text.format(name=visible(name_of(leaf))), KindChoice(SubjectKind.OPTIMIZER_STATE, leaf)))
     return choices
 
 
@@ -60,6 +61,7 @@ def has_clipping(state: AppState) -> bool:
 
 def refill(box: QComboBox, choices: Sequence[tuple[str, object]]) -> None:
     """Offer these choices; what is chosen stays chosen where it can, otherwise the first one is."""
+    choices = [(visible(text), data) for text, data in choices]
     if [(box.itemText(i), box.itemData(i)) for i in range(box.count())] == list(choices):
         return
     chosen = box.currentData()

@@ -145,7 +145,7 @@ class LayerBars(Chart):
         band = self._info.band
         self._band.show_between(None if band is None else (np.log10(band[0]), np.log10(band[1])))
         self._names.set_room(_NAMES_SHARE * self.width())
-        self._names.set_names([key.label() for key in self._keys])
+        self._names.set_names([key.shown() for key in self._keys])
         rows = max(len(self._keys), _LEAST_ROWS)
         # Below the last bar there is room for the name of the band.
         free = 0.0 if band is None else rows * self.fontMetrics().height() * 1.8 / max(50.0, self.plot.box.height())
@@ -160,7 +160,7 @@ class LayerBars(Chart):
         return TableData(
             headers=headers,
             rows=len(keys),
-            cell=lambda row, column: (keys[row].label(), cell(float(values[row])), yes if bad[row] else "")[column],
+            cell=lambda row, column: (keys[row].shown(), cell(float(values[row])), yes if bad[row] else "")[column],
         )
 
     # ------------------------------------------------------------------------------------------ slots
@@ -174,7 +174,7 @@ class LayerBars(Chart):
         key, value = self._keys[row], float(self._values[row])
         block = self.controller.state.history.blocks[self._kind]
         lines = [
-            key.label(),
+            key.shown(),
             self.tr("Step {step}").format(step=int(block.steps[-1])),
             f"{text(self._info.label)}: {exact(value) if value == value else '–'}",
         ]

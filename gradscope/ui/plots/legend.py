@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from gradscope.protocol.visible import visible
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_tip
 
 _MARGIN = 8
 _GAP = 5
@@ -35,9 +37,10 @@ class Legend(QWidget):
         self.hide()
 
     def show_entries(self, entries: list[LegendEntry]) -> None:
+        entries = [replace(entry, text=visible(entry.text)) for entry in entries]
         if entries != self.entries:
             self.entries = entries
-            self.setToolTip("\n".join(f"{entry.glyph} {entry.text}" for entry in entries))
+            self.setToolTip(plain_tip("\n".join(f"{entry.glyph} {entry.text}" for entry in entries)))
             self.setAccessibleName(", ".join(entry.text for entry in entries))
             self.update()
         self.setVisible(bool(entries))

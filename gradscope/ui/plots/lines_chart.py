@@ -12,8 +12,10 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.ui.capture_words import why_unmeasured
+from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
@@ -68,9 +70,9 @@ class LinesChart(Chart):
         self._crosses = pg.ScatterPlotItem(symbol="x", size=9, pxMode=True)
         for item in (*self._curves, self._ends, self._zeros, self._crosses):
             plot.addItem(item, ignoreBounds=True)
-        self._legend = self._add_line()
+        self._legend = self._add_line(QLabel())
         self._legend.setTextFormat(Qt.TextFormat.RichText)
-        self._meaning = self._add_line()
+        self._meaning = self._add_line(PlainLabel())
         self._meaning.setProperty("role", "muted")
         plot.pointed_at.connect(self._on_pointed_at)
         self.restyle(self.theme)
@@ -163,12 +165,12 @@ class LinesChart(Chart):
         self.plot.show_range(shown, (low - 2 * pad, high + pad))
 
     def _write_legend(self, *, bold: int) -> None:
-        names = [key.label() for key in self._drawn_keys]
+        names = [key.shown() for key in self._drawn_keys]
         if sum(len(name) for name in names) > _LONG_LEGEND:
             names = [names[0], *shortened(names)[1:]]
         parts = []
         for i, name in enumerate(names):
-            name = html.escape(name).replace(" ", "&nbsp;")
+            name = html.escape(visible(name)).replace(" ", "&nbsp;")
             name = f"<b>{name}</b>" if i < bold else name
             parts.append(f'<span style="color:{self.theme.series[i]}">{_GLYPHS[i]}</span>&nbsp;{name}')
         self._legend.setText("&nbsp;&nbsp; ".join(parts))
@@ -178,19 +180,18 @@ class LinesChart(Chart):
             return ""
         value = float(self._series[0][-1])
         return self.tr("{name}: {value} at step {step}").format(
-            name=self._drawn_keys[0].label(), value=exact(value) if value == value else "–", step=int(self._steps[-1])
+            name=self._drawn_keys[0].shown(), value=exact(value) if value == value else "–", step=int(self._steps[-1])
         )
 
     def table(self, state: AppState) -> TableData:
         steps, series = self._steps, self._series
         return TableData(
-            headers=(self.tr("Step"), *(key.label() for key in self._drawn_keys)),
+            headers=(self.tr("Step"), *(key.shown() for key in self._drawn_keys)),
             rows=len(steps),
             cell=lambda row, column: int(steps[row]) if column == 0 else cell(float(series[column - 1][row])),
         )
 
-    def _add_line(self) -> QLabel:
-        label = QLabel()
+    def _add_line(self, label: QLabel) -> QLabel:
         label.setWordWrap(True)
         label.setContentsMargins(8, 2, 8, 4)
         label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -219,7 +220,7 @@ class LinesChart(Chart):
         nearest = int(np.argmin(distances))
         value = float(self._series[nearest][position])
         lines = (
-            self._drawn_keys[nearest].label(),
+            self._drawn_keys[nearest].shown(),
             self.tr("Step {step}").format(step=int(self._steps[position])),
             f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
         )

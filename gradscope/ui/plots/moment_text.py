@@ -7,6 +7,7 @@ from PySide6.QtCore import QCoreApplication
 from gradscope.protocol.messages import Report, SessionInfo
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.ui.optimizer_states import meaning_of
@@ -78,7 +79,7 @@ def moment_text(
     if owner and report is not None and report.optimizer not in ("", owner):
         # Only the other optimizer clears it, at the start of its own turn.
         text = QCoreApplication.translate(_CONTEXT, "added to what the turn of {optimizer} has left, and not used")
-        parts.append(text.format(optimizer=owner))
+        parts.append(text.format(optimizer=visible(owner)))
     elif kind is SubjectKind.GRAD and session is not None:
         parts += _of_recipe(session)
     if kind is SubjectKind.CLIPPED_GRAD:
@@ -137,7 +138,7 @@ def _sum_of(report: Report | None) -> str:
 def _turn(report: Report | None) -> list[str]:
     if report is None or not report.optimizer:
         return []
-    return [QCoreApplication.translate(_CONTEXT, "turn of {optimizer}").format(optimizer=report.optimizer)]
+    return [QCoreApplication.translate(_CONTEXT, "turn of {optimizer}").format(optimizer=visible(report.optimizer))]
 
 
 def _of_recipe(session: SessionInfo) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_items
 from gradscope.ui.plots.formats import exact
 from gradscope.ui.redraw import resetting
 
@@ -25,6 +26,7 @@ class TableData:
 
 
 @guarded
+@plain_items
 class NumberTable(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -8,6 +8,7 @@ from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QToolTip, QWidget
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.axes import StepAxis
 from gradscope.ui.plots.edit_marks import EditMarks
 from gradscope.ui.theme import Theme
@@ -92,7 +93,7 @@ class PlotView(pg.PlotWidget):
         """Say what is under the mouse, with the edits near it."""
         edits = self.marks.text_at(self._pointed_x) if self.marks is not None else ""
         text = "\n\n".join(part for part in (text, edits) if part)
-        QToolTip.showText(self.cursor().pos(), text, self)
+        QToolTip.showText(self.cursor().pos(), plain_tip(text), self)
 
     @Slot()
     def _on_range_changed_manually(self) -> None:

@@ -13,7 +13,9 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.elided_label import ElidedLabel
@@ -83,9 +85,10 @@ class RateChart(Chart):
         self._log.setVisible(is_detailed)
         self._is_detailed = is_detailed
         self._groups = QLabel()
+        self._groups.setTextFormat(Qt.TextFormat.RichText)
         self._groups.setVisible(is_detailed)
         # Lines that wrap would make the small chart ask for height.
-        self._outlook = QLabel() if is_detailed else ElidedLabel()
+        self._outlook = PlainLabel() if is_detailed else ElidedLabel()
         self._outlook.setProperty("role", "muted")
         self.body_layout.addWidget(self._momenta)
         self.body_layout.setStretch(0, 5)
@@ -187,7 +190,7 @@ class RateChart(Chart):
         if state.session is None or state.schedule is None or state.schedule.horizon is None:
             return ""
         text = self.tr("{scheduler} ends after step {step}")
-        return text.format(scheduler=state.session.scheduler, step=state.schedule.horizon - 1)
+        return text.format(scheduler=visible(state.session.scheduler or ""), step=state.schedule.horizon - 1)
 
     def _on_scale(self) -> tuple[AnyFloats, AnyFloats, tuple[float, float]]:
         both = np.concatenate([self._past.ravel(), self._ahead.ravel()])
@@ -207,19 +210,21 @@ class RateChart(Chart):
         now = self._ahead[0] if len(self._ahead) else self._past[-1]
         rates = [shortened_numbers(repr(float(rate))) for rate in now]
         self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
-        self.readout.setToolTip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))
+        self.readout.setToolTip(
+            plain_tip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))
+        )
         if self._is_detailed:
             lines = []
             for i, group in enumerate(state.session.groups[: len(rates)]):
                 text = self.tr("{group}: {rate} (parameters: {count})")
                 lines.append(
                     f'<span style="color:{self.theme.series[i % len(self.theme.series)]}">■</span> '
-                    + escape(text.format(group=self._named(i), rate=rates[i], count=len(group.parameters)))
+                    + escape(visible(text.format(group=self._named(i), rate=rates[i], count=len(group.parameters))))
                 )
             self._groups.setText("<br>".join(lines))
         outlook = self._outlook_text(state)
         self._outlook.setText(outlook)
-        self._outlook.setToolTip("" if self._is_detailed else outlook)
+        self._outlook.setToolTip(plain_tip("" if self._is_detailed else outlook))
         is_short = len(self._ahead) <= 1
         self._outlook.setVisible(self._is_detailed or is_short or bool(self._end_text(state)))
 
@@ -229,9 +234,9 @@ class RateChart(Chart):
         owners = [known.optimizer for known in session.groups] if session is not None else []
         owner = owners[group] if group < len(owners) else ""
         if owner and owners.count(owner) == 1:
-            return owner
+            return visible(owner)
         text = self.tr("{optimizer}, group {number}") if owner else self.tr("Group {number}")
-        return text.format(optimizer=owner, number=group)
+        return text.format(optimizer=visible(owner), number=group)
 
     def _outlook_text(self, state: AppState) -> str:
         assert state.session is not None

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import VALIDATION_LOSS
+from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.axes import ChartAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
@@ -44,7 +45,7 @@ class ValidationChart(Chart):
             controller,
             themes,
             plot,
-            title=self.tr("Validation loss") if is_loss else metric,
+            title=self.tr("Validation loss") if is_loss else visible(metric),
             explanation=self.tr(
                 "The mean over the whole validation data, taken in eval mode after the step at which it stands: after the "
                 "last step of every epoch, and whenever Validate is pressed. A validation loss that rises while the "
@@ -135,4 +136,4 @@ class ValidationChart(Chart):
             point = int(np.argmin(np.abs(self._steps - x)))
             text = self.tr("After step {step}\n{metric}: {value}")
             value = exact(float(self._values[point]))
-            self.plot.show_tip(text.format(step=int(self._steps[point]), metric=self._metric, value=value))
+            self.plot.show_tip(text.format(step=int(self._steps[point]), metric=visible(self._metric), value=value))

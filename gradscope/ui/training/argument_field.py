@@ -8,7 +8,9 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QSiz
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
+from gradscope.protocol.visible import visible
 from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import plain_tip
 
 _MIN_DIGITS = 9
 
@@ -52,7 +54,7 @@ class ArgumentField(QWidget):
             self.check.toggled.connect(self._on_changed)
         elif self.combo is not None:
             for text in choices:
-                self.combo.addItem(text.strip("'\""), text)
+                self.combo.addItem(visible(text.strip("'\"")), text)
             self.combo.setMinimumContentsLength(4)
             self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             self.combo.currentIndexChanged.connect(self._on_changed)
@@ -106,7 +108,7 @@ class ArgumentField(QWidget):
     def _mark(self) -> None:
         if self.line is not None:
             problem = self.problem
-            self.line.setToolTip(problem or self.argument.doc)
+            self.line.setToolTip(plain_tip(problem or self.argument.doc))
             self.line.setProperty("differs", "true" if problem and self.text else "false")
             self.line.style().polish(self.line)
 

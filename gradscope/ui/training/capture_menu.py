@@ -8,8 +8,10 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QMenu
 
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel, pattern_of
+from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node
 from gradscope.ui.controller import Controller
+from gradscope.ui.plain import plain_tip
 
 _CONTEXT = "CaptureMenu"
 
@@ -26,7 +28,7 @@ def add_capture(menu: QMenu, controller: Controller, node: Node) -> None:
         action.triggered.connect(partial(_set, controller, wanted))
         problem = refusal or reason
         action.setEnabled(problem is None)
-        action.setToolTip(problem or explanation)
+        action.setToolTip(plain_tip(problem or explanation))
 
     name = pattern_of(node.name)
     if node.name:
@@ -58,7 +60,7 @@ def add_capture(menu: QMenu, controller: Controller, node: Node) -> None:
             add(
                 too,
                 Capture(CaptureLevel.LAYERS, (*capture.layers, name)),
-                explanation.format(layers=", ".join(capture.layers)),
+                explanation.format(layers=", ".join(map(visible, capture.layers))),
             )
     is_full = translate(_CONTEXT, "Everything is captured now") if capture == FULL else None
     add(translate(_CONTEXT, "Capture everything"), FULL, translate(_CONTEXT, "Of every layer"), is_full)

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -16,6 +15,8 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.edits import Chosen, ClassInfo
+from gradscope.protocol.visible import visible
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.training.argument_field import ArgumentField
 
 NONE = ""
@@ -39,13 +40,13 @@ class ClassForm(QWidget):
         self.chooser = QComboBox(self)
         self.chooser.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.chooser.currentIndexChanged.connect(self._on_class_chosen)
-        self._doc = QLabel(self)
+        self._doc = PlainLabel(parent=self)
         self._doc.setWordWrap(True)
         self._doc.setProperty("role", "muted")
         self._rows = QWidget(self)
         self.extra = QFormLayout()
         self.extra.setContentsMargins(0, 0, 0, 0)
-        self._hint = QLabel(self)
+        self._hint = PlainLabel(parent=self)
         self._hint.setWordWrap(True)
         self._hint.setProperty("role", "bad")
         self.apply = QPushButton(self.tr("Apply"), self)
@@ -75,7 +76,7 @@ class ClassForm(QWidget):
             for cls in classes:
                 item = _item(cls.name, cls.name)
                 item.setEnabled(not cls.reason)
-                item.setToolTip(self._sentence(cls.reason) if cls.reason else cls.doc)
+                item.setToolTip(plain_tip(self._sentence(cls.reason) if cls.reason else cls.doc))
                 model.appendRow(item)
             self.chooser.setModel(model)
             in_use = chosen.name if chosen is not None else NONE
@@ -131,9 +132,9 @@ class ClassForm(QWidget):
             if is_in_use and self._chosen is not None and argument.name in self._chosen.arguments:
                 field.set_text(self._chosen.arguments[argument.name])
             field.changed.connect(self._on_field_changed)
-            label = QLabel(argument.name, rows)
+            label = PlainLabel(argument.name, rows)
             label.setBuddy(field)
-            label.setToolTip(argument.doc)
+            label.setToolTip(plain_tip(argument.doc))
             form.addRow(label, field)
             self.fields[argument.name] = field
         self._column.replaceWidget(self._rows, rows)
@@ -154,13 +155,13 @@ class ClassForm(QWidget):
         cls = self._classes.get(self.name or NONE)
         can_be_made = self.name is not None and (cls is None or not cls.reason)
         self.apply.setEnabled(problem is None and can_be_made and self._refusal is None)
-        self.apply.setToolTip(self._refusal or "")
+        self.apply.setToolTip(plain_tip(self._refusal or ""))
 
     def _sentence(self, reason: str) -> str:
         return self.tr("It cannot be made here: {reason}").format(reason=reason)
 
 
 def _item(text: str, name: str) -> QStandardItem:
-    item = QStandardItem(text)
+    item = QStandardItem(visible(text))
     item.setData(name, Qt.ItemDataRole.UserRole)
     return item

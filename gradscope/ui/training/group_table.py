@@ -15,8 +15,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gradscope.protocol.visible import visible
 from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.training.argument_field import problem_with, texts_to_choose
 
@@ -97,7 +99,7 @@ class _OptionDelegate(QStyledItemDelegate):
             return super().createEditor(parent, option, index)
         combo = QComboBox(parent)
         for text in texts:
-            combo.addItem(text.strip("'\""), text)
+            combo.addItem(visible(text.strip("'\"")), text)
         return combo
 
     def setEditorData(self, editor: QWidget, index: Index) -> None:
@@ -114,6 +116,6 @@ class _OptionDelegate(QStyledItemDelegate):
         argument = self._model.argument(index)
         problem = problem_with(argument, editor.text()) if argument is not None else None
         if problem is not None:
-            QToolTip.showText(editor.mapToGlobal(editor.rect().bottomLeft()), problem, self._view)
+            QToolTip.showText(editor.mapToGlobal(editor.rect().bottomLeft()), plain_tip(problem), self._view)
             return
         model.setData(index, editor.text())

@@ -9,8 +9,10 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
 from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
+from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node, walk
 from gradscope.ui.controller import Controller
+from gradscope.ui.plain import caption, plain_tip
 from gradscope.ui.training.capture_menu import add_capture
 from gradscope.ui.training.pin_menu import add_pins
 
@@ -47,7 +49,7 @@ class LayerMenu(QMenu):
             return
         self.fill(node)
         # Beside the row itself nobody needs its name.
-        heading = QAction(node.name or self.tr("The model"), self)
+        heading = QAction(caption(node.name) or self.tr("The model"), self)
         heading.setEnabled(False)
         self.insertAction(self.actions()[0], heading)
         self.insertSeparator(self.actions()[1])
@@ -88,7 +90,7 @@ class LayerMenu(QMenu):
             return
         for number, group in enumerate(session.groups[:_MAX_GROUPS]):
             text = self.tr("Add to parameter group {number}").format(number=number)
-            text += f" ({group.optimizer})" if group.optimizer else ""
+            text += f" ({caption(group.optimizer)})" if group.optimizer else ""
             self._add(text, EditMembership(name=node.name, is_parameter=node.is_parameter, group=number))
 
     def _freezing(self, node: Node, *, requires_grad: bool) -> Edit:
@@ -111,7 +113,7 @@ class LayerMenu(QMenu):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowTitle(self.tr("Dropout"))
         dialog.setLabelText(
-            self.tr("Probability p of {layer}, from 0 to 1").format(layer=layer or self.tr("the model"))
+            self.tr("Probability p of {layer}, from 0 to 1").format(layer=visible(layer) or self.tr("the model"))
         )
         dialog.setInputMode(QInputDialog.InputMode.DoubleInput)
         # What is no probability is refused by the engine, in a sentence; here it would be changed without one.
@@ -140,4 +142,4 @@ class LayerMenu(QMenu):
         """An action that cannot be used now says why."""
         reason = self._controller.state.edit_refusal(edit)
         action.setEnabled(reason is None)
-        action.setToolTip(reason or "")
+        action.setToolTip(plain_tip(reason or ""))

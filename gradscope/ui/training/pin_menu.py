@@ -11,6 +11,7 @@ from gradscope.state.selection import Selection, selected_subject
 from gradscope.state.tree import Node
 from gradscope.ui.controller import Controller
 from gradscope.ui.pin_words import pin_explanation, pin_text
+from gradscope.ui.plain import plain_tip
 
 _OF_LAYERS = (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
 
@@ -27,7 +28,7 @@ def add_pins(menu: QMenu, controller: Controller, node: Node) -> None:
         action = menu.addAction(pin_text(kind))
         action.setCheckable(True)
         action.setChecked(selected in state.pins)
-        action.setToolTip(pin_explanation(kind))
+        action.setToolTip(plain_tip(pin_explanation(kind)))
         action.triggered.connect(partial(_toggle, controller, selected))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from gradscope.ui.plain import caption, plain_tip
+
 
 class Section(QWidget):
     def __init__(self, title: str, body: QWidget, *, is_open: bool, parent: QWidget | None = None) -> None:
@@ -29,8 +31,8 @@ class Section(QWidget):
         self._on_toggled(is_open)
 
     def set_title(self, title: str) -> None:
-        self.header.setText(title)
-        self.header.setToolTip(title)
+        self.header.setText(caption(title))
+        self.header.setToolTip(plain_tip(title))
 
     @Slot(bool)
     def _on_toggled(self, is_open: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QSizePolicy, QSpinBox, QWidget
+from PySide6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QSizePolicy, QSpinBox, QWidget
 
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, EditAccumulation, EditClipping, EditZeroGrad
 from gradscope.protocol.literals import literal
 from gradscope.protocol.messages import SessionInfo
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.training.argument_field import problem_with
 
 _MOST_MICRO_BATCHES = 100_000
@@ -46,11 +47,11 @@ class StepForm(QWidget):
             (self.tr("Micro-batches"), self.accumulate, self.tr("How many are added up before each step")),
             (self.tr("Zero grad"), self.zero_grad, self.tr("When the gradients are cleared")),
         ):
-            name = QLabel(label, self)
+            name = PlainLabel(label, self)
             name.setBuddy(field)
             field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             for widget in (name, field):
-                widget.setToolTip(tip)
+                widget.setToolTip(plain_tip(tip))
             form.addRow(name, field)
 
     def show_session(self, session: SessionInfo) -> None:
