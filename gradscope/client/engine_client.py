@@ -23,13 +23,16 @@ SILENT_PINGS = 5
 """After so many Pings in a row without any answer, the engine is said to hang. Counted, not measured: the app's own
 hold-ups delay the Pings as well."""
 EXIT_WAIT_SECS = 1.0
+INTERRUPT_SECS = 3.0
+"""An Interrupt that has had no effect for so long is told of."""
 Reply = Callable[[Any], None]
 
 
 class EngineClient(QObject):
     """Owns at most one engine, and a spare where one is wanted.
 
-    Replies reach the request's callback and `message_received`, in order. A reply to a request of an engine that is gone, or that was made void by another session, is dropped.
+    Replies reach the request's callback and `message_received`, in order. A reply to a request of an engine that is gone,
+    or that was made void by another session, is dropped.
     """
 
     message_received = Signal(object)
@@ -50,6 +53,13 @@ class EngineClient(QObject):
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
+        self._interrupt_number = 0
+        """Of the Interrupt that has not been answered yet; 0 when it has."""
+        self._contested: frozenset[int] = frozenset()
+        """What was asked for when it was sent, and is to be broken off."""
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.timeout.connect(self._on_patience_over)
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
         self._pings.timeout.connect(self._on_ping_due)
@@ -120,6 +130,9 @@ class EngineClient(QObject):
         if self._launch is not None and self._launch.link is not None:
             self._number += 1
             self._launch.link.send(message, number=self._number)
+            if isinstance(message, messages.Interrupt) and self._waiting:
+                self._interrupt_number, self._contested = self._number, frozenset(self._waiting)
+                self._patience.start(int(INTERRUPT_SECS * 1000))
 
     def shut_down(self) -> None:
         """The app ends: ask the engine to end, wait shortly, and leave nothing behind."""
@@ -144,6 +157,8 @@ class EngineClient(QObject):
     def _on_frame(self, frame: Frame) -> None:
         message = frame.message
         self._unanswered_pings = 0
+        if frame.number == self._interrupt_number:
+            self._interrupt_number = 0
         if self._state.status is EngineStatus.READY and self._state.text:
             self._set(replace(self._state, text="", last_place=None))
         if isinstance(message, messages.EngineReady):
@@ -174,6 +189,8 @@ class EngineClient(QObject):
                 on_reply(message)
         if not self._waiting:
             self._pings.stop()
+        if self._contested and not self._contested & self._waiting.keys():
+            self._end_contest()
 
     @Slot(str)
     def _on_broken(self, sentence: str) -> None:
@@ -222,7 +239,29 @@ class EngineClient(QObject):
         self._unanswered_pings += 1
         self.send(messages.Ping())
 
+    @Slot()
+    def _on_patience_over(self) -> None:
+        secs = f"{INTERRUPT_SECS:.0f}"
+        if self._interrupt_number:
+            text = self.tr(
+                "Interrupt has had no effect for %1 s: the engine has not heard it. It runs code that holds Python's lock (the "
+                "GIL), or its process is stopped"
+            )
+        else:
+            text = self.tr(
+                "Interrupt has had no effect for %1 s: the engine has heard it, and the code in it goes on. It may catch the "
+                "interruption, or be in a long call of compiled code"
+            )
+        self._set(replace(self._state, resistance=text.replace("%1", secs)))
+
     # ------------------------------------------------------------------------------------------ private
+
+    def _end_contest(self) -> None:
+        """What was to be interrupted has ended, one way or the other."""
+        self._contested, self._interrupt_number = frozenset(), 0
+        self._patience.stop()
+        if self._state.resistance:
+            self._set(replace(self._state, resistance=""))
 
     def _set(self, state: EngineState) -> None:
         self._state = state
@@ -243,3 +282,5 @@ class EngineClient(QObject):
     def _forget_requests(self) -> None:
         self._waiting.clear()
         self._pings.stop()
+        self._patience.stop()
+        self._contested, self._interrupt_number = frozenset(), 0
