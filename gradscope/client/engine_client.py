@@ -25,6 +25,8 @@ SILENT_PINGS = 5
 """After so many Pings in a row without any answer, the engine is said to hang. Counted, not measured: the app's own
 hold-ups delay the Pings as well."""
 EXIT_WAIT_SECS = 1.0
+INTERRUPT_SECS = 3.0
+"""An Interrupt that has had no effect for so long is told of."""
 Reply = Callable[[Any], None]
 
 
@@ -54,6 +56,13 @@ class EngineClient(QObject):
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
+        self._interrupt_number = 0
+        """Of the Interrupt that has not been answered yet; 0 when it has."""
+        self._contested: frozenset[int] = frozenset()
+        """What was asked for when it was sent, and is to be broken off."""
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.timeout.connect(self._on_patience_over)
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
         self._pings.timeout.connect(self._on_ping_due)
@@ -124,6 +133,9 @@ class EngineClient(QObject):
         if self._link is not None:
             self._number += 1
             self._link.send(message, number=self._number)
+            if isinstance(message, messages.Interrupt) and self._waiting:
+                self._interrupt_number, self._contested = self._number, frozenset(self._waiting)
+                self._patience.start(int(INTERRUPT_SECS * 1000))
 
     def distrust(self, error: ProtocolError) -> None:
         """What the engine has sent cannot be true: it is ended, and nothing more of it is heard."""
@@ -153,6 +165,8 @@ class EngineClient(QObject):
     def _on_frame(self, frame: Frame) -> None:
         message = frame.message
         self._unanswered_pings = 0
+        if frame.number == self._interrupt_number:
+            self._interrupt_number = 0
         if self._state.status is EngineStatus.READY and self._state.text:
             self._set(replace(self._state, text="", last_place=None))
         if isinstance(message, messages.EngineReady):
@@ -188,6 +202,8 @@ class EngineClient(QObject):
                 on_reply(message)
         if not self._waiting:
             self._pings.stop()
+        if self._contested and not self._contested & self._waiting.keys():
+            self._end_contest()
 
     @Slot(str)
     def _on_broken(self, sentence: str) -> None:
@@ -236,11 +252,33 @@ class EngineClient(QObject):
         self._unanswered_pings += 1
         self.send(messages.Ping())
 
+    @Slot()
+    def _on_patience_over(self) -> None:
+        secs = f"{INTERRUPT_SECS:.0f}"
+        if self._interrupt_number:
+            text = self.tr(
+                "Interrupt has had no effect for %1 s: the engine has not heard it. It runs code that holds Python's lock (the "
+                "GIL), or its process is stopped"
+            )
+        else:
+            text = self.tr(
+                "Interrupt has had no effect for %1 s: the engine has heard it, and the code in it goes on. It may catch the "
+                "interruption, or be in a long call of compiled code"
+            )
+        self._set(replace(self._state, resistance=text.replace("%1", secs)))
+
     # ------------------------------------------------------------------------------------------ private
 
     @property
     def _link(self) -> Link | None:
         return None if self._launch is None else self._launch.link
+
+    def _end_contest(self) -> None:
+        """What was to be interrupted has ended, one way or the other."""
+        self._contested, self._interrupt_number = frozenset(), 0
+        self._patience.stop()
+        if self._state.resistance:
+            self._set(replace(self._state, resistance=""))
 
     def _set(self, state: EngineState) -> None:
         self._state = state
@@ -261,3 +299,5 @@ class EngineClient(QObject):
     def _forget_requests(self) -> None:
         self._waiting.clear()
         self._pings.stop()
+        self._patience.stop()
+        self._contested, self._interrupt_number = frozenset(), 0

@@ -60,6 +60,8 @@ class EngineState:
     torch_version: str = ""
     executable: str = ""
     devices: tuple[messages.DeviceInfo, ...] = ()
+    resistance: str = ""
+    """What is known of an Interrupt that has had no effect, while that is so."""
     last_place: Position | None = None
     """Where it stood when it died or fell silent, if that is known."""
 

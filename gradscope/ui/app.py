@@ -24,6 +24,7 @@ from gradscope.ui.error_reporter import ErrorReporter
 from gradscope.ui.interrupts import Interrupts
 from gradscope.ui.main_window import MainWindow
 from gradscope.ui.settings import Setting, Settings
+from gradscope.ui.spare_keeper import SpareKeeper
 from gradscope.ui.theme import ThemeManager
 
 
@@ -115,6 +116,7 @@ def build(app: QApplication, settings: Settings) -> MainWindow:
 
 def start_engine(window: MainWindow, options: Options) -> None:
     """Stage 4, when the window is up: the engine, and the file that was asked for. A snapshot needs no engine."""
+    SpareKeeper(window.controller.client.spare, window.controller.settings, window)
     if options.file is None or not may_be_snapshot(Path(options.file)):
         window.controller.start_engine()
     if options.capture is not None:

@@ -97,6 +97,11 @@ class Controller(QObject):
         self.start_engine()
 
     @Slot()
+    def end_engine(self) -> None:
+        """End the engine at once, whatever it does. It stays ended until it is restarted."""
+        self.client.end()
+
+    @Slot()
     def interrupt(self) -> None:
         """Break off what runs, also inside the user's code; the phase is undone."""
         self.client.send(messages.Interrupt())
@@ -353,6 +358,7 @@ class Controller(QObject):
     @Slot(object)
     def _on_engine_state(self, engine: EngineState) -> None:
         before, was_silent = self._session_state.engine.status, bool(self._session_state.engine.text)
+        resisted = bool(self._session_state.engine.resistance)
         self._session_state.set_engine(engine)
         if self._snapshot is not None:
             self.state.set_engine(engine)
@@ -373,9 +379,11 @@ class Controller(QObject):
             if self._queued is not None:
                 queued, self._queued = self._queued, None
                 self._open(queued)
-        elif engine.status is EngineStatus.READY and engine.text and not was_silent:
-            self._session_state.log.add(engine.text, is_warning=True)
-            self.state.touch(Topic.LOG)
+        elif engine.status is EngineStatus.READY:
+            for text, is_told in ((engine.text, was_silent), (engine.resistance, resisted)):
+                if text and not is_told:
+                    self._session_state.log.add(text, is_warning=True)
+                    self.state.touch(Topic.LOG)
         self._wake()
 
     def _on_snapshot_read(self, path: str, reopened: Reopened | BadInput) -> None:

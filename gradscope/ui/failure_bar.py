@@ -44,6 +44,8 @@ class _Notice:
     layer: str | None = None
     is_engine_death: bool = False
     is_session_lost: bool = False
+    is_resistance: bool = False
+    """The engine goes on after an Interrupt."""
 
 
 _SEVERITY = {
@@ -74,7 +76,8 @@ class FailureBar(QFrame):
         self.copy = self._make_button(self.tr("Copy"), self._on_copy)
         self.restart = self._make_button(self.tr("Restart engine"), controller.restart_engine)
         self.reopen = self._make_button(self.tr("Open it again"), controller.reset)
-        for button in (self.restart, self.reopen):
+        self.end = self._make_button(self.tr("End engine"), lambda: controller.end_engine())
+        for button in (self.restart, self.reopen, self.end):
             button.setProperty("emphasised", True)
         self.dismiss = QToolButton(self)
         self.dismiss.setProperty("flat", True)
@@ -151,6 +154,9 @@ class FailureBar(QFrame):
         if state.engine.status is EngineStatus.DEAD:
             sentence, _, details = state.engine.text.strip().partition("\n")
             return _Notice(sentence=sentence, details=details.strip(), is_engine_death=True)
+        if state.engine.resistance:
+            more = self.tr("It goes on until you end it. The plots stay; the recipe has to be opened again then")
+            return _Notice(sentence=state.engine.resistance, more=more, severity="warning", is_resistance=True)
         is_lost = state.session is not None and state.position.rest is Rest.EMPTY and state.opening is None
         if state.session is not None and is_lost and state.engine.status is EngineStatus.READY:
             sentence = self.tr("The engine has started anew, and {name} is no longer open in it")
@@ -170,6 +176,7 @@ class FailureBar(QFrame):
         self.show_layer.setVisible(notice.layer is not None)
         self.restart.setVisible(notice.is_engine_death)
         self.reopen.setVisible(notice.is_session_lost)
+        self.end.setVisible(notice.is_resistance)
         self.copy.setVisible(not notice.is_session_lost)
         self._show_details(False)
         self.setProperty("severity", notice.severity)
@@ -209,7 +216,7 @@ class FailureBar(QFrame):
     def _arrange(self) -> None:
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
-        for button in (self.restart, self.reopen, self.show_layer, self.toggle, self.copy):
+        for button in (self.end, self.restart, self.reopen, self.show_layer, self.toggle, self.copy):
             buttons.addWidget(button)
         buttons.addStretch(1)
         texts = QVBoxLayout()

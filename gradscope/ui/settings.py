@@ -27,6 +27,8 @@ class Setting(StrEnum):
 
     PYTHON = "engine/python"
     """The interpreter that runs the engine; "" is the one that runs the app."""
+    SPARE_ENGINE = "engine/spare"
+    """Keep an engine in reserve, where the machine has the memory for it."""
     SEED = "session/seed"
     DEVICE = "session/device"
     CAPTURE = "session/capture"
@@ -88,6 +90,7 @@ def _megabytes(value: Any) -> int:
 
 _TABLE: dict[Setting, _Row] = {
     Setting.PYTHON: _Row("", str),
+    Setting.SPARE_ENGINE: _Row(True, _flag),
     Setting.SEED: _Row(0, int),
     Setting.DEVICE: _Row("cpu", str),
     Setting.CAPTURE: _Row(CaptureLevel.FULL, _level),

@@ -342,3 +342,54 @@ def test_controls_and_requests_are_numbered_in_one_row(qtbot: QtBot, heard: Hear
     said = [message.text for message in heard.messages if isinstance(message, m.Note)]
     assert said == [f"Watch {first}", f"Pause {first + 1}", f"Watch {third}"]
     assert third == first + 2
+
+
+STUBBORN = """
+    c = connect(); c.sendall(hello())
+    asked = 0
+    for frame in frames(c):
+        if isinstance(frame.message, m.Welcome):
+            ready(c)
+        elif isinstance(frame.message, m.Reset):
+            asked = frame.number
+        elif isinstance(frame.message, m.Interrupt):
+            {heard}
+        elif isinstance(frame.message, m.Pause):
+            c.sendall(encode(m.Pong(), number=asked))
+    """
+
+
+@pytest.mark.parametrize(
+    ("heard_by_engine", "said"),
+    [("c.sendall(encode(m.Pong(), number=frame.number))", "has heard it"), ("pass", "has not heard it")],
+)
+def test_an_interrupt_without_effect_is_told_until_it_has_one(
+    qtbot: QtBot,
+    heard: Heard,
+    fake_engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    heard_by_engine: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr("gradscope.client.engine_client.INTERRUPT_SECS", 0.3)
+    heard.client.start(fake_engine(STUBBORN.format(heard=heard_by_engine)))
+    _until(qtbot, heard, EngineStatus.READY)
+    heard.client.send(m.Interrupt())
+    qtbot.wait(500)
+    assert heard.client.state.resistance == "", "there was nothing to interrupt"
+    heard.client.request(m.Reset())
+    heard.client.send(m.Interrupt())
+    qtbot.waitUntil(lambda: said in heard.client.state.resistance)
+    heard.client.send(m.Pause())
+    qtbot.waitUntil(lambda: heard.client.state.resistance == "")
+    assert heard.status is EngineStatus.READY
+
+
+def test_an_engine_that_is_ended_on_purpose_is_dead(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
+    heard.client.start(fake_engine(STUBBORN.format(heard="pass")))
+    _until(qtbot, heard, EngineStatus.READY)
+    pid = heard.client.pid
+    heard.client.end()
+    _until(qtbot, heard, EngineStatus.DEAD)
+    assert heard.client.state.text == "The engine was ended, as you wished"
+    assert not _is_alive(pid)

@@ -114,6 +114,12 @@ class AppProcess:
             time.sleep(0.05)
         raise AssertionError("no engine was started")
 
+    def wait_for(self, condition: Callable[[], bool], timeout_secs: float = 60) -> None:
+        deadline = time.monotonic() + timeout_secs
+        while not condition():
+            assert time.monotonic() < deadline and self.process.poll() is None
+            time.sleep(0.05)
+
     def wait(self, timeout_secs: float = 20) -> int:
         return self.process.wait(timeout_secs)
 

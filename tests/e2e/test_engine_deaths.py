@@ -80,6 +80,51 @@ def test_the_last_error_output_is_told(app: App, write_recipe: WriteRecipe) -> N
     assert "out of cheese" in app.wait_for_death()
 
 
+@pytest.mark.parametrize(
+    ("misbehave", "said"),
+    [
+        ("os.closerange(3, 1000)", "The engine has ended: its connection to the app was closed or replaced within"),
+        ("import json; json.loads = None", "The engine has ended: it cannot read any more what the app says"),
+        ("import json; json.dumps = None", "The engine has ended: "),
+    ],
+    ids=["closed files", "reading broken", "writing broken"],
+)
+def test_an_engine_whose_tools_were_taken_away_says_so(
+    app: App, write_recipe: WriteRecipe, misbehave: str, said: str
+) -> None:
+    app.open(write_recipe(f"{misbehave}; time.sleep(1)"))
+    app.controller.client._pings.setInterval(200)
+    app.controller.go(Verb.FORWARD)
+    sentence = app.wait_for_death()
+    assert sentence.startswith(said)
+    assert "os._exit" not in sentence
+
+
+def test_code_that_catches_the_interrupt_is_ended_on_request(
+    app: App, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.client.engine_client.INTERRUPT_SECS", 0.5)
+    stubborn = """
+        print("on and on", flush=True)
+        while True:
+            try:
+                time.sleep(0.01)
+            except BaseException:
+                pass
+    """
+    app.open(write_recipe(stubborn))
+    app.controller.go(Verb.FORWARD)
+    app.wait(lambda: any(line.text == "on and on" for line in app.state.log.lines))
+    app.controller.interrupt()
+    bar = app.window.failure_bar
+    app.wait(lambda: bar.end.isVisible())
+    assert "has heard it" in bar.sentence.text()
+    assert app.state.position.running, "it is left alone until somebody decides"
+    bar.end.click()
+    assert app.wait_for_death() == "The engine was ended, as you wished"
+    assert bar.restart.isVisible() and not bar.end.isVisible()
+
+
 def test_an_engine_that_has_lost_its_gpu_is_started_again(app: App, write_recipe: WriteRecipe) -> None:
     lose = """
         import gradscope.engine.devices as devices

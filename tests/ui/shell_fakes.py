@@ -101,6 +101,9 @@ class ShellController(FakeController):
     def reset(self) -> None:
         self.asked.append(("reset",))
 
+    def end_engine(self) -> None:
+        self.asked.append(("end_engine",))
+
     def restart_engine(self) -> None:
         self.asked.append(("restart",))
 

@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 
 import gradscope
 from gradscope.state.app_state import EngineState
+from gradscope.ui import spare_keeper
 from gradscope.ui.actions import TABLE
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
@@ -50,6 +51,31 @@ def test_settings_say_what_is_wrong_next_to_the_field(qtbot: QtBot, tmp_path: Pa
     dialog.accept()
     assert settings.get(Setting.PYTHON) == sys.executable
     assert settings.get(Setting.THEME) is ThemeChoice.DARK
+
+
+def test_a_spare_engine_can_be_done_without(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spare_keeper, "memory_bytes", lambda: 8_000_000_000)
+    settings = Settings(tmp_path / "settings.ini")
+    dialog = SettingsDialog(settings, running="")
+    qtbot.addWidget(dialog)
+    assert dialog.spare.isChecked() and dialog.spare.isEnabled()
+    assert "250 MB" in dialog.spare_hint.text()
+    dialog.spare.setChecked(False)
+    dialog.accept()
+    assert settings.get(Setting.SPARE_ENGINE) is False
+
+
+def test_a_small_machine_has_no_spare_engine_and_is_told_so(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spare_keeper, "memory_bytes", lambda: 2 * 1024**3)
+    settings = Settings(tmp_path / "settings.ini")
+    dialog = SettingsDialog(settings, running="")
+    qtbot.addWidget(dialog)
+    assert not dialog.spare.isChecked() and not dialog.spare.isEnabled()
+    assert "2.1 GB" in dialog.spare_hint.text() and "4 GB" in dialog.spare_hint.text()
+    dialog.accept()
+    assert settings.get(Setting.SPARE_ENGINE) is True, "the settings may move to another machine"
 
 
 def test_cancelled_settings_change_nothing(qtbot: QtBot, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Phase, Position, Rest
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.app_state import EngineState, EngineStatus
 from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.theme import DARK, ThemeManager
 from tests.ui.fakes import small_training, switch_theme
@@ -133,3 +133,16 @@ def test_it_restyles(bar: FailureBar, controller: ShellController, themes: Theme
     fail(controller)
     switch_theme(themes, DARK)
     assert not bar.grab().isNull()
+
+
+def test_an_interrupt_without_effect_offers_to_end_the_engine(bar: FailureBar, controller: ShellController) -> None:
+    resisting = EngineState(status=EngineStatus.READY, resistance="Interrupt has had no effect for 3 s")
+    controller.state.set_engine(resisting)
+    controller.flush()
+    assert bar.sentence.text() == "Interrupt has had no effect for 3 s"
+    assert not bar.end.isHidden() and bar.restart.isHidden()
+    assert controller.asked == [], "it is never ended by itself"
+    bar.end.click()
+    assert controller.asked == [("end_engine",)]
+    controller.set_engine(EngineStatus.READY)
+    assert bar.isHidden(), "it has had an effect"

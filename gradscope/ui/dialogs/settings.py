@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDialog,
     QDialogButtonBox,
@@ -28,6 +29,7 @@ from gradscope.ui.dialogs.interpreter import problem_with_interpreter
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
+from gradscope.ui.spare_keeper import lacking_memory_bytes
 
 
 @guarded
@@ -45,6 +47,9 @@ class SettingsDialog(QDialog):
         self.python.setClearButtonEnabled(True)
         self.python.textChanged.connect(self._on_python_changed)
         self.hint = self._make_hint()
+        self.spare = QCheckBox(self.tr("&Keep a spare engine ready"), self)
+        self.spare_hint = self._make_hint()
+        self._show_spare()
         self.capture = QComboBox(self)
         for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):
             self.capture.addItem(name_of(level), level)
@@ -122,6 +127,21 @@ class SettingsDialog(QDialog):
         hint.setProperty("role", "muted")
         return hint
 
+    def _show_spare(self) -> None:
+        memory = lacking_memory_bytes()
+        self.spare.setEnabled(memory is None)
+        self.spare.setChecked(memory is None and self._settings.get(Setting.SPARE_ENGINE))
+        if memory is None:
+            hint = self.tr(
+                "A second engine that has torch imported and nothing else: Restart engine takes half a second with it. "
+                "It needs about 250 MB of memory"
+            )
+        else:
+            hint = self.tr("Off: this machine has {memory} GB of memory, and a spare is kept from 4 GB on").format(
+                memory=f"{memory / 1e9:.1f}"
+            )
+        self.spare_hint.setText(hint)
+
     def _arrange(self) -> None:
         browse = QPushButton(self.tr("Browse..."), self)
         browse.setAutoDefault(False)
@@ -134,8 +154,9 @@ class SettingsDialog(QDialog):
         field.setSpacing(4)
         field.addLayout(line)
         field.addWidget(self.hint)
-        capture, budget = (QVBoxLayout() for _ in range(2))
+        spare, capture, budget = (QVBoxLayout() for _ in range(3))
         for column, widget, hint in (
+            (spare, self.spare, self.spare_hint),
             (capture, self.capture, self.capture_hint),
             (budget, self.budget, self.budget_hint),
         ):
@@ -149,6 +170,7 @@ class SettingsDialog(QDialog):
         label = PlainLabel(self.tr("&Python for the engine"), self)
         label.setBuddy(self.python)
         form.addRow(label, field)
+        form.addRow("", spare)
         for text, buddy, layout in (
             (self.tr("&Capture"), self.capture, capture),
             (self.tr("&Memory for values"), self.budget, budget),
@@ -170,6 +192,8 @@ class SettingsDialog(QDialog):
         path = self.python.text().strip()
         if problem_with_interpreter(path) is None:
             self._settings.set(Setting.PYTHON, path)
+            if self.spare.isEnabled():
+                self._settings.set(Setting.SPARE_ENGINE, self.spare.isChecked())
             self._settings.set(Setting.CAPTURE, self.capture.currentData())
             self._settings.set(Setting.BUDGET_MB, self.budget.value())
             self._settings.set(Setting.THEME, self.theme.currentData())
