@@ -38,7 +38,7 @@ from gradscope.engine.unwinding import Unwind
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import Decoder, Frame, ProtocolError
+from gradscope.protocol.codec import Decoder, Frame, ProtocolError, Unreadable
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
@@ -96,13 +96,23 @@ class Server:
     def _read(self) -> None:
         try:
             while data := self._connection.recv(1 << 20):
-                for frame in self._decoder.feed(data):
-                    self._take(frame)
+                self._take_in(data)
         except (OSError, ProtocolError) as error:
             print(f"gradscope engine: the connection to the app has failed: {error}", flush=True)
         finally:
             # The app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours.
             os._exit(EXIT_APP_GONE)
+
+    def _take_in(self, data: bytes) -> None:
+        """A request that cannot be read is answered like the others, in its turn; those behind it are none the worse."""
+        while True:
+            try:
+                for frame in self._decoder.feed(data):
+                    self._take(frame)
+                return
+            except Unreadable as error:
+                self._requests.put(Frame(error.number, error))
+                data = b""
 
     def _take(self, frame: Frame) -> None:
         """Control messages are acted on at once, whatever the main thread does."""
@@ -244,6 +254,8 @@ class Server:
                 return Pong()
             case messages.Export():
                 return self._exporter.export(self._need_session(), frame)
+            case Unreadable() as error:
+                raise BadInput(f"The engine cannot do what it was asked: {error}")
         raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
 
     def _check_gradient(self, number: int, request: CheckGradient) -> GradientChecked:

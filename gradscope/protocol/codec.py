@@ -108,19 +108,23 @@ def _decode(payload: bytes) -> Frame:
     _check_items(text, "A header")
     try:
         header = json.loads(text)
-        cls = MESSAGE_TYPES[header["type"]]
-        number = header["number"]
-        described = header["buffers"]
-        body = header["body"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"A header could not be read: {type(error).__name__}: {error!s:.200}") from error
+    number = header.get("number") if isinstance(header, dict) else None
     if type(number) is not int or not 0 <= number < 2**63:
         raise ProtocolError(f"A frame's number has to be a whole number, not {number!r:.80}")
     try:
-        buffers = _decode_buffers(described, memoryview(payload)[4 + header_length :])
-        return Frame(number, values.decode(cls, body, Source(buffers), cls.__name__))
+        return Frame(number, _decode_message(header, memoryview(payload)[4 + header_length :]))
     except ProtocolError as error:
         raise Unreadable(str(error), number=number) from None
+
+
+def _decode_message(header: dict[str, Any], data: memoryview) -> Any:
+    try:
+        cls, described, body = MESSAGE_TYPES[header["type"]], header["buffers"], header["body"]
+    except (KeyError, TypeError) as error:
+        raise ProtocolError(f"A header could not be read: {type(error).__name__}: {error!s:.200}") from None
+    return values.decode(cls, body, Source(_decode_buffers(described, data)), cls.__name__)
 
 
 def _check_items(header: bytes, name: str) -> None:
