@@ -21,7 +21,7 @@ MAX_MODULES = 100_000
 MAX_GROUPS = 4096
 MAX_DIMENSIONS = 64
 _MAX_SIDE = 2**62
-_LONGEST_PATH = 32_767
+_LONGEST_NAME = 255
 
 
 class Unfit(Exception):
@@ -86,11 +86,12 @@ class Nested(Limit):
 
 
 class Nameable(Limit):
-    """A path that a file can have: the system's calls raise all sorts of errors for others."""
+    """A path that a file can have: what is asked of others, as whether it exists, raises all sorts of errors."""
 
     def applied(self, value: str) -> str:
         try:
-            fits = "\0" not in value and len(os.fsencode(value)) <= _LONGEST_PATH
+            parts = os.fsencode(value).split(os.sep.encode())
+            fits = "\0" not in value and max(map(len, parts)) <= _LONGEST_NAME
         except UnicodeEncodeError:
             fits = False
         if not fits:
