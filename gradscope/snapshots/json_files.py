@@ -9,8 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradscope.protocol import codec
+from gradscope.protocol.json_limits import TooMuchJson, check_json
 from gradscope.snapshots.damage import Damaged
 
+MAX_DEPTH = 200
+"""Levels of lists and objects inside each other."""
+MAX_ITEMS = 3_000_000
+"""Some 200 MB, if it is no snapshot at all; more than a model of 100,000 layers has."""
 _T = TypeVar("_T")
 _Array = np.ndarray[Any, Any]
 _SURROGATE = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
@@ -29,6 +34,10 @@ def dump_typed(value: Any) -> bytes:
 
 def load(data: bytes) -> Any:
     """What is in a JSON file. Raises Damaged."""
+    try:
+        check_json(data, max_depth=MAX_DEPTH, max_items=MAX_ITEMS)
+    except TooMuchJson as reason:
+        raise Damaged(str(reason)) from None
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

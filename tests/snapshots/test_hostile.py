@@ -478,3 +478,14 @@ print("done")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "done\n", done.stderr
+
+
+def test_json_that_takes_far_more_memory_than_its_text(spoiled: Spoiled) -> None:
+    session = (spoiled.path / "session.json").read_bytes().rstrip()
+    many = b"[" + b"[]," * 3_500_000 + b"[]]"
+    spoiled.bytes("session.json", session[:-1] + b', "more": ' + many + b"}")
+    tracemalloc.start()
+    refused(spoiled.path, "session.json is damaged: it holds more than 3000000 items")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(many)
