@@ -17,13 +17,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradscope.protocol import messages, values
+from gradscope.protocol.json_limits import TooMuchJson, check_json
 from gradscope.protocol.values import ProtocolError, Source
 
 __all__ = ["MAX_FRAME_BYTES", "Decoder", "Frame", "ProtocolError", "Unreadable", "encode", "from_json", "to_json"]
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-MAX_HEADER_ITEMS = 1_000_000
-"""Items of all lists and objects of a header. Each takes some hundred bytes once it is read."""
+MAX_HEADER_ITEMS = 2_000_000
+"""What a header may hold, as `check_json` counts it: a frame that is full of modules has fewer."""
+MAX_HEADER_DEPTH = 200
+_FEW_ITEMS = 20_000
 MAX_BUFFERS = 64
 _MAX_DIMENSIONS = 8
 _T = TypeVar("_T")
@@ -128,10 +131,13 @@ def _decode_message(header: dict[str, Any], data: memoryview) -> Any:
 
 
 def _check_items(header: bytes, name: str) -> None:
-    """Refuse what would take much memory, before any of it is read. In a text, the same characters count as well."""
-    items = header.count(b",") + header.count(b"[") + header.count(b"{")
-    if items > MAX_HEADER_ITEMS:
-        raise ProtocolError(f"{name} has {items} items; at most {MAX_HEADER_ITEMS} can be sent at once")
+    """Refuse what would take much memory, before any of it is read."""
+    # At most: in a text, the same characters mean nothing. Most headers are done with this.
+    if header.count(b",") + header.count(b"[") + header.count(b"{") > _FEW_ITEMS:
+        try:
+            check_json(header, max_depth=MAX_HEADER_DEPTH, max_items=MAX_HEADER_ITEMS)
+        except TooMuchJson as reason:
+            raise ProtocolError(f"{name} is too much for one frame: {reason}") from None
 
 
 def _decode_buffers(described: Any, data: memoryview) -> list[np.ndarray[Any, Any]]:
