@@ -26,6 +26,8 @@ class Candidate(QObject):
         self.frames: list[Frame] = []
         """What it has sent, the Hello first."""
         self._socket = socket
+        # What is beyond a Hello stays with the sender.
+        self._socket.setReadBufferSize(_MAX_HELLO_BYTES + 1)
         self._token = token
         self._received = 0
         self._decoder = Decoder()

@@ -19,6 +19,8 @@ from gradscope.protocol.codec import Decoder, Frame, ProtocolError, encode
 
 SLICE_SECS = 0.01
 DRAIN_SECS = 0.2
+MAX_CANDIDATES = 100
+"""Connections that have not proved themselves; of more, the oldest make way. An engine says its Hello at once."""
 _READ_BYTES = 1 << 20
 
 
@@ -103,6 +105,8 @@ class Link(QObject):
             candidate.proved.connect(self._on_proved)
             candidate.dropped.connect(self._on_dropped)
             candidate.begin()
+            if len(self._candidates) > MAX_CANDIDATES:
+                self._candidates[0].drop()
 
     @Slot(object)
     def _on_proved(self, candidate: Candidate) -> None:

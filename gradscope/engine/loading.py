@@ -34,12 +34,17 @@ def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
     raises, has no `recipe()`, or if `recipe()` raises or returns something else than a Recipe. Then random states,
     `sys.path` and `sys.modules` are as before.
     """
-    file = Path(path).expanduser().resolve()
+    try:
+        file = Path(path).expanduser().resolve()
+        exists, is_folder = file.exists(), file.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        # Too long a name, a folder that must not be read, no such user ...
+        raise BadInput(f"{path!s:.300} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
-    if not file.exists():
+    if not exists:
         raise BadInput(f"{file} does not exist; expected a recipe file (Python)")
-    if file.is_dir():
+    if is_folder:
         raise BadInput(f"{file} is a folder; expected a recipe file (Python)")
     if file.suffix != ".py":
         raise BadInput(f"{file.name} is no Python file; a recipe is a .py file with a function recipe()")

@@ -39,7 +39,7 @@ from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import Decoder, Frame
+from gradscope.protocol.codec import Decoder, Frame, Unreadable
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
@@ -107,8 +107,7 @@ class Server:
         """When the app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours."""
         try:
             while data := self._connection.recv(1 << 20):
-                for frame in self._decoder.feed(data):
-                    self._take(frame)
+                self._take_in(data)
         except ConnectionError as error:
             self._last_words.end("the connection to the app is lost", error)
         except OSError as error:
@@ -126,6 +125,17 @@ class Server:
             # The reader has heard of it as well.
             return
         self._last_words.end(_CONNECTION_BROKEN if isinstance(error, OSError) else _CANNOT_WRITE, error)
+
+    def _take_in(self, data: bytes) -> None:
+        """A request that cannot be read is answered like the others, in its turn; those behind it are none the worse."""
+        while True:
+            try:
+                for frame in self._decoder.feed(data):
+                    self._take(frame)
+                return
+            except Unreadable as error:
+                self._requests.put(Frame(error.number, error))
+                data = b""
 
     def _take(self, frame: Frame) -> None:
         """Control messages are acted on at once, whatever the main thread does."""
@@ -266,6 +276,8 @@ class Server:
                 return Pong()
             case messages.Export():
                 return self._exporter.export(self._need_session(), frame)
+            case Unreadable() as error:
+                raise BadInput(f"The engine cannot do what it was asked: {error}")
         raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
 
     def _check_gradient(self, number: int, request: CheckGradient) -> GradientChecked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradscope.protocol.limits import Count, Names, Sentences
+from gradscope.protocol.limits import Count, FilePath, Names, Sentences
 from gradscope.protocol.phases import Position
 
 
@@ -15,7 +15,7 @@ class SaveCheckpoint:
     Reply: CheckpointSaved or Failed.
     """
 
-    path: str
+    path: FilePath
     best: bool = False
 
 
@@ -26,7 +26,7 @@ class LoadCheckpoint:
     Reply: CheckpointLoaded, CheckpointMismatch or Failed.
     """
 
-    path: str
+    path: FilePath
     strict: bool = True
 
 

@@ -17,13 +17,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradscope.protocol import messages, values
+from gradscope.protocol.json_limits import TooMuchJson, check_json
 from gradscope.protocol.values import ProtocolError, Source
 
 __all__ = ["MAX_FRAME_BYTES", "Decoder", "Frame", "ProtocolError", "Unreadable", "encode", "from_json", "to_json"]
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-MAX_HEADER_ITEMS = 1_000_000
-"""Items of all lists and objects of a header. Each takes some hundred bytes once it is read."""
+MAX_HEADER_ITEMS = 2_000_000
+"""What a header may hold, as `check_json` counts it: a frame that is full of modules has fewer."""
+MAX_HEADER_DEPTH = 200
+_FEW_ITEMS = 20_000
 MAX_BUFFERS = 64
 _MAX_DIMENSIONS = 8
 _T = TypeVar("_T")
@@ -108,26 +111,33 @@ def _decode(payload: bytes) -> Frame:
     _check_items(text, "A header")
     try:
         header = json.loads(text)
-        cls = MESSAGE_TYPES[header["type"]]
-        number = header["number"]
-        described = header["buffers"]
-        body = header["body"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"A header could not be read: {type(error).__name__}: {error!s:.200}") from error
+    number = header.get("number") if isinstance(header, dict) else None
     if type(number) is not int or not 0 <= number < 2**63:
         raise ProtocolError(f"A frame's number has to be a whole number, not {number!r:.80}")
     try:
-        buffers = _decode_buffers(described, memoryview(payload)[4 + header_length :])
-        return Frame(number, values.decode(cls, body, Source(buffers), cls.__name__))
+        return Frame(number, _decode_message(header, memoryview(payload)[4 + header_length :]))
     except ProtocolError as error:
         raise Unreadable(str(error), number=number) from None
 
 
+def _decode_message(header: dict[str, Any], data: memoryview) -> Any:
+    try:
+        cls, described, body = MESSAGE_TYPES[header["type"]], header["buffers"], header["body"]
+    except (KeyError, TypeError) as error:
+        raise ProtocolError(f"A header could not be read: {type(error).__name__}: {error!s:.200}") from None
+    return values.decode(cls, body, Source(_decode_buffers(described, data)), cls.__name__)
+
+
 def _check_items(header: bytes, name: str) -> None:
-    """Refuse what would take much memory, before any of it is read. In a text, the same characters count as well."""
-    items = header.count(b",") + header.count(b"[") + header.count(b"{")
-    if items > MAX_HEADER_ITEMS:
-        raise ProtocolError(f"{name} has {items} items; at most {MAX_HEADER_ITEMS} can be sent at once")
+    """Refuse what would take much memory, before any of it is read."""
+    # At most: in a text, the same characters mean nothing. Most headers are done with this.
+    if header.count(b",") + header.count(b"[") + header.count(b"{") > _FEW_ITEMS:
+        try:
+            check_json(header, max_depth=MAX_HEADER_DEPTH, max_items=MAX_HEADER_ITEMS)
+        except TooMuchJson as reason:
+            raise ProtocolError(f"{name} is too much for one frame: {reason}") from None
 
 
 def _decode_buffers(described: Any, data: memoryview) -> list[np.ndarray[Any, Any]]:

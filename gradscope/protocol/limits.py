@@ -6,6 +6,7 @@ Texts are cut, with a remark, since a long one is no lie; everything else that i
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ MAX_MODULES = 100_000
 MAX_GROUPS = 4096
 MAX_DIMENSIONS = 64
 _MAX_SIDE = 2**62
+_LONGEST_NAME = 255
 
 
 class Unfit(Exception):
@@ -83,6 +85,20 @@ class Nested(Limit):
         return value
 
 
+class Nameable(Limit):
+    """A path that a file can have: what is asked of others, as whether it exists, raises all sorts of errors."""
+
+    def applied(self, value: str) -> str:
+        try:
+            parts = os.fsencode(value).split(os.sep.encode())
+            fits = "\0" not in value and max(map(len, parts)) <= _LONGEST_NAME
+        except UnicodeEncodeError:
+            fits = False
+        if not fits:
+            raise Unfit(f"cannot be the path of a file: {value[:80]!r:.80}")
+        return value
+
+
 class Sides(Limit):
     """The shape of a tensor; -1 is a ragged side of a nested one."""
 
@@ -107,6 +123,8 @@ NestedName = Annotated[str, CutAt(2000), Nested()]
 Sentence = Annotated[str, CutAt(4000, lines=40)]
 """What a label shows; torch lists each key of a model that does not fit in one message."""
 Path = Annotated[str, CutAt(10_000)]
+FilePath = Annotated[str, Nameable()]
+"""Of a file that a request names."""
 Prose = Annotated[str, CutAt(20_000, lines=400)]
 """What the log shows."""
 Names = Annotated[tuple[Name, ...], AtMost(MAX_MODULES)]

@@ -29,6 +29,7 @@ from gradscope.protocol.limits import (
     AtMost,
     Count,
     CountFromOne,
+    FilePath,
     Index,
     Name,
     Names,
@@ -114,7 +115,7 @@ class EngineUnfit:
 class Open:
     """Load a recipe file and start its session. Reply: Opened or Failed; on Failed the previous session stays."""
 
-    path: str
+    path: FilePath
     seed: int = 0
     device: str = "cpu"
     capture: str = "full"
@@ -215,7 +216,7 @@ class FetchDifferences:
     Reply: Differences, or Failed if the snapshot cannot be read.
     """
 
-    path: str
+    path: FilePath
     subjects: tuple[SubjectKey, ...]
 
 
@@ -226,7 +227,7 @@ class FetchDifferencePicture:
     Where a pixel takes several elements, it is the difference of the largest magnitude among them.
     """
 
-    path: str
+    path: FilePath
     subject: SubjectKey
     index: Index = ()
     side: int = 256
@@ -259,7 +260,7 @@ class Export:
     ExportProgress on the way; reply: Exported, Cancelled or Failed. Nothing is left behind but by an Exported.
     """
 
-    path: str
+    path: FilePath
     parts: tuple[Part, ...] = tuple(Part)
 
 
@@ -330,6 +331,10 @@ class GroupInfo:
     """Every option but the parameters, as text: {"lr": "0.001", "momentum": "0.9"}."""
     optimizer: Name = ""
     """Name of the optimizer that it belongs to, where the recipe has several."""
+
+
+_EVERY_STEP = frozenset({SubStep.BATCH, SubStep.FORWARD, SubStep.LOSS, SubStep.BACKWARD, SubStep.STEP})
+"""What no training step goes without."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The border: who is let in, and what comes of everybody else. Raw sockets play the engine."""
 
+import contextlib
 import json
 import socket
 import struct
@@ -113,6 +114,76 @@ def test_silent_strangers_do_not_keep_the_engine_out(qtbot: QtBot, link: Link, h
     connect().sendall(encode(_hello(link.token)))
     qtbot.waitUntil(lambda: bool(heard.hellos))
     qtbot.waitUntil(lambda: all(_is_dropped(stranger) for stranger in waiting))
+
+
+def test_many_strangers_do_not_keep_the_engine_out(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.client.link.MAX_CANDIDATES", 20)
+    waiting = []
+    for i in range(300):
+        waiting.append(connect())
+        if i % 10 == 0:
+            qtbot.wait(1)
+    qtbot.waitUntil(lambda: sum(map(_is_dropped, waiting)) >= 280)
+    assert not all(map(_is_dropped, waiting)), "the newest may still prove themselves"
+    connect().sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+
+
+def test_a_stranger_that_sends_without_end_takes_no_memory(
+    qtbot: QtBot, link: Link, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    feed = Decoder.feed
+
+    def measured(decoder: Decoder, data: bytes) -> Iterator[Frame]:
+        sizes.append(len(data))
+        return feed(decoder, data)
+
+    monkeypatch.setattr(Decoder, "feed", measured)
+    stranger, sent = connect(), 0
+    stranger.sendall(b"\x00\xff\xff\xff")
+
+    def is_dropped() -> bool:
+        nonlocal sent
+        try:
+            sent += stranger.send(b"x" * 65536)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+        return False
+
+    qtbot.waitUntil(is_dropped)
+    assert sent < 2**26
+    assert sum(sizes) < 5000
+
+
+def test_a_byte_now_and_then_is_as_good_as_silence(
+    qtbot: QtBot, link: Link, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.client.candidate.HELLO_TIMEOUT_SECS", 0.3)
+    stranger = connect()
+    data = iter(encode(_hello(link.token)))
+
+    def is_dropped() -> bool:
+        with contextlib.suppress(ConnectionError):
+            stranger.send(bytes([next(data)]))
+        return _is_dropped(stranger)
+
+    qtbot.waitUntil(is_dropped)
+    assert not link.is_connected
+
+
+def test_the_token_lets_one_in(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    both = [connect(), connect()]
+    for connection in both:
+        connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: any(map(_is_dropped, both)))
+    qtbot.wait(20)
+    assert len(heard.hellos) == 1
+    assert not all(map(_is_dropped, both))
 
 
 def test_once_the_engine_is_in_nobody_else_is(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
