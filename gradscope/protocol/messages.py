@@ -374,13 +374,17 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements."""
+    """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements.
+
+    Where float64 numbers are beyond float32, a value stands for so many times `unit`, a power of two.
+    """
 
     subject: SubjectKey
     shape: tuple[int, ...]
     index: tuple[int, ...]
     block: tuple[int, int]
     values: Float32Array
+    unit: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

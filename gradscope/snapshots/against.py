@@ -82,8 +82,8 @@ def difference_picture(
     except (ValuesMissing, BadInput) as reason:
         return Unavailable(subject=request.subject, reason=str(reason))
     block = slices.block_of(plane.shape, request.side)
-    values = strongest_difference(plane, theirs, block)
-    return Picture(subject=request.subject, shape=shape, index=index, block=block, values=values)
+    values, unit = strongest_difference(plane, theirs, block)
+    return Picture(subject=request.subject, shape=shape, index=index, block=block, values=values, unit=unit)
 
 
 def _sides(shape: Shape) -> str:

@@ -65,10 +65,14 @@ def _page(snapshot: Snapshot, info: TensorInfo, request: FetchPage) -> Page:
 def _picture(snapshot: Snapshot, info: TensorInfo, request: FetchPicture) -> Picture:
     plane, index = read_plane(snapshot, info, request)
     block = slices.block_of(plane.shape, request.side)
-    with np.errstate(over="ignore"):
-        values = real(plane).astype(np.float32)
+    values, unit = slices.in_float32(real(plane))
     return Picture(
-        subject=request.subject, shape=info.shape, index=index, block=block, values=slices.means(values, block)
+        subject=request.subject,
+        shape=info.shape,
+        index=index,
+        block=block,
+        values=slices.means(values, block),
+        unit=unit,
     )
 
 
@@ -80,4 +84,5 @@ def _histogram(snapshot: Snapshot, request: FetchHistogram) -> Histogram:
 
 def real(array: Array) -> Array:
     """Complex numbers are shown as their magnitude."""
-    return np.abs(array) if array.dtype.kind == "c" else array
+    with np.errstate(over="ignore"):
+        return np.abs(array) if array.dtype.kind == "c" else array

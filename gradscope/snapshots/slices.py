@@ -13,6 +13,8 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 MAX_PAGE = 512
 MAX_SIDE = 1024
 MAX_BINS = 512
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_FLOAT64 = np.finfo(np.float64)
 
 Plane = npt.NDArray[np.float32]
 Block = tuple[int, int]
@@ -43,6 +45,20 @@ def block_of(shape: tuple[int, ...], side: int) -> Block:
     side = min(max(side, 1), MAX_SIDE)
     rows, columns = (max(1, math.ceil(size / side)) for size in shape)
     return rows, columns
+
+
+def in_float32(plane: np.ndarray[Any, Any]) -> tuple[Plane, float]:
+    """(real numbers as float32, what 1 stands for): 1 but for float64 whose largest finite magnitude float32 does not hold.
+
+    Then it is a power of two, and not above that magnitude.
+    """
+    unit = 1.0
+    if plane.dtype == np.float64:
+        largest = float(np.max(np.abs(plane), where=np.isfinite(plane), initial=0.0))
+        if largest and not _LEAST <= largest <= _MOST:
+            unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    with np.errstate(all="ignore"):
+        return (plane if unit == 1 else plane / unit).astype(np.float32, copy=False), unit
 
 
 def means(plane: Plane, block: Block) -> Plane:
@@ -90,7 +106,11 @@ def _edges(values: np.ndarray[Any, Any], wanted: int) -> FloatArray:
     bins = min(max(wanted, 1), MAX_BINS)
     low, high = float(values.min()), float(values.max())
     if low == high:
-        return np.array([low - 0.5 * (abs(low) or 1.0), low + 0.5 * (abs(low) or 1.0)])
+        half = max(0.5 * abs(low), float(_FLOAT64.tiny)) if low else 0.5
+        return np.clip([low - half, low + half], _FLOAT64.min, _FLOAT64.max)
     if values.dtype.kind in "iu" and high - low < bins:
-        return np.arange(low - 0.5, high + 1.0)
-    return np.linspace(low, high, bins + 1)
+        return np.unique(np.arange(low - 0.5, high + 1.0))
+    # By halves: the whole range may be more than a float holds. Edges closer than floats are is one edge.
+    edges = np.linspace(low / 2, high / 2, bins + 1) * 2
+    edges[0], edges[-1] = low, high
+    return np.unique(edges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
@@ -104,12 +104,11 @@ class HistoryTab(QWidget):
     def _fill_quantities(self) -> None:
         """The quantities of the kind; the one that was chosen stays chosen where it can."""
         chosen = self._quantity.currentData()
-        blocked = self._quantity.blockSignals(True)
-        self._quantity.clear()
-        for quantity in CHOICES[self._kind.currentData().kind]:
-            self._quantity.addItem(text(QUANTITIES[quantity].label), quantity)
-        self._quantity.setCurrentIndex(max(0, self._quantity.findData(chosen)))
-        self._quantity.blockSignals(blocked)
+        with QSignalBlocker(self._quantity):
+            self._quantity.clear()
+            for quantity in CHOICES[self._kind.currentData().kind]:
+                self._quantity.addItem(text(QUANTITIES[quantity].label), quantity)
+            self._quantity.setCurrentIndex(max(0, self._quantity.findData(chosen)))
 
     def _show(self) -> None:
         choice, quantity = self._kind.currentData(), Quantity(self._quantity.currentData())

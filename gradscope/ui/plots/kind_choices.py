@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, QSignalBlocker
 from PySide6.QtWidgets import QComboBox
 
 from gradscope.protocol.subjects import SubjectKind
@@ -63,12 +63,11 @@ def refill(box: QComboBox, choices: Sequence[tuple[str, object]]) -> None:
     if [(box.itemText(i), box.itemData(i)) for i in range(box.count())] == list(choices):
         return
     chosen = box.currentData()
-    blocked = box.blockSignals(True)
-    box.clear()
-    for text, data in choices:
-        box.addItem(text, data)
-    index = next((i for i, (_, data) in enumerate(choices) if data == chosen), 0)
-    box.setCurrentIndex(index)
-    box.blockSignals(blocked)
+    with QSignalBlocker(box):
+        box.clear()
+        for text, data in choices:
+            box.addItem(text, data)
+        index = next((i for i, (_, data) in enumerate(choices) if data == chosen), 0)
+        box.setCurrentIndex(index)
     if box.currentData() != chosen:
         box.currentIndexChanged.emit(index)
