@@ -80,7 +80,8 @@ class Chart(QWidget):
         return self.themes.theme
 
     def redraw(self) -> None:
-        self._is_dirty = False
+        """One that fails is made up for by the next, or when the chart is next seen."""
+        self._is_dirty = True
         state = self.controller.state
         self._show_marks()
         problem = self.draw(state)
@@ -94,6 +95,7 @@ class Chart(QWidget):
             self._pages.setCurrentWidget(self._table)
         else:
             self._pages.setCurrentWidget(self.body)
+        self._is_dirty = False
 
     def mark_dirty(self) -> None:
         """Redraw now, or when next seen."""
