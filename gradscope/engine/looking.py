@@ -76,14 +76,16 @@ def _picture(tensor: Tensor, request: FetchPicture) -> Picture:
     if plane.is_complex():
         plane = plane.abs()
     block = slices.block_of(tuple(plane.shape), request.side)
-    # In float32: numpy has no half precision of every kind.
-    values = plane.to(device="cpu", dtype=torch.float32).resolve_neg().numpy()
+    # numpy has no half precision of every kind.
+    dtype = torch.float64 if plane.dtype is torch.float64 else torch.float32
+    values, unit = slices.in_float32(plane.to(device="cpu", dtype=dtype).resolve_neg().numpy())
     return Picture(
         subject=request.subject,
         shape=tuple(tensor.shape),
         index=index,
         block=block,
         values=slices.means(values, block),
+        unit=unit,
     )
 
 

@@ -424,18 +424,24 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements."""
+    """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements.
+
+    Where float64 numbers are beyond float32, a value stands for so many times `unit`, a power of two.
+    """
 
     subject: SubjectKey
     shape: Shape
     index: Index
     block: tuple[CountFromOne, CountFromOne]
     values: Annotated[Float32Array, Dims("rows", "columns")]
+    unit: float = 1.0
 
     def check(self) -> None:
         for pixels, of, size in zip(self.values.shape, self.block, plane_sides(self.shape), strict=True):
             if size >= 0 and pixels != -(-size // of):
                 raise Unfit(f"has {self.values.shape} pixels for a tensor of {self.shape!r:.80}")
+        if not 0 < self.unit < math.inf:
+            raise Unfit(f"has numbers of {self.unit} each")
 
 
 @dataclass(frozen=True, kw_only=True)

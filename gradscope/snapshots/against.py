@@ -79,10 +79,10 @@ def difference_picture(
         sides = slices.plane_shape(shape)
         need_few(math.prod(sides), "draw")
         block = slices.block_of(sides, request.side)
-        values = strongest_difference(sides, block, plane, theirs)
+        values, unit = strongest_difference(sides, block, plane, theirs)
     except (ValuesMissing, BadInput) as reason:
         return Unavailable(subject=request.subject, reason=str(reason))
-    return Picture(subject=request.subject, shape=shape, index=index, block=block, values=values)
+    return Picture(subject=request.subject, shape=shape, index=index, block=block, values=values, unit=unit)
 
 
 def _sides(shape: Shape) -> str:

@@ -48,7 +48,8 @@ def compare(subject: SubjectKey, shape: tuple[int, ...], ours: Flat, theirs: Fla
 
 
 def gaps_of(a: Array, b: Array) -> FloatArray:
-    """|a - b|, element by element: 0 where they are the same, infinite where one of them is not finite."""
+    """|a - b|, element by element: 0 where they are the same, infinite where one of them is not finite, or their
+    difference is more than a float holds."""
     if a.dtype.kind in "iu" and a.dtype == b.dtype:
         # Modulo 2**64, so that no difference overflows.
         return np.asarray(np.maximum(a, b).astype(np.uint64) - np.minimum(a, b).astype(np.uint64), dtype=np.float64)
@@ -61,19 +62,29 @@ def gaps_of(a: Array, b: Array) -> FloatArray:
     return gaps
 
 
-def strongest_difference(shape: tuple[int, int], block: Block, ours: Part, theirs: Part) -> Plane:
+def strongest_difference(shape: tuple[int, int], block: Block, ours: Part, theirs: Part) -> tuple[Plane, float]:
     """Two 2-d slices as a picture of ours - theirs: in every block the difference of the largest magnitude.
 
-    Zero where both have NaN or the same infinity, NaN where only one has NaN. Of complex numbers |ours - theirs|.
+    As `pieces.picture` gives it. Zero where both have NaN or the same infinity, NaN where only one has NaN. Of complex
+    numbers |ours - theirs|.
     """
 
-    def difference(rows: slice, columns: slice) -> Plane:
+    def difference(rows: slice, columns: slice) -> FloatArray:
         a, b = _wide(ours(rows, columns)), _wide(theirs(rows, columns))
         with np.errstate(all="ignore"):
             found = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, a - b)
-            return (np.abs(found) if found.dtype.kind == "c" else found).astype(np.float32)
+            return _held(np.abs(found) if found.dtype.kind == "c" else found, a, b)
 
-    return pieces.strongest(shape, block, difference)
+    return pieces.picture(shape, block, difference, pieces.strongest)
+
+
+def _held(difference: FloatArray, a: Array, b: Array) -> FloatArray:
+    """With the largest float for what is more than a float holds, where both numbers are finite."""
+    is_beyond = np.isinf(difference)
+    if is_beyond.any():
+        is_beyond &= np.isfinite(a) & np.isfinite(b)
+        difference[is_beyond] = np.copysign(np.finfo(np.float64).max, difference[is_beyond])
+    return difference
 
 
 def _wide(array: Array) -> Array:

@@ -73,13 +73,8 @@ def _picture(snapshot: Snapshot, info: TensorInfo, request: FetchPicture) -> Pic
     shape = slices.plane_shape(info.shape)
     need_few(math.prod(shape), "draw")
     block = slices.block_of(shape, request.side)
-
-    def single(rows: slice, columns: slice) -> Array:
-        with np.errstate(over="ignore"):
-            return real(plane(rows, columns)).astype(np.float32)
-
-    values = pieces.means(shape, block, single)
-    return Picture(subject=request.subject, shape=info.shape, index=index, block=block, values=values)
+    values, unit = pieces.picture(shape, block, lambda rows, columns: real(plane(rows, columns)), pieces.means)
+    return Picture(subject=request.subject, shape=info.shape, index=index, block=block, values=values, unit=unit)
 
 
 def _histogram(snapshot: Snapshot, info: TensorInfo, request: FetchHistogram) -> Histogram:
@@ -98,4 +93,5 @@ def need_few(count: int, to: str) -> None:
 
 def real(array: Array) -> Array:
     """Complex numbers are shown as their magnitude."""
-    return np.abs(array) if array.dtype.kind == "c" else array
+    with np.errstate(over="ignore"):
+        return np.abs(array) if array.dtype.kind == "c" else array

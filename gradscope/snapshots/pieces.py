@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,10 @@ Flat = Callable[[int, int], Array]
 """flat(start, stop): elements of a tensor in the order of its rows, shape (stop - start,)."""
 Part = Callable[[slice, slice], Array]
 """part(rows, columns): of a 2-d slice of a tensor."""
+Reduced = Callable[[tuple[int, int], Block, Part], Plane]
+"""`means` or `strongest`."""
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_FLOAT64 = np.finfo(np.float64)
 
 
 def of_array(array: Array) -> Flat:
@@ -61,6 +66,41 @@ def plane_pieces(shape: tuple[int, int], block: Block) -> Iterator[tuple[slice, 
 
 
 # ----------------------------------------------------------------------------------------------- pictures
+
+
+def picture(shape: tuple[int, int], block: Block, part: Part, reduced: Reduced) -> tuple[Plane, float]:
+    """(the blocks of real numbers, `reduced` in float32; what 1 in it stands for).
+
+    That is 1 but for float64 whose largest finite magnitude float32 does not hold; then it is a power of two, and not above
+    that magnitude. To find it, float64 is read twice.
+    """
+    largest = 0.0
+    for rows, columns in plane_pieces(shape, block) if all(shape) else ():
+        plane = part(rows, columns)
+        if plane.dtype != np.float64:
+            break
+        largest = max(largest, largest_finite(plane))
+    unit = unit_of(largest)
+    return reduced(shape, block, lambda rows, columns: in_units(part(rows, columns), unit)), unit
+
+
+def largest_finite(plane: Array) -> float:
+    """Of float64, the largest finite magnitude; 0 for any other type, all of which float32 can show."""
+    if plane.dtype != np.float64:
+        return 0.0
+    return float(np.max(np.abs(plane), where=np.isfinite(plane), initial=0.0))
+
+
+def unit_of(largest: float) -> float:
+    """What 1 has to stand for, so that float32 holds it."""
+    if not largest or _LEAST <= largest <= _MOST:
+        return 1.0
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1)
+
+
+def in_units(plane: Array, unit: float) -> Plane:
+    with np.errstate(all="ignore"):
+        return (plane if unit == 1 else plane / unit).astype(np.float32, copy=False)
 
 
 def means(shape: tuple[int, int], block: Block, part: Part) -> Plane:
@@ -141,7 +181,11 @@ def _countable(values: Array) -> Array:
 def _edges(low: float, high: float, wanted: int, *, is_whole: bool) -> FloatArray:
     bins = min(max(wanted, 1), MAX_BINS)
     if low == high:
-        return np.array([low - 0.5 * (abs(low) or 1.0), low + 0.5 * (abs(low) or 1.0)])
+        half = max(0.5 * abs(low), float(_FLOAT64.tiny)) if low else 0.5
+        return np.clip([low - half, low + half], _FLOAT64.min, _FLOAT64.max)
     if is_whole and high - low < bins:
-        return np.arange(low - 0.5, high + 1.0)
-    return np.linspace(low, high, bins + 1)
+        return np.unique(np.arange(low - 0.5, high + 1.0))
+    # By halves: the whole range may be more than a float holds. Edges closer than floats are is one edge.
+    edges = np.linspace(low / 2, high / 2, bins + 1) * 2
+    edges[0], edges[-1] = low, high
+    return np.unique(edges)

@@ -57,6 +57,12 @@ def plane_number(shape: tuple[int, ...], index: tuple[int, ...]) -> int:
     return number
 
 
+def in_float32(plane: np.ndarray[Any, Any]) -> tuple[Plane, float]:
+    """(real numbers as float32, what 1 stands for), as `pieces.picture` has them."""
+    unit = pieces.unit_of(pieces.largest_finite(plane))
+    return pieces.in_units(plane, unit), unit
+
+
 def means(plane: Plane, block: Block) -> Plane:
     """The mean of every block, at the edges of what there is."""
     if block == (1, 1):

@@ -40,11 +40,12 @@ def scale_of(values: FloatArray, *, whole: bool = False) -> Scale:
     """A scale that takes in all finite values; logarithmic where they are positive and span three decades or more."""
     finite = np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if low > 0 and high / low >= _LOG_FROM and not whole:
-        return _log_scale(low, high)
+    if low > 0 and high / max(low, _SMALLEST) >= _LOG_FROM and not whole:
+        return _log_scale(max(low, _SMALLEST), high)
     centre, half = (low + high) / 2, (high - low) / 2
     if whole:
-        half = half or 0.5
+        # From 2**53 on the centre is rounded.
+        half = max(half, high - centre, centre - low) or 0.5
     elif half > max(1e-9 * abs(centre), _SMALLEST):
         half *= 1.08
     else:
@@ -58,7 +59,7 @@ def scale_of(values: FloatArray, *, whole: bool = False) -> Scale:
 
 
 def _log_scale(low: float, high: float) -> Scale:
-    first, last = math.log10(max(low, _SMALLEST)), math.log10(high)
+    first, last = math.log10(low), math.log10(high)
     margin = 0.04 * (last - first)
     stride = math.ceil((last - first) / 6)
     decades = range(stride * math.ceil(first / stride), math.floor(last) + 1, stride)
@@ -77,7 +78,9 @@ def _ticks(centre: float, half: float, *, whole: bool) -> tuple[float, ...]:
     if whole:
         step = max(1.0, step)
     first = math.ceil((centre - half) / step)
-    return tuple((first + k) * step for k in range(8) if (first + k) * step <= centre + half * (1 + 1e-9))
+    ticks = ((first + k) * step for k in range(8))
+    # Numbers that lie as close as floats do are the same tick.
+    return tuple(dict.fromkeys(tick for tick in ticks if tick <= centre + half * (1 + 1e-9)))
 
 
 Line = tuple[IntArray, FloatArray]

@@ -19,6 +19,7 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, INF, L2, NAN, SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.saved_history import SavedBlock, SavedHistory, SavedLatest
 from gradscope.state.histograms import HistogramHistory
+from gradscope.state.kept_numbers import as_kept
 from gradscope.state.step_curves import StepCurves
 
 MAX_STEPS = 1500
@@ -87,12 +88,13 @@ class Block:
         last = self._used - 1
         self._steps[last] = step
         rows = [self._index[key] for key in keys]
+        kept = as_kept(summaries).T
         if self._stride > 1:
             earlier = self._data[[NAN, INF]][:, rows, last]
-            self._data[:, rows, last] = summaries.T
-            self._data[np.ix_([NAN, INF], rows, [last])] = np.fmax(earlier, summaries.T[[NAN, INF]])[:, :, None]
+            self._data[:, rows, last] = kept
+            self._data[np.ix_([NAN, INF], rows, [last])] = np.fmax(earlier, kept[[NAN, INF]])[:, :, None]
         else:
-            self._data[:, rows, last] = summaries.T
+            self._data[:, rows, last] = kept
         return rows
 
     def cut(self, step: int) -> None:
@@ -232,7 +234,7 @@ class History(StepCurves):
         if len(updates.steps) != len(parameters.steps):
             return updates.keys, updates.steps, ratios
         norms = updates.column(L2)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             for i, key in enumerate(updates.keys):
                 size = parameters.series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
                 ratios[i] = np.where(size > 0, norms[i] / size, np.nan)

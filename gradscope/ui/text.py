@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _MAX_TIME = 32
+_LEAST_PLAIN, _MOST_PLAIN = 1e-99, 1e100
 _DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?:e[+-]?\d+)?(?![\w.])|(?<![\w.])\d+e[+-]?\d+(?![\w.])")
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
@@ -21,6 +22,9 @@ def number(value: float | None, *, digits: int = 3) -> str:
         return "NaN"
     if math.isinf(value):
         return "Inf" if value > 0 else "-Inf"
+    if value and not _LEAST_PLAIN < abs(value) < _MOST_PLAIN:
+        # Exponents of three digits take the place of a digit: "2.2e154".
+        return f"{value:.{max(digits - 2, 1)}e}".replace("e+", "e")
     if 0 < abs(value) < 1e-3:
         # 8.8e-4, where "g" would write 0.00088.
         return f"{value:.{digits - 1}e}".replace("e-0", "e-")
@@ -29,7 +33,12 @@ def number(value: float | None, *, digits: int = 3) -> str:
 
 def shortened_numbers(text: str, *, at_most: int = 9) -> str:
     """A text of Python in which every decimal number that is longer is rounded to six significant digits."""
-    return _DECIMAL.sub(lambda found: found[0] if len(found[0]) <= at_most else f"{float(found[0]):.6g}", text)
+
+    def short(found: re.Match[str]) -> str:
+        value = float(found[0])
+        return found[0] if len(found[0]) <= at_most or math.isinf(value) else f"{value:.6g}"
+
+    return _DECIMAL.sub(short, text)
 
 
 def shape(sizes: Sequence[int]) -> str:
@@ -48,21 +57,21 @@ def written_at(created: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "1.23 ms"; nothing for NaN."""
-    if math.isnan(seconds):
+    """ "1.23 ms"; nothing for NaN and Inf."""
+    if not math.isfinite(seconds):
         return ""
     for size, unit in _TIME_UNITS:
-        if seconds >= size:
+        if abs(seconds) >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-6:.2g} µs"
 
 
 def byte_size(count: float) -> str:
-    """ "12.5 KiB"; nothing for NaN."""
-    if math.isnan(count):
+    """ "12.5 KiB"; nothing for NaN and Inf."""
+    if not math.isfinite(count):
         return ""
     for unit in _BYTE_UNITS:
-        if count < 1024 or unit == _BYTE_UNITS[-1]:
+        if abs(count) < 1024 or unit == _BYTE_UNITS[-1]:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1024
     raise AssertionError("the last unit takes everything")

@@ -106,7 +106,8 @@ def test_any_floats(pairs: list[tuple[float, float]]) -> None:
 def test_the_picture_is_ours_minus_theirs() -> None:
     a = np.array([[1.0, NAN, INF], [2.0, NAN, -INF]])
     b = np.array([[3.0, NAN, INF], [2.0, 1.0, INF]])
-    picture = strongest_difference(a.shape, (1, 1), of_plane(a), of_plane(b))
+    picture, unit = strongest_difference(a.shape, (1, 1), of_plane(a), of_plane(b))
     np.testing.assert_array_equal(picture, np.array([[-2, 0, 0], [0, NAN, -INF]], dtype=np.float32))
-    counted = strongest_difference((1, 2), (1, 2), *map(of_plane, (np.uint8([[1, 2]]), np.uint8([[2, 2]]))))
+    counted, _ = strongest_difference((1, 2), (1, 2), *map(of_plane, (np.uint8([[1, 2]]), np.uint8([[2, 2]]))))
+    assert unit == 1
     assert counted.tolist() == [[-1]]

@@ -61,7 +61,14 @@ def packed_norm(values: Tensor) -> Tensor:
     if values.numel() == 0 or not values.is_floating_point():
         return _pack(values, _zeros(values, 2), _undefined(values, 6))
     finite, wide = torch.isfinite(values), _wide(values)
-    l2 = torch.linalg.vector_norm(torch.where(finite, values, 0), dtype=torch.promote_types(values.dtype, wide))
+    known = torch.where(finite, values, 0)
+    if values.dtype is wide:
+        # There is nothing wider in which the squares would neither overflow nor vanish.
+        scale = known.abs().amax()
+        scale = torch.where(scale > 0, scale, 1.0)
+        l2 = torch.linalg.vector_norm(known / scale) * scale
+    else:
+        l2 = torch.linalg.vector_norm(known, dtype=wide)
     counts = torch.stack([torch.isnan(values).sum(), torch.isinf(values).sum()])
     return _pack(values, counts, _undefined(values, 5), torch.where(finite.any(), l2.to(wide), torch.nan))
 

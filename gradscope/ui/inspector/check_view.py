@@ -24,7 +24,7 @@ from gradscope.state.history import Latest
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.models.cell_table import Cell, CellTableModel
 from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.formats import exact, short
+from gradscope.ui.plots.formats import exact, short, two_digits
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class CheckView(QWidget):
             Cell(text=f"{sign} {_index_text(sample.index)}", exact=_index_text(sample.index), tip=tip, colour=colour),
             Cell(text=short(sample.analytic), exact=repr(sample.analytic), is_number=True),
             Cell(text=short(sample.numeric), exact=repr(sample.numeric), is_number=True),
-            Cell(text=f"{sample.relative_error:.1e}", exact=repr(sample.relative_error), tip=tip, is_number=True),
+            Cell(text=two_digits(sample.relative_error), exact=repr(sample.relative_error), tip=tip, is_number=True),
         )
 
     def _make_table(self) -> CopyTable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRectF
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
@@ -12,11 +14,13 @@ from gradscope.ui.theme import ThemeManager
 
 _HEIGHT = 4
 _MARGIN = 4
+_MOST = 1e300
+"""Shares beyond it are drawn as this, so that no difference overflows."""
 
 
 @guarded
 class SignedBarDelegate(QStyledItemDelegate):
-    """All bars have one scale, from `low` (at most 0) to `high` (at least 1)."""
+    """All bars have one scale, from `low` (at most 0) to `high` (at least 1); what is not finite ends there."""
 
     def __init__(self, themes: ThemeManager, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -24,15 +28,17 @@ class SignedBarDelegate(QStyledItemDelegate):
         self._low, self._high = 0.0, 1.0
 
     def set_range(self, shares: list[float]) -> None:
-        self._low, self._high = min(0.0, *shares, 0.0), max(1.0, *shares, 1.0)
+        finite = [max(-_MOST, min(share, _MOST)) for share in shares if math.isfinite(share)]
+        self._low, self._high = min(0.0, *finite, 0.0), max(1.0, *finite, 1.0)
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         super().paint(painter, option, index)
         share = index.data(SHARE_ROLE)
-        if share is None:
+        if share is None or math.isnan(share):
             return
+        share = max(self._low, min(share, self._high))
         cell, theme = option.rect, self._themes.theme
         scale = (cell.width() - 2 * _MARGIN) / (self._high - self._low)
         zero = cell.left() + _MARGIN - self._low * scale

@@ -116,6 +116,9 @@ class SummaryView(CopyTable):
         value = float(value)
         if math.isnan(value):
             return Entry(name=name, text="–", exact="", note=self._note)
+        if math.isinf(value):
+            # Of finite numbers only, so it is the sum that no float holds; Inf is counted elsewhere.
+            return Entry(name=name, text=_beyond(value), exact=repr(value), note=self.tr("more than a float64 holds"))
         return Entry(name=name, text=f"{value:.{self._digits}g}", exact=repr(value))
 
     # ------------------------------------------------------------------------------------------ Qt
@@ -134,6 +137,10 @@ class SummaryView(CopyTable):
 
     def minimumSizeHint(self) -> QSize:
         return QSize(120, self.sizeHint().height())
+
+
+def _beyond(value: float) -> str:
+    return ">1.8e308" if value > 0 else "<-1.8e308"
 
 
 def _ratio(state: AppState, key: SubjectKey, norm: float) -> float:

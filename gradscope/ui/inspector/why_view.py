@@ -30,7 +30,7 @@ from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.models.cell_table import Cell, CellTableModel
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.formats import exact, percent, short
+from gradscope.ui.plots.formats import exact, percent, short, two_digits
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class WhyView(QWidget):
         self._theme = themes.theme
         self._asked: tuple[str, int, tuple[int, ...] | None] | None = None
         self._shown: Explained | None = None
+        self._filled: Explained | None = None
+        """What the table is of."""
         self._index: tuple[int, ...] | None = None
         self._note = EmptyNote("")
         self._moment = Sentence(role="muted")
@@ -165,9 +167,10 @@ class WhyView(QWidget):
         self._stack.setCurrentWidget(self._note)
 
     def _show(self, explained: Explained) -> None:
-        if explained is not self._shown:
-            self._shown = explained
+        self._shown = explained
+        if explained is not self._filled:
             self._fill(explained)
+            self._filled = explained
         self._stack.setCurrentIndex(0)
 
     def _fill(self, explained: Explained) -> None:
@@ -229,7 +232,7 @@ class WhyView(QWidget):
         )
         if explained.residual is None:
             return text
-        return text + self.tr(". Unexplained: {residual}").format(residual=f"{explained.residual:.1e}")
+        return text + self.tr(". Unexplained: {residual}").format(residual=two_digits(explained.residual))
 
     def _told_factor(self, factor: ExplainedFactor) -> str:
         if factor.low == factor.high:

@@ -58,7 +58,8 @@ class LayerValues:
         parameter = self._newest(SubjectKind.PARAMETER, node)
         if update is None or parameter is None or not parameter[L2] > 0:
             return None
-        return float(update[L2] / parameter[L2])
+        # As Python's own floats, which divide without a warning.
+        return float(update[L2]) / float(parameter[L2])
 
     def _newest(self, kind: SubjectKind, node: Node) -> FloatArray | None:
         # Before the first step a parameter has no place in the history yet, only its newest summary.

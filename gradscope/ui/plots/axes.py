@@ -9,10 +9,12 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont, QFontMetricsF
 
-from gradscope.ui.plots.formats import power_of_ten, short
+from gradscope.ui.plots.formats import from_log10, power_of_ten, scaled
 from gradscope.ui.plots.names import shortened
+from gradscope.ui.plots.reach import within_reach
 
 _BETWEEN = (math.log10(2), math.log10(5))
+_MOST_DIGITS = 1e16
 Ticks = list[tuple[float, list[float]]]
 
 
@@ -28,6 +30,7 @@ class ChartAxis(pg.AxisItem):
         self._font = QFont()
         self._least_width = 0.0
         self._has_values = True
+        self._exponent = 0
 
     def show_values(self, has_values: bool) -> None:
         """Without values and label there is only the line with its ticks: another axis has them."""
@@ -36,6 +39,13 @@ class ChartAxis(pg.AxisItem):
             self.setStyle(showValues=has_values)
             self.showLabel(has_values and bool(self.labelText))
             self.set_font(self._font)
+
+    def show_exponent(self, exponent: int) -> None:
+        """What is drawn stands for so many times this power of ten."""
+        if exponent != self._exponent:
+            self._exponent = exponent
+            self.picture = None
+            self.update()
 
     def set_least_width(self, width: float) -> None:
         """Be as wide as the axis of another plot, so that both begin at the same place."""
@@ -58,8 +68,14 @@ class ChartAxis(pg.AxisItem):
             lines = 1 + has_label if self._has_values else 0
             self.setHeight(round((metrics.height() + 4) * lines) or 4)
 
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N803
+        low, high = within_reach((minVal, maxVal))
+        levels = super().tickValues(low, high, size)
+        # Numbers that lie as close as floats do are the same tick.
+        return [(spacing, sorted({tick for tick in ticks if low <= tick <= high})) for spacing, ticks in levels]
+
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        return [short(0.0 if abs(value) < spacing * 1e-6 else value) for value in values]
+        return [scaled(0.0 if abs(value) < spacing * 1e-6 else value, self._exponent) for value in values]
 
 
 class StepAxis(ChartAxis):
@@ -70,7 +86,7 @@ class StepAxis(ChartAxis):
         return [(max(1.0, float(round(spacing))), 0) for spacing, _ in levels]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        return [f"{value:.0f}" for value in values]
+        return [f"{value:.0f}" if abs(value) < _MOST_DIGITS else scaled(value, 0) for value in values]
 
 
 class LogAxis(ChartAxis):
@@ -83,28 +99,29 @@ class LogAxis(ChartAxis):
     def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N803
         if not self.is_log:
             return super().tickValues(minVal, maxVal, size)
-        minVal, maxVal = sorted((minVal, maxVal))  # noqa: N806
+        minVal, maxVal = within_reach((minVal, maxVal))  # noqa: N806
         low, high = math.ceil(minVal - 1e-6), math.floor(maxVal + 1e-6)
-        room = self._room_of_label()
+        room = self._room_of_label(low, high)
         stride = max(1, math.ceil((high - low + 1) * room / max(1.0, size)))
-        decades = [float(e) for e in range(low, high + 1) if e % stride == 0]
+        # From 2**53 on, neighbours are the same number.
+        decades = list(dict.fromkeys(float(e) for e in range(-(-low // stride) * stride, high + 1, stride)))
         if (maxVal - minVal) * 5 * room > size:
             return [(float(stride), decades)]
         # There is room for 1, 2, 5, 10 ...
         between = [e + part for e in range(low - 1, high + 1) for part in _BETWEEN]
-        return [(float(stride), decades + [value for value in between if minVal <= value <= maxVal])]
+        ticks = decades + [value for value in between if minVal <= value <= maxVal]
+        return [(float(stride), list(dict.fromkeys(ticks)))]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         if not self.is_log:
             return super().tickStrings(values, scale, spacing)
-        return [
-            power_of_ten(round(value)) if float(value).is_integer() else f"{10.0**value:.1g}".replace("e-0", "e-")
-            for value in values
-        ]
+        return [power_of_ten(round(value)) if float(value).is_integer() else from_log10(value) for value in values]
 
-    def _room_of_label(self) -> float:
+    def _room_of_label(self, low: int, high: int) -> float:
         metrics = QFontMetricsF(self._font)
-        return metrics.height() * 1.5 if self.orientation == "left" else metrics.horizontalAdvance("1e-88") + 12
+        if self.orientation == "left":
+            return metrics.height() * 1.5
+        return max(metrics.horizontalAdvance(text) for text in ("1e-88", power_of_ten(low), power_of_ten(high))) + 12
 
 
 class NameAxis(ChartAxis):
@@ -135,13 +152,13 @@ class NameAxis(ChartAxis):
             self._fit()
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N803
-        minVal, maxVal = sorted((minVal, maxVal))  # noqa: N806
+        minVal, maxVal = within_reach((minVal, maxVal))  # noqa: N806
         low, high = max(0, math.ceil(minVal)), min(len(self._names) - 1, math.floor(maxVal))
         if high < low:
             return []
         row_height = QFontMetricsF(self._font).height() + 1
         stride = max(1, math.ceil((maxVal - minVal) * row_height / max(1.0, size)))
-        return [(float(stride), [float(row) for row in range(low, high + 1) if row % stride == 0])]
+        return [(float(stride), [float(row) for row in range(-(-low // stride) * stride, high + 1, stride)])]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         return [self._elided(int(value)) for value in values]

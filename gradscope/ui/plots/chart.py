@@ -84,6 +84,8 @@ class Chart(QWidget):
         return self.themes.theme
 
     def redraw(self) -> None:
+        """One that fails is made up for by the next, or when the chart is next seen."""
+        self._is_dirty = True
         state = self.controller.state
         self._show_marks()
         problem = self.draw(state)
@@ -97,7 +99,6 @@ class Chart(QWidget):
             self._pages.setCurrentWidget(self._table)
         else:
             self._pages.setCurrentWidget(self.body)
-        # Only now: what has failed is drawn anew when it is next seen.
         self._is_dirty = False
 
     def mark_dirty(self) -> None:

@@ -126,7 +126,8 @@ class ClippingChart(Chart):
         self.plot.show_range(shown, (low - pad, high + pad))
 
     def _draw_coefficient(self) -> None:
-        coefficients = self._values[:, ClipColumn.COEFFICIENT]
+        # None is above 1; what a damaged file may say is clipped where nobody sees it.
+        coefficients = np.clip(self._values[:, ClipColumn.COEFFICIENT], -1.0, 2.0)
         has_any = bool(np.isfinite(coefficients).any())
         self._lower.setVisible(has_any)
         self.plot.show_bottom_axis(not has_any)

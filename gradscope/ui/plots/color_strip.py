@@ -10,8 +10,9 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.ui.guarded import guarded
-from gradscope.ui.plots.formats import power_of_ten, short
-from gradscope.ui.plots.palette import NON_FINITE, UNMEASURED, ZERO, Table
+from gradscope.ui.plots.formats import BEYOND as MOST
+from gradscope.ui.plots.formats import power_of_ten, scaled
+from gradscope.ui.plots.palette import BEYOND, NON_FINITE, UNMEASURED, ZERO, Table
 from gradscope.ui.plots.quantities import Scale
 
 _BAR_WIDTH = 260
@@ -36,19 +37,24 @@ class ColorStrip(QWidget):
         self._bar = QImage()
         self._low, self._high = 0.0, 1.0
         self._scale = Scale.LOG
+        self._exponent = 0
         self._keys: tuple[Key, ...] = ()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def show_scale(self, table: Table, scale: Scale, low: float, high: float, special: set[int]) -> None:
-        """Show the map between low and high, and of ZERO, NON_FINITE and UNMEASURED those that occur."""
+    def show_scale(
+        self, table: Table, scale: Scale, low: float, high: float, special: set[int], *, exponent: int = 0
+    ) -> None:
+        """Show the map between low and high, which stand for so many times 10**exponent, and of BEYOND, ZERO, NON_FINITE and
+        UNMEASURED those that occur."""
         keys = self._keys_of(table, special)
-        if self._table is table and (scale, low, high, keys) == (self._scale, self._low, self._high, self._keys):
+        shown = (self._scale, self._low, self._high, self._exponent, self._keys)
+        if self._table is table and (scale, low, high, exponent, keys) == shown:
             return
         if self._table is not table:
             self._table = table
             row = np.ascontiguousarray(table[:256])
             self._bar = QImage(row.tobytes(), 256, 1, 1024, QImage.Format.Format_RGBA8888).copy()
-        self._scale, self._low, self._high, self._keys = scale, low, high, keys
+        self._scale, self._low, self._high, self._exponent, self._keys = scale, low, high, exponent, keys
         self.setAccessibleName(
             self.tr("Colours from {low} to {high}").format(low=self._tick_text(low), high=self._tick_text(high))
         )
@@ -56,6 +62,7 @@ class ColorStrip(QWidget):
 
     def _keys_of(self, table: Table, special: set[int]) -> tuple[Key, ...]:
         texts = {
+            BEYOND: self.tr("beyond {most}, drawn as infinite").format(most=MOST),
             ZERO: self.tr("all zero"),
             NON_FINITE: self.tr("NaN or Inf"),
             UNMEASURED: self.tr("not measured"),
@@ -73,7 +80,7 @@ class ColorStrip(QWidget):
     def _tick_text(self, drawn: float) -> str:
         if self._scale is Scale.LOG:
             return power_of_ten(round(drawn))
-        return f"{drawn:.0f} %" if self._scale is Scale.PERCENT else short(drawn)
+        return f"{drawn:.0f} %" if self._scale is Scale.PERCENT else scaled(drawn, self._exponent)
 
     def _ticks(self, width: float) -> list[float]:
         if self._scale is not Scale.LOG:
@@ -96,7 +103,8 @@ class ColorStrip(QWidget):
             return
         painter = QPainter(self)
         metrics = self.fontMetrics()
-        edge = metrics.horizontalAdvance("1e-88") / 2 + 4
+        ends = ("1e-88", self._tick_text(self._low), self._tick_text(self._high))
+        edge = max(metrics.horizontalAdvance(text) for text in ends) / 2 + 4
         text_colour = self.palette().placeholderText().color()
         painter.setPen(text_colour)
         key_width = sum(metrics.horizontalAdvance(key.text) + 12 + 3 * _GAP for key in self._keys)

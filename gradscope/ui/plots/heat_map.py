@@ -21,7 +21,7 @@ from gradscope.ui.plots import palette
 from gradscope.ui.plots.axes import NameAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.color_strip import ColorStrip
-from gradscope.ui.plots.formats import cell, exact
+from gradscope.ui.plots.formats import kept_cell
 from gradscope.ui.plots.moment_text import newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
@@ -29,7 +29,7 @@ from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finit
 from gradscope.ui.plots.sampling import StepGrid, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
-from gradscope.ui.plots.wording import what_to_press
+from gradscope.ui.plots.wording import kept_number, what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ class HeatMap(Chart):
         if order != list(range(len(values))):
             values, bad = values[order], bad[order]
         scale = self._scale_for(state)
-        scale.widen(values)
+        has_beyond = scale.widen_by_kept(values)
         self._grid = grid
-        self._draw_image(scale, values, bad)
+        self._draw_image(scale, values, bad, has_beyond=has_beyond)
         self._draw_crosses(grid, bad)
         self._draw_frame(state, block.steps)
         return ""
@@ -136,10 +136,12 @@ class HeatMap(Chart):
             self._scales[which] = GrowingScale(info.scale, band=info.band)
         return self._scales[which]
 
-    def _draw_image(self, scale: GrowingScale, shown: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]) -> None:
+    def _draw_image(
+        self, scale: GrowingScale, shown: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], *, has_beyond: bool
+    ) -> None:
         colours = palette.table(scale.scale, self.theme)
         index = palette.index_of(scale.place(shown), scale.low, scale.high)
-        special = set()
+        special = {palette.BEYOND} if has_beyond else set()
         if scale.scale is Scale.LOG:
             zeros = shown == 0
             if zeros.any():
@@ -151,7 +153,7 @@ class HeatMap(Chart):
         if (index == palette.UNMEASURED).any():
             special.add(palette.UNMEASURED)
         self._image.setImage(palette.coloured(index, colours), autoLevels=False, levels=None)
-        self._strip.show_scale(colours, scale.scale, scale.low, scale.high, special)
+        self._strip.show_scale(colours, scale.scale, scale.low, scale.high, special, exponent=scale.exponent)
 
     def _draw_crosses(self, grid: StepGrid, bad: npt.NDArray[np.bool_]) -> None:
         """Where a row first goes wrong, each time: the colour alone would not say it to everybody."""
@@ -187,7 +189,9 @@ class HeatMap(Chart):
         return TableData(
             headers=(self.tr("Step"), *(self._label(key) for key in keys)),
             rows=len(steps),
-            cell=lambda row, column: int(steps[row]) if column == 0 else cell(float(values[rows[column - 1], row])),
+            cell=lambda row, column: (
+                int(steps[row]) if column == 0 else kept_cell(float(values[rows[column - 1], row]))
+            ),
         )
 
     def _label(self, key: SubjectKey) -> str:
@@ -213,7 +217,7 @@ class HeatMap(Chart):
         lines = [
             key.shown(),
             self.tr("Step {step}").format(step=int(block.steps[position])),
-            f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
+            f"{text(QUANTITIES[self._quantity].label)}: {kept_number(value)}",
         ]
         nan, inf = (block.series(key, which)[position] for which in (NAN, INF))
         if nan > 0 or inf > 0:

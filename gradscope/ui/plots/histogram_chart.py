@@ -25,7 +25,7 @@ from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import exact, short
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.scales import nice_range
+from gradscope.ui.plots.scales import LinearScale, nice_range
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class HistogramChart(Chart):
 
     def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
         self._axis = PowerAxis("bottom")
+        self._linear = LinearScale()
         plot = PlotView(axes={"left": ChartAxis("left", widest="100"), "bottom": self._axis}, zoom_x=True, zoom_y=False)
         super().__init__(
             controller,
@@ -140,6 +141,7 @@ class HistogramChart(Chart):
         if not_captured and self._exact is None:
             return not_captured
         is_linear = self._exact is not None and (bool(not_captured) or not self._powers.isChecked())
+        self._axis.is_power = not is_linear
         if is_linear:
             assert self._exact is not None
             problem = self._draw_linear(self._exact)
@@ -147,7 +149,6 @@ class HistogramChart(Chart):
             problem = self._draw_powers(self._latest)
         if problem:
             return problem
-        self._axis.is_power = not is_linear
         axis = self.tr("Value") if is_linear else self.tr("Value, by power of two")
         self.plot.set_axis_label("bottom", axis)
         return ""
@@ -158,9 +159,12 @@ class HistogramChart(Chart):
             return self.tr("No finite values")
         edges, shares = histogram.edges, 100 * histogram.counts / total
         self._drawn = edges[:-1], edges[1:], histogram.counts.astype(np.float64)
-        self._bars.setOpts(x0=edges[:-1], x1=edges[1:], height=shares)
+        self._linear = LinearScale.around(edges)
+        self._axis.show_exponent(self._linear.exponent)
+        drawn = self._linear.place(edges)
+        self._bars.setOpts(x0=drawn[:-1], x1=drawn[1:], height=shares)
         self._zero_bar.setOpts(x0=[], x1=[], height=[])
-        left, right = float(edges[0]), float(edges[-1])
+        left, right = float(drawn[0]), float(drawn[-1])
         pad = 0.02 * (right - left) or 0.5
         self.plot.show_range((left - pad, right + pad), (0.0, 1.02 * nice_range(0.0, float(shares.max()))[1]))
         self.readout.show_text("")
@@ -227,7 +231,7 @@ class HistogramChart(Chart):
                 self.plot.show_tip(self.tr("0: {count} values").format(count=f"{int(self._latest.summary[ZERO]):,}"))
                 return
         else:
-            position = int(np.searchsorted(high, x))
+            position = int(np.searchsorted(self._linear.place(high), x))
         if not 0 <= position < len(counts):
             self.plot.show_tip("")
             return

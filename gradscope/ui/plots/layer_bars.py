@@ -18,14 +18,14 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.axes import LogAxis, NameAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.formats import cell, exact
+from gradscope.ui.plots.formats import kept_cell
 from gradscope.ui.plots.moment_text import is_left_behind, newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, text, values_of
+from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, newest_values, non_finite, text
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
-from gradscope.ui.plots.wording import what_to_press
+from gradscope.ui.plots.wording import kept_number, what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ class LayerBars(Chart):
         self.readout.show_text(newest_moment(state, self._kind))
         order = execution_order(state, self._kind)
         self._keys = [block.keys[i] for i in order]
-        self._values = values_of(state.history, self._kind, self._quantity, _NEWEST)[order, 0].astype(np.float64)
+        self._values = newest_values(state.history, self._kind, self._quantity)[order]
         self._bad = non_finite(block, _NEWEST)[order, 0]
-        self._scale.widen(self._values)
+        self._scale.widen_by_kept(self._values)
         self._draw_bars()
         self._draw_frame(state)
         return ""
@@ -122,7 +122,8 @@ class LayerBars(Chart):
     def _draw_bars(self) -> None:
         low, high = self._scale.low, self._scale.high
         rows = np.arange(len(self._keys))
-        drawn = self._scale.place(self._values)
+        # Infinite ones are beyond float32: they go on to the end.
+        drawn = np.minimum(self._scale.place(self._values), high)
         is_bar = (self._values > 0) & ~self._bad
         is_odd = np.zeros(len(rows), dtype=bool)
         if self._info.band is not None:
@@ -160,7 +161,9 @@ class LayerBars(Chart):
         return TableData(
             headers=headers,
             rows=len(keys),
-            cell=lambda row, column: (keys[row].shown(), cell(float(values[row])), yes if bad[row] else "")[column],
+            cell=lambda row, column: (keys[row].shown(), kept_cell(float(values[row])), yes if bad[row] else "")[
+                column
+            ],
         )
 
     # ------------------------------------------------------------------------------------------ slots
@@ -176,7 +179,7 @@ class LayerBars(Chart):
         lines = [
             key.shown(),
             self.tr("Step {step}").format(step=int(block.steps[-1])),
-            f"{text(self._info.label)}: {exact(value) if value == value else '–'}",
+            f"{text(self._info.label)}: {kept_number(value)}",
         ]
         if self._bad[row]:
             nan, inf = (int(block.series(key, which)[-1]) for which in (NAN, INF))

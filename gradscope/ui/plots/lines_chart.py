@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.formats import cell, exact
+from gradscope.ui.plots.formats import BEYOND, kept_cell
 from gradscope.ui.plots.names import shortened
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
@@ -27,6 +28,7 @@ from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, series_of
 from gradscope.ui.plots.sampling import apart, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection, with_siblings
+from gradscope.ui.plots.wording import kept_number
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ class LinesChart(Chart):
         self._ends = pg.ScatterPlotItem(size=9, pxMode=True)
         self._zeros = pg.ScatterPlotItem(symbol="o", size=6, pxMode=True)
         self._crosses = pg.ScatterPlotItem(symbol="x", size=9, pxMode=True)
-        for item in (*self._curves, self._ends, self._zeros, self._crosses):
+        self._beyond = pg.ScatterPlotItem(symbol="t1", size=9, pxMode=True)
+        for item in (*self._curves, self._ends, self._zeros, self._crosses, self._beyond):
             plot.addItem(item, ignoreBounds=True)
         self._legend = self._add_line(QLabel())
         self._legend.setTextFormat(Qt.TextFormat.RichText)
@@ -84,7 +87,7 @@ class LinesChart(Chart):
         info = QUANTITIES[quantity]
         self._values_axis.is_log = info.scale is Scale.LOG
         self.plot.set_axis_label("left", text(info.label))
-        self._meaning.setText(text(info.meaning))
+        self._tell_meaning(has_beyond=False)
         self._drawn_keys = []
         self.plot.fit()
         self.mark_dirty()
@@ -103,6 +106,8 @@ class LinesChart(Chart):
         self._zeros.setPen(pg.mkPen(theme.text))
         self._crosses.setPen(pg.mkPen(theme.bad))
         self._crosses.setBrush(pg.mkBrush(theme.bad))
+        self._beyond.setPen(pg.mkPen(theme.surface))
+        self._beyond.setBrush(pg.mkBrush(theme.text))
 
     # ------------------------------------------------------------------------------------------ drawing
 
@@ -119,21 +124,24 @@ class LinesChart(Chart):
         rows = with_siblings(keys, selected, at_most=_MAX_LINES)
         chosen = [keys[row] for row in rows]
         if chosen != self._drawn_keys:
-            self._drawn_keys = chosen
             self._scale = GrowingScale(QUANTITIES[self._quantity].scale, band=QUANTITIES[self._quantity].band)
-            self._write_legend(bold=len(selected))
+            self._write_legend(chosen, bold=len(selected))
+            self._drawn_keys = chosen
         values = np.array([series_of(state.history, key, self._quantity) for key in chosen], dtype=np.float64)
         bad = np.array([(block.series(key, NAN) > 0) | (block.series(key, INF) > 0) for key in chosen])
         self._steps, self._series = block.steps, list(values)
-        self._scale.widen(values)
+        self._scale.widen_by_kept(values)
         self._draw_lines(values, bad)
         self.readout.show_text(self._latest_text() if selected else self.tr("Click a row above to choose"))
         return ""
 
     def _draw_lines(self, values: FloatArray, bad: np.ndarray) -> None:
         x = self._steps.astype(np.float64)
-        drawn = self._scale.place(values)
         low, high = self._scale.low, self._scale.high
+        # Infinite ones are beyond float32: the line goes on to the end of the scale.
+        is_beyond = np.isinf(values)
+        drawn = np.where(is_beyond, np.where(values > 0, high, low), self._scale.place(values))
+        self._values_axis.show_exponent(self._scale.exponent)
         pad = 0.04 * (high - low)
         ends: list[dict[str, object]] = []
         for i, curve in enumerate(self._curves):
@@ -157,6 +165,7 @@ class LinesChart(Chart):
         zeros = x[(values == 0).any(axis=0)] if self._scale.scale is Scale.LOG else x[:0]
         zeros = zeros[apart(zeros, at_least=gap)]
         self._zeros.setData(zeros, np.full(len(zeros), low))
+        self._mark_beyond(x, drawn, is_beyond, gap)
         crosses = x[bad.any(axis=0)]
         crosses = crosses[apart(crosses, at_least=gap)]
         self._crosses.setData(crosses, np.full(len(crosses), low - pad))
@@ -164,8 +173,8 @@ class LinesChart(Chart):
         self._band.show_between(None if band is None else (np.log10(band[0]), np.log10(band[1])))
         self.plot.show_range(shown, (low - 2 * pad, high + pad))
 
-    def _write_legend(self, *, bold: int) -> None:
-        names = [key.shown() for key in self._drawn_keys]
+    def _write_legend(self, keys: list[SubjectKey], *, bold: int) -> None:
+        names = [key.shown() for key in keys]
         if sum(len(name) for name in names) > _LONG_LEGEND:
             names = [names[0], *shortened(names)[1:]]
         parts = []
@@ -175,12 +184,29 @@ class LinesChart(Chart):
             parts.append(f'<span style="color:{self.theme.series[i]}">{_GLYPHS[i]}</span>&nbsp;{name}')
         self._legend.setText("&nbsp;&nbsp; ".join(parts))
 
+    def _mark_beyond(self, x: FloatArray, drawn: FloatArray, is_beyond: np.ndarray, gap: float) -> None:
+        """A triangle where a line leaves the scale, each time."""
+        leaves = is_beyond.copy()
+        leaves[:, 1:] &= ~is_beyond[:, :-1] | (drawn[:, 1:] != drawn[:, :-1])
+        columns = np.flatnonzero(leaves.any(axis=0))
+        columns = columns[apart(x[columns], at_least=gap)]
+        at = drawn[leaves.argmax(axis=0)[columns], columns]
+        self._beyond.setData(x[columns], at, symbol=["t1" if end == self._scale.high else "t" for end in at])
+        self._tell_meaning(has_beyond=len(columns) > 0)
+
+    def _tell_meaning(self, *, has_beyond: bool) -> None:
+        meaning = text(QUANTITIES[self._quantity].meaning)
+        note = self.tr("▲ and ▼: beyond {most}, which is more than the history holds; drawn as infinite").format(
+            most=BEYOND
+        )
+        self._meaning.setText(f"{meaning}. {note}" if has_beyond else meaning)
+
     def _latest_text(self) -> str:
         if not self._series or not len(self._series[0]):
             return ""
         value = float(self._series[0][-1])
         return self.tr("{name}: {value} at step {step}").format(
-            name=self._drawn_keys[0].shown(), value=exact(value) if value == value else "–", step=int(self._steps[-1])
+            name=self._drawn_keys[0].shown(), value=kept_number(value), step=int(self._steps[-1])
         )
 
     def table(self, state: AppState) -> TableData:
@@ -188,7 +214,7 @@ class LinesChart(Chart):
         return TableData(
             headers=(self.tr("Step"), *(key.shown() for key in self._drawn_keys)),
             rows=len(steps),
-            cell=lambda row, column: int(steps[row]) if column == 0 else cell(float(series[column - 1][row])),
+            cell=lambda row, column: int(steps[row]) if column == 0 else kept_cell(float(series[column - 1][row])),
         )
 
     def _add_line(self, label: QLabel) -> QLabel:
@@ -216,12 +242,12 @@ class LinesChart(Chart):
             return
         position = int(np.argmin(np.abs(self._steps - x)))
         at = [float(self._scale.place(series[position : position + 1])[0]) for series in self._series]
-        distances = [abs(value - y) if value == value else np.inf for value in at]
+        distances = [abs(value - y) if math.isfinite(value) else math.inf for value in at]
         nearest = int(np.argmin(distances))
         value = float(self._series[nearest][position])
         lines = (
             self._drawn_keys[nearest].shown(),
             self.tr("Step {step}").format(step=int(self._steps[position])),
-            f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
+            f"{text(QUANTITIES[self._quantity].label)}: {kept_number(value)}",
         )
         self.plot.show_tip("\n".join(lines))

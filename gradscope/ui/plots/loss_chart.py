@@ -23,7 +23,7 @@ from gradscope.ui.plots.loss_line import LossLine
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import apart, step_range
-from gradscope.ui.plots.scales import nice_range
+from gradscope.ui.plots.scales import LinearScale
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
@@ -40,7 +40,8 @@ class LossChart(Chart):
     topics = frozenset({Topic.SESSION, Topic.HISTORY})
 
     def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
-        plot = PlotView(axes={"left": ChartAxis("left"), "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
+        self._values_axis = ChartAxis("left")
+        plot = PlotView(axes={"left": self._values_axis, "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
         super().__init__(
             controller,
             themes,
@@ -92,16 +93,16 @@ class LossChart(Chart):
         if not len(history.loss) and not len(self._validation):
             return nothing_yet(state, self.tr("Press Forward (F5) to see the loss"))
         if history is not self._history:
-            self._history = history
             for line in self._lines:
                 line.forget()
+            self._history = history
         curves = dict(list(history.losses.items())[:_MAX_LINES]) or {"": history.loss}
         if list(curves) != self._names:
             self._names = list(curves)
             self._style_lines(self.theme)
         for line, curve in zip(self._lines, curves.values(), strict=False):
-            line.show(curve)
-        self._draw_marks(history)
+            line.take(curve)
+        self._draw(history)
         self.readout.show_text(self._latest_text(history))
         self._legend.show_entries(self._entries(history))
         return ""
@@ -110,18 +111,21 @@ class LossChart(Chart):
     def _shown(self) -> list[tuple[str, LossLine]]:
         return [(name, line) for name, line in zip(self._names, self._lines, strict=False) if len(line.steps)]
 
-    def _draw_marks(self, history: History) -> None:
+    def _draw(self, history: History) -> None:
         steps = np.concatenate([*(line.steps for _, line in self._shown), self._validation.steps])
         values = np.concatenate([*(line.values for _, line in self._shown), self._validation.values[:, 0]])
         is_finite = np.isfinite(values)
-        known = values[is_finite]
-        low, high = nice_range(float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        scale = LinearScale.around(values)
+        self._values_axis.show_exponent(scale.exponent)
+        for line in self._lines:
+            line.draw(scale)
+        low, high = scale.low, scale.high
         if low > 0 and low < 0.4 * high:
             low = 0.0
         pad = 0.04 * (high - low)
         shown = step_range(int(steps.min()), int(steps.max()))
         x, loss = self._validation.steps.astype(np.float64), self._validation.values[:, 0]
-        loss = np.where(np.isfinite(loss), loss, np.nan)
+        loss = scale.place(np.where(np.isfinite(loss), loss, np.nan))
         self._validation_curve.setData(x, loss, connect="finite")
         gap = _MARK_PIXELS * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())
         marked = apart(x, at_least=gap) & np.isfinite(loss)

@@ -10,6 +10,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.curve import Curve
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import Smoother, decimate
+from gradscope.ui.plots.scales import LinearScale
 
 _FEW = 3
 """With fewer steps there is no line yet."""
@@ -38,16 +39,20 @@ class LossLine:
     def forget(self) -> None:
         """Other training: nothing is known of it."""
         self._smoother = Smoother()
-        self.show(Curve())
+        self.take(Curve())
+        self.draw(LinearScale())
 
-    def show(self, curve: Curve) -> None:
+    def take(self, curve: Curve) -> None:
+        """Read the losses; `draw` shows them."""
         self.steps, self.values = curve.steps, curve.values[:, 0]
         self.smooth = self._smoother.smooth(self.steps, self.values)
+
+    def draw(self, scale: LinearScale) -> None:
         x, is_finite = self.steps.astype(np.float64), np.isfinite(self.values)
-        values = np.where(is_finite, self.values, np.nan)
+        values = scale.place(np.where(is_finite, self.values, np.nan))
         max_points = 2 * max(100, int(self._plot.box.width()))
         self._raw.setData(*decimate(x, values, max_points=max_points), connect="finite")
-        self._strong.setData(*decimate(x, self.smooth, max_points=max_points), connect="finite")
+        self._strong.setData(*decimate(x, scale.place(self.smooth), max_points=max_points), connect="finite")
         few = is_finite if len(x) < _FEW else np.zeros(len(x), dtype=bool)
         self._points.setData(x[few], values[few])
 

@@ -7,7 +7,8 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QWidget
 
 from gradscope.ui.plots.axes import StepAxis
-from gradscope.ui.plots.plot_view import PlotView, Range
+from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.reach import Range
 
 
 class LowerPlot(PlotView):

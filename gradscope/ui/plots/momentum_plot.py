@@ -12,7 +12,7 @@ from gradscope.ui.plots.axes import ChartAxis
 from gradscope.ui.plots.lower_plot import LowerPlot
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import decimate
-from gradscope.ui.plots.scales import nice_range
+from gradscope.ui.plots.scales import LinearScale
 from gradscope.ui.theme import Theme
 
 _MAX_POINTS = 2000
@@ -21,7 +21,8 @@ _MAX_DASHED_POINTS = 300
 
 class MomentumPlot(LowerPlot):
     def __init__(self, upper: PlotView, *, groups: int) -> None:
-        super().__init__(upper, left=ChartAxis("left"))
+        self._values_axis = ChartAxis("left")
+        super().__init__(upper, left=self._values_axis)
         self.past: FloatArray = np.zeros((0, 0))
         """Shape (steps, groups), at the steps of the rates that were used."""
         self.ahead: FloatArray = np.zeros((0, 0))
@@ -44,6 +45,8 @@ class MomentumPlot(LowerPlot):
         return len(self.ahead) > 0 or _varies(self.past)
 
     def draw(self, past_steps: IntArray, ahead_steps: IntArray) -> None:
+        scale = LinearScale.around(np.concatenate([self.past.ravel(), self.ahead.ravel()]))
+        self._values_axis.show_exponent(scale.exponent)
         for curves, table, steps, max_points in (
             (self._past_curves, self.past, past_steps, _MAX_POINTS),
             (self._ahead_curves, self.ahead, ahead_steps, _MAX_DASHED_POINTS),
@@ -51,12 +54,9 @@ class MomentumPlot(LowerPlot):
             for i, curve in enumerate(curves):
                 values = table[:, i] if i < table.shape[1] else np.zeros(0)
                 x = steps[: len(values)].astype(np.float64)
-                curve.setData(*decimate(x, values, max_points=max_points), connect="finite")
-        both = np.concatenate([self.past.ravel(), self.ahead.ravel()])
-        known = both[np.isfinite(both)]
-        low, high = nice_range(float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-        pad = 0.08 * (high - low)
-        self.show_heights((low - pad, high + pad))
+                curve.setData(*decimate(x, scale.place(values), max_points=max_points), connect="finite")
+        pad = 0.08 * (scale.high - scale.low)
+        self.show_heights((scale.low - pad, scale.high + pad))
 
 
 def _varies(table: FloatArray) -> bool:

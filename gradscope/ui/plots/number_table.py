@@ -59,7 +59,7 @@ class NumberTable(QAbstractTableModel):
         if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole):
             return None
         value = self._data.cell(index.row(), index.column())
-        is_text = isinstance(value, str) and value != "–"
+        is_text = isinstance(value, str) and not value.startswith(("–", "<", ">"))
         if role == Qt.ItemDataRole.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignLeft if is_text else Qt.AlignmentFlag.AlignRight
             return side | Qt.AlignmentFlag.AlignVCenter

@@ -14,8 +14,12 @@ from gradscope.ui.theme import Theme
 
 Table = npt.NDArray[np.uint8]
 
+BEYOND = 255
+"""The row of a table for what is off its map: the last colour."""
 ZERO, NON_FINITE, UNMEASURED = 256, 257, 258
 """Rows of a table behind the 256 colours of its map."""
+_LEAST_SIZE, _MOST_SIZE = 1e-30, 1e30
+"""Between these, differences and quotients of float32 are float32."""
 
 _ZERO_GREY = QColor("#8a8f98")
 _BLUE, _ORANGE = QColor("#2166ac"), QColor("#c4560a")
@@ -47,8 +51,11 @@ def diverging(theme: Theme) -> Table:
 
 
 def index_of(drawn: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.int16]:
-    """Which row of a table shows each of some numbers between low and high; NaN is UNMEASURED."""
-    with np.errstate(invalid="ignore"):
+    """Which row of a table shows each of some numbers between low and high, or the nearer end; NaN is UNMEASURED."""
+    size = max(abs(low), abs(high)) or 1.0
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if not _LEAST_SIZE < size < _MOST_SIZE:
+            drawn, low, high = drawn.astype(np.float64) / size, low / size, high / size
         scaled = (drawn - np.float32(low)) * np.float32(255 / (high - low or 1))
         # Comparisons with NaN are false, so it is left over.
         index = np.full(drawn.shape, UNMEASURED, dtype=np.int16)

@@ -22,12 +22,13 @@ from gradscope.ui.plots.formats import exact
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import Scale
-from gradscope.ui.plots.scales import nice_above
+from gradscope.ui.plots.scales import drawn_exponent, nice_above, shifted
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
+_MAX = float(np.finfo(np.float64).max)
 _SQUARE_UP_TO = 4.0
 """Pixels are square as long as one side is not that much longer than the other."""
 
@@ -130,6 +131,8 @@ class PictureChart(Chart):
         is_finite = np.isfinite(values)
         largest = float(np.max(np.abs(values), where=is_finite, initial=0.0))
         high = nice_above(largest) if largest > 0 else 1.0
+        exponent = drawn_exponent(high)
+        drawn_high = float(shifted(high, -exponent))
         colours = palette.table(Scale.SIGNED, self.theme)
         index = palette.index_of(values, -high, high)
         index[~is_finite] = palette.NON_FINITE
@@ -140,7 +143,7 @@ class PictureChart(Chart):
         self.plot.box.setAspectLocked(is_square)
         self.plot.show_range((-0.5, width - 0.5), (-0.5, height - 0.5))
         special = set() if is_finite.all() else {palette.NON_FINITE}
-        self._strip.show_scale(colours, Scale.SIGNED, -high, high, special)
+        self._strip.show_scale(colours, Scale.SIGNED, -drawn_high, drawn_high, special, exponent=exponent)
         block = self.picture.block
         self.readout.show_text(self.pixel_text(block) if block != (1, 1) else "")
         return ""
@@ -148,7 +151,12 @@ class PictureChart(Chart):
     def _values(self) -> np.ndarray:
         """Rows and columns as drawn: a 1-d tensor lies down."""
         assert self.picture is not None
-        return self.picture.values.T if len(self.picture.shape) == 1 else self.picture.values
+        values = self.picture.values
+        if self.picture.unit != 1:
+            with np.errstate(all="ignore"):
+                wide = np.clip(values.astype(np.float64) * self.picture.unit, -_MAX, _MAX)
+            values = np.where(np.isfinite(values), wide, values)
+        return values.T if len(self.picture.shape) == 1 else values
 
     def _extent(self) -> tuple[int, int]:
         """Height and width in elements of the tensor."""

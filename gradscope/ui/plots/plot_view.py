@@ -11,9 +11,8 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.axes import StepAxis
 from gradscope.ui.plots.edit_marks import EditMarks
+from gradscope.ui.plots.reach import LEAST_WIDTH, REACH, Range, within_reach
 from gradscope.ui.theme import Theme
-
-Range = tuple[float, float]
 
 
 @guarded
@@ -44,6 +43,9 @@ class PlotView(pg.PlotWidget):
         self.box.disableAutoRange()
         self.box.setDefaultPadding(0)
         self.box.setMouseEnabled(x=zoom_x, y=zoom_y)
+        self.box.setLimits(
+            xMin=-REACH, xMax=REACH, yMin=-REACH, yMax=REACH, minXRange=LEAST_WIDTH, minYRange=LEAST_WIDTH
+        )
         self.box.sigRangeChangedManually.connect(self._on_range_changed_manually)
         self.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.scene().sigMouseClicked.connect(self._on_mouse_clicked)
@@ -79,8 +81,8 @@ class PlotView(pg.PlotWidget):
         """What the plot shows as long as a person has not moved it."""
         self._wanted = (x, y)
         if self.is_following and self._applied != self._wanted:
+            self.box.setRange(xRange=within_reach(x), yRange=within_reach(y), padding=0, disableAutoRange=True)
             self._applied = self._wanted
-            self.box.setRange(xRange=x, yRange=y, padding=0, disableAutoRange=True)
 
     @Slot()
     def fit(self) -> None:

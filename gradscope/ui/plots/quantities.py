@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QCoreApplication
 
-from gradscope.protocol.arrays import IntArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.history import Block, History
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
@@ -149,6 +149,20 @@ def values_of(history: History, kind: SubjectKind, quantity: Quantity, steps: In
     return _computed(lambda column: block.column(column)[:, steps], quantity)
 
 
+def newest_values(history: History, kind: SubjectKind, quantity: Quantity) -> FloatArray:
+    """The same of all subjects at the newest step, shape (subjects,)."""
+    values = values_of(history, kind, quantity, slice(-1, None))[:, 0].astype(np.float64)
+    if quantity is Quantity.RATIO:
+        block = history.blocks[kind]
+        for row in np.flatnonzero(np.isnan(values) & np.isinf(block.column(L2)[:, -1])):
+            # Both norms are beyond what the history holds; the newest summaries are float64.
+            key = block.keys[row]
+            update, size = history.latest(key), history.latest(SubjectKey(SubjectKind.PARAMETER, key.name))
+            if update is not None and size is not None and update.step == size.step == block.steps[-1]:
+                values[row] = float(update.summary[L2]) / float(size.summary[L2])
+    return values
+
+
 def series_of(history: History, key: SubjectKey, quantity: Quantity) -> Floats:
     """A quantity of one subject over all steps, shape (steps,); NaN where undefined."""
     block = history.blocks[key.kind]
@@ -183,5 +197,5 @@ def _computed(column: Callable[[int], Floats], quantity: Quantity) -> Floats:
 
 def _ratio(norms: Floats, sizes: Floats) -> Floats:
     """As History.update_ratio has it."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return np.where(sizes > 0, norms / sizes, np.float32(np.nan))

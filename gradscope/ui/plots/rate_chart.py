@@ -24,7 +24,7 @@ from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import decimate, step_range
-from gradscope.ui.plots.scales import GrowingScale, nice_range
+from gradscope.ui.plots.scales import GrowingScale, LinearScale
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.text import shortened_numbers
 from gradscope.ui.theme import Theme, ThemeManager
@@ -166,7 +166,8 @@ class RateChart(Chart):
                 self._ahead_curves[i].setData(*decimate(x, y, max_points=_MAX_DASHED_POINTS), connect="finite")
             if past or known:
                 at = (self._ahead_steps[0], drawn_ahead[0, i]) if known else (self._past_steps[-1], drawn_past[-1, i])
-                points.append({"pos": at, **self._now_styles[i]})
+                if np.isfinite(at[1]):
+                    points.append({"pos": at, **self._now_styles[i]})
         self._now.setData(points)
         self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
         self.plot.show_range(step_range(int(steps[0]), int(steps[-1])), y_range)
@@ -201,9 +202,10 @@ class RateChart(Chart):
             scale.widen(known)
             pad = 0.05 * (scale.high - scale.low)
             return scale.place(self._past), scale.place(self._ahead), (scale.low - pad, scale.high + pad)
-        low, high = nice_range(min(0.0, float(known.min(initial=0.0))), float(known.max(initial=0.0)))
-        pad = 0.05 * (high - low)
-        return self._past, self._ahead, (low - pad, high + pad)
+        linear = LinearScale.around(np.append(known, 0.0))
+        self._values_axis.show_exponent(linear.exponent)
+        pad = 0.05 * (linear.high - linear.low)
+        return linear.place(self._past), linear.place(self._ahead), (linear.low - pad, linear.high + pad)
 
     def _write(self, state: AppState) -> None:
         assert state.session is not None

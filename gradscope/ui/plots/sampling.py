@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gradscope.protocol.arrays import FloatArray, IntArray
 
 LEAST_STEPS = 20
+_MAX = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Smoother:
             if np.isfinite(value):
                 total = self._weight * total + (1 - self._weight) * value
                 weights = self._weight * weights + (1 - self._weight)
-            smooth[i] = total / weights if weights else np.nan
+            # The mean of the largest floats is rounded to one of them.
+            smooth[i] = min(max(total / weights, -_MAX), _MAX) if weights else np.nan
             sums[i] = total, weights
         self._steps, self._smooth, self._sums = steps.copy(), smooth, sums
         return smooth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.axes import ChartAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.formats import from_log10
 from gradscope.ui.plots.legend import Legend, LegendEntry
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 _MAX_POINTS = 4000
+_LEAST_SCALE, _LARGEST_SCALE = 2.0**-126, 2.0**1023
 _SKIPPED_SYMBOL, SKIPPED_GLYPH = "t", "▼"
 
 
-class _PowerOfTwoAxis(ChartAxis):
+class PowerOfTwoAxis(ChartAxis):
     """The numbers drawn are exponents of two."""
 
     def tickSpacing(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, float]]:  # noqa: N803
@@ -36,14 +39,14 @@ class _PowerOfTwoAxis(ChartAxis):
         return [(max(1.0, float(round(spacing))), 0) for spacing, _ in levels]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        return [f"{2.0**value:.6g}" for value in values]
+        return [f"{2.0**value:.6g}" if abs(value) < 1000 else from_log10(value * math.log10(2)) for value in values]
 
 
 class ScaleChart(Chart):
     topics = frozenset({Topic.SESSION, Topic.HISTORY})
 
     def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
-        axes = {"left": _PowerOfTwoAxis("left"), "bottom": StepAxis("bottom")}
+        axes = {"left": PowerOfTwoAxis("left"), "bottom": StepAxis("bottom")}
         plot = PlotView(axes=axes, zoom_x=True, zoom_y=True)
         super().__init__(
             controller,
@@ -93,12 +96,10 @@ class ScaleChart(Chart):
             return nothing_yet(state, self.tr("Press Step (F7) to see the loss scale"))
         self._steps, self._scales = history.scale.steps, history.scale.values[:, 0]
         self._skipped_steps = history.skipped.steps
-        x, exponents = self._steps.astype(np.float64), np.log2(np.maximum(self._scales, 2.0**-126))
+        x, exponents = self._steps.astype(np.float64), _log2(self._scales)
         self._curve.setData(*decimate(x, exponents, max_points=_MAX_POINTS))
         self._end.setData(x[-1:], exponents[-1:])
-        self._skipped.setData(
-            self._skipped_steps.astype(np.float64), np.log2(np.maximum(history.skipped.values[:, 0], 2.0**-126)) + 0.25
-        )
+        self._skipped.setData(self._skipped_steps.astype(np.float64), _log2(history.skipped.values[:, 0]) + 0.25)
         low, high = float(exponents.min()), float(exponents.max())
         self.plot.show_range(step_range(int(self._steps[0]), int(self._steps[-1])), (low - 1.2, high + 1.2))
         self._write(history.skipped_steps)
@@ -133,3 +134,8 @@ class ScaleChart(Chart):
         if step in self._skipped_steps:
             text += "\n" + self.tr("Skipped: a gradient was not finite")
         self.plot.show_tip(text)
+
+
+def _log2(scales: FloatArray) -> FloatArray:
+    """Of finite numbers above zero; what is none lies at the end that it is beyond, and NaN at the lower one."""
+    return np.log2(np.clip(np.nan_to_num(scales, posinf=_LARGEST_SCALE), _LEAST_SCALE, _LARGEST_SCALE))

@@ -20,7 +20,7 @@ from gradscope.ui.plots.legend import Legend, LegendEntry
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import decimate, step_range
-from gradscope.ui.plots.scales import nice_range
+from gradscope.ui.plots.scales import LinearScale
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
@@ -39,7 +39,8 @@ class ValidationChart(Chart):
     def __init__(
         self, controller: Controller, themes: ThemeManager, *, metric: str, parent: QWidget | None = None
     ) -> None:
-        plot = PlotView(axes={"left": ChartAxis("left"), "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
+        self._values_axis = ChartAxis("left")
+        plot = PlotView(axes={"left": self._values_axis, "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
         is_loss = metric == VALIDATION_LOSS
         super().__init__(
             controller,
@@ -90,8 +91,9 @@ class ValidationChart(Chart):
             return nothing_yet(state, self.tr("Press Validate (F3), or run to the end of an epoch"))
         self._steps, self._values = curve.steps, curve.values[:, 0]
         x, is_finite = self._steps.astype(np.float64), np.isfinite(self._values)
-        known = self._values[is_finite]
-        low, high = nice_range(float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        scale = LinearScale.around(self._values)
+        self._values_axis.show_exponent(scale.exponent)
+        known, low, high = scale.place(self._values[is_finite]), scale.low, scale.high
         pad = 0.05 * (high - low)
         self._curve.setData(*decimate(x[is_finite], known, max_points=_MAX_POINTS))
         few = len(known) <= _MAX_DOTS
@@ -103,17 +105,17 @@ class ValidationChart(Chart):
             [self._steps[[0, -1]], state.history.loss.steps[[0, -1]] if len(state.history.loss) else []]
         )
         self.plot.show_range(step_range(int(steps.min()), int(steps.max())), (low - pad, high + pad))
-        self._write(state)
+        self._write(state, scale)
         return ""
 
-    def _write(self, state: AppState) -> None:
+    def _write(self, state: AppState, scale: LinearScale) -> None:
         text = self.tr("{value} after step {step}")
         self.readout.show_text(text.format(value=short(float(self._values[-1])), step=int(self._steps[-1])))
         best, entries = state.best, []
         if best is not None:
             value = best.value(self._metric)
             has_place = bool(np.isfinite(value))
-            self._best.setData([best.step] if has_place else [], [value] if has_place else [])
+            self._best.setData([best.step] if has_place else [], scale.place(np.array([value])) if has_place else [])
             words = self.tr("best, kept: {value} after step {step}")
             entries.append(LegendEntry("★", self.theme.accent, words.format(value=short(value), step=best.step)))
         else:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.capture_words import why_not_captured
+from gradscope.ui.plots.formats import kept
 
 _CONTEXT = "Wording"
+
+
+def kept_number(value: float) -> str:
+    """A number of the history, exactly, and what to know of it where it is beyond float32."""
+    if not math.isinf(value):
+        return kept(value)
+    text = QCoreApplication.translate(_CONTEXT, "{number} (more than the history holds, drawn as infinite)")
+    return text.format(number=kept(value))
 
 
 def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -> str:
