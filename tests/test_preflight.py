@@ -1,12 +1,18 @@
 """The sentences a user reads instead of Qt's abort, with loaders that stand in for a system's libraries."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gradscope import preflight
 
+ROOT = Path(__file__).parents[1]
 DEBIAN = {"ID": "debian"}
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET", "QT_QPA_PLATFORM", "XDG_SESSION_TYPE")
 
 
 def loader_without(*absent: str) -> Callable[[str], object]:
@@ -134,6 +140,80 @@ def test_a_missing_display_is_one_sentence() -> None:
 def test_one_display_is_enough(name: str) -> None:
     assert preflight.missing_display(environ={name: "x"}, system="linux") is None
     assert preflight.missing_display(environ={name: ""}, system="linux") is not None
+
+
+def unreachable(environ: dict[str, str], *, reached: tuple[str, ...] = (), said: str | None = "") -> str | None:
+    return preflight.unreachable_display(
+        environ=environ,
+        system="linux",
+        reaches_x11=lambda: "xcb" in reached,
+        reaches_wayland=lambda: "wayland" in reached,
+        try_qt=lambda: said,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        ({"DISPLAY": ":999"}, "the X server of DISPLAY=:999 cannot be reached"),
+        ({"QT_QPA_PLATFORM": "xcb"}, "DISPLAY is not set"),
+        ({"WAYLAND_DISPLAY": "dead"}, "the Wayland compositor of WAYLAND_DISPLAY=dead cannot be reached"),
+        (
+            {"DISPLAY": ":9", "WAYLAND_DISPLAY": "dead", "XDG_SESSION_TYPE": "wayland"},
+            "the Wayland compositor of WAYLAND_DISPLAY=dead cannot be reached and the X server of DISPLAY=:9 cannot",
+        ),
+    ],
+)
+def test_a_display_that_cannot_be_reached_is_one_sentence(environ: dict[str, str], reason: str) -> None:
+    sentence = unreachable(environ)
+    assert sentence is not None and sentence.startswith(f"There is no display to open a window on, because {reason}")
+
+
+@pytest.mark.parametrize(
+    ("environ", "reached"),
+    [
+        ({"DISPLAY": ":0"}, ("xcb",)),
+        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "dead"}, ("xcb",)),
+        ({"DISPLAY": ":9", "WAYLAND_DISPLAY": "w"}, ("wayland",)),
+        ({"QT_QPA_PLATFORM": "xcb;offscreen"}, ()),
+        ({"QT_QPA_PLATFORM": "minimal:x=1"}, ()),
+    ],
+)
+def test_one_platform_that_can_be_used_is_enough(environ: dict[str, str], reached: tuple[str, ...]) -> None:
+    assert unreachable(environ, reached=reached) is None
+
+
+def test_only_qt_knows_other_platforms() -> None:
+    assert unreachable({"QT_QPA_PLATFORM": "vnc"}, said=None) is None
+    said = "This application failed to start.\n\nAvailable platform plugins are: minimal, xcb.\n\nAborted"
+    sentence = unreachable({"QT_QPA_PLATFORM": "xbc"}, said=said)
+    assert sentence == "Qt cannot start with QT_QPA_PLATFORM=xbc; expected one of: minimal, xcb"
+    sentence = unreachable({"QT_QPA_PLATFORM": "eglfs"}, said="Segmentation fault")
+    assert sentence == "Qt cannot start with QT_QPA_PLATFORM=eglfs; unset it to let Qt choose."
+
+
+def test_windows_and_macos_reach_their_display() -> None:
+    assert preflight.unreachable_display(environ={}, system="darwin", reaches_x11=lambda: False) is None
+
+
+REFUSED = {
+    "X11": ({"DISPLAY": ":999"}, "the X server of DISPLAY=:999 cannot be reached"),
+    "Wayland": ({"WAYLAND_DISPLAY": "dead"}, "the Wayland compositor of WAYLAND_DISPLAY=dead cannot be reached"),
+    "no such platform": ({"QT_QPA_PLATFORM": "nonsense"}, "QT_QPA_PLATFORM=nonsense; expected one of: "),
+    "no screen": ({"QT_QPA_PLATFORM": "minimalegl"}, "Qt cannot start with QT_QPA_PLATFORM=minimalegl"),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="displays of Linux")
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_app_does_not_start_without_a_display(name: str) -> None:
+    """The real libraries, and the real Qt."""
+    environ, reason = REFUSED[name]
+    others = {key: value for key, value in os.environ.items() if key not in DISPLAYS}
+    command = [sys.executable, "-m", "gradscope.cli"]
+    done = subprocess.run(command, env={**others, **environ}, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gradscope: ") and reason in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_no_display_is_no_problem_where_windows_need_none() -> None:

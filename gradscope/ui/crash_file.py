@@ -32,7 +32,7 @@ class CrashFile:
         """
         report = None
         for path in sorted(self._folder.glob("*.txt")):
-            if not path.stem.isdigit() or _is_alive(int(path.stem)):
+            if not path.stem.isdecimal() or _is_alive(int(path.stem)):
                 continue
             try:
                 text = path.read_text(encoding="utf-8", errors="replace")
@@ -72,7 +72,7 @@ def _is_alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -74,6 +74,13 @@ def _positive(value: Any) -> int:
     return number
 
 
+def _seed(value: Any) -> int:
+    seed = int(value)
+    if not 0 <= seed < 2**32:
+        raise ValueError(seed)
+    return seed
+
+
 def _level(value: Any) -> CaptureLevel:
     level = CaptureLevel(value)
     if level is CaptureLevel.LAYERS:
@@ -91,7 +98,7 @@ def _megabytes(value: Any) -> int:
 _TABLE: dict[Setting, _Row] = {
     Setting.PYTHON: _Row("", str),
     Setting.SPARE_ENGINE: _Row(True, _flag),
-    Setting.SEED: _Row(0, int),
+    Setting.SEED: _Row(0, _seed),
     Setting.DEVICE: _Row("cpu", str),
     Setting.CAPTURE: _Row(CaptureLevel.FULL, _level),
     Setting.BUDGET_MB: _Row(256, _megabytes),
@@ -135,7 +142,7 @@ class Settings(QObject):
             return row.default
         try:
             return row.read(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return row.default
 
     def set(self, key: Setting, value: Any) -> None:

@@ -21,6 +21,9 @@ from gradscope.ui.error_reporter import QUIET_SECS, ErrorReporter
 from gradscope.ui.interrupts import Interrupts
 from gradscope.ui.settings import Setting, Settings
 
+DEAD_PID = 2**31 - 1
+"""No process has it: Linux counts to 2**22."""
+
 
 def test_the_command_line_goes_before_the_settings_and_is_not_stored(tmp_path: Path) -> None:
     file = tmp_path / "settings.ini"
@@ -87,6 +90,50 @@ def test_a_folder_that_cannot_be_made_is_no_obstacle(tmp_path: Path, faults: Non
     blocked.write_text("")
     crash_file = CrashFile(blocked / "crashes")
     assert crash_file.take_last_report() is None
+    crash_file.enable()
+    crash_file.close()
+
+
+def test_a_crash_file_that_cannot_be_removed_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tmp_path / f"{DEAD_PID}.txt"
+    report.write_text("Fatal Python error")
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", read_only)
+        assert CrashFile(tmp_path).take_last_report() is None
+    assert CrashFile(tmp_path).take_last_report() == "Fatal Python error"
+    assert not report.exists()
+
+
+@pytest.mark.parametrize("name", [f"{DEAD_PID}.txt", f"{10**30}.txt", "²³.txt"])
+def test_what_is_no_crash_file_is_no_obstacle(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / f"{DEAD_PID - 1}.txt").write_text("Fatal Python error")
+    assert CrashFile(tmp_path).take_last_report() == "Fatal Python error"
+
+
+def test_a_folder_that_becomes_read_only_is_no_obstacle(
+    tmp_path: Path, faults: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_file = CrashFile(tmp_path)
+    crash_file.enable()
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    crash_file.close()
+
+
+def test_without_standard_error_a_crash_is_told_nowhere(
+    tmp_path: Path, faults: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.stderr", None)
+    crash_file = CrashFile(tmp_path / "file/crashes")
     crash_file.enable()
     crash_file.close()
 
