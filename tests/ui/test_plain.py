@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtWidgets import QMainWindow
+from PySide6.QtWidgets import QInputDialog, QLabel, QMainWindow, QWidget
 from pytestqt.qtbot import QtBot
 
 import gradscope.ui
 from gradscope.ui.plain import PlainLabel, caption, plain_items, plain_tip, window_title
+from gradscope.ui.training.layer_menu import LayerMenu
+from tests.ui.shell_fakes import ShellController
 
 EVIL = "<b>x</b>\u202ey\x1b"
 SHOWN = r"<b>x</b>\u202ey\x1b"
@@ -60,6 +62,16 @@ def test_a_model_shows_it(qtbot: QtBot) -> None:
     # What is copied or edited is the text itself.
     assert index.data(Qt.ItemDataRole.EditRole) == EVIL
     assert index.data(Qt.ItemDataRole.FontRole) == 1.5
+
+
+def test_a_question_shows_it(qtbot: QtBot, controller: ShellController) -> None:
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    LayerMenu(controller, parent)._ask_dropout(EVIL, 0.5)
+    dialog = parent.findChild(QInputDialog)
+    assert SHOWN in dialog.labelText()
+    assert [label.textFormat() for label in dialog.findChildren(QLabel)] == [Qt.TextFormat.PlainText]
+    dialog.reject()
 
 
 # ---------------------------------------------------------------------------------------------- everywhere

@@ -184,7 +184,9 @@ class RateChart(Chart):
         self._end_line.setVisible(bool(text))
         if text and state.schedule is not None and state.schedule.horizon is not None:
             self._end_line.setValue(state.schedule.horizon - 0.5)
-            self._end_label.setFormat(text if self._is_detailed else "")
+            # pyqtgraph fills in what stands in braces, also in the name of a scheduler.
+            literal = text.replace("{", "{{").replace("}", "}}")
+            self._end_label.setFormat(literal if self._is_detailed else "")
 
     def _end_text(self, state: AppState) -> str:
         """Where the schedule ends, for one that ends."""

@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
+from PySide6.QtWidgets import QInputDialog, QLabel, QMenu, QWidget
 
 from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.visible import visible
@@ -115,6 +115,8 @@ class LayerMenu(QMenu):
         dialog.setLabelText(
             self.tr("Probability p of {layer}, from 0 to 1").format(layer=visible(layer) or self.tr("the model"))
         )
+        for label in dialog.findChildren(QLabel):
+            label.setTextFormat(Qt.TextFormat.PlainText)
         dialog.setInputMode(QInputDialog.InputMode.DoubleInput)
         # What is no probability is refused by the engine, in a sentence; here it would be changed without one.
         dialog.setDoubleRange(0.0, 1000.0)
