@@ -217,9 +217,11 @@ class Session:
 
     def _optimize(self) -> None:
         self.loop.step(self._step)
-        # Here, where it can be undone: the copy of the weights needs memory.
-        self.loop.substep = SubStep.VALIDATE
-        self._judgement = None if self.loop.validation is None else judged(self.recipe, self.loop.validation, self.best)
+        self._judgement = None
+        if self.loop.validation is not None:
+            # Here, where it can be undone: the copy of the weights needs memory.
+            self.loop.substep = SubStep.VALIDATE
+            self._judgement = judged(self.recipe, self.loop.validation, self.best)
 
     # ------------------------------------------------------------------------------------------ what is captured
 
