@@ -158,7 +158,7 @@ def describe_error(error: BaseException) -> str:
 
 def _first_line(message: str) -> str:
     line = message.splitlines()[0]
-    return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]} ..."
+    return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE].rpartition(' ')[0] or line[:_MAX_LINE]} ..."
 
 
 def _raised_elsewhere(error: BaseException) -> str | None:

@@ -285,3 +285,30 @@ def test_a_state_dict_that_raises_is_told_where_it_is_asked_for(tmp_path: Path) 
         with pytest.raises(UserCodeFailed, match=r"model.state_dict\(\) failed: KeyError: 'mine'"):
             session.save_checkpoint(tmp_path / "model.pt")
         session.next_batch()
+
+
+class Carrying(nn.Linear):
+    """Keeps its output for the next step, and its graph with it."""
+
+    kept: torch.Tensor | float = 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.kept = super().forward(x) + self.kept
+        return self.kept
+
+
+class Sharp(torch.optim.SGD):
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        return closure()
+
+
+def test_what_to_do_is_said_where_the_error_does_not() -> None:
+    with Session(recipe_with(Carrying(3, 2), batch_size=4)) as session:
+        session.next_batch()
+        with pytest.raises(UserCodeFailed, match=r"backward of step 1 failed: .* detach\(\) what is carried over"):
+            session.next_batch()
+    model = nn.Linear(3, 2)
+    with Session(recipe_with(model, optimizer=Sharp(model.parameters(), lr=0.1))) as session:
+        with pytest.raises(UserCodeFailed, match=r"Sharp.step\(\) was called without a closure"):
+            session.next_batch()
+        assert session.position.step == 0
