@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradscope.engine.absences import unseen_after_backward, unseen_after_forward, why_no_gradient
 from gradscope.engine.compiled import EagerModules
+from gradscope.engine.error_parts import class_name, message_of
 from gradscope.engine.hooks import ModuleHooks, inside_backward
 from gradscope.engine.keeper import Keeper
 from gradscope.engine.leaves import tensor_leaves
@@ -25,6 +26,7 @@ from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.engine.sites import Sites
 from gradscope.engine.structure import Structure
+from gradscope.engine.unwinding import is_interruption
 from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel
 from gradscope.protocol.messages import Absence
@@ -275,7 +277,7 @@ class Observer:
             self._tell_raised(record, entered, entered_call)
         try:
             self._note_output(record, name, call, output, start)
-        except Exception as error:
+        except BaseException as error:
             self._note_error(error)
         self._stop_here(record.substep, "leave", name, call)
 
@@ -327,7 +329,7 @@ class Observer:
             return
         try:
             record.take(slot, gradient, self.gradient_scale)
-        except Exception as error:
+        except BaseException as error:
             self._note_error(error)
         self._awaited.pop(slot, None)
         self._stop_here(SubStep.BACKWARD, "gradient", slot.key.name, slot.key.call)
@@ -345,7 +347,7 @@ class Observer:
             if is_second:
                 return
             record.pass_place(site.place_of(tensor), None)
-        except Exception as error:
+        except BaseException as error:
             self._note_error(error)
         self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
 
@@ -426,11 +428,14 @@ class Observer:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:
+        except BaseException as error:
             self._note_error(error)
 
-    def _note_error(self, error: Exception) -> None:
-        text = f"Capture failed: {type(error).__name__}: {error}"
+    def _note_error(self, error: BaseException) -> None:
+        """A tensor of a class of the user's may raise anything. An interruption is raised again."""
+        if is_interruption(error):
+            raise error
+        text = f"Capture failed: {class_name(type(error))}: {message_of(error)}"
         if text not in self.errors:
             self.errors.append(text)
 

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from gradscope.engine import notes
+from gradscope.engine.advice import advice, advised
 from gradscope.engine.articles import with_article
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.best import Best, judged
@@ -217,9 +218,11 @@ class Session:
 
     def _optimize(self) -> None:
         self.loop.step(self._step)
-        # Here, where it can be undone: the copy of the weights needs memory.
-        self.loop.substep = SubStep.VALIDATE
-        self._judgement = None if self.loop.validation is None else judged(self.recipe, self.loop.validation, self.best)
+        self._judgement = None
+        if self.loop.validation is not None:
+            # Here, where it can be undone: the copy of the weights needs memory.
+            self.loop.substep = SubStep.VALIDATE
+            self._judgement = judged(self.recipe, self.loop.validation, self.best)
 
     # ------------------------------------------------------------------------------------------ what is captured
 
@@ -401,7 +404,7 @@ class Session:
         report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
         told = own_failure(error)
-        said = describe_error(error) if told is None else told.sentence
+        said = told.sentence if told else advised(describe_error(error), advice(error, substep, self.loop.turn))
         failure = Failure(
             kind=FailureKind.BAD_INPUT if type(error) is EmptyData else FailureKind.USER_CODE,
             sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {said}",

@@ -46,12 +46,12 @@ class Turn:
     @property
     def parameters(self) -> list[Tensor]:
         """What its optimizer holds."""
-        return [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+        return [tensor for group in groups_of([self.optimizer]) for tensor in group["params"]]
 
     @property
     def may_change_gradients(self) -> bool:
         """torch's own optimizers leave `.grad` as it is, but for SGD with Nesterov momentum."""
-        is_nesterov = any(group.get("nesterov") for group in self.optimizer.param_groups)
+        is_nesterov = any(group.get("nesterov") for group in groups_of([self.optimizer]))
         return is_nesterov or not type(self.optimizer).__module__.startswith("torch.")
 
     def schedulers(self) -> Iterator[LRScheduler]:

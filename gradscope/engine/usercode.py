@@ -36,7 +36,7 @@ LIBRARIES = tuple(
 _CAUGHT = re.compile(r"Caught \w+ (in .+)\.\nOriginal Traceback \(most recent call last\):\n")
 """How torch passes on what was raised in a worker process or another thread: as a text."""
 _FILE_LINE = re.compile(r'  File "(?P<path>.+)", line (?P<line>\d+)')
-_MAX_FRAMES = 30
+_MAX_FRAMES, _MAX_LINE = 30, 300
 _MAX_CHARACTERS = 50_000
 _MAX_DEPTH = 3
 """Of groups in groups."""
@@ -151,10 +151,14 @@ def describe_error(error: BaseException) -> str:
         text = f"sys.exit({safe_text(code, repr, most=300)}) was called"
     else:
         name, message = class_name(type(error)), message_of(error)
-        first = message.splitlines()[0][:300] if message else ""
-        text = f"{name}: {first}" if first else name
+        text = f"{name}: {_first_line(message)}" if message else name
     where = last_user_line(error)
     return f"{text} ({where[0]}, line {where[1]})" if where else text
+
+
+def _first_line(message: str) -> str:
+    line = message.splitlines()[0]
+    return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE].rpartition(' ')[0] or line[:_MAX_LINE]} ..."
 
 
 def _raised_elsewhere(error: BaseException) -> str | None:
@@ -170,4 +174,4 @@ def _raised_elsewhere(error: BaseException) -> str | None:
     rest = [line for line in lines[frames[-1] + 1 if frames else 0 :] if line and not line.startswith("    ")]
     places = [found for i in frames if (found := _FILE_LINE.match(lines[i])) and is_users_file(found["path"])]
     where = f" ({Path(places[-1]['path']).name}, line {places[-1]['line']})" if places else ""
-    return f"{rest[0][:300] if rest else type(error).__name__}{where}, {caught[1]}"
+    return f"{_first_line(rest[0]) if rest else class_name(type(error))}{where}, {caught[1]}"

@@ -6,6 +6,7 @@ import inspect
 import re
 from typing import Any
 
+from gradscope.engine.error_parts import safely
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import expected, literal, parsed
@@ -71,13 +72,15 @@ def parsed_all(cls: type, arguments: dict[str, str]) -> dict[str, Any]:
 
 def as_literal(value: Any) -> str | None:
     """The text that `parsed` reads as this value; None if there is none."""
+    # An option may be anything of the user's.
+    return safely(lambda: _as_literal(value), None)
+
+
+def _as_literal(value: Any) -> str | None:
     if hasattr(value, "tolist") and hasattr(value, "numel"):
         value = value.item() if value.numel() == 1 and value.dim() == 0 else value.tolist()
-    try:
-        text = repr(value)
-        return text if literal(text) == value else None
-    except (ValueError, TypeError):
-        return None
+    text = repr(value)
+    return text if literal(text) == value else None
 
 
 def first_sentence(text: str) -> str:

@@ -14,6 +14,7 @@ from gradscope.engine.modules import modules_in, named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import named_tensors
 from gradscope.engine.training import groups_of
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.edits import EditDropout, EditMode, EditRequiresGrad
 from gradscope.protocol.failure import BadInput
@@ -55,8 +56,10 @@ def edit_mode(session: Session, edit: EditMode) -> Change:
 
     try:
         layer.train(edit.training)
-    except Exception as error:
+    except BaseException as error:
         undo()
+        if is_interruption(error):
+            raise
         raise BadInput(f"{_label(edit.layer)} cannot be put in {mode} mode: {describe_error(error)}") from error
     if all(module.training is flag for module, flag in before):
         raise BadInput(f"{_label(edit.layer)} is in {mode} mode already")

@@ -13,6 +13,7 @@ from gradscope.engine.edits.arguments import argument_like, arguments_of, as_lit
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
 from gradscope.engine.edits.layers import parameters_named
 from gradscope.engine.edits.trial import problem_with_options
+from gradscope.engine.error_parts import safe_text
 from gradscope.engine.notes import listed
 from gradscope.engine.recipe_checks import needs_closure
 from gradscope.engine.training import Training, Turn, groups_of
@@ -181,4 +182,4 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return as_literal(value) or repr(value)
+    return as_literal(value) or safe_text(value, repr)

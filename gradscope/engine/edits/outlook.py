@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradscope.engine.schedule import stand_ins
 from gradscope.engine.training import Turn, momenta_of, rates_of
+from gradscope.engine.unwinding import is_interruption
 
 Curve = list[tuple[float, ...]]
 """(rate, momentum) of one parameter group after 0, 1, 2 ... steps of its scheduler."""
@@ -29,7 +30,9 @@ def curve(turn: Turn, index: int, *, steps: int = _FAR) -> Curve:
             for _ in range(steps):
                 scheduler.step()
                 found.append((rates_of([optimizer])[index], momenta_of([optimizer])[index]))
-    except Exception:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         # A schedule that has ended, or a scheduler of the user's that cannot be copied.
         return found
     return found

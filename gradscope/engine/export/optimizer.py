@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gradscope.engine.error_parts import class_name, safe_text
 from gradscope.engine.export.tensors import Fetch
 from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.unwinding import is_interruption
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session
@@ -82,9 +84,11 @@ def _numbers(optimizer: Optimizer, names: dict[int, str]) -> dict[str, Any]:
 def _state(owner: Any) -> Any:
     try:
         return plain(owner.state_dict())
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         # A scheduler of the user's own.
-        return f"(its state_dict() failed: {type(error).__name__})"
+        return f"(its state_dict() failed: {class_name(type(error))})"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -101,7 +105,4 @@ def plain(value: Any, depth: int = 0) -> Any:
         return {str(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and depth < _MAX_DEPTH:
         return [plain(item, depth + 1) for item in value]
-    try:
-        return repr(value)[:_MAX_TEXT]
-    except Exception:
-        return f"({type(value).__name__})"
+    return safe_text(value, repr, most=_MAX_TEXT)

@@ -1,0 +1,41 @@
+"""What to do about errors whose own words do not say it to somebody who steps through a training."""
+
+from __future__ import annotations
+
+import inspect
+
+from gradscope.engine.error_parts import message_of, safely
+from gradscope.engine.training import Turn
+from gradscope.protocol.phases import SubStep
+
+_SECOND_BACKWARD = "Trying to backward through the graph a second time"
+_NOT_CALLABLE = "'NoneType' object is not callable"
+
+
+def advice(error: BaseException, substep: SubStep, turn: Turn) -> str:
+    """A sentence to follow what was raised; "" where there is nothing to add."""
+    message = message_of(error)
+    if _SECOND_BACKWARD in message:
+        return (
+            "Something of an earlier step is used again, a state that the model or the loss has kept: detach() what is "
+            "carried over from one step to the next"
+        )
+    is_about_closure = "closure" in message.lower() or message == _NOT_CALLABLE
+    if substep is SubStep.STEP and is_about_closure and safely(lambda: _may_leave_closure_out(turn), False):
+        name = type(turn.optimizer).__name__
+        return (
+            f"{name}.step() was called without a closure, which its signature says can be left out; with "
+            "step(self, closure) it is given one"
+        )
+    return ""
+
+
+def advised(said: str, sentence: str) -> str:
+    """Both, one after the other."""
+    if not sentence:
+        return said
+    return f"{said} {sentence}" if said.endswith("...") else f"{said}. {sentence}"
+
+
+def _may_leave_closure_out(turn: Turn) -> bool:
+    return not turn.needs_closure and "closure" in inspect.signature(turn.optimizer.step).parameters
