@@ -244,8 +244,8 @@ class EngineClient(QObject):
         secs = f"{INTERRUPT_SECS:.0f}"
         if self._interrupt_number:
             text = self.tr(
-                "Interrupt has had no effect for %1 s: the engine has not heard it. It runs code that holds Python's lock (the "
-                "GIL), or its process is stopped"
+                "Interrupt has had no effect for %1 s: the engine has not heard it. It runs code that holds Python's lock "
+                "(the GIL), or its process is stopped"
             )
         else:
             text = self.tr(
