@@ -42,16 +42,15 @@ def begin(last_place: LastPlace | None) -> None:
     what has left it stays.
     """
     parent = os.environ.pop(PARENT_VARIABLE, "")
-    guard = _Guard(last_place)
-    is_guarded = sys.platform == "linux" and parent.isdigit() and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    if is_guarded:
+    guard = None
+    if sys.platform == "linux" and parent.isdigit() and _prctl(_PR_SET_CHILD_SUBREAPER, 1):
         # Before it leads a group: that is how the app knows that it listens.
-        guard.listen()
+        guard = _Guard(last_place)
     if hasattr(os, "setsid"):
         # Ctrl+C in the terminal is the app's. The engine and what it starts are in this group as well.
         with contextlib.suppress(OSError):
             os.setsid()
-    if not is_guarded:
+    if guard is None:
         return
     _prctl(_PR_SET_PDEATHSIG, getattr(signal, AT_ONCE))
     if not _is_alive(int(parent)):
@@ -84,11 +83,8 @@ class _Guard:
         self._last_place = last_place
         self._engine = 0
         self._is_hurried = False
-        self._earlier = {number: signal.getsignal(number) for number in self._numbers()}
-
-    def listen(self) -> None:
-        for number in self._numbers():
-            signal.signal(number, self._on_signal)
+        numbers = signal.SIGINT, signal.SIGTERM, getattr(signal, AT_ONCE)
+        self._earlier = {number: signal.signal(number, self._on_signal) for number in numbers}
 
     def forget(self) -> None:
         """In the engine: signals do what they did before."""
@@ -113,10 +109,6 @@ class _Guard:
         if self._last_place is not None:
             self._last_place.count_ended(number)
         _end_as(status)
-
-    @staticmethod
-    def _numbers() -> tuple[int, ...]:
-        return signal.SIGINT, signal.SIGTERM, getattr(signal, AT_ONCE)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == getattr(signal, AT_ONCE):

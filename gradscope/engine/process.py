@@ -5,6 +5,8 @@ In reserve it imports torch first, and waits until the app has a use for it: the
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import os
 import platform
@@ -24,6 +26,16 @@ PORT_VARIABLE = "GRADSCOPE_PORT"
 TOKEN_VARIABLE = "GRADSCOPE_TOKEN"
 RESERVE_VARIABLE = "GRADSCOPE_RESERVE"
 HANDSHAKE_TIMEOUT_SECS = 20.0
+_IMPORTED_BY_OPTIMIZERS = (
+    "sympy",
+    "torch._numpy",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.distributed.tensor",
+    "torch.onnx.operators",
+    "cProfile",
+)
+"""The first optimizer that is made imports torch._dynamo, and with it these, which take half of that time. The rest reads
+TORCHDYNAMO_..., TORCH_COMPILE_... and the like when it is imported: a recipe may set them, so that is not done before."""
 EXIT_UNFIT = 3
 
 
@@ -48,6 +60,7 @@ def main(last_place: LastPlace | None) -> int:
         if is_reserve:
             if (reason := _import_torch()) is not None:
                 return _refuse(reason)
+            _import_more()
             freshness = Freshness()
             connection.settimeout(None)
         answer = _answer(connection, decoder)
@@ -81,6 +94,14 @@ def _import_torch() -> str | None:
         # A broken installation of torch (a missing library, a wrong numpy) raises all sorts of errors.
         return f"torch cannot be imported in {sys.executable}: {type(error).__name__}: {error}"
     return None
+
+
+def _import_more() -> None:
+    """In reserve there is time for it."""
+    for name in _IMPORTED_BY_OPTIMIZERS:
+        # Versions of torch differ in what they have and need.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | None) -> int:

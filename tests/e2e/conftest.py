@@ -43,10 +43,14 @@ def write_recipe(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def start_app() -> Iterator[Callable[..., AppProcess]]:
+def start_app(user_dirs: Path) -> Iterator[Callable[..., AppProcess]]:
+    """Without a spare engine, which costs another import of torch."""
     started: list[AppProcess] = []
 
-    def start(*arguments: str) -> AppProcess:
+    def start(*arguments: str, spare: bool = False) -> AppProcess:
+        settings = Settings()
+        settings.set(Setting.SPARE_ENGINE, spare)
+        settings.sync()
         started.append(AppProcess(*arguments))
         return started[-1]
 

@@ -107,7 +107,7 @@ class AppProcess:
         """Of the engine, when it has made itself a process group."""
         deadline = time.monotonic() + timeout_secs
         while time.monotonic() < deadline:
-            for pid in _children(self.process.pid):
+            for pid in children_of(self.process.pid):
                 if "engine" in _command(pid) and _leads_its_group(pid):
                     return pid
             assert self.process.poll() is None, self.process.stdout.read().decode() if self.process.stdout else ""
@@ -149,7 +149,7 @@ def wait_until_gone(pid: int, timeout_secs: float = 10) -> None:
         time.sleep(0.02)
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:

@@ -1,0 +1,50 @@
+"""Whatever the user's code has replaced, the engine can still say why it ends."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gradscope.engine.last_words import EXIT_APP_GONE
+from gradscope.protocol.last_place import LastPlace
+
+PREPARE = """
+import builtins, os, sys
+from gradscope.engine.last_words import LastWords
+from gradscope.protocol.last_place import LastPlace
+words = LastWords(LastPlace(sys.argv[1]))
+error = ValueError("no cheese")
+"""
+
+
+@pytest.mark.parametrize(
+    "breakage",
+    [
+        "pass",
+        "builtins.print = builtins.type = builtins.str = builtins.len = builtins.isinstance = None",
+        "os.write = os._exit = None; sys.stderr = sys.stdout = None",
+        "sys.modules.clear()",
+        "os.closerange(0, 1000)",
+        "ValueError = None",
+    ],
+)
+def test_words_come_through(breakage: str) -> None:
+    place = LastPlace.made()
+    assert place is not None
+    script = f"{PREPARE}\n{breakage}\nwords.end('it cannot go on', error)"
+    done = subprocess.run([sys.executable, "-c", script, place.path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == EXIT_APP_GONE
+    assert place.words() == "it cannot go on: ValueError: no cheese"
+    if "closerange" not in breakage:
+        assert done.stderr == "gradscope engine: it cannot go on: ValueError: no cheese\n"
+    place.close()
+
+
+def test_the_end_comes_also_where_nothing_can_be_said() -> None:
+    script = f"{PREPARE}\nclass Bad(Exception):\n def __str__(self): raise OSError\nwords.end('it ends', Bad())"
+    place = LastPlace.made()
+    assert place is not None
+    done = subprocess.run([sys.executable, "-c", script, place.path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == EXIT_APP_GONE
+    assert place.words() == "it ends: an error that cannot be told"
+    place.close()
