@@ -23,7 +23,7 @@ OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], {"a": 1}, {"$": 0}, 
 def odd_value(random: Random, like: object) -> Any:
     """Mostly of the same type: what is refused at once does not come far."""
     if random.random() < 0.25:
-        return random.choice((*INTEGERS, *FLOATS, *TEXTS, *OTHERS, [0] * 300, nested(random.choice((3, 60, 400)))))
+        return copy.deepcopy(random.choice((*INTEGERS, *FLOATS, *TEXTS, *OTHERS, [0] * 300, nested(60))))
     if isinstance(like, bool):
         return not like
     if isinstance(like, int):
@@ -32,7 +32,8 @@ def odd_value(random: Random, like: object) -> Any:
         return random.choice(FLOATS)
     if isinstance(like, str):
         return random.choice((*TEXTS, like * 2, like[: len(like) // 2], like.upper()))
-    return random.choice(OTHERS)
+    # A copy: it may be changed again.
+    return copy.deepcopy(random.choice(OTHERS))
 
 
 def nested(levels: int) -> list[Any]:
@@ -116,8 +117,13 @@ def change_array(random: Random, array: np.ndarray[Any, Any]) -> np.ndarray[Any,
             if flat.size:
                 places = random.choice((slice(None), random.randrange(flat.size), slice(0, None, 3)))
                 with np.errstate(all="ignore"):
-                    flat[places] = random.choice(FLOATS if array.dtype.kind == "f" else (-1, 0, 1, 2**31 - 1, 99))
+                    flat[places] = random.choice(FLOATS if array.dtype.kind == "f" else _integers(array.dtype))
             return changed
+
+
+def _integers(dtype: np.dtype[Any]) -> tuple[int, ...]:
+    limits = np.iinfo(dtype)
+    return (int(limits.min), max(int(limits.min), -1), 0, 1, 99, int(limits.max))
 
 
 class OpenFrame:
