@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import re
@@ -104,20 +105,30 @@ def read(path: str | os.PathLike[str]) -> tuple[Path, Mapping[str, Any]]:
         raise BadInput(f"{file} is no regular file; expected a checkpoint file")
     try:
         with file.open("rb") as opened:
-            head = opened.read(9)
+            head, size = opened.read(9), os.fstat(opened.fileno()).st_size
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
     if not head:
         raise BadInput(f"{file} is empty; {_EXPECTED}")
+    if not (file.suffix == ".safetensors" or head[8:] == b"{" or head.startswith((_ZIP, _PICKLE))):
+        raise BadInput(f"{file} is no checkpoint; {_EXPECTED}")
+    if size > (memory := _memory_bytes()):
+        raise BadInput(f"{file} does not fit into memory: it has {size / 2**30:.1f} GiB of {memory / 2**30:.1f} GiB")
     if file.suffix == ".safetensors" or head[8:] == b"{":
         return file, _read_safetensors(file)
-    if not head.startswith((_ZIP, _PICKLE)):
-        raise BadInput(f"{file} is no checkpoint; {_EXPECTED}")
     content = _read_torch(file, is_zip=head.startswith(_ZIP))
     if not isinstance(content, Mapping):
         found = with_article(type(content).__name__)
         raise BadInput(f"{file} holds {found}; expected a dict with a state_dict, or a state_dict")
     return file, content
+
+
+def _memory_bytes() -> float:
+    """Of this machine; endless where it cannot be asked."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

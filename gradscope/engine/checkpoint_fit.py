@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine import forms
 from gradscope.engine.articles import with_article
 from gradscope.engine.checkpoint import state_of
+from gradscope.engine.checkpoint_form import check_groups, check_own, check_scaler, check_schedule, check_state
+from gradscope.engine.forms import Misfit
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.plain_values import plain
@@ -27,11 +31,6 @@ _WEIGHTS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 """That DataParallel (and DistributedDataParallel) and torch.compile put before every name."""
 _EXTRA_STATE = "_extra_state"
-_LIKE_THE_PARAMETER = (
-    *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta"),
-    *("sum", "prev", "step_size", "ax"),
-)
-"""What torch's optimizers keep in the shape of its parameter."""
 
 
 @dataclass(kw_only=True)
@@ -53,7 +52,7 @@ class Found:
 
 
 def parts_of(content: Mapping[str, Any], file: Path, session: Session) -> Found:
-    """Raises BadInput if there are no weights in it."""
+    """Raises BadInput if there are no weights in it, and Misfit where a part cannot be what it is to be."""
     notes: list[str] = []
     problems: list[str] = []
     name = next((key for key in _WEIGHTS if isinstance(content.get(key), Mapping)), None)
@@ -64,14 +63,16 @@ def parts_of(content: Mapping[str, Any], file: Path, session: Session) -> Found:
         keys = listed([str(key) for key in content], most=6) or "nothing"
         raise BadInput(f"{file} is no checkpoint: it holds {keys}; expected state_dict (or model_state_dict, or model)")
     own = rest.get("gradscope")
+    if own is not None:
+        check_own(own)
     return Found(
         weights=_with_our_names(weights, state_of(session.recipe.model), notes),
         optimizers=_by_turn(rest, ("optimizer", "optimizer_state_dict"), session, problems),
         schedulers=_by_turn(rest, ("scheduler", "scheduler_state_dict", "lr_scheduler"), session, problems),
-        scaler=_mapping(rest, ("scaler", "scaler_state_dict")),
+        scaler=_scaler(rest, session, problems),
         epoch=_count(rest, ("epoch",)),
         step=_count(rest, ("step", "global_step")),
-        own=own if isinstance(own, Mapping) else None,
+        own=own,
         notes=notes,
         problems=problems,
     )
@@ -100,14 +101,30 @@ def _first(rest: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((rest[name] for name in names if rest.get(name) is not None), None)
 
 
-def _mapping(rest: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any] | None:
-    found = _first(rest, names)
-    return found if isinstance(found, Mapping) else None
+def _scaler(rest: Mapping[str, Any], session: Session, problems: list[str]) -> Mapping[str, Any] | None:
+    found, scaler = _first(rest, ("scaler", "scaler_state_dict")), session.training.scaler
+    if found is None or found == {}:
+        return None
+    try:
+        forms.dict_of(forms.anything)(found, "scaler")
+        if scaler is not None:
+            check_scaler(scaler.state_dict(), found)
+    except Misfit as misfit:
+        problems.append(str(misfit))
+        return None
+    return dict(found)
 
 
 def _count(rest: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    found = _first(rest, names)
-    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+    """A script may have counted in floats, or in a tensor."""
+    name = next((name for name in names if rest.get(name) is not None), None)
+    if name is None:
+        return None
+    found = rest[name]
+    count = float(found) if forms.is_number(found) else math.nan
+    if not count.is_integer() or not 0 <= count < forms.MAX_WHOLE:
+        raise Misfit(name, found, "a whole number from 0")
+    return int(count)
 
 
 def _by_turn(
@@ -175,6 +192,9 @@ def _shapes(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[tuple[st
             wrong.append((name, f"{name}: {with_article(type(value).__name__)} in the file, a tensor in the model"))
         elif value.shape != mine.shape and not (mine.dim() == 0 and value.shape == (1,)):
             wrong.append((name, f"{name}: {tuple(value.shape)} in the file, {tuple(mine.shape)} in the model"))
+        elif value.is_complex() != mine.is_complex() or value.is_meta:
+            kinds = "without values" if value.is_meta else str(value.dtype).removeprefix("torch.")
+            wrong.append((name, f"{name}: {kinds} in the file, {str(mine.dtype).removeprefix('torch.')} in the model"))
     return wrong
 
 
@@ -219,36 +239,28 @@ def _optimizer_problem(optimizer: Optimizer, saved: Mapping[str, Any]) -> str:
         return "its parameter groups are damaged"
     if len(groups) != len(optimizer.param_groups):
         return f"{len(groups)} parameter groups in the file, {len(optimizer.param_groups)} in the session"
-    tensors: dict[Any, Tensor] = {}
     for number, (theirs, ours) in enumerate(zip(groups, optimizer.param_groups, strict=True)):
         if len(theirs["params"]) != len(ours["params"]):
             return f"group {number} has {len(theirs['params'])} parameters in the file, {len(ours['params'])} in the session"
         missing, unexpected = _options(ours) - theirs.keys(), theirs.keys() - ours.keys()
         if missing and unexpected:
             return (
-                f"the file's is of another class: group {number} has the options {', '.join(sorted(unexpected))}; "
+                f"the file's is of another class: group {number} has the options {', '.join(sorted(map(str, unexpected)))}; "
                 f"expected {', '.join(sorted(missing))}"
             )
-        tensors.update(zip(theirs["params"], ours["params"], strict=True))
-    return _state_problem(state, tensors)
+    try:
+        check_groups(optimizer, groups)
+        numbers = [number for group in groups for number in group["params"]]
+        tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+        check_state(optimizer, state, dict(zip(numbers, tensors, strict=True)))
+    except Misfit as misfit:
+        return str(misfit)
+    return ""
 
 
 def _options(group: Mapping[str, Any]) -> set[str]:
     """Those that a file can have."""
     return set(plain(group, []).keys())
-
-
-def _state_problem(state: Mapping[Any, Any], tensors: Mapping[Any, Tensor]) -> str:
-    for index, kept in state.items():
-        tensor = tensors.get(index)
-        if tensor is None or is_uninitialised(tensor) or not isinstance(kept, Mapping):
-            continue
-        for key, value in kept.items():
-            is_known = key in _LIKE_THE_PARAMETER and isinstance(value, Tensor) and value.dim() > 0
-            if is_known and value.shape != tensor.shape:
-                shapes = f"{tuple(value.shape)} in the file; expected {tuple(tensor.shape)}"
-                return f"{key} of parameter {index} is {shapes}"
-    return ""
 
 
 def _scheduler_problem(scheduler: LRScheduler, saved: Mapping[str, Any]) -> str:
@@ -269,7 +281,13 @@ def _key_problem(ours: Mapping[str, Any], theirs: Any) -> str:
             f"the file's is of another class: it has {listed(sorted(unexpected)) or 'nothing more'}; "
             f"expected {listed(sorted(missing)) or 'nothing more'}"
         )
+    try:
+        check_schedule(ours, theirs)
+    except Misfit as misfit:
+        return str(misfit)
     nested, saved = ours.get("_schedulers", []), theirs.get("_schedulers", [])
+    if not isinstance(saved, list):
+        return str(Misfit("_schedulers", saved, "a list"))
     if len(nested) != len(saved):
         return f"{len(saved)} nested schedulers in the file, {len(nested)} in the session"
     return next(filter(None, map(_key_problem, nested, saved)), "")

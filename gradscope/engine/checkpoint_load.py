@@ -26,8 +26,10 @@ from gradscope.engine.checkpoint import (
 )
 from gradscope.engine.checkpoint_file import read
 from gradscope.engine.checkpoint_fit import Found, compare, parts_of
+from gradscope.engine.checkpoint_form import check_tensors
 from gradscope.engine.checkpoint_undo import SessionUndo
 from gradscope.engine.dropout import set_dropout
+from gradscope.engine.forms import Misfit
 from gradscope.engine.loader_position import LoaderPosition
 from gradscope.engine.modules import named_modules
 from gradscope.engine.parameters import is_uninitialised, named_tensors
@@ -71,6 +73,8 @@ def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: b
         found = parts_of(content, file, session)
         mismatch = compare(found, file, session)
         resumed = None if mismatch and strict else _resumed(found, session, is_whole=not mismatch)
+    except Misfit as misfit:
+        raise BadInput(f"{file} is damaged: {misfit}") from None
     except _DAMAGED as error:
         raise BadInput(f"{file} is damaged: its parts are not what they should be ({describe_error(error)})") from error
     if mismatch and (strict or not found.weights):
@@ -160,6 +164,7 @@ def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | No
             f"It was saved with the seed {own['recipe_seed']}, and the seed is {seed} now: what recipe() makes of random "
             "numbers (data, say) is not the same"
         )
+    check_tensors(own, session)
     position = LoaderPosition.unpacked(own["loader"])
     if position.epoch and session.loop.batches.has_persistent_workers:
         exceptions.append("The loader's workers are persistent: random numbers that they draw begin anew")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gradscope.engine.checkpoint import SETTINGS, trained_tensors
 from gradscope.engine.dropout import dropout_of, set_dropout
@@ -29,10 +31,10 @@ class SessionUndo:
         self._buffers = ForwardUndo(training.modules)
         self._buffers.remember()
         self._modules = [(module, module.training, dropout_of(module)) for module in modules_in(model)]
-        # A load puts new objects in the place of the old ones.
-        self._optimizers = [(o, o.state, o.param_groups) for o in training.optimizers]
-        self._schedulers = [(scheduler, dict(vars(scheduler))) for scheduler in training.schedulers()]
-        self._scaler = {} if training.scaler is None else {k: _copy(v) for k, v in vars(training.scaler).items()}
+        # torch's own optimizers put new objects in the place of the old ones; others may write into them.
+        self._optimizers = [(o, dict(vars(o)) if _loads_by_itself(o) else _copy(vars(o))) for o in training.optimizers]
+        self._schedulers = [(scheduler, _copy(vars(scheduler))) for scheduler in training.schedulers()]
+        self._scaler = {} if training.scaler is None else _copy(vars(training.scaler))
         self._settings = {name: getattr(training, name) for name in SETTINGS}
         self._best = session.best
         self._generators = [(generator, generator.get_state()) for generator in session.loop.batches.generators]
@@ -49,11 +51,9 @@ class SessionUndo:
             module.training = is_training
             if p is not None:
                 set_dropout(module, p)
-        for optimizer, state, groups in self._optimizers:
-            optimizer.state, optimizer.param_groups = state, groups
-        for scheduler, content in self._schedulers:
-            vars(scheduler).clear()
-            vars(scheduler).update(content)
+        for owner, content in (*self._optimizers, *self._schedulers):
+            vars(owner).clear()
+            vars(owner).update(content)
         if training.scaler is not None:
             vars(training.scaler).update(self._scaler)
         for name, value in self._settings.items():
@@ -63,5 +63,20 @@ class SessionUndo:
             generator.set_state(states)
 
 
+def _loads_by_itself(optimizer: Optimizer) -> bool:
+    return type(optimizer).load_state_dict is Optimizer.load_state_dict
+
+
 def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
+    """A copy of what plain containers and tensors hold. A parameter, and any other object, is what it was."""
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and not value.requires_grad:
+        return value.clone()
+    if type(value) in (dict, OrderedDict, Counter):
+        return type(value)({key: _copy(item) for key, item in value.items()})
+    if type(value) is defaultdict:
+        return defaultdict(value.default_factory, {key: _copy(item) for key, item in value.items()})
+    if type(value) is deque:
+        return deque(map(_copy, value), value.maxlen)
+    if type(value) in (list, tuple, set):
+        return type(value)(_copy(item) for item in value)
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,12 @@ class StepTable:
 
     def __len__(self) -> int:
         return len(self.step)
+
+    def without(self, step: int) -> StepTable:
+        """The other steps."""
+        kept = self.step != step
+        fields = {name: value[kept] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return StepTable(**fields, optimizer=tuple(compress(self.optimizer, kept)))
 
 
 @dataclass(frozen=True, kw_only=True)

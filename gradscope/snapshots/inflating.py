@@ -53,9 +53,9 @@ class Inflater:
             self._go_back(start)
             found: list[bytes] = []
             while self._here.position < end:
-                goal = start if self._here.position < start else end
-                piece = self._next(read_at, min(goal - self._here.position, _OUT_BYTES))
-                if goal == end:
+                is_before = self._here.position < start
+                piece = self._next(read_at, min((start if is_before else end) - self._here.position, _OUT_BYTES))
+                if not is_before:
                     found.append(piece)
                 on_piece()
             return found[0] if len(found) == 1 else b"".join(found)

@@ -116,7 +116,7 @@ def _steps(files: SnapshotFiles) -> StepTable:
     if names.STEPS not in files.sizes:
         return step_table([], groups=0)
     with files.opened(names.STEPS, MAX_TABLE_BYTES) as file:
-        return read_history_csv(file)
+        return read_history_csv(file, files.reading, size=files.sizes[names.STEPS])
 
 
 def _content(files: SnapshotFiles, manifest: Mapping[str, Any], steps: StepTable) -> Content:

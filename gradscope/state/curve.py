@@ -22,6 +22,26 @@ class Curve:
         self._in_last = 0
         self._max_points = max_points
 
+    @classmethod
+    def of(cls, steps: IntArray, values: FloatArray, *, max_points: int = MAX_CURVE_POINTS) -> Curve:
+        """What adding `values`, shape (steps, width), one after the other would give; no step comes twice."""
+        count, width = values.shape
+        stride = 1
+        while -(-count // stride) > max_points:
+            stride *= 2
+        curve = cls(width, max_points=max_points)
+        if not count:
+            return curve
+        starts = np.arange(0, count, stride)
+        # Of each stretch its last point, or its first that is not finite.
+        chosen = np.minimum(starts + stride, count) - 1
+        wrong = np.flatnonzero(~np.isfinite(values[:, 0]))
+        stretches, first = np.unique(wrong // stride, return_index=True)
+        chosen[stretches] = wrong[first]
+        curve._steps, curve._values = steps[chosen].astype(np.int64), values[chosen].astype(np.float64)
+        curve._used, curve._stride, curve._in_last = len(starts), stride, count - int(starts[-1])
+        return curve
+
     def __len__(self) -> int:
         return self._used
 

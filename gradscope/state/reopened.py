@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from gradscope.protocol.messages import Clip, InitialParameters, Opened, Places, Report, Schedule, Subjects
+from gradscope.protocol.messages import InitialParameters, Opened, Places, Report, Schedule, Subjects
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots.content import StepTable
+from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.snapshot import Snapshot
 from gradscope.snapshots.summaries import summarise
 from gradscope.state.app_state import AppState, Origin
@@ -97,44 +95,12 @@ def _history_of(snapshot: Snapshot) -> History:
     if snapshot.history is not None:
         return History.restored(snapshot.history, snapshot.rows)
     history, newest = History(), snapshot.reports.get(Phase.STEP)
-    for report in _step_reports(snapshot.steps):
-        if newest is None or report.step != newest.step:
-            # The newest step is told by its own report.
-            history.add_step(report, clip_norm=snapshot.session.clip_norm)
+    # The newest step is told by its own report.
+    steps = snapshot.steps if newest is None else snapshot.steps.without(newest.step)
+    history.take_table(steps, clip_norm=snapshot.session.clip_norm)
     for validated in snapshot.validations:
         history.add_validation(validated)
     return history
-
-
-def _step_reports(steps: StepTable) -> Iterator[Report]:
-    """The table's rows as reports that know of no subject."""
-    for i, step in enumerate(steps.step.tolist()):
-        norm, coefficient, scale = (
-            float(column[i]) for column in (steps.clip_norm, steps.clip_coefficient, steps.scale)
-        )
-        clip = Clip(norm=norm, coefficient=_or_none(coefficient), norm_after=None)
-        yield Report(
-            phase=Phase.STEP,
-            step=step,
-            epoch=int(steps.epoch[i]),
-            batch=int(steps.batch[i]),
-            loss=float(steps.loss[i]),
-            lr=tuple(steps.rates[i].tolist()),
-            subjects=np.zeros(0, dtype=np.int64),
-            summaries=np.zeros((0, len(COLUMNS))),
-            histograms=np.zeros((0, HISTOGRAM_BINS), dtype=np.int32),
-            sampled=np.zeros(0, dtype=np.int64),
-            places=np.zeros(0, dtype=np.int64),
-            times=np.zeros((0, 3)),
-            optimizer=steps.optimizer[i],
-            scale=_or_none(scale),
-            skipped=bool(steps.is_skipped[i]),
-            clip=clip if _or_none(norm) is not None or _or_none(coefficient) is not None else None,
-        )
-
-
-def _or_none(number: float) -> float | None:
-    return None if math.isnan(number) else number
 
 
 def _is_known(state: AppState, report: Report) -> bool:

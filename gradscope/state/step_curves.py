@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 
+import numpy as np
+import numpy.typing as npt
+
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import VALIDATION_LOSS, Clip, Report, Validated
 from gradscope.protocol.phases import Phase
+from gradscope.snapshots.content import StepTable
 from gradscope.snapshots.saved_history import SavedCurve, SavedHistory
 from gradscope.state.curve import Curve
 
@@ -72,6 +77,26 @@ class StepCurves:
         if report.skipped and report.complete:
             self.skipped.add(report.step, (math.nan if report.scale is None else report.scale,))
             self.skipped_steps += 1
+
+    def take_table(self, table: StepTable, *, clip_norm: float | None) -> None:
+        """What a table of steps tells, in the place of all curves of steps that there are."""
+
+        def curve(values: FloatArray, chosen: npt.NDArray[np.bool_] | None = None) -> Curve:
+            columns = values if values.ndim == 2 else values[:, None]
+            return Curve.of(table.step, columns) if chosen is None else Curve.of(table.step[chosen], columns[chosen])
+
+        owners = np.array(table.optimizer, dtype=object)
+        self.loss = curve(table.loss)
+        self.losses = {name: curve(table.loss, owners == name) for name in dict.fromkeys(table.optimizer) if name}
+        if table.rates.shape[1]:
+            self.lr = curve(table.rates)
+        clipping = np.full((len(table), len(ClipColumn)), math.nan)
+        clipping[:, ClipColumn.NORM], clipping[:, ClipColumn.COEFFICIENT] = table.clip_norm, table.clip_coefficient
+        clipping[:, ClipColumn.THRESHOLD] = _or_nan(clip_norm)
+        self.clipping = curve(clipping, ~(np.isnan(table.clip_norm) & np.isnan(table.clip_coefficient)))
+        self.scale = curve(table.scale, ~np.isnan(table.scale))
+        self.skipped = curve(table.scale, table.is_skipped)
+        self.skipped_steps = int(table.is_skipped.sum())
 
     def add_validation(self, validated: Validated) -> None:
         loss = {} if validated.loss is None else {VALIDATION_LOSS: validated.loss}

@@ -501,7 +501,10 @@ def other_schedule() -> Recipe:
 OTHERS: dict[str, tuple[Callable[[], Recipe], str]] = {
     "class": (sgd_recipe, "optimizer: the file has a SGD, and the session has a Adam"),
     "groups": (two_groups, "optimizer: 2 parameter groups in the file, 1 in the session"),
-    "order": (other_order, r"optimizer: exp_avg of parameter 0 is \(3,\) in the file; expected \(8, 6\)"),
+    "order": (
+        other_order,
+        r"optimizer: exp_avg of parameter 0 is a float32 tensor of \(3,\); expected a tensor of \(8, 6\)",
+    ),
     "schedule": (other_schedule, "scheduler: the file has a MultiStepLR, and the session has a ExponentialLR"),
 }
 

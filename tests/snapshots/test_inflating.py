@@ -32,6 +32,9 @@ def test_any_part_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(200):
         start, end = sorted(chosen.choices(range(len(data) + 1), k=2))
         assert inflater.read(read_at, start, end, lambda: None) == data[start:end]
+    assert inflater.read(read_at, len(data) // 2, len(data) // 2, lambda: None) == b""
+    inflater.read(read_at, 0, 1, lambda: None)
+    assert inflater.read(read_at, 9000, 9000, lambda: None) == b""
     asked.clear()
     start = len(data) - 10
     assert inflater.read(read_at, start, len(data), lambda: None) == data[start:]

@@ -235,7 +235,7 @@ TABLES = {
     b"step,epoch,batch,loss\r\n1,2,3\r\n": "line 2 has 3 cells",
     b"step,epoch,batch,loss\r\n1,2,3,4\r\n-1,2,3,4\r\n": "line 3: '-1' is no whole number",
     b"step,epoch,batch,loss\r\n" + b"9" * 30 + b",2,3,4\r\n": "no whole number",
-    b"step,epoch,batch,loss\r\n1,2,3,x\r\n": "line 2: could not convert",
+    b"step,epoch,batch,loss\r\n1,2,3,x\r\n": "line 2: 'x' is no number",
     b"step,epoch,batch,loss\r\n1,2,3,\xff\r\n": "not UTF-8",
     b'step,epoch,batch,loss\r\n1,2,3,"4\r\n': "not CSV",
     b"step,epoch,batch,loss\r\n1,2,3," + b"4" * 200_000 + b"\r\n": "not CSV",

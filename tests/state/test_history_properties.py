@@ -87,3 +87,17 @@ def test_a_step_that_comes_again_replaces_its_point(steps: list[int]) -> None:
         newest[step] = float(i)
     assert dict(zip(curve.steps.tolist(), curve.values[:, 0].tolist(), strict=True)) == newest
     assert dict(zip(block.steps.tolist(), block.series(_key("a"), MEAN).tolist(), strict=True)) == newest
+
+
+@given(st.lists(st.sampled_from([1.0, 2.0, math.nan, math.inf]), max_size=60), st.sampled_from([2, 4, 8, 16]))
+def test_a_curve_made_at_once_is_the_one_made_step_by_step(values: list[float], max_points: int) -> None:
+    grown = Curve(max_points=max_points)
+    for step, value in enumerate(values):
+        grown.add(step, (value,))
+    made = Curve.of(np.arange(len(values)), np.reshape(np.array(values, dtype=float), (-1, 1)), max_points=max_points)
+    for more in range(3):
+        one, other = grown.saved(), made.saved()
+        assert one.steps.tolist() == other.steps.tolist() and one.stride == other.stride
+        np.testing.assert_array_equal(one.values, other.values)
+        for curve in (grown, made):
+            curve.add(len(values) + more, (1.0,))
