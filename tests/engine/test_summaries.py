@@ -414,6 +414,17 @@ def test_norms_of_many_blocks(way: str, seed: int, size: int, scale: float, hole
 
 
 @NORM_WAYS
+@pytest.mark.parametrize(
+    "values",
+    [[1e200, 1e200], [1e-200, -2e-200], [5e-324, 0.0], [1.7e308, 1.0], [1e200, math.nan, 1e200], [1e200, math.inf]],
+    ids=str,
+)
+def test_norms_of_float64_whose_squares_are_none(way: str, values: list[float]) -> None:
+    found = norms(torch.tensor(values, dtype=torch.float64), way)
+    assert found[-1] == pytest.approx(math.hypot(*filter(math.isfinite, values)), rel=1e-12)
+
+
+@NORM_WAYS
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool], ids=str)
 def test_whole_numbers_have_no_norm(way: str, dtype: torch.dtype) -> None:
     found = norms(torch.tensor([0, 1, 1]).to(dtype), way)

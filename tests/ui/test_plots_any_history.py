@@ -18,6 +18,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.subjects import INF, NAN, ZERO, SubjectKey, SubjectKind
 from gradscope.snapshots import slices
 from gradscope.state.app_state import Topic
+from gradscope.state.curve import Curve
 from gradscope.state.kept_numbers import as_kept
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.models.cell_table import Cell, CellTableModel
@@ -126,6 +127,23 @@ def test_every_chart_is_painted(qtbot: QtBot, themes: ThemeManager, number: int,
         assert all(isinstance(cell, float | int) or len(str(cell)) < 60 for cell in cells)
 
 
+@pytest.mark.parametrize("number", range(len(EVERY)))
+@pytest.mark.parametrize("first", [2**53 - 3, 2**62])
+def test_steps_that_no_float_tells_apart(qtbot: QtBot, themes: ThemeManager, number: int, first: int) -> None:
+    controller = played()
+    history = controller.state.history
+    curves = [*history.validations.values(), *(v for v in vars(history).values() if isinstance(v, Curve))]
+    for steps in (one.steps for one in (*curves, *history.blocks.values())):
+        steps += first
+    chart = EVERY[number](controller, themes)
+    qtbot.addWidget(chart)
+    chart.resize(420, 300)
+    chart.show()
+    chart.grab()
+    assert np.isfinite(ranges(chart)).all()
+    point_everywhere(chart)
+
+
 @few
 @given(SEVERAL)
 @example([MOST, -MOST])
@@ -225,6 +243,9 @@ def test_a_chart_goes_on_after_numbers_that_it_failed_at(qtbot: QtBot, themes: T
     controller.state.history.loss.values[-1] = MOST
     controller.refreshed.emit({Topic.HISTORY})
     assert chart.plot.getAxis("left").tickStrings([1.0], 1.0, 0.2) == ["1e+308"]
+    chart._table_button.setChecked(True)
+    table = chart._table
+    assert table.columnWidth(0) < table.columnWidth(1) > table.fontMetrics().horizontalAdvance("1.79769313e+308")
     controller.state.history.loss.values[-1] = 0.5
     controller.refreshed.emit({Topic.HISTORY})
     assert chart.plot.getAxis("left").tickStrings([1.0], 1.0, 0.2) == ["1"]

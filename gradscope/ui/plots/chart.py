@@ -31,6 +31,10 @@ from gradscope.ui.theme import Theme, ThemeManager, icon
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
+_LONGEST_NUMBER = "-8.88888888e+308"
+_CELL_MARGINS = 10
+_FITTED_COLUMNS = 100
+
 
 @guarded
 class Chart(QWidget):
@@ -96,6 +100,7 @@ class Chart(QWidget):
             self._pages.setCurrentWidget(self._message)
         elif self._table_button.isChecked():
             self._table_model.set_data(self.table(state))
+            self._widen_columns()
             self._pages.setCurrentWidget(self._table)
         else:
             self._pages.setCurrentWidget(self.body)
@@ -160,6 +165,15 @@ class Chart(QWidget):
     def _show_marks(self) -> None:
         if self.plot.marks is not None:
             self.plot.marks.show(self.controller.state.edits.marks())
+
+    def _widen_columns(self) -> None:
+        """Those that nobody has resized, where the newest number is longer than usual: 1.19257883e+308."""
+        header, model, metrics = self._table.horizontalHeader(), self._table_model, self._table.fontMetrics()
+        usual, widest = header.defaultSectionSize(), metrics.horizontalAdvance(_LONGEST_NUMBER) + _CELL_MARGINS
+        for column in range(min(model.columnCount(), _FITTED_COLUMNS) if model.rowCount() else 0):
+            needed = metrics.horizontalAdvance(str(model.index(model.rowCount() - 1, column).data())) + _CELL_MARGINS
+            if usual < needed <= widest and header.sectionSize(column) == usual:
+                header.resizeSection(column, widest)
 
     def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
         self._title = ElidedLabel(title)

@@ -25,11 +25,20 @@ from gradscope.ui.plots.formats import kept_cell
 from gradscope.ui.plots.moment_text import newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, non_finite, series_of, text, values_of
+from gradscope.ui.plots.quantities import (
+    QUANTITIES,
+    Quantity,
+    Scale,
+    has_lost_ratios,
+    non_finite,
+    series_of,
+    text,
+    values_of,
+)
 from gradscope.ui.plots.sampling import StepGrid, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
-from gradscope.ui.plots.wording import kept_number, what_to_press
+from gradscope.ui.plots.wording import kept_number, lost_ratios_note, what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -110,7 +119,8 @@ class HeatMap(Chart):
         not_captured = why_unmeasured(state, self._kind, self._quantity)
         if not_captured and not non_finite(block).any():
             return not_captured
-        self.readout.show_text(newest_moment(state, self._kind))
+        note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
+        self.readout.show_text("; ".join(part for part in (note, newest_moment(state, self._kind)) if part))
         order = execution_order(state, self._kind, self._leaf)
         self._keys = [block.keys[i] for i in order]
         grid = StepGrid.of(block.steps, max_columns=max(50, int(self.plot.box.width())))

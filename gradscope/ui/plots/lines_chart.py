@@ -24,11 +24,11 @@ from gradscope.ui.plots.formats import BEYOND, kept_cell
 from gradscope.ui.plots.names import shortened
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, series_of, text
+from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, has_lost_ratios, series_of, text
 from gradscope.ui.plots.sampling import apart, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection, with_siblings
-from gradscope.ui.plots.wording import kept_number
+from gradscope.ui.plots.wording import kept_number, lost_ratios_note
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class LinesChart(Chart):
         info = QUANTITIES[quantity]
         self._values_axis.is_log = info.scale is Scale.LOG
         self.plot.set_axis_label("left", text(info.label))
-        self._tell_meaning(has_beyond=False)
+        self._tell_meaning(has_beyond=False, has_lost=False)
         self._drawn_keys = []
         self.plot.fit()
         self.mark_dirty()
@@ -132,6 +132,8 @@ class LinesChart(Chart):
         self._steps, self._series = block.steps, list(values)
         self._scale.widen_by_kept(values)
         self._draw_lines(values, bad)
+        has_beyond = bool(np.isinf(values).any())
+        self._tell_meaning(has_beyond=has_beyond, has_lost=has_lost_ratios(state.history, self._kind, self._quantity))
         self.readout.show_text(self._latest_text() if selected else self.tr("Click a row above to choose"))
         return ""
 
@@ -192,14 +194,14 @@ class LinesChart(Chart):
         columns = columns[apart(x[columns], at_least=gap)]
         at = drawn[leaves.argmax(axis=0)[columns], columns]
         self._beyond.setData(x[columns], at, symbol=["t1" if end == self._scale.high else "t" for end in at])
-        self._tell_meaning(has_beyond=len(columns) > 0)
 
-    def _tell_meaning(self, *, has_beyond: bool) -> None:
+    def _tell_meaning(self, *, has_beyond: bool, has_lost: bool) -> None:
         meaning = text(QUANTITIES[self._quantity].meaning)
         note = self.tr("▲ and ▼: beyond {most}, which is more than the history holds; drawn as infinite").format(
             most=BEYOND
         )
-        self._meaning.setText(f"{meaning}. {note}" if has_beyond else meaning)
+        told = [meaning, note if has_beyond else "", lost_ratios_note() if has_lost else ""]
+        self._meaning.setText(". ".join(part for part in told if part))
 
     def _latest_text(self) -> str:
         if not self._series or not len(self._series[0]):

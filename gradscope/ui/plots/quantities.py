@@ -149,6 +149,11 @@ def values_of(history: History, kind: SubjectKind, quantity: Quantity, steps: In
     return _computed(lambda column: block.column(column)[:, steps], quantity)
 
 
+def has_lost_ratios(history: History, kind: SubjectKind, quantity: Quantity) -> bool:
+    """Whether some ratio is not known any more: its norms are beyond what the history holds."""
+    return quantity is Quantity.RATIO and bool(np.isinf(history.blocks[kind].column(L2)).any())
+
+
 def newest_values(history: History, kind: SubjectKind, quantity: Quantity) -> FloatArray:
     """The same of all subjects at the newest step, shape (subjects,)."""
     values = values_of(history, kind, quantity, slice(-1, None))[:, 0].astype(np.float64)

@@ -9,9 +9,17 @@ from PySide6.QtCore import QCoreApplication
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.capture_words import why_not_captured
-from gradscope.ui.plots.formats import kept
+from gradscope.ui.plots.formats import BEYOND, kept
 
 _CONTEXT = "Wording"
+
+
+def lost_ratios_note() -> str:
+    """Why there is no ratio where `has_lost_ratios`."""
+    text = QCoreApplication.translate(
+        _CONTEXT, "no ratio where both norms are beyond {most}, more than the history holds"
+    )
+    return text.format(most=BEYOND)
 
 
 def kept_number(value: float) -> str:
