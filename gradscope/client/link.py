@@ -19,7 +19,7 @@ from gradscope.protocol.codec import Decoder, Frame, ProtocolError, encode
 
 SLICE_SECS = 0.01
 DRAIN_SECS = 0.2
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 
 
 class LinkError(Exception):
@@ -105,6 +105,7 @@ class Link(QObject):
         self._socket, self._decoder = candidate.release()
         self._stop_listening()
         self._socket.setReadBufferSize(_READ_BYTES)
+        self._socket.setSocketOption(QAbstractSocket.SocketOption.ReceiveBufferSizeSocketOption, _READ_BYTES)
         self._socket.readyRead.connect(self._on_data)
         hello, *rest = candidate.frames
         self._frames = iter(rest)

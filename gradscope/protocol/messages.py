@@ -523,10 +523,9 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """All summaries of one phase."""
+class ReportHead:
+    """What a phase has to tell, but for its subjects and places."""
 
-    phase: Phase
     step: int
     epoch: int
     batch: int
@@ -534,19 +533,6 @@ class Report:
     """NaN and Inf are values; None before a loss is known."""
     lr: tuple[float, ...]
     """Per parameter group: in a step report the rates that this very step used."""
-    subjects: IntArray
-    """Row numbers in the subject table, shape (n,)."""
-    summaries: FloatArray
-    """Shape (n, len(COLUMNS))."""
-    histograms: Int32Array
-    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
-    sampled: IntArray
-    """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
-    places: IntArray
-    """Row numbers in the place table, in order of time, shape (m,)."""
-    times: FloatArray
-    """Shape (m, 3): start in seconds since the phase began, duration in seconds, output bytes. NaN where unknown."""
-    absent: tuple[Absence, ...] = ()
     seconds: float = 0.0
     """How long the phase took, capture included."""
     complete: bool = True
@@ -568,6 +554,48 @@ class Report:
     """Per parameter group: momentum, or the first beta; NaN for a group that has none."""
     notes: tuple[str, ...] = ()
     """Sentences about what a person should know of this phase."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(ReportHead):
+    """All summaries of one phase."""
+
+    phase: Phase
+    subjects: IntArray
+    """Row numbers in the subject table, shape (n,)."""
+    summaries: FloatArray
+    """Shape (n, len(COLUMNS))."""
+    histograms: Int32Array
+    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
+    sampled: IntArray
+    """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
+    places: IntArray
+    """Row numbers in the place table, in order of time, shape (m,)."""
+    times: FloatArray
+    """Shape (m, 3): start in seconds since the phase began, duration in seconds, output bytes. NaN where unknown."""
+    absent: tuple[Absence, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStack:
+    """The numbers of several reports of one phase that have the same subjects."""
+
+    phase: Phase
+    subjects: IntArray
+    """As in Report, shape (n,)."""
+    summaries: FloatArray
+    """Shape (reports, n, len(COLUMNS))."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """Several reports, in the order of time, without histograms and places: they had to wait, and newer ones of the same kind
+    follow."""
+
+    heads: tuple[ReportHead, ...]
+    numbers: IntArray
+    """Which of `stacks` each has its numbers in; there they lie in the same order. Shape (len(heads),)."""
+    stacks: tuple[ReportStack, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -655,7 +683,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Reports that were left out of the live stream because the app lagged; the engine's history has them."""
+    """Reports that are not sent: the app has not taken in anything for so long that there was no room to keep them."""
 
     reports: int
 
@@ -696,6 +724,7 @@ EVENTS = (
     Subjects,
     Places,
     Report,
+    Reports,
     InitialParameters,
     Schedule,
     Validated,

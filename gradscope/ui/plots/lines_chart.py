@@ -13,9 +13,12 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
+from gradscope.state.cells import Origin
+from gradscope.state.history import History
 from gradscope.ui.capture_words import why_unmeasured
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.band import Band
+from gradscope.ui.plots.cell_text import cell_lines
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import cell, exact
 from gradscope.ui.plots.names import shortened
@@ -120,15 +123,20 @@ class LinesChart(Chart):
             self._drawn_keys = chosen
             self._scale = GrowingScale(QUANTITIES[self._quantity].scale, band=QUANTITIES[self._quantity].band)
             self._write_legend(bold=len(selected))
-        values = np.array([series_of(state.history, key, self._quantity) for key in chosen], dtype=np.float64)
-        bad = np.array([(block.series(key, NAN) > 0) | (block.series(key, INF) > 0) for key in chosen])
+        history = state.history
+        values = np.array([series_of(history, key, self._quantity, greatest=True) for key in chosen], dtype=np.float64)
+        bad = [
+            block.origins(Origin.BAD)[order[row]][(block.series(key, NAN) > 0) | (block.series(key, INF) > 0)]
+            for row, key in zip(rows, chosen, strict=True)
+        ]
         self._steps, self._series = block.steps, list(values)
         self._scale.widen(values)
-        self._draw_lines(values, bad)
-        self.readout.show_text(self._latest_text() if selected else self.tr("Click a row above to choose"))
+        self._draw_lines(values, np.unique(np.concatenate([np.zeros(0), *bad])).astype(np.float64))
+        self.readout.show_text(self._latest_text(history) if selected else self.tr("Click a row above to choose"))
         return ""
 
-    def _draw_lines(self, values: FloatArray, bad: np.ndarray) -> None:
+    def _draw_lines(self, values: FloatArray, crosses: FloatArray) -> None:
+        """`crosses`: the steps with NaN or Inf."""
         x = self._steps.astype(np.float64)
         drawn = self._scale.place(values)
         low, high = self._scale.low, self._scale.high
@@ -155,7 +163,6 @@ class LinesChart(Chart):
         zeros = x[(values == 0).any(axis=0)] if self._scale.scale is Scale.LOG else x[:0]
         zeros = zeros[apart(zeros, at_least=gap)]
         self._zeros.setData(zeros, np.full(len(zeros), low))
-        crosses = x[bad.any(axis=0)]
         crosses = crosses[apart(crosses, at_least=gap)]
         self._crosses.setData(crosses, np.full(len(crosses), low - pad))
         band = QUANTITIES[self._quantity].band
@@ -173,10 +180,10 @@ class LinesChart(Chart):
             parts.append(f'<span style="color:{self.theme.series[i]}">{_GLYPHS[i]}</span>&nbsp;{name}')
         self._legend.setText("&nbsp;&nbsp; ".join(parts))
 
-    def _latest_text(self) -> str:
+    def _latest_text(self, history: History) -> str:
         if not self._series or not len(self._series[0]):
             return ""
-        value = float(self._series[0][-1])
+        value = float(series_of(history, self._drawn_keys[0], self._quantity)[-1])
         return self.tr("{name}: {value} at step {step}").format(
             name=self._drawn_keys[0].label(), value=exact(value) if value == value else "–", step=int(self._steps[-1])
         )
@@ -217,10 +224,6 @@ class LinesChart(Chart):
         at = [float(self._scale.place(series[position : position + 1])[0]) for series in self._series]
         distances = [abs(value - y) if value == value else np.inf for value in at]
         nearest = int(np.argmin(distances))
-        value = float(self._series[nearest][position])
-        lines = (
-            self._drawn_keys[nearest].label(),
-            self.tr("Step {step}").format(step=int(self._steps[position])),
-            f"{text(QUANTITIES[self._quantity].label)}: {exact(value) if value == value else '–'}",
-        )
+        key = self._drawn_keys[nearest]
+        lines = [key.label(), *cell_lines(self.controller.state.history, key, self._quantity, position, position)]
         self.plot.show_tip("\n".join(lines))
