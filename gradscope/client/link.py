@@ -21,7 +21,7 @@ SLICE_SECS = 0.01
 DRAIN_SECS = 0.2
 MAX_CANDIDATES = 100
 """Connections that have not proved themselves; of more, the oldest make way. An engine says its Hello at once."""
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 
 
 class LinkError(Exception):
@@ -114,6 +114,7 @@ class Link(QObject):
         self._socket, self._decoder = candidate.release()
         self._stop_listening()
         self._socket.setReadBufferSize(_READ_BYTES)
+        self._socket.setSocketOption(QAbstractSocket.SocketOption.ReceiveBufferSizeSocketOption, _READ_BYTES)
         self._socket.readyRead.connect(self._on_data)
         hello, *rest = candidate.frames
         self._frames = iter(rest)

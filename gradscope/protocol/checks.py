@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from gradscope.protocol.messages import Report
 
 
-def check_counts(summaries: FloatArray, histograms: npt.NDArray[np.int32], sampled: IntArray) -> None:
-    """What counts something is a number that can be counted to: (n, len(COLUMNS)), (n, bins), (n,)."""
-    counts = summaries[:, :MIN]
+def check_counts(summaries: FloatArray) -> None:
+    """What counts something is a number that can be counted to; shape (..., len(COLUMNS))."""
+    counts = summaries[..., :MIN]
     fits = (counts >= 0) & (counts <= MAX_COUNT)
     # Where only norms were captured, zeros were not counted.
-    fits[:, ZERO] |= np.isnan(counts[:, ZERO])
-    if not fits.all() or histograms.min(initial=0) < 0 or sampled.min(initial=0) < 0:
+    fits[..., ZERO] |= np.isnan(counts[..., ZERO])
+    if not fits.all():
+        raise Unfit("counts something that cannot be counted")
+
+
+def check_samples(histograms: npt.NDArray[np.int32], sampled: IntArray) -> None:
+    """The same for histograms, shape (n, bins), and how many elements they looked at, shape (n,)."""
+    if histograms.min(initial=0) < 0 or sampled.min(initial=0) < 0:
         raise Unfit("counts something that cannot be counted")
 
 

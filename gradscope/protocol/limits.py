@@ -17,7 +17,7 @@ MAX_TEXT = 100_000
 """Characters of a text that no narrower limit is set for."""
 MAX_DEPTH = 200
 """Levels of modules inside modules: about as many as Python can call inside each other."""
-MAX_MODULES = 100_000
+MAX_MODULES = 200_000
 MAX_GROUPS = 4096
 MAX_DIMENSIONS = 64
 _MAX_SIDE = 2**62

@@ -20,7 +20,7 @@ from gradscope.protocol.checkpoints import (
     LoadCheckpoint,
     SaveCheckpoint,
 )
-from gradscope.protocol.checks import check_counts
+from gradscope.protocol.checks import check_counts, check_numbers, check_samples
 from gradscope.protocol.edits import EDITS, MAX_CHOICES, Choices, Choosable, Edited, EditMade, ListChoices, UndoEdit
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.limits import (
@@ -590,10 +590,9 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """All summaries of one phase."""
+class ReportHead:
+    """What a phase has to tell, but for its subjects and places."""
 
-    phase: Phase
     step: Count
     epoch: Count
     batch: Count
@@ -601,19 +600,6 @@ class Report:
     """NaN and Inf are values; None before a loss is known."""
     lr: OfGroups
     """Per parameter group: in a step report the rates that this very step used."""
-    subjects: Annotated[IntArray, Dims("subjects")]
-    """Row numbers in the subject table, shape (n,)."""
-    summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
-    """Shape (n, len(COLUMNS))."""
-    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
-    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
-    sampled: Annotated[IntArray, Dims("subjects")]
-    """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
-    places: Annotated[IntArray, Dims("places")]
-    """Row numbers in the place table, in order of time, shape (m,)."""
-    times: Annotated[FloatArray, Dims("places", 3)]
-    """Shape (m, 3): start in seconds since the phase began, duration in seconds, output bytes. NaN where unknown."""
-    absent: tuple[Absence, ...] = ()
     seconds: float = 0.0
     """How long the phase took, capture included."""
     complete: bool = True
@@ -636,8 +622,60 @@ class Report:
     notes: Sentences = ()
     """Sentences about what a person should know of this phase."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Report(ReportHead):
+    """All summaries of one phase."""
+
+    phase: Phase
+    subjects: Annotated[IntArray, Dims("subjects")]
+    """Row numbers in the subject table, shape (n,)."""
+    summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
+    """Shape (n, len(COLUMNS))."""
+    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
+    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
+    sampled: Annotated[IntArray, Dims("subjects")]
+    """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
+    places: Annotated[IntArray, Dims("places")]
+    """Row numbers in the place table, in order of time, shape (m,)."""
+    times: Annotated[FloatArray, Dims("places", 3)]
+    """Shape (m, 3): start in seconds since the phase began, duration in seconds, output bytes. NaN where unknown."""
+    absent: tuple[Absence, ...] = ()
+
     def check(self) -> None:
-        check_counts(self.summaries, self.histograms, self.sampled)
+        check_counts(self.summaries)
+        check_samples(self.histograms, self.sampled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStack:
+    """The numbers of several reports of one phase that have the same subjects."""
+
+    phase: Phase
+    subjects: Annotated[IntArray, Dims("subjects")]
+    """As in Report, shape (n,)."""
+    summaries: Annotated[FloatArray, Dims("reports", "subjects", len(COLUMNS))]
+    """Shape (reports, n, len(COLUMNS))."""
+
+    def check(self) -> None:
+        check_counts(self.summaries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """Several reports, in the order of time, without histograms and places: they had to wait, and newer ones of the same kind
+    follow."""
+
+    heads: tuple[ReportHead, ...]
+    numbers: Annotated[IntArray, Dims("heads")]
+    """Which of `stacks` each has its numbers in; there they lie in the same order. Shape (len(heads),)."""
+    stacks: tuple[ReportStack, ...]
+
+    def check(self) -> None:
+        check_numbers(self.numbers, len(self.stacks), "stack")
+        counts = np.bincount(self.numbers, minlength=len(self.stacks))
+        if len(self.heads) != len(self.numbers) or counts.tolist() != [len(stack.summaries) for stack in self.stacks]:
+            raise Unfit("does not have the numbers of each of its reports")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -650,7 +688,8 @@ class InitialParameters:
     sampled: Annotated[IntArray, Dims("subjects")]
 
     def check(self) -> None:
-        check_counts(self.summaries, self.histograms, self.sampled)
+        check_counts(self.summaries)
+        check_samples(self.histograms, self.sampled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -732,7 +771,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Reports that were left out of the live stream because the app lagged; the engine's history has them."""
+    """Reports that are not sent: the app has not taken in anything for so long that there was no room to keep them."""
 
     reports: Count
 
@@ -773,6 +812,7 @@ EVENTS = (
     Subjects,
     Places,
     Report,
+    Reports,
     InitialParameters,
     Schedule,
     Validated,

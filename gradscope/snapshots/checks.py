@@ -51,6 +51,7 @@ def check_summaries(
 def check_counts(name: str, summaries: FloatArray, histograms: npt.NDArray[np.int32], sampled: IntArray) -> None:
     """What counts something is a number that can be counted to."""
     try:
-        checks.check_counts(summaries, histograms, sampled)
+        checks.check_counts(summaries)
+        checks.check_samples(histograms, sampled)
     except Unfit as unfit:
         raise Damaged(f"{name} {unfit}") from None

@@ -30,6 +30,12 @@ class SavedBlock:
     """The newest step of each column, shape (columns,)."""
     values: npt.NDArray[np.float32]
     """Shape (len(COLUMNS), subjects, columns); NaN where unseen."""
+    tops: npt.NDArray[np.float32] | None = None
+    """The greatest standard deviation and norm of the steps of each column, shape (2, subjects, columns); None where that is
+    not known, or each column is of one step."""
+    origins: IntArray | None = None
+    """The steps of the first NaN or Inf, the greatest standard deviation, norm and magnitude, shape (4, subjects, columns);
+    None as for `tops`."""
     stride: int
     """Steps that one column takes."""
     in_last: int
@@ -144,6 +150,8 @@ def _arrays_of(history: SavedHistory) -> dict[str, _Array]:
     arrays: dict[str, _Array] = {}
     for kind, block in history.blocks.items():
         arrays |= {f"block.{kind.value}.steps": block.steps, f"block.{kind.value}.values": block.values}
+        if block.tops is not None and block.origins is not None:
+            arrays |= {f"block.{kind.value}.tops": block.tops, f"block.{kind.value}.origins": block.origins}
     for kind, histograms in history.histograms.items():
         arrays |= {f"histograms.{kind.value}.{name}": getattr(histograms, name) for name in _HISTOGRAM_ARRAYS}
     for name, curve in history.curves.items():
@@ -187,8 +195,16 @@ def decode(data: bytes, arrays: Mapping[str, _Array]) -> SavedHistory:
         _check(kind, steps, block)
         if len(set(block.keys)) != len(block.keys):
             raise Damaged(f"a subject of the history of {kind} comes twice")
+        tops, origins = f"block.{kind}.tops", f"block.{kind}.origins"
         blocks[SubjectKind(kind)] = SavedBlock(
-            keys=block.keys, steps=steps, values=values, stride=block.stride, in_last=block.in_last
+            keys=block.keys,
+            steps=steps,
+            values=values,
+            # Earlier versions have neither.
+            tops=_array(arrays, tops, np.float32, (2, *values.shape[1:])) if tops in arrays else None,
+            origins=_array(arrays, origins, np.int64, (4, *values.shape[1:])) if origins in arrays else None,
+            stride=block.stride,
+            in_last=block.in_last,
         )
     curves = {}
     for name, curve in names.curves.items():

@@ -12,6 +12,7 @@ from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_re
 from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
+from gradscope.protocol.stacks import unstacked
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state import border
 from gradscope.state.edits import Edits
@@ -227,6 +228,8 @@ class AppState:
         match message:
             case messages.Report():
                 self._report(message)
+            case messages.Reports():
+                self._earlier_reports(message)
             case messages.Moved(position=position) | messages.Done(position=position):
                 self._move(position)
                 if isinstance(message, messages.Done):
@@ -314,6 +317,18 @@ class AppState:
         if report.phase is Phase.BACKWARD:
             self.cleared = frozenset()
         self.touch(Topic.HISTORY)
+        self._tell_notes(report)
+
+    def _earlier_reports(self, reports: messages.Reports) -> None:
+        """Of these only the history is told: the newest of each kind follow."""
+        clip_norm = None if self.session is None else self.session.clip_norm
+        told = list(unstacked(reports))
+        self.history.add_reports(told, clip_norm=clip_norm)
+        for report in told:
+            self._tell_notes(report)
+        self.touch(Topic.HISTORY)
+
+    def _tell_notes(self, report: Report) -> None:
         for sentence in self._step_notes.take(report):
             self.log.say(sentence, is_warning=True)
             self.touch(Topic.LOG)

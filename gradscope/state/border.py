@@ -9,7 +9,7 @@ from gradscope.protocol.checks import check_numbers, check_report
 from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.edits import EditMade
 from gradscope.protocol.limits import Unfit
-from gradscope.protocol.messages import InitialParameters, Places, Report, Subjects, Validated
+from gradscope.protocol.messages import InitialParameters, Places, Report, ReportHead, Reports, Subjects, Validated
 
 if TYPE_CHECKING:
     from gradscope.state.app_state import AppState
@@ -25,6 +25,11 @@ def check(message: object, state: AppState) -> None:
             case Report():
                 check_report(message, rows=len(state.history.rows), places=len(state.places))
                 _check_turn(message, state)
+            case Reports():
+                for stack in message.stacks:
+                    check_numbers(stack.subjects, len(state.history.rows), "subject")
+                for head in message.heads:
+                    _check_turn(head, state)
             case InitialParameters():
                 check_numbers(message.subjects, len(state.history.rows), "subject")
             case Subjects(first=first, rows=rows):
@@ -41,7 +46,7 @@ def check(message: object, state: AppState) -> None:
         raise ProtocolError(f"{type(message).__name__} {unfit}") from None
 
 
-def _check_turn(report: Report, state: AppState) -> None:
+def _check_turn(report: ReportHead, state: AppState) -> None:
     if report.optimizer and state.session is not None and report.optimizer not in state.session.optimizers:
         raise Unfit(f"is of the optimizer {report.optimizer!r:.80}, which the session does not have")
 

@@ -20,7 +20,7 @@ class Curve:
         self._used = 0
         self._stride = 1
         self._in_last = 0
-        self._max_points = max_points
+        self.max_points = max_points
 
     @classmethod
     def of(cls, steps: IntArray, values: FloatArray, *, max_points: int = MAX_CURVE_POINTS) -> Curve:
@@ -67,7 +67,7 @@ class Curve:
             if not np.isfinite(self._values[self._used - 1, 0]):
                 return
         elif is_new:
-            if self._used == self._max_points:
+            if self._used == self.max_points:
                 self._halve()
             self._lengthen()
             self._used += 1
@@ -88,10 +88,10 @@ class Curve:
         )
 
     @classmethod
-    def restored(cls, saved: SavedCurve, *, least_width: int = 1) -> Curve:
+    def restored(cls, saved: SavedCurve, *, least_width: int = 1, max_points: int = MAX_CURVE_POINTS) -> Curve:
         """The reverse; it can be added to. Columns that are missing are NaN."""
         points, width = saved.values.shape
-        curve = cls(width, max_points=max(MAX_CURVE_POINTS, points))
+        curve = cls(width, max_points=max(max_points, points))
         # One row in any case: doubling nothing would give no room.
         curve._steps = np.zeros(max(points, 1), dtype=np.int64)
         curve._values = np.full((max(points, 1), width), np.nan)

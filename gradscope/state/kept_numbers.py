@@ -9,13 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.arrays import FloatArray
-
 MOST = float(np.finfo(np.float32).max)
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
 
 
-def as_kept(numbers: FloatArray) -> npt.NDArray[np.float32]:
+def as_kept(numbers: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """The same as float32. NaN and zero stay what they are."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         kept = numbers.astype(np.float32)

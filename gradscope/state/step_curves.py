@@ -31,6 +31,8 @@ class ClipColumn(IntEnum):
     """Its part of the squared norm."""
 
 
+MAX_LOSSES = 4_000_000
+"""Steps whose loss is kept in any case, in 16 bytes each. Of a longer run every second one is dropped, as in other curves."""
 _SEVERAL = ("losses", "validations")
 """Attributes that hold curves by name."""
 
@@ -41,6 +43,8 @@ class StepCurves:
     def __init__(self) -> None:
         self.loss = Curve()
         """Of every step, whichever optimizer's turn it was: the mean of its micro-batches, once it is complete."""
+        self.every_loss = Curve(max_points=MAX_LOSSES)
+        """The same without a gap; the one to draw is `loss`, which is short."""
         self.losses: dict[str, Curve] = {}
         """The same by optimizer, where there are several."""
         self.lr = Curve()
@@ -62,6 +66,7 @@ class StepCurves:
         """Take in what a report says of its step. A micro-batch's loss stands until the step's mean takes its place."""
         if report.loss is not None:
             self.loss.add(report.step, (report.loss,))
+            self.every_loss.add(report.step, (report.loss,))
             if report.optimizer:
                 self.losses.setdefault(report.optimizer, Curve()).add(report.step, (report.loss,))
         if report.phase is not Phase.STEP:
@@ -106,7 +111,7 @@ class StepCurves:
     def cut(self, step: int) -> None:
         """Forget the steps from `step` on."""
         lost = len(self.skipped)
-        for curve in (self.loss, self.lr, self.momentum, self.clipping, self.scale, self.skipped):
+        for curve in (self.loss, self.every_loss, self.lr, self.momentum, self.clipping, self.scale, self.skipped):
             curve.cut(step)
         for curve in (*self.losses.values(), *self.validations.values()):
             curve.cut(step)
@@ -120,19 +125,23 @@ class StepCurves:
     def saved_curves(self) -> dict[str, SavedCurve]:
         """Copies for a snapshot, by name: "loss", "losses.generator"."""
         curves = {name: value for name, value in vars(self).items() if isinstance(value, Curve)}
+        if len(self.every_loss) == len(self.loss):
+            del curves["every_loss"]
         for several in _SEVERAL:
             curves |= {f"{several}.{name}": curve for name, curve in getattr(self, several).items()}
         return {name: curve.saved() for name, curve in curves.items()}
 
     def restore_curves(self, saved: SavedHistory) -> None:
         """The reverse. A curve that this version does not have is passed over."""
+        if "loss" in saved.curves:
+            self.every_loss = Curve.restored(saved.curves["loss"], max_points=MAX_LOSSES)
         for name, curve in saved.curves.items():
             of, _, which = name.partition(".")
             own = getattr(self, of, None)
             if of in _SEVERAL and which:
                 getattr(self, of)[which] = Curve.restored(curve)
             elif isinstance(own, Curve):
-                setattr(self, of, Curve.restored(curve, least_width=own.width))
+                setattr(self, of, Curve.restored(curve, least_width=own.width, max_points=own.max_points))
         self.skipped_steps = saved.skipped_steps
         self.clip_parameters = list(saved.clip_parameters)
         self._clip_parameter_index = {name: i for i, name in enumerate(self.clip_parameters)}

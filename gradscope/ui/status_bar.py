@@ -96,7 +96,9 @@ class StatusBar(QStatusBar):
         self.skipped.setVisible(skipped > 0)
         self.skipped.setText(self.tr("Reports not shown: {count}").format(count=skipped))
         self.skipped.setToolTip(
-            self.tr("The engine was faster than the window: these reports are missing in the plots, not in training")
+            self.tr(
+                "The window took in nothing for so long that these could not be kept: plots lack them, training does not"
+            )
         )
         self.device.setText(state.session.device if state.session is not None else "")
         self.device.setVisible(state.session is not None)

@@ -131,6 +131,26 @@ EXAMPLES = [
     m.Subjects(first=7, rows=(SubjectRow(KEY, (2, 3), "float32", "of abs()"),)),
     m.Places(first=0, rows=(m.Place(SubStep.LOSS, "", 0, "", "()"),)),
     REPORT,
+    m.Reports(
+        heads=(
+            m.ReportHead(step=3, epoch=0, batch=3, loss=float("inf"), lr=(0.1,), micro=1, window=2, notes=("hm",)),
+            m.ReportHead(
+                step=4,
+                epoch=0,
+                batch=4,
+                loss=None,
+                lr=(),
+                scale=8.0,
+                clip=m.Clip(norm=1.0, coefficient=None, norm_after=None),
+                optimizer="d",
+            ),
+        ),
+        numbers=np.array([0, 1]),
+        stacks=(
+            m.ReportStack(phase=Phase.FORWARD, subjects=np.array([1, 0]), summaries=np.ones((1, 2, len(COLUMNS)))),
+            m.ReportStack(phase=Phase.STEP, subjects=np.array([2]), summaries=np.ones((1, 1, len(COLUMNS)))),
+        ),
+    ),
     m.InitialParameters(**MEASURED),
     m.Validated(
         step=-1, epoch=0, loss=None, metrics={"a": float("nan")}, batches=2, samples=3, seconds=0.1, is_best=True

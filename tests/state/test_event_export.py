@@ -122,7 +122,7 @@ def test_a_long_run_is_thinned_and_loses_no_nan(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(event_export, "MAX_HISTOGRAMS", 100)
     history = a_history(small_training(), 90)
     block = history.blocks[SubjectKind.GRAD]
-    block._data[NAN, 0, 40] = 9
+    block._cells.values[NAN, 0, 40] = 9
     export(history, tmp_path)
     reader = read(tmp_path)
     tag = subject_tag(block.keys[0])

@@ -261,7 +261,7 @@ def test_a_layer_that_only_some_batches_reach_is_drawn_as_points(qtbot: QtBot, t
     controller = started(small_training(), steps=6)
     updates = controller.state.history.blocks[K.GRAD]
     row = updates.index_of(SubjectKey(K.GRAD, "net.0.bias"))
-    updates._data[:, row, 1:6:2] = np.nan
+    updates._cells.values[:, row, 1:6:2] = np.nan
     chart = shown(qtbot, LinesChart(controller, themes))
     chart.show_quantity(K.GRAD, Quantity.L2)
     controller.select(Selection.of_node("net.0.bias", is_parameter=True))
@@ -294,7 +294,7 @@ def test_bars_tell_zero_odd_and_nan_apart(qtbot: QtBot, themes: ThemeManager) ->
 def test_the_update_ratio_outside_of_its_band_is_odd(qtbot: QtBot, themes: ThemeManager) -> None:
     controller = started(small_training(), steps=1)
     updates = controller.state.history.blocks[K.UPDATE]
-    updates._data[8, 1, 0] *= 1e-3
+    updates._cells.values[8, 1, 0] *= 1e-3
     chart = shown(qtbot, UpdateRatio(controller, themes))
     assert 1 in bars_of(chart)["odd"] and 0 in bars_of(chart)["good"]
 

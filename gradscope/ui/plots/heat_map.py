@@ -12,33 +12,35 @@ from PySide6.QtCore import QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 
-from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
+from gradscope.state.history import History
 from gradscope.state.selection import Selection
 from gradscope.ui.capture_words import why_unmeasured
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots import palette
 from gradscope.ui.plots.axes import NameAxis, StepAxis
+from gradscope.ui.plots.cell_text import cell_lines
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.color_strip import ColorStrip
 from gradscope.ui.plots.formats import kept_cell
 from gradscope.ui.plots.moment_text import newest_moment
+from gradscope.ui.plots.non_finite import Trouble, trouble
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import (
+    ORIGINS,
     QUANTITIES,
     Quantity,
     Scale,
     has_lost_ratios,
     non_finite,
-    series_of,
-    text,
     values_of,
 )
 from gradscope.ui.plots.sampling import StepGrid, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
-from gradscope.ui.plots.wording import kept_number, lost_ratios_note, what_to_press
+from gradscope.ui.plots.wording import lost_ratios_note, what_to_press
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -123,18 +125,25 @@ class HeatMap(Chart):
         self.readout.show_text("; ".join(part for part in (note, newest_moment(state, self._kind)) if part))
         order = execution_order(state, self._kind, self._leaf)
         self._keys = [block.keys[i] for i in order]
-        grid = StepGrid.of(block.steps, max_columns=max(50, int(self.plot.box.width())))
-        values = values_of(state.history, self._kind, self._quantity, grid.shown)
-        bad = grid.any(non_finite(block))
+        columns = max(50, int(self.plot.box.width()))
+        grid = StepGrid.of(block.steps, max_columns=columns, is_merged=block.is_merged)
+        values = self._values(state.history, grid)
+        found = trouble(block, order, grid)
         if order != list(range(len(values))):
-            values, bad = values[order], bad[order]
+            values = values[order]
         scale = self._scale_for(state)
         has_beyond = scale.widen_by_kept(values)
         self._grid = grid
-        self._draw_image(scale, values, bad, has_beyond=has_beyond)
-        self._draw_crosses(grid, bad)
+        self._draw_image(scale, values, found.cells, has_beyond=has_beyond)
+        self._draw_crosses(found)
         self._draw_frame(state, block.steps)
         return ""
+
+    def _values(self, history: History, grid: StepGrid) -> npt.NDArray[np.float32]:
+        """Of several steps the greatest where that is known: a peak is not to fall between two pixels."""
+        if self._quantity in ORIGINS:
+            return grid.greatest(values_of(history, self._kind, self._quantity, greatest=True))
+        return values_of(history, self._kind, self._quantity, grid.shown)
 
     def _scale_for(self, state: AppState) -> GrowingScale:
         if state.history is not self._history:
@@ -165,14 +174,10 @@ class HeatMap(Chart):
         self._image.setImage(palette.coloured(index, colours), autoLevels=False, levels=None)
         self._strip.show_scale(colours, scale.scale, scale.low, scale.high, special, exponent=scale.exponent)
 
-    def _draw_crosses(self, grid: StepGrid, bad: npt.NDArray[np.bool_]) -> None:
+    def _draw_crosses(self, found: Trouble) -> None:
         """Where a row first goes wrong, each time: the colour alone would not say it to everybody."""
-        begins = bad.copy()
-        begins[:, 1:] &= ~bad[:, :-1]
-        rows, columns = np.nonzero(begins)
-        rows, columns = rows[:_MAX_CROSSES], columns[:_MAX_CROSSES]
-        if len(rows) or len(self._crosses.data):
-            self._crosses.setData(grid.first + grid.stride * columns + (grid.stride - 1) / 2, rows)
+        if len(found.rows) or len(self._crosses.data):
+            self._crosses.setData(found.steps[:_MAX_CROSSES].astype(np.float64), found.rows[:_MAX_CROSSES])
 
     def _draw_frame(self, state: AppState, steps: npt.NDArray[np.int64]) -> None:
         assert self._grid is not None
@@ -194,7 +199,7 @@ class HeatMap(Chart):
 
     def table(self, state: AppState) -> TableData:
         block, keys = state.history.blocks[self._kind], self._keys
-        steps, values = block.steps, values_of(state.history, self._kind, self._quantity)
+        steps, values = block.steps, values_of(state.history, self._kind, self._quantity, greatest=True)
         rows = [block.index_of(key) for key in keys]
         return TableData(
             headers=(self.tr("Step"), *(self._label(key) for key in keys)),
@@ -217,21 +222,11 @@ class HeatMap(Chart):
         if self._grid is None or column is None or not 0 <= row < len(self._keys):
             self.plot.show_tip("")
             return
-        position = int(self._grid.ends[column])
-        history = self.controller.state.history
-        block, key = history.blocks[self._kind], self._keys[row]
-        series = series_of(history, key, self._quantity)
-        if position >= len(series):
+        history, key = self.controller.state.history, self._keys[row]
+        start, end = int(self._grid.starts[column]), int(self._grid.ends[column])
+        if end >= len(history.blocks[self._kind].steps):
             return
-        value = float(series[position])
-        lines = [
-            key.shown(),
-            self.tr("Step {step}").format(step=int(block.steps[position])),
-            f"{text(QUANTITIES[self._quantity].label)}: {kept_number(value)}",
-        ]
-        nan, inf = (block.series(key, which)[position] for which in (NAN, INF))
-        if nan > 0 or inf > 0:
-            lines.append(self.tr("{nan} NaN, {inf} Inf (the number is of the rest)").format(nan=int(nan), inf=int(inf)))
+        lines = [key.shown(), *cell_lines(history, key, self._quantity, start, end)]
         self.plot.show_tip("\n".join(lines))
 
     @Slot(float, float)

@@ -15,10 +15,13 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
+from gradscope.state.cells import Origin
+from gradscope.state.history import History
 from gradscope.ui.capture_words import why_unmeasured
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.band import Band
+from gradscope.ui.plots.cell_text import cell_lines
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import BEYOND, kept_cell
 from gradscope.ui.plots.names import shortened
@@ -127,17 +130,22 @@ class LinesChart(Chart):
             self._scale = GrowingScale(QUANTITIES[self._quantity].scale, band=QUANTITIES[self._quantity].band)
             self._write_legend(chosen, bold=len(selected))
             self._drawn_keys = chosen
-        values = np.array([series_of(state.history, key, self._quantity) for key in chosen], dtype=np.float64)
-        bad = np.array([(block.series(key, NAN) > 0) | (block.series(key, INF) > 0) for key in chosen])
+        history = state.history
+        values = np.array([series_of(history, key, self._quantity, greatest=True) for key in chosen], dtype=np.float64)
+        bad = [
+            block.origins(Origin.BAD)[order[row]][(block.series(key, NAN) > 0) | (block.series(key, INF) > 0)]
+            for row, key in zip(rows, chosen, strict=True)
+        ]
         self._steps, self._series = block.steps, list(values)
         self._scale.widen_by_kept(values)
-        self._draw_lines(values, bad)
+        self._draw_lines(values, np.unique(np.concatenate([np.zeros(0), *bad])).astype(np.float64))
         has_beyond = bool(np.isinf(values).any())
-        self._tell_meaning(has_beyond=has_beyond, has_lost=has_lost_ratios(state.history, self._kind, self._quantity))
-        self.readout.show_text(self._latest_text() if selected else self.tr("Click a row above to choose"))
+        self._tell_meaning(has_beyond=has_beyond, has_lost=has_lost_ratios(history, self._kind, self._quantity))
+        self.readout.show_text(self._latest_text(history) if selected else self.tr("Click a row above to choose"))
         return ""
 
-    def _draw_lines(self, values: FloatArray, bad: np.ndarray) -> None:
+    def _draw_lines(self, values: FloatArray, crosses: FloatArray) -> None:
+        """`crosses`: the steps with NaN or Inf."""
         x = self._steps.astype(np.float64)
         low, high = self._scale.low, self._scale.high
         # Infinite ones are beyond float32: the line goes on to the end of the scale.
@@ -168,7 +176,6 @@ class LinesChart(Chart):
         zeros = zeros[apart(zeros, at_least=gap)]
         self._zeros.setData(zeros, np.full(len(zeros), low))
         self._mark_beyond(x, drawn, is_beyond, gap)
-        crosses = x[bad.any(axis=0)]
         crosses = crosses[apart(crosses, at_least=gap)]
         self._crosses.setData(crosses, np.full(len(crosses), low - pad))
         band = QUANTITIES[self._quantity].band
@@ -203,10 +210,10 @@ class LinesChart(Chart):
         told = [meaning, note if has_beyond else "", lost_ratios_note() if has_lost else ""]
         self._meaning.setText(". ".join(part for part in told if part))
 
-    def _latest_text(self) -> str:
+    def _latest_text(self, history: History) -> str:
         if not self._series or not len(self._series[0]):
             return ""
-        value = float(self._series[0][-1])
+        value = float(series_of(history, self._drawn_keys[0], self._quantity)[-1])
         return self.tr("{name}: {value} at step {step}").format(
             name=self._drawn_keys[0].shown(), value=kept_number(value), step=int(self._steps[-1])
         )
@@ -246,10 +253,6 @@ class LinesChart(Chart):
         at = [float(self._scale.place(series[position : position + 1])[0]) for series in self._series]
         distances = [abs(value - y) if math.isfinite(value) else math.inf for value in at]
         nearest = int(np.argmin(distances))
-        value = float(self._series[nearest][position])
-        lines = (
-            self._drawn_keys[nearest].shown(),
-            self.tr("Step {step}").format(step=int(self._steps[position])),
-            f"{text(QUANTITIES[self._quantity].label)}: {kept_number(value)}",
-        )
+        key = self._drawn_keys[nearest]
+        lines = [key.shown(), *cell_lines(self.controller.state.history, key, self._quantity, position, position)]
         self.plot.show_tip("\n".join(lines))

@@ -12,6 +12,7 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
+from gradscope.state.cells import TOP_L2, TOP_STD, Origin
 from gradscope.state.history import Block, History
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
@@ -108,6 +109,9 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
     ),
 }
 
+ORIGINS = {Quantity.STD: Origin.STD, Quantity.L2: Origin.L2, Quantity.LARGEST: Origin.LARGEST}
+"""The quantities of which the greatest of several steps is kept, and what its step is known as."""
+
 _COMMON = (Quantity.STD, Quantity.L2, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS)
 CHOICES: dict[SubjectKind, tuple[Quantity, ...]] = {
     SubjectKind.ACTIVATION: _COMMON,
@@ -133,10 +137,18 @@ def text(marked: str) -> str:
     return QCoreApplication.translate("Quantities", marked)
 
 
-def values_of(history: History, kind: SubjectKind, quantity: Quantity, steps: IntArray | slice = ALL_STEPS) -> Floats:
+def values_of(
+    history: History,
+    kind: SubjectKind,
+    quantity: Quantity,
+    steps: IntArray | slice = ALL_STEPS,
+    *,
+    greatest: bool = False,
+) -> Floats:
     """A quantity of all subjects of a kind at some steps (their positions), shape (subjects, steps).
 
-    In the block's order; NaN where undefined.
+    In the block's order; NaN where undefined. Of a column of several steps the newest number, or the greatest where it is
+    known (see `ORIGINS`) and asked for.
     """
     block = history.blocks[kind]
     if quantity is Quantity.RATIO:
@@ -146,7 +158,7 @@ def values_of(history: History, kind: SubjectKind, quantity: Quantity, steps: In
         if len(rows) < len(found) or len(sizes.steps) != len(block.steps):
             return history.update_ratio()[2][:, steps]
         return _ratio(block.column(L2)[:, steps], sizes.column(L2)[:, steps][rows])
-    return _computed(lambda column: block.column(column)[:, steps], quantity)
+    return _computed(lambda column: block.column(column)[:, steps], quantity, greatest=greatest)
 
 
 def has_lost_ratios(history: History, kind: SubjectKind, quantity: Quantity) -> bool:
@@ -168,14 +180,14 @@ def newest_values(history: History, kind: SubjectKind, quantity: Quantity) -> Fl
     return values
 
 
-def series_of(history: History, key: SubjectKey, quantity: Quantity) -> Floats:
-    """A quantity of one subject over all steps, shape (steps,); NaN where undefined."""
+def series_of(history: History, key: SubjectKey, quantity: Quantity, *, greatest: bool = False) -> Floats:
+    """A quantity of one subject over all steps, shape (steps,); NaN where undefined. `greatest` as in `values_of`."""
     block = history.blocks[key.kind]
     if quantity is Quantity.RATIO:
         size = history.blocks[SubjectKind.PARAMETER].series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
         norm = block.series(key, L2)
         return _ratio(norm, size) if len(norm) == len(size) else np.full(len(norm), np.nan, dtype=np.float32)
-    return _computed(lambda column: block.series(key, column), quantity)
+    return _computed(lambda column: block.series(key, column), quantity, greatest=greatest)
 
 
 def non_finite(block: Block, steps: IntArray | slice = ALL_STEPS) -> npt.NDArray[np.bool_]:
@@ -183,12 +195,12 @@ def non_finite(block: Block, steps: IntArray | slice = ALL_STEPS) -> npt.NDArray
     return (block.column(NAN)[:, steps] > 0) | (block.column(INF)[:, steps] > 0)
 
 
-def _computed(column: Callable[[int], Floats], quantity: Quantity) -> Floats:
+def _computed(column: Callable[[int], Floats], quantity: Quantity, *, greatest: bool) -> Floats:
     match quantity:
         case Quantity.STD:
-            return column(STD)
+            return column(TOP_STD if greatest else STD)
         case Quantity.L2:
-            return column(L2)
+            return column(TOP_L2 if greatest else L2)
         case Quantity.MEAN:
             return column(MEAN)
         case Quantity.LARGEST:

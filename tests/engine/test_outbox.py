@@ -1,0 +1,139 @@
+"""The outbox before an app that reads slowly, or not at all: everything arrives, in order, and memory is bounded."""
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gradscope.engine import outbox as outbox_module
+from gradscope.engine import spill as spill_module
+from gradscope.engine.outbox import Outbox
+from gradscope.engine.spill import Spill
+from gradscope.protocol.codec import Decoder
+from gradscope.protocol.messages import Done, Note, Report, Reports, Skipped
+from gradscope.protocol.phases import Phase, Position
+from gradscope.protocol.stacks import unstacked
+from tests.protocol.test_stacks import assert_same, report
+
+PHASES = (Phase.FORWARD, Phase.BACKWARD, Phase.STEP)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    engine, app = socket.socketpair()
+    app.settimeout(20)
+    yield engine, app
+    engine.close()
+    app.close()
+
+
+def receive(app: socket.socket, *until: type) -> list[object]:
+    """All messages until there was one of each type, and nothing is on its way any more."""
+    decoder, received = Decoder(), list[object]()
+    while not all(any(isinstance(message, one) for message in received) for one in until) or _has_more(app):
+        received += [frame.message for frame in decoder.feed(app.recv(1 << 16))]
+    return received
+
+
+def _has_more(app: socket.socket) -> bool:
+    return bool(select.select([app], [], [], 0.5)[0])
+
+
+def reports_of(received: list[object]) -> list[Report]:
+    found: list[Report] = []
+    for message in received:
+        if isinstance(message, Reports):
+            found += unstacked(message)
+        elif isinstance(message, Report):
+            found.append(message)
+    return found
+
+
+def fill(outbox: Outbox, steps: int, subjects: int) -> list[Report]:
+    sent = [report(step, phase, subjects) for step in range(steps) for phase in PHASES]
+    for i, one in enumerate(sent):
+        if i == len(sent) // 2:
+            outbox.put(Note(text="half"))
+        outbox.put(one)
+    outbox.put(Done(position=Position()), number=3)
+    return sent
+
+
+@pytest.mark.parametrize(("steps", "subjects"), [(3, 3), (2000, 5), (60, 3000)])
+def test_nothing_is_left_out_before_an_app_that_does_not_read(
+    ends: tuple[socket.socket, socket.socket], steps: int, subjects: int
+) -> None:
+    engine, app = ends
+    outbox = Outbox(engine)
+    sent = fill(outbox, steps, subjects)
+    time.sleep(0.1)
+    received = receive(app, Done)
+    found = reports_of(received)
+    assert len(found) == len(sent)
+    for one, other in zip(found, sent, strict=True):
+        assert_same(one, other)
+    assert len(found[-1].histograms) == subjects, "the newest is whole"
+    half = next(i for i, message in enumerate(received) if isinstance(message, Note))
+    assert len(reports_of(received[:half])) == len(sent) // 2, "nothing overtakes"
+    assert not any(isinstance(message, Skipped) for message in received)
+    if steps > 100:
+        assert len(received) < len(sent) // 10
+    outbox.close()
+
+
+def test_what_does_not_fit_into_memory_waits_in_a_file(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, app = ends
+    monkeypatch.setattr(outbox_module, "MAX_WAITING_BYTES", 1024 * 1024)
+    outbox = Outbox(engine)
+    sent = fill(outbox, 300, 400)
+    assert len(outbox._spill) > 5
+    assert outbox._waiting_bytes < 2 * 1024 * 1024
+    found = reports_of(receive(app, Done))
+    assert [(one.step, one.phase) for one in found] == [(one.step, one.phase) for one in sent]
+    assert len(outbox._spill) == 0
+    outbox.close()
+
+
+@pytest.mark.parametrize("limit", ["size", "disk"])
+def test_without_any_room_the_oldest_reports_are_left_out_and_counted(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    engine, app = ends
+    monkeypatch.setattr(outbox_module, "MAX_WAITING_BYTES", 1024 * 1024)
+    if limit == "size":
+        monkeypatch.setattr(spill_module, "MAX_SPILLED_BYTES", 3 * 1024 * 1024)
+    else:
+
+        def full(**_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(spill_module.tempfile, "TemporaryFile", full)
+    outbox = Outbox(engine)
+    sent = fill(outbox, 300, 400)
+    assert outbox._waiting_bytes < 2 * 1024 * 1024
+    received = receive(app, Done, Skipped)
+    found = reports_of(received)
+    left_out = sum(message.reports for message in received if isinstance(message, Skipped))
+    assert left_out > 0 and len(found) + left_out == len(sent)
+    assert found[-1].step == sent[-1].step
+    steps = [one.step for one in found]
+    assert steps == sorted(steps)
+    outbox.close()
+
+
+def test_a_spill_gives_back_what_it_got_in_order() -> None:
+    spill = Spill()
+    for round_ in range(3):
+        frames = [bytes([round_, i]) * (i + 1) for i in range(50)]
+        for frame in frames:
+            spill.put(frame)
+        assert [spill.take() for _ in range(20)] == frames[:20]
+        spill.put(b"last")
+        assert [spill.take() for _ in range(len(spill))] == [*frames[20:], b"last"]
+        assert not spill
+    spill.close()
