@@ -103,8 +103,8 @@ class ColorStrip(QWidget):
             return
         painter = QPainter(self)
         metrics = self.fontMetrics()
-        ends = ("1e-88", self._tick_text(self._low), self._tick_text(self._high))
-        edge = max(metrics.horizontalAdvance(text) for text in ends) / 2 + 4
+        longest = max(metrics.horizontalAdvance(self._tick_text(end)) for end in (self._low, self._high))
+        edge = max(metrics.horizontalAdvance("1e-88") / 2 + 4, longest / 2 + 1)
         text_colour = self.palette().placeholderText().color()
         painter.setPen(text_colour)
         key_width = sum(metrics.horizontalAdvance(key.text) + 12 + 3 * _GAP for key in self._keys)
