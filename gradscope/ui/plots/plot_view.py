@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
@@ -12,6 +14,7 @@ from gradscope.ui.plots.edit_marks import EditMarks
 from gradscope.ui.theme import Theme
 
 Range = tuple[float, float]
+_FARTHEST = 1e300
 
 
 class PlotView(pg.PlotWidget):
@@ -73,8 +76,8 @@ class PlotView(pg.PlotWidget):
         self.getAxis("bottom").show_values(is_shown)
 
     def show_range(self, x: Range, y: Range) -> None:
-        """What the plot shows as long as a person has not moved it."""
-        self._wanted = (x, y)
+        """What the plot shows as long as a person has not moved it. What is infinite lies outside of it."""
+        self._wanted = (_finite(x), _finite(y))
         if self.is_following and self._applied != self._wanted:
             self._applied = self._wanted
             self.box.setRange(xRange=x, yRange=y, padding=0, disableAutoRange=True)
@@ -160,3 +163,10 @@ class PlotView(pg.PlotWidget):
     def leaveEvent(self, event: QEvent) -> None:
         QToolTip.hideText()
         super().leaveEvent(event)
+
+
+def _finite(wanted: Range) -> Range:
+    low, high = (max(-_FARTHEST, min(_FARTHEST, end)) if math.isfinite(end) else None for end in wanted)
+    if low is None:
+        low = 0.0 if high is None else high - 1
+    return low, low + 1 if high is None else high

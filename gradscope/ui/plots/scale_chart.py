@@ -93,12 +93,10 @@ class ScaleChart(Chart):
             return nothing_yet(state, self.tr("Press Step (F7) to see the loss scale"))
         self._steps, self._scales = history.scale.steps, history.scale.values[:, 0]
         self._skipped_steps = history.skipped.steps
-        x, exponents = self._steps.astype(np.float64), np.log2(np.maximum(self._scales, 2.0**-126))
+        x, exponents = self._steps.astype(np.float64), _exponents(self._scales)
         self._curve.setData(*decimate(x, exponents, max_points=_MAX_POINTS))
         self._end.setData(x[-1:], exponents[-1:])
-        self._skipped.setData(
-            self._skipped_steps.astype(np.float64), np.log2(np.maximum(history.skipped.values[:, 0], 2.0**-126)) + 0.25
-        )
+        self._skipped.setData(self._skipped_steps.astype(np.float64), _exponents(history.skipped.values[:, 0]) + 0.25)
         low, high = float(exponents.min()), float(exponents.max())
         self.plot.show_range(step_range(int(self._steps[0]), int(self._steps[-1])), (low - 1.2, high + 1.2))
         self._write(history.skipped_steps)
@@ -133,3 +131,8 @@ class ScaleChart(Chart):
         if step in self._skipped_steps:
             text += "\n" + self.tr("Skipped: a gradient was not finite")
         self.plot.show_tip(text)
+
+
+def _exponents(scales: FloatArray) -> FloatArray:
+    """To the base 2, as far as float32 goes: a scale may have grown beyond it, or be none."""
+    return np.log2(np.clip(np.nan_to_num(scales, nan=1.0), 2.0**-126, 2.0**127))
