@@ -381,6 +381,9 @@ class SessionInfo:
                 raise Unfit(
                     f"has the parameter {parameter.name!r:.80} in group {parameter.group} of {len(self.groups)}"
                 )
+        order = [substep for substep in SubStep if substep in self.substeps]
+        if list(self.substeps) != order or not set(order) >= _EVERY_STEP:
+            raise Unfit(f"cannot have the sub-steps {', '.join(self.substeps):.200}")
 
 
 @dataclass(frozen=True, kw_only=True)

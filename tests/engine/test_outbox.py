@@ -67,7 +67,7 @@ def test_nothing_is_left_out_before_an_app_that_does_not_read(
     ends: tuple[socket.socket, socket.socket], steps: int, subjects: int
 ) -> None:
     engine, app = ends
-    outbox = Outbox(engine)
+    outbox = Outbox(engine, on_failure=print)
     sent = fill(outbox, steps, subjects)
     time.sleep(0.1)
     received = receive(app, Done)
@@ -89,7 +89,7 @@ def test_what_does_not_fit_into_memory_waits_in_a_file(
 ) -> None:
     engine, app = ends
     monkeypatch.setattr(outbox_module, "MAX_WAITING_BYTES", 1024 * 1024)
-    outbox = Outbox(engine)
+    outbox = Outbox(engine, on_failure=print)
     sent = fill(outbox, 300, 400)
     assert len(outbox._spill) > 5
     assert outbox._waiting_bytes < 2 * 1024 * 1024
@@ -113,7 +113,7 @@ def test_without_any_room_the_oldest_reports_are_left_out_and_counted(
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(spill_module.tempfile, "TemporaryFile", full)
-    outbox = Outbox(engine)
+    outbox = Outbox(engine, on_failure=print)
     sent = fill(outbox, 300, 400)
     assert outbox._waiting_bytes < 2 * 1024 * 1024
     received = receive(app, Done, Skipped)

@@ -41,6 +41,13 @@ from tests.fuzz.lying import report_of_nothing
 from tests.ui.fakes import full_training
 from tests.ui.shell_fakes import with_places
 
+pytestmark = [
+    # Numbers beyond float32, and beyond a plot: what they are drawn as does not matter.
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning"),
+    pytest.mark.timeout(600),
+]
 NOT_UNDERSTOOD = "The engine has sent something that gradscope does not understand: "
 
 
@@ -262,7 +269,7 @@ def test_what_cannot_be_is_refused_in_words_and_nothing_is_lost(app: App, qtbot:
         app.restart(qtbot)
         steps, log = len(app.state.history.loss), app.state.log.total
         FakeProcess.newest.send(REFUSED[name])
-        qtbot.waitUntil(lambda: app.state.engine.status is EngineStatus.DEAD)
+        qtbot.waitUntil(lambda: app.state.engine.status is EngineStatus.DEAD, timeout=20_000)
         said = app.state.engine.text
         assert said.startswith(NOT_UNDERSTOOD), name
         assert "\n" not in said and len(said) < 700, name

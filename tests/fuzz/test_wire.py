@@ -21,6 +21,7 @@ MOST_MB = 250
 """Beyond what there is before: the text of a frame, and the frame itself, are in memory several times."""
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_lies_are_refused_or_can_be_shown(qtbot: QtBot, tmp_path: Path) -> None:
     random = Random(5)
     liar = Liar(random)

@@ -78,7 +78,7 @@ class PlotView(pg.PlotWidget):
         self.getAxis("bottom").show_values(is_shown)
 
     def show_range(self, x: Range, y: Range) -> None:
-        """What the plot shows as long as a person has not moved it."""
+        """What the plot shows as long as a person has not moved it; see `within_reach`."""
         self._wanted = (x, y)
         if self.is_following and self._applied != self._wanted:
             self.box.setRange(xRange=within_reach(x), yRange=within_reach(y), padding=0, disableAutoRange=True)
