@@ -27,6 +27,7 @@ from gradscope.protocol.phases import Position
 from gradscope.snapshots.against import OtherSnapshots, difference, difference_picture, our_values
 from gradscope.snapshots.looking import look, plane_of
 from gradscope.snapshots.reader import open_snapshot
+from gradscope.snapshots.reading import GivenUp, Reading
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 from gradscope.state.app_state import AppState
 from gradscope.state.reopened import state_of
@@ -43,15 +44,20 @@ class Reopened:
     state: AppState
 
 
-def reopen(path: str) -> Reopened | BadInput:
-    """Read a snapshot; BadInput, one sentence, is returned rather than raised: in a thread nobody would catch it."""
+def reopen(path: str, reading: Reading) -> Reopened | BadInput | None:
+    """Read a snapshot; None if it was given up.
+
+    BadInput, one sentence, is returned rather than raised: in a thread nobody would catch it.
+    """
     try:
-        snapshot = open_snapshot(path)
+        snapshot = open_snapshot(path, reading)
         return Reopened(snapshot=snapshot, state=state_of(snapshot))
     except BadInput as error:
         return error
     except ProtocolError as error:
         return BadInput(f"{path} is damaged: {error}")
+    except GivenUp:
+        return None
 
 
 class SnapshotSource:
@@ -60,13 +66,23 @@ class SnapshotSource:
     def __init__(self, snapshot: Snapshot, background: Background) -> None:
         self._snapshot = snapshot
         self._background = background
-        self._others = OtherSnapshots()
+        self._others = OtherSnapshots(snapshot.files.reading)
+
+    def close(self) -> None:
+        """Nobody waits for its answers any more: what is being read is broken off."""
+        self._snapshot.files.reading.give_up()
 
     def fetch(self, request: Request, on_reply: Callable[[Any], None]) -> None:
         self._background.run(partial(self._answer, request), on_reply)
 
-    def _answer(self, request: Request) -> Answer:
-        """In the other thread."""
+    def _answer(self, request: Request) -> Answer | None:
+        """In the other thread. None: it was given up."""
+        try:
+            return self._found(request)
+        except GivenUp:
+            return None
+
+    def _found(self, request: Request) -> Answer:
         if not isinstance(request, (FetchDifferences, FetchDifferencePicture)):
             return look(self._snapshot, request)
         try:

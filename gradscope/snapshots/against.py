@@ -20,6 +20,7 @@ from gradscope.snapshots.comparing import compare, strongest_difference
 from gradscope.snapshots.looking import need_few, plane_of
 from gradscope.snapshots.pieces import Flat, Part
 from gradscope.snapshots.reader import open_snapshot
+from gradscope.snapshots.reading import Reading
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 
 Shape = tuple[int, ...]
@@ -32,7 +33,8 @@ OurFlat = Callable[[SubjectKey], tuple[Shape, Flat]]
 class OtherSnapshots:
     """Opens the snapshots that something is compared with; the last one stays open until its file is another."""
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading | None = None) -> None:
+        self._reading = reading
         self._last: tuple[str, int, Snapshot] | None = None
 
     def open(self, path: str) -> Snapshot:
@@ -43,7 +45,7 @@ class OtherSnapshots:
             written_at = 0
         if self._last is None or self._last[:2] != (path, written_at):
             self._last = None
-            self._last = (path, written_at, open_snapshot(path))
+            self._last = (path, written_at, open_snapshot(path, self._reading))
         return self._last[2]
 
 

@@ -25,7 +25,8 @@ MAX_TABLE_BYTES = 256 * 1024**2
 
 
 class SnapshotFiles:
-    """Every method raises BadInput (what, where, what was expected) and nothing else, whatever the files hold."""
+    """Every method raises BadInput (what, where, what was expected) and nothing else, whatever the files hold; and GivenUp
+    where nobody waits for it any more."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path = path
@@ -73,6 +74,7 @@ class SnapshotFiles:
 
     @contextlib.contextmanager
     def told(self, name: str) -> Iterator[None]:
+        self.reading.advance(name)
         try:
             yield
         except Damaged as reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gradscope.protocol.messages import ModuleInfo, ParameterInfo, SessionInfo
 
@@ -21,6 +22,28 @@ class Node:
     @property
     def is_parameter(self) -> bool:
         return self.parameter is not None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The node and everything below it, numbered. Made once, as the tree never changes its form."""
+        return Rows(self)
+
+
+class Rows:
+    """A tree as lists by number, in display order: a parent comes before what is below it."""
+
+    def __init__(self, root: Node) -> None:
+        self.nodes = walk(root)
+        self.numbers = {(node.name, node.is_parameter): i for i, node in enumerate(self.nodes)}
+        by_identity = {id(node): i for i, node in enumerate(self.nodes)}
+        self.parents = [by_identity.get(id(node.parent), -1) for node in self.nodes]
+        """-1 for the root."""
+        self.children: list[list[int]] = [[by_identity[id(child)] for child in node.children] for node in self.nodes]
+        self.places = [0] * len(self.nodes)
+        """Which child of its parent each one is."""
+        for children in self.children:
+            for place, number in enumerate(children):
+                self.places[number] = place
 
 
 def build_tree(session: SessionInfo) -> Node:
@@ -73,4 +96,9 @@ def find(root: Node, name: str, *, is_parameter: bool) -> Node | None:
 
 def walk(node: Node) -> list[Node]:
     """The node and everything below it, in display order."""
-    return [node, *(below for child in node.children for below in walk(child))]
+    found, waiting = [], [node]
+    while waiting:
+        newest = waiting.pop()
+        found.append(newest)
+        waiting.extend(reversed(newest.children))
+    return found

@@ -23,6 +23,7 @@ from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
+from gradscope.snapshots.reading import Reading
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
@@ -62,6 +63,7 @@ class Controller(QObject):
         self._session_state = state
         self._snapshot: SnapshotSource | None = None
         self._snapshot_wanted = ""
+        self._reading: Reading | None = None
         self.settings = settings
         self._queued: messages.Open | None = None
         self._capture_of_first_file = ""
@@ -108,6 +110,9 @@ class Controller(QObject):
 
     def shut_down(self) -> None:
         """The app ends: leave no process and no thread behind."""
+        self._give_up_snapshot()
+        if self._snapshot is not None:
+            self._snapshot.close()
         self.background.shut_down()
         self.client.shut_down()
 
@@ -168,10 +173,21 @@ class Controller(QObject):
 
     def open_snapshot(self, path: str) -> None:
         """Show a snapshot instead of the session, without an engine. On failure everything stays as it is."""
-        self._snapshot_wanted = path
+        self._give_up_snapshot()
+        self._snapshot_wanted, self._reading = path, Reading()
         self.state.set_opening(path)
         self._wake()
-        self.background.run(partial(reopen, path), partial(self._on_snapshot_read, path))
+        self.background.run(partial(reopen, path, self._reading), partial(self._on_snapshot_read, self._reading))
+
+    @property
+    def reading_progress(self) -> tuple[str, float] | None:
+        """(which of its files, the share of it that is done) of the snapshot that is being read, if one is."""
+        return None if self._reading is None else self._reading.progress
+
+    @Slot()
+    def cancel_snapshot(self) -> None:
+        """Give up the snapshot that is being read; what is shown stays."""
+        self._give_up_snapshot()
 
     @Slot()
     def close_snapshot(self) -> None:
@@ -386,10 +402,11 @@ class Controller(QObject):
                     self.state.touch(Topic.LOG)
         self._wake()
 
-    def _on_snapshot_read(self, path: str, reopened: Reopened | BadInput) -> None:
-        if path != self._snapshot_wanted:
+    def _on_snapshot_read(self, reading: Reading, reopened: Reopened | BadInput | None) -> None:
+        if reading is not self._reading or reopened is None:
             # A recipe has been opened meanwhile, or another snapshot.
             return
+        self._reading = None
         self._give_up_snapshot()
         if isinstance(reopened, BadInput):
             self.tell(reopened.failure)
@@ -419,12 +436,17 @@ class Controller(QObject):
         return is_ready and self._snapshot is None
 
     def _show(self, state: AppState, source: SnapshotSource | None) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
         self.state, self._snapshot = state, source
         state.touch(*Topic)
         self._wake()
 
     def _give_up_snapshot(self) -> None:
         """What is still being read is not wanted any more, or has been read."""
+        if self._reading is not None:
+            self._reading.give_up()
+            self._reading = None
         wanted, self._snapshot_wanted = self._snapshot_wanted, ""
         if wanted and self.state.opening == wanted:
             self.state.set_opening(None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QStatusBar, QWidget
+from PySide6.QtCore import QTimer, Slot
+from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, EngineStatus, Topic
@@ -17,6 +17,7 @@ from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _LOOK_BACK = 200
+_PROGRESS_MS = 150
 _BETWEEN = "  ·  "
 _ICON = {
     EngineStatus.STOPPED: ("stop", "muted"),
@@ -40,6 +41,10 @@ class StatusBar(QStatusBar):
         self._sign = PlainLabel(parent=self)
         self.engine = PlainLabel(parent=self)
         self.activity = PlainLabel(parent=self)
+        self.cancel = QToolButton(self)
+        self.cancel.setText(self.tr("Cancel"))
+        self.cancel.setToolTip(self.tr("Give up the snapshot that is being opened"))
+        self.cancel.clicked.connect(controller.cancel_snapshot)
         self.message = ElidedLabel(parent=self)
         self.skipped = PlainLabel(parent=self)
         self.skipped.setProperty("role", "warning")
@@ -53,9 +58,13 @@ class StatusBar(QStatusBar):
         self.addWidget(self._sign)
         self.addWidget(self.engine)
         self.addWidget(self.activity)
+        self.addWidget(self.cancel)
         self.addWidget(self.message, 1)
         for label in (self.skipped, self.device, self.interpreter):
             self.addPermanentWidget(label)
+        self._progress = QTimer(self)
+        self._progress.setInterval(_PROGRESS_MS)
+        self._progress.timeout.connect(self._refresh_activity)
         self._refresh()
         self._refresh_message()
         self._paint_sign()
@@ -90,8 +99,7 @@ class StatusBar(QStatusBar):
         state = self._controller.state
         self.engine.setText(self._engine_text())
         self.engine.setToolTip(plain_tip(state.engine.text))
-        self.activity.setText(self._activity())
-        self.activity.setVisible(bool(self.activity.text()))
+        self._refresh_activity()
         skipped = state.skipped_reports
         self.skipped.setVisible(skipped > 0)
         self.skipped.setText(self.tr("Reports not shown: {count}").format(count=skipped))
@@ -107,6 +115,15 @@ class StatusBar(QStatusBar):
         self.interpreter.setText("   ".join(part for part in parts if part))
         self.interpreter.setToolTip(plain_tip(executable))
 
+    @Slot()
+    def _refresh_activity(self) -> None:
+        self.activity.setText(self._activity())
+        self.activity.setVisible(bool(self.activity.text()))
+        is_reading = self._controller.reading_progress is not None
+        self.cancel.setVisible(is_reading)
+        if is_reading != self._progress.isActive():
+            self._progress.start() if is_reading else self._progress.stop()
+
     def _engine_text(self) -> str:
         match self._controller.state.engine.status:
             case EngineStatus.STOPPED:
@@ -121,7 +138,10 @@ class StatusBar(QStatusBar):
     def _activity(self) -> str:
         state = self._controller.state
         if state.opening is not None:
-            return self.tr("Opening %1").replace("%1", visible(Path(state.opening).name))
+            opening = self.tr("Opening %1").replace("%1", visible(Path(state.opening).name))
+            what, share = self._controller.reading_progress or ("", 0.0)
+            percent = f" {share:.0%}" if share else ""
+            return f"{opening}: {what}{percent}" if what else opening
         if state.engine.status is EngineStatus.STARTING:
             return state.engine.text
         position = state.position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages as m
 from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.snapshots.reading import GivenUp, Reading
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
@@ -125,3 +127,64 @@ def test_a_dead_engine_leaves_it_alone(lab: Lab, path: str, qtbot: QtBot) -> Non
     assert lab.controller.state.engine.status is EngineStatus.DEAD
     assert lab.controller.state.position.rest is Rest.BACKWARD
     assert lab.state.position.rest is Rest.EMPTY
+
+
+class Slow:
+    """Holds a reading up until it is given up or let go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_go_on, self.began = threading.Event(), threading.Event()
+        self.broken_off = 0
+        real = Reading.advance
+
+        def advance(reading: Reading, what: str = "", share: float = 0.0) -> None:
+            self.began.set()
+            try:
+                while not self.may_go_on.wait(0.01):
+                    real(reading, what, share)
+                real(reading, what, share)
+            except GivenUp:
+                self.broken_off += 1
+                raise
+
+        monkeypatch.setattr(Reading, "advance", advance)
+
+
+def test_a_reading_is_broken_off(lab: Lab, path: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    lab.opened()
+    lab.controller.open_snapshot(path)
+    qtbot.waitUntil(slow.began.is_set)
+    assert lab.controller.reading_progress is not None and lab.controller.state.opening == path
+    lab.controller.cancel_snapshot()
+    assert lab.controller.reading_progress is None and lab.controller.state.opening is None
+    qtbot.waitUntil(lambda: slow.broken_off == 1)
+    slow.may_go_on.set()
+    show(lab, path, qtbot)
+    assert lab.controller.state.snapshot is not None and lab.controller.state.failure is None
+    assert lab.controller.reading_progress is None
+
+
+def test_values_that_nobody_waits_for_are_not_read_to_the_end(
+    lab: Lab, path: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(lab, path, qtbot)
+    slow = Slow(monkeypatch)
+    answers: list[object] = []
+    lab.controller.fetch(m.FetchHistogram(subject=KEY), answers.append)
+    qtbot.waitUntil(slow.began.is_set)
+    lab.controller.close_snapshot()
+    qtbot.waitUntil(lambda: slow.broken_off == 1)
+    qtbot.wait(20)
+    assert answers == []
+
+
+def test_the_app_ends_while_a_snapshot_is_read(
+    lab: Lab, path: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch)
+    monkeypatch.setattr(lab.client, "shut_down", lambda: None, raising=False)
+    lab.controller.open_snapshot(path)
+    qtbot.waitUntil(slow.began.is_set)
+    lab.controller.shut_down()
+    assert slow.broken_off == 1

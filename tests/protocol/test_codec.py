@@ -331,7 +331,7 @@ def _frame(header: bytes, body: bytes = b"") -> bytes:
         (
             b'{"type":"Note","number":0,"body":{"text":%s},"buffers":[]}' % (b"[" * 100_000 + b"]" * 100_000),
             b"",
-            "not be read",
+            "nested too deeply",
         ),
         (
             b'{"type":"Report","number":0,"body":{"phase":"step","step":0,"epoch":0,"batch":0,"loss":1%s},"buffers":[]}'

@@ -49,7 +49,11 @@ class ShellController(FakeController):
         self.holds_exports = False
         """An export is answered by the test, with `reply_to_export`; otherwise at once."""
         self.reply_to_export: Callable[[object], None] = lambda reply: None
+        self.reading_progress: tuple[str, float] | None = None
         self.set_engine(EngineStatus.READY)
+
+    def cancel_snapshot(self) -> None:
+        self.asked.append(("cancel_snapshot",))
 
     def set_engine(self, status: EngineStatus, text: str = "") -> None:
         engine = EngineState(

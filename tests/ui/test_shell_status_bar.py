@@ -57,6 +57,22 @@ def test_what_is_running(bar: StatusBar, controller: ShellController) -> None:
     assert bar.activity.text() == "Running: forward net.0"
 
 
+def test_how_far_the_reading_of_a_snapshot_is(bar: StatusBar, controller: ShellController, qtbot: QtBot) -> None:
+    assert bar.cancel.isHidden()
+    controller.reading_progress = ("session.json", 0.0)
+    controller.state.set_opening("/some/shot.zip")
+    controller.flush()
+    assert bar.activity.text() == "Opening shot.zip: session.json" and not bar.cancel.isHidden()
+    controller.reading_progress = ("history.csv", 0.42)
+    qtbot.waitUntil(lambda: bar.activity.text() == "Opening shot.zip: history.csv 42%")
+    bar.cancel.click()
+    assert controller.asked == [("cancel_snapshot",)]
+    controller.reading_progress = None
+    controller.state.set_opening(None)
+    controller.flush()
+    assert bar.cancel.isHidden() and bar.activity.isHidden()
+
+
 def test_the_last_message(bar: StatusBar, controller: ShellController) -> None:
     def log(text: str, source: Source) -> None:
         controller.state.log.add(text, source=source)

@@ -18,6 +18,11 @@ from gradscope.ui.training.layer_menu import LayerMenu
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
+_MOST_EXPANDED = 2000
+"""Rows that are laid out without being asked for."""
+_DEEPEST = 200
+_LOOKED_AT_FOR_WIDTH = 60
+"""Rows whose texts a column is to be wide enough for."""
 _NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
 """Widths in digits of the view's font: a number that is cut looks like another number."""
 _NAMES, _FORMS, _LEAST_FORMS = (11, 28), (9, 16), 9
@@ -93,7 +98,7 @@ class LayersDock(Panel):
         with self._is_following:
             self.model.set_filter(wanted)
             if self.model.is_filtered():
-                self.view.expandAll()
+                self._expand_to(_DEEPEST)
                 self.set_title_note(self.tr("{count} found").format(count=self.model.matches()))
             else:
                 self._restore_expanded()
@@ -135,6 +140,7 @@ class LayersDock(Panel):
         header = view.header()
         header.setStretchLastSection(True)
         header.setSectionsMovable(False)
+        header.setResizeContentsPrecision(_LOOKED_AT_FOR_WIDTH)
         header.setMinimumSectionSize(32)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         view.resized.connect(self._fit_columns)
@@ -154,8 +160,14 @@ class LayersDock(Panel):
             if self.model.matches() <= _FULLY_EXPANDED_UP_TO:
                 self.view.expandAll()
             else:
-                self.view.expandToDepth(1)
+                self._expand_to(1)
             self._fit_columns()
+
+    def _expand_to(self, depth: int) -> None:
+        """As deep as that, or less where a view of it would hold up the window: it asks for every row."""
+        while depth > 0 and self.model.rows_within(depth + 1) > _MOST_EXPANDED:
+            depth = depth - 1 if depth < _DEEPEST else 3
+        self.view.expandToDepth(depth)
 
     @Slot()
     def _fit_columns(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gradscope.protocol.messages import ModuleInfo
 from gradscope.state.tree import Node
@@ -20,9 +21,14 @@ def describe_node(node: Node) -> str:
 
 def describe_module(module: ModuleInfo) -> str:
     """What is said of a module beyond its type depends on torch's own `extra_repr()`; unknown types stand alone."""
-    positional, named = _arguments(module.description)
-    extra = _extra(module.type, positional, named)
-    return f"{module.type} {extra}" if extra else module.type
+    return _described(module.type, module.description)
+
+
+@lru_cache(maxsize=4096)
+def _described(kind: str, description: str) -> str:
+    """A large model has the same few layers again and again."""
+    extra = _extra(kind, *_arguments(description))
+    return f"{kind} {extra}" if extra else kind
 
 
 def _extra(kind: str, positional: list[str], named: dict[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -11,7 +13,7 @@ from PySide6.QtGui import QColor, QFont, QIcon
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
-from gradscope.state.tree import Node, walk
+from gradscope.state.tree import Node
 from gradscope.ui import text
 from gradscope.ui.capture_words import why_no_value, why_not_captured
 from gradscope.ui.guarded import guarded
@@ -54,9 +56,11 @@ class LayerTreeModel(QAbstractItemModel):
         self._nodes: list[Node] = []
         self._number: dict[tuple[str, bool], int] = {}
         self._parents: list[int] = []
-        self._children: list[list[int]] = []
+        self._children: Mapping[int, Sequence[int]] | Sequence[Sequence[int]] = []
         self._place: list[int] = []
-        self._forms: list[str] = []
+        self._matching = 0
+        self._texts: list[str] | None = None
+        """What the filter looks through, once there is one."""
         self._values = LayerValues(state)
         self._flags = LayerFlags(state)
         self._flags_of: dict[int, list[Flag]] = {}
@@ -91,11 +95,10 @@ class LayerTreeModel(QAbstractItemModel):
         """Every row anew."""
         with resetting(self):
             root = self._state.tree
-            self._nodes = walk(root) if root is not None else []
-            numbers = {id(node): i for i, node in enumerate(self._nodes)}
-            self._number = {(node.name, node.is_parameter): i for i, node in enumerate(self._nodes)}
-            self._parents = [-1 if node.parent is None else numbers[id(node.parent)] for node in self._nodes]
-            self._forms = [describe_node(node) for node in self._nodes]
+            self._nodes = root.rows.nodes if root is not None else []
+            self._number = root.rows.numbers if root is not None else {}
+            self._parents = root.rows.parents if root is not None else []
+            self._texts = None
             self._arrange()
             self._values = LayerValues(self._state)
             self._flags = LayerFlags(self._state)
@@ -109,7 +112,7 @@ class LayerTreeModel(QAbstractItemModel):
 
     def refresh_settings(self) -> None:
         """Layers or parameters have other settings now."""
-        self._forms = [describe_node(node) for node in self._nodes]
+        self._texts = None
         self.refresh_values()
 
     def refresh_pins(self) -> None:
@@ -131,12 +134,20 @@ class LayerTreeModel(QAbstractItemModel):
                 self._filter = wanted
                 self._arrange()
 
+    def rows_within(self, depth: int) -> int:
+        """How many rows lie at most so deep below the first one."""
+        count, level = 0, [0] if self._nodes and self._place[0] >= 0 else []
+        for _ in range(depth + 1):
+            count += len(level)
+            level = [below for number in level for below in self._children[number]]
+        return count
+
     def is_filtered(self) -> bool:
         return bool(self._filter)
 
     def matches(self) -> int:
         """How many nodes the filter keeps by themselves."""
-        return sum(self._matches(number) for number in range(len(self._nodes)))
+        return self._matching
 
     def node(self, index: Index) -> Node | None:
         return self._nodes[index.internalId()] if index.isValid() else None
@@ -152,23 +163,25 @@ class LayerTreeModel(QAbstractItemModel):
 
     def _arrange(self) -> None:
         """Which nodes are rows, and where."""
-        count = len(self._nodes)
-        kept = [self._matches(number) for number in range(count)]
-        for number in range(count - 1, 0, -1):
-            if kept[number]:
-                kept[self._parents[number]] = True
-        self._children = [[] for _ in range(count)]
+        count, root = len(self._nodes), self._state.tree
+        if not self._filter or root is None:
+            self._matching = count
+            self._children, self._place = (root.rows.children, root.rows.places) if root is not None else ([], [])
+            return
+        if self._texts is None:
+            self._texts = [f"{node.name}\n{describe_node(node)}".lower() for node in self._nodes]
+        matching = [number for number, words in enumerate(self._texts) if self._filter in words]
+        self._matching, kept = len(matching), set(matching)
+        for number in matching:
+            while (number := self._parents[number]) >= 0 and number not in kept:
+                kept.add(number)
         self._place = [-1] * count
-        for number, parent in enumerate(self._parents):
-            if kept[number]:
-                self._place[number] = len(self._children[parent]) if parent >= 0 else 0
-                if parent >= 0:
-                    self._children[parent].append(number)
-
-    def _matches(self, number: int) -> bool:
-        if not self._filter:
-            return True
-        return self._filter in self._nodes[number].name.lower() or self._filter in self._forms[number].lower()
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for number in sorted(kept):
+            siblings = found[self._parents[number]]
+            self._place[number] = len(siblings)
+            siblings.append(number)
+        self._children = found
 
     def _read_reports(self) -> None:
         self._values.read_new_subjects()
@@ -188,7 +201,7 @@ class LayerTreeModel(QAbstractItemModel):
             case Column.NAME:
                 return node.label or self.tr("(model)")
             case Column.FORM:
-                return self._forms[number]
+                return describe_node(node)
             case Column.VALUE:
                 return self._values.value(node)
             case Column.GRADIENT:
