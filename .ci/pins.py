@@ -1,8 +1,8 @@
 """Prints what pyproject.toml says about versions, for `.ci/run`.
 
-    pythons   the supported versions of Python, oldest first
-    newest    what the tests without torch need, for pip to take the newest versions
-    lowest    the same, with each dependency at the lowest version that is allowed
+pythons   the supported versions of Python, oldest first
+newest    what the tests without torch need, for pip to take the newest versions
+lowest    the same, with each dependency at the lowest version that is allowed
 """
 
 import re
