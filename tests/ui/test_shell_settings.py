@@ -89,3 +89,10 @@ def test_recent_files_are_newest_first_without_doubles_and_few(tmp_path: Path) -
 
 def test_settings_live_in_the_users_configuration_folder(user_dirs: Path) -> None:
     assert settings_path().is_relative_to(user_dirs)
+
+
+@pytest.mark.parametrize("seed", ["-7", "4294967296", "inf", "many", "1, 2"])
+def test_a_seed_that_is_none_is_the_default(tmp_path: Path, seed: str) -> None:
+    file = tmp_path / "settings.ini"
+    file.write_text(f"[session]\nseed={seed}\n")
+    assert Settings(file).get(Setting.SEED) == 0

@@ -109,7 +109,7 @@ def test_a_seed_that_the_session_does_not_have_is_marked(
     assert not toolbar.seed.property("differs")
 
 
-def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar) -> None:
+def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar, qtbot: QtBot) -> None:
     styles = Qt.ToolButtonStyle
 
     def style(action_id: ActionId) -> Qt.ToolButtonStyle:
@@ -125,8 +125,9 @@ def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar) -> None:
     assert toolbar.capture.text() == "Capture: Full"
     assert style(ActionId.RESET) is styles.ToolButtonIconOnly
     assert style(ActionId.FORWARD) is styles.ToolButtonTextBesideIcon
-    toolbar.resize(200, toolbar.height())
-    assert style(ActionId.FORWARD) is styles.ToolButtonIconOnly
+    # Of the window: it gives a tool bar that is resized by hand its width back, in some versions of Qt at once.
+    toolbar.window().resize(200, 200)
+    qtbot.waitUntil(lambda: style(ActionId.FORWARD) is styles.ToolButtonIconOnly)
     assert toolbar.buttons[ActionId.FORWARD].accessibleName() == "Forward"
 
 
