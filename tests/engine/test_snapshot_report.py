@@ -137,7 +137,7 @@ def test_hostile_names(tmp_path: Path) -> None:
         html = page_of(session, tmp_path)
     names = [row["name"].text for row in table(html, "Outputs of layers")]
     assert names[:3] == HOSTILE[:3]
-    assert names[3] == "a\ufffd[0m\u202eb"
+    assert names[3] == r"a\x1b[0m\u202eb"
     assert names[4] == "n" * (subject_tables.MAX_NAME - 1) + "…"
     assert html.all("h1")[0].text == "<b>bold</b>"
     assert "</main><script>2</script>" in html.all("header")[0].text
