@@ -67,6 +67,8 @@ def checked_loss(loss: Any) -> Tensor:
         raise TypeError(f"the loss is {with_article(type(loss).__name__)}; expected a tensor with one element")
     if loss.numel() != 1:
         raise ValueError(f"the loss has the shape {tuple(loss.shape)}; expected one number (take its mean() or sum())")
+    if loss.is_complex():
+        raise TypeError("the loss is complex; expected a real number (take its abs() or real part)")
     if not loss.requires_grad:
         raise ValueError(
             "the loss depends on nothing that requires a gradient; expected one that backward() can start from"

@@ -89,7 +89,7 @@ class Holdings:
 
 
 def _ids(turn: Turn) -> set[int]:
-    return {id(tensor) for group in turn.optimizer.param_groups for tensor in group["params"]}
+    return {id(tensor) for tensor in turn.parameters}
 
 
 def non_finite(

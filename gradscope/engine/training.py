@@ -46,7 +46,8 @@ class Turn:
     @property
     def parameters(self) -> list[Tensor]:
         """What its optimizer holds."""
-        return [tensor for group in groups_of([self.optimizer]) for tensor in group["params"]]
+        with users_code("Reading the optimizer's param_groups"):
+            return [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
 
     @property
     def may_change_gradients(self) -> bool:

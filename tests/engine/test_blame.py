@@ -275,6 +275,14 @@ def test_rates_that_are_no_numbers() -> None:
         session.next_batch()
 
 
+@pytest.mark.parametrize("groups", [None, [3], [{"lr": 0.1}], [{"params": None}]])
+def test_groups_that_are_none(groups: Any) -> None:
+    recipe = recipe_with()
+    recipe.optimizers[""].param_groups = groups
+    with pytest.raises(UserCodeFailed, match="Reading the optimizer's param_groups failed"):
+        Session(recipe)
+
+
 def test_a_state_dict_that_raises_is_told_where_it_is_asked_for(tmp_path: Path) -> None:
     class Broken(nn.Linear):
         def state_dict(self, *args: Any, **options: Any) -> Any:

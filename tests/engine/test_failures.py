@@ -276,6 +276,7 @@ WRONG_LOSSES = {
     "not one number": (lambda out, y: out.sum(1), r"the loss has the shape \(8,\); expected one number"),
     "no gradient": (lambda out, y: out.detach().sum(), "depends on nothing that requires a gradient"),
     "a float": (lambda out, y: 1.0, "the loss is a float"),
+    "complex": (lambda out, y: (out * 1j).sum(), "the loss is complex; expected a real number"),
     "nothing": (lambda out, y: None, "the loss is a NoneType"),
 }
 

@@ -15,7 +15,7 @@ from tests.torture.run import run_cases
 
 SAMPLE = [
     "len_raises", "keyboard_interrupt", "args_raise", "huge_group", "exit_in_backward", "print", "modules_odd",
-    "adds_layers", "output_set", "thread_raises", "os_exit", "setsid_child",
+    "adds_layers", "output_set", "thread_raises", "os_exit", "worker_exits",
 ]  # fmt: skip
 
 

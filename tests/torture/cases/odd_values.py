@@ -6,7 +6,7 @@ FINE, TOLD, EITHER = (Ending.FINE,), (Ending.TOLD,), (Ending.FINE, Ending.TOLD)
 
 CASES = [
     Case(name="loss_nan", does="the loss is NaN", endings=FINE, loss="return (output * float('nan')).sum()"),
-    Case(name="loss_complex", does="the loss is complex", endings=TOLD, loss="return (output * 1j).sum()"),
+    Case(name="loss_complex", does="the loss is complex", endings=TOLD, says="complex", loss="return (output * 1j).sum()"),
     Case(name="loss_int", does="the loss is an int", endings=TOLD, says="the loss is an int", loss="return 3"),
     Case(name="loss_many", does="the loss has several elements", endings=TOLD, says="shape", loss="return output"),
     Case(name="loss_text", does="the loss is a str", endings=TOLD, says="the loss is a str", loss="return 'low'"),
