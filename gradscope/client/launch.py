@@ -52,6 +52,7 @@ class Launch(QObject):
             "GRADSCOPE_PORT": str(self.link.port),
             "GRADSCOPE_TOKEN": self.link.token,
             "GRADSCOPE_PARENT_PID": str(os.getpid()),
+            "GRADSCOPE_GUARD": "1",
             "PYTHONIOENCODING": "utf-8",
         }
         if self._place is not None:

@@ -25,6 +25,8 @@ from gradscope.engine.last_words import EXIT_APP_GONE
 from gradscope.protocol.last_place import LastPlace
 
 PARENT_VARIABLE = "GRADSCOPE_PARENT_PID"
+GUARD_VARIABLE = "GRADSCOPE_GUARD"
+"""Set where the engine is wanted as a child of its guard."""
 GRACE_SECS = 0.5
 """Between SIGTERM and SIGKILL for what the engine has left behind."""
 GIVE_UP_SECS = 3.0
@@ -41,27 +43,28 @@ def begin(last_place: LastPlace | None) -> None:
     In any case it has a session and a process group of its own. Where there can be no guard, the app ends that group, and
     what has left it stays.
     """
-    parent = os.environ.pop(PARENT_VARIABLE, "")
+    parent, wanted = os.environ.pop(PARENT_VARIABLE, ""), os.environ.pop(GUARD_VARIABLE, "") == "1"
     guard = None
-    if sys.platform == "linux" and parent.isdigit() and _prctl(_PR_SET_CHILD_SUBREAPER, 1):
+    if wanted and sys.platform == "linux" and _prctl(_PR_SET_CHILD_SUBREAPER, 1):
         # Before it leads a group: that is how the app knows that it listens.
         guard = _Guard(last_place)
     if hasattr(os, "setsid"):
         # Ctrl+C in the terminal is the app's. The engine and what it starts are in this group as well.
         with contextlib.suppress(OSError):
             os.setsid()
+    if sys.platform == "linux" and parent.isdigit():
+        # Also when the user's code holds the GIL for ever.
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if guard is None else getattr(signal, AT_ONCE))
+        if not _is_alive(int(parent)):
+            # It has died before the line above took effect.
+            os._exit(EXIT_APP_GONE)
     if guard is None:
         return
-    _prctl(_PR_SET_PDEATHSIG, getattr(signal, AT_ONCE))
-    if not _is_alive(int(parent)):
-        # It has died before the line above took effect.
-        os._exit(EXIT_APP_GONE)
     pid = os.getpid()
     engine = os.fork()
     if engine:
         guard.watch(engine)
     guard.forget()
-    # Also when the user's code holds the GIL for ever.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != pid:
         os._exit(EXIT_APP_GONE)

@@ -135,6 +135,22 @@ def test_what_it_left_behind_is_ended(qtbot: QtBot, start: Start) -> None:
 
 
 @needs_proc
+def test_what_does_not_end_when_it_is_asked_is_made_to(qtbot: QtBot, start: Start) -> None:
+    run = start("""
+        os.setsid()
+        stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(600)"
+        child = subprocess.Popen([sys.executable, "-uSc", stubborn], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        print(child.pid, flush=True)
+        os._exit(0)
+    """)
+    child = run.printed_pid(qtbot)
+    qtbot.waitUntil(lambda: bool(run.ended))
+    assert is_alive(child), "it is asked first"
+    qtbot.waitUntil(lambda: not is_alive(child))
+
+
+@needs_proc
 def test_kill_takes_the_group_along(qtbot: QtBot, start: Start) -> None:
     run = start("""
         os.setsid()

@@ -73,6 +73,15 @@ def test_they_end_when_the_engine_dies(app: App, write_recipe: WriteRecipe, byst
     assert is_alive(bystander)
 
 
+def test_without_its_guard_there_is_no_engine(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe())
+    launch, engine = app.controller.client._launch, app.engine_pid
+    assert launch is not None and launch.process.pid != engine
+    os.kill(launch.process.pid, signal.SIGKILL)
+    assert "SIGKILL" in app.wait_for_death()
+    wait_until_gone(engine)
+
+
 def test_they_end_at_a_restart_and_the_log_says_so(app: App, write_recipe: WriteRecipe) -> None:
     children = start_children(app, recipe_of(write_recipe, ENDS["lives"]))
     app.controller.restart_engine()
