@@ -126,7 +126,7 @@ def _step_curves(history: History, owners: Sequence[str]) -> Iterator[Series]:
     for name, curve in history.losses.items():
         yield _curve(curve, [tag_of("loss", name)], is_nan_data=True)
     if not history.losses:
-        yield _curve(history.loss, ["loss"], is_nan_data=True)
+        yield _curve(history.every_loss, ["loss"], is_nan_data=True)
     yield _curve(history.lr, rate_tags(owners, history.lr.values.shape[1]))
     yield _curve(history.scale, ["loss_scale"])
     clipping = _curve(history.clipping, [column.name for column in ClipColumn], is_nan_data=True)

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import RunUntil
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.cells import Origin, largest
 from gradscope.state.history import MAX_STEPS
+from gradscope.ui.plots.heat_map import HeatMap
 from tests.e2e.driver import App
+from tests.ui.fakes import light_themes
 
 STEPS = 2020
 FAULTS = {17: "nan", **{step: ("nan", "inf", "spike")[step % 3] for step in range(149, STEPS, 101)}}
@@ -99,9 +102,10 @@ def found_faults(app: App) -> dict[int, str]:
     return faults | {int(greatest[at]): "spike" for at in np.flatnonzero(size > 1e5)}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("slowness_secs", [0.0, 0.25])
 def test_no_step_is_missing_after_a_fast_run(
-    app: App, recipe: Path, slowness_secs: float, monkeypatch: pytest.MonkeyPatch
+    app: App, qtbot: QtBot, recipe: Path, tmp_path: Path, slowness_secs: float
 ) -> None:
     assert len(FAULTS) == 20
     app.open(recipe)
@@ -120,8 +124,17 @@ def test_no_step_is_missing_after_a_fast_run(
         # As many columns as one step after the other would have made.
         assert history.blocks[kind].steps.tolist() == [*range(1, STEPS, 2)]
     assert STEPS > MAX_STEPS
+    chart = HeatMap(app.controller, light_themes(tmp_path), title="Activations")
+    qtbot.addWidget(chart)
+    chart.resize(900, 400)
+    chart.show()
+    chart.redraw()
+    row = chart._keys.index(SubjectKey(SubjectKind.ACTIVATION, "odd"))
+    x, y = chart._crosses.getData()
+    assert set(x[y == row].tolist()) == {step for step, fault in FAULTS.items() if fault != "spike"}
 
 
+@pytest.mark.timeout(600)
 def test_a_run_can_be_paused_and_reset_while_the_window_lags(app: App, recipe: Path) -> None:
     app.open(recipe)
     app.controller.refreshed.connect(lambda _topics: time.sleep(0.2))

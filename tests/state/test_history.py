@@ -1,12 +1,16 @@
 """History keeps what it is given, bounded, and never loses a non-finite step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from gradscope.protocol.messages import Clip, InitialParameters, Report, Validated
+from gradscope.protocol.messages import Clip, InitialParameters, Report, Reports, Validated
 from gradscope.protocol.phases import Phase
+from gradscope.protocol.stacks import stacked, unstacked
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots import saved_history, tensor_file
+from gradscope.state.cells import TOP_L2, TOP_STD, Origin
 from gradscope.state.curve import Curve
 from gradscope.state.histograms import HistogramHistory
 from gradscope.state.history import Block, History
@@ -216,6 +220,10 @@ def _assert_same(history: History, restored: History) -> None:
         assert other.keys == block.keys and other.steps.tolist() == block.steps.tolist()
         for column in range(len(COLUMNS)):
             np.testing.assert_array_equal(other.column(column), block.column(column))
+        for plane in (TOP_STD, TOP_L2):
+            np.testing.assert_array_equal(other.column(plane), block.column(plane))
+        for of in Origin:
+            np.testing.assert_array_equal(other.origins(of), block.origins(of))
         for key in block.keys:
             latest, found = history.latest(key), restored.latest(key)
             assert latest is not None and found is not None
@@ -233,3 +241,46 @@ def _assert_same(history: History, restored: History) -> None:
         assert found[name].steps.tolist() == curve.steps.tolist()
         np.testing.assert_array_equal(found[name].values, curve.values)
     assert (restored.clip_parameters, restored.skipped_steps) == (history.clip_parameters, history.skipped_steps)
+
+
+def test_every_loss_is_kept_where_its_line_is_thinned() -> None:
+    history = History()
+    for step in range(25_000):
+        history.add_step(replace(_report(Phase.STEP, step, [], []), loss=float(step)), clip_norm=None)
+    assert len(history.loss) <= 20_000
+    assert history.every_loss.steps.tolist() == history.every_loss.values[:, 0].tolist() == list(range(25_000))
+    files = saved_history.encode(history.saved())
+    arrays = tensor_file.decode(files[saved_history.ARRAYS_FILE])
+    restored = History.restored(saved_history.decode(files[saved_history.JSON_FILE], arrays))
+    for one in (history, restored):
+        one.cut(24_000)
+        one.add_step(replace(_report(Phase.STEP, 24_000, [], []), loss=-1.0), clip_norm=None)
+        assert one.every_loss.steps.tolist() == list(range(24_001))
+        assert one.every_loss.values[-1, 0] == -1
+
+
+def test_reports_that_come_together_are_as_those_that_come_one_by_one() -> None:
+    reports = [
+        replace(_small_report(phase, step, [0] if phase is Phase.BACKWARD else [0, 1]), micro=micro, window=2)
+        for step in range(40)
+        for phase, micro in ((Phase.BACKWARD, 0), (Phase.BACKWARD, 1), (Phase.STEP, 1))
+    ]
+    for size in (2, 5, 50, 120):
+        alone, together = _filled(3), _filled(3)
+        alone.cut(0)
+        together.cut(0)
+        for report in reports:
+            alone.add_report(report)
+        for start in range(0, len(reports), size):
+            for message in stacked(reports[start : start + size]):
+                if isinstance(message, Reports):
+                    together.add_reports(list(unstacked(message)))
+                else:
+                    together.add_report(message)
+        _assert_same(alone, together)
+
+
+def test_what_cannot_be_float32_is_infinite() -> None:
+    block = Block()
+    block.add(0, [_key("a")], _summaries(1e300))
+    assert np.isinf(block.column(MEAN)).all()

@@ -177,6 +177,12 @@ class LossChart(Chart):
         steps = np.concatenate([line.steps for _, line in self._shown])[order]
         values = np.concatenate([line.values for _, line in self._shown])[order]
         smooth = np.concatenate([line.smooth for _, line in self._shown])[order]
+        every = state.history.every_loss
+        if len(self._names) == 1 and len(every) > len(steps):
+            # What is too much for a line: smoothed only where that has a point.
+            steps, values, drawn = every.steps, every.values[:, 0], (steps, smooth)
+            smooth = np.full(len(steps), np.nan)
+            smooth[np.searchsorted(steps, drawn[0])] = drawn[1]
         columns: list[tuple[str, Callable[[int], object]]] = [
             (self.tr("Step"), lambda row: int(steps[row])),
             (self.tr("Loss"), lambda row: float(values[row])),
