@@ -67,7 +67,7 @@ def main() -> int:
             if number % INPUTS_PER_STATE == 0:
                 state = liar.state()
             data, place[0] = liar.lie(), f"input {number}"
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 results["taken" if take_in(state, data) else "incomplete"] += 1
                 is_taken = True
@@ -77,7 +77,7 @@ def main() -> int:
             except Exception as error:
                 findings.add(place[0], error)
                 state, is_taken = liar.state(), False
-            slowest = max(slowest, (time.perf_counter() - started, place[0]))
+            slowest = max(slowest, (time.process_time() - started, place[0]))
             if is_taken and results["taken"] % options.draw_every == 0:
                 results["drawn"] += 1
                 try:
