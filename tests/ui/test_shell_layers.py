@@ -464,15 +464,15 @@ def test_a_huge_model_lays_out_and_measures_few_rows(
     dock.filter.setText("b123.l7")
     assert dock.view.isExpanded(dock.model.index_of("b123", is_parameter=False))
     dock.filter.clear()
-    assert names(dock.model)[:2] == ["", "b0"]
+    assert names(dock.model)[:2] == ["Net", "b0"]
 
 
 def test_the_rows_of_a_filter_are_those_of_the_whole(dock: LayersDock, controller: ShellController) -> None:
     controller.state.apply(messages.Opened(session=many_layers(12), position=Position()))
     controller.flush()
     dock.filter.setText("b1.")
-    assert names(dock.model) == ["", "b1", *(f"b1.l{k}" for k in range(9))]
+    assert names(dock.model) == ["Net", "b1", *(f"l{k}" for k in range(9))]
     dock.filter.setText("block")
-    assert names(dock.model) == ["", *(f"b{i}" for i in range(12))]
+    assert names(dock.model) == ["Net", *(f"b{i}" for i in range(12))]
     dock.filter.setText("nothing of that name")
     assert names(dock.model) == [] and dock.model.matches() == 0
