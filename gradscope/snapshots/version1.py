@@ -21,6 +21,8 @@ from gradscope.snapshots.files import MAX_TABLE_BYTES, SnapshotFiles
 from gradscope.snapshots.source import MANIFEST
 from gradscope.snapshots.tensor_file import TensorInfo
 
+MAX_ROWS = 100_000
+"""Lines of summaries.csv: some 300 MB of summaries and empty histograms."""
 _HEADER = ["step", "phase", "kind", "name", "call", "leaf", "shape", "dtype", *COLUMNS, "note"]
 
 
@@ -97,6 +99,8 @@ def _tables(file: BinaryIO, rows: list[SubjectRow]) -> dict[Phase, _Table]:
                     phase, row, step, summary = _line(line)
                 except ValueError as error:
                     raise Damaged(f"line {number}: {error}") from None
+                if len(rows) == MAX_ROWS:
+                    raise Damaged(f"it has more than {MAX_ROWS:,} lines")
                 table = tables.setdefault(phase, _Table(step))
                 table.subjects.append(len(rows))
                 table.summaries.append(summary)

@@ -19,7 +19,7 @@ from gradscope.state.edits import Edits
 from gradscope.state.history import History
 from gradscope.state.log import Log
 from gradscope.state.pins import Pins
-from gradscope.state.selection import Selection, selected_subject
+from gradscope.state.selection import FirstSubjects, Selection
 from gradscope.state.step_notes import StepNotes
 from gradscope.state.tree import Node, build_tree, refresh_tree
 
@@ -118,6 +118,7 @@ class AppState:
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
         self._step_notes = StepNotes()
+        self._first_subjects = FirstSubjects(self.history)
         self._made_step: Report | None = None
         self._changed: set[Topic] = set()
 
@@ -148,8 +149,10 @@ class AppState:
     def subject(self) -> SubjectKey | None:
         """The subject that is selected."""
         exact = self.selection.subject
+        if self._first_subjects.history is not self.history:
+            self._first_subjects = FirstSubjects(self.history)
         # Of a pinned one that is not there, nothing else is shown in its place.
-        return exact if exact in self.pins else selected_subject(self.history, self.selection)
+        return exact if exact in self.pins else self._first_subjects.selected(self.selection)
 
     @property
     def watched(self) -> tuple[SubjectKey, ...]:

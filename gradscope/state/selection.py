@@ -42,12 +42,29 @@ class Selection:
         return replace(self, kind=kind, leaf="" if is_other_form else self.leaf)
 
 
+class FirstSubjects:
+    """The first subject of each name in a history; it is read on as subjects arrive, however many there are."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._first: dict[tuple[SubjectKind, str], SubjectKey] = {}
+        self._known = dict.fromkeys(SubjectKind, 0)
+
+    def of(self, kind: SubjectKind, name: str) -> SubjectKey | None:
+        keys = self.history.subjects(kind)
+        for key in keys[self._known[kind] :]:
+            self._first.setdefault((kind, key.name), key)
+        self._known[kind] = len(keys)
+        return self._first.get((kind, name))
+
+    def selected(self, selection: Selection) -> SubjectKey | None:
+        """The subject that is selected. Where the exact one is unknown (a structured output): the first of that name."""
+        wanted = selection.subject
+        if wanted is None or self.history.latest(wanted) is not None:
+            return wanted
+        return self.of(wanted.kind, wanted.name) or wanted
+
+
 def selected_subject(history: History, selection: Selection) -> SubjectKey | None:
-    """The subject that is selected. Where the exact one is unknown (a structured output): the first of that name."""
-    wanted = selection.subject
-    if wanted is None:
-        return None
-    if history.latest(wanted) is not None:
-        return wanted
-    same_name = (key for key in history.subjects(wanted.kind) if key.name == wanted.name)
-    return next(same_name, wanted)
+    """The same, asked once."""
+    return FirstSubjects(history).selected(selection)

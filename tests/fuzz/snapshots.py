@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import json
 import math
 import os
@@ -160,13 +161,14 @@ def _change_place(holder: Any, key: Any, chance: random.Random) -> None:
         case 0:
             del holder[key]
         case 1 if isinstance(holder, list):
-            holder.extend([holder[key]] * chance.choice((1, 3, 1000)))
+            holder.extend(copy.deepcopy([holder[key]] * chance.choice((1, 3, 1000))))
         case 1:
-            holder[str(chance.choice(_ODD))[:40]] = holder[key]
+            holder[str(chance.choice(_ODD))[:40]] = copy.deepcopy(holder[key])
         case 2 if type(holder[key]) in (int, float) and abs(holder[key]) < 1e300:
             holder[key] = holder[key] * chance.choice((-1, 2, 10**6, 0.5)) + chance.choice((-1, 0, 1))
         case _:
-            holder[key] = chance.choice(_ODD)
+            # A copy: what is put in may be changed by the next change.
+            holder[key] = copy.deepcopy(chance.choice(_ODD))
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -1,6 +1,7 @@
 """The Layers panel: the tree, its numbers and flags, the filter, and the one selection."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from gradscope.ui import text
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.theme import DARK, LIGHT, ThemeManager
+from tests.session_info import session_info
 from tests.ui.fakes import FakeTraining, bare_training, deep_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 
@@ -424,3 +426,53 @@ def test_a_narrow_panel_keeps_the_numbers_and_drops_the_types(
     qtbot.waitUntil(lambda: dock.view.isColumnHidden(Column.FORM))
     index = dock.model.index_of("net.0.weight", is_parameter=True)
     assert "16 × 8" in index.data(Qt.ItemDataRole.ToolTipRole)
+
+
+def many_layers(blocks: int) -> SessionInfo:
+    """`blocks` blocks of nine layers each."""
+    names = ["", *(name for i in range(blocks) for name in (f"b{i}", *(f"b{i}.l{k}" for k in range(9))))]
+    modules = tuple(ModuleInfo(name=name, type="Linear" if "l" in name else "Block", description="") for name in names)
+    return session_info(modules=modules)
+
+
+def test_a_huge_model_lays_out_and_measures_few_rows(
+    dock: LayersDock, controller: ShellController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"data": 0, "index": 0, "rowCount": 0}
+    for name in asked:
+        real = getattr(LayerTreeModel, name)
+
+        def counted(
+            self: LayerTreeModel, *args: object, name: str = name, real: Callable[..., object] = real
+        ) -> object:
+            asked[name] += 1
+            return real(self, *args)
+
+        monkeypatch.setattr(LayerTreeModel, name, counted)
+    controller.state.apply(messages.Opened(session=many_layers(1500), position=Position()))
+    controller.flush()
+    assert dock.model.matches() == 15_001
+    assert asked["index"] < 6_000 and asked["rowCount"] < 6_000, "the blocks, and not what is in them"
+    asked.update(dict.fromkeys(asked, 0))
+    dock.view.resize(400, 900)
+    dock.view.resize(420, 900)
+    assert asked["data"] < 6_000, "what is seen, and not the thousand rows below"
+    asked.update(dict.fromkeys(asked, 0))
+    dock.filter.setText("l7")
+    assert dock.model.matches() == 1500
+    assert asked["index"] < 6_000 and asked["rowCount"] < 6_000
+    dock.filter.setText("b123.l7")
+    assert dock.view.isExpanded(dock.model.index_of("b123", is_parameter=False))
+    dock.filter.clear()
+    assert names(dock.model)[:2] == ["Net", "b0"]
+
+
+def test_the_rows_of_a_filter_are_those_of_the_whole(dock: LayersDock, controller: ShellController) -> None:
+    controller.state.apply(messages.Opened(session=many_layers(12), position=Position()))
+    controller.flush()
+    dock.filter.setText("b1.")
+    assert names(dock.model) == ["Net", "b1", *(f"l{k}" for k in range(9))]
+    dock.filter.setText("block")
+    assert names(dock.model) == ["Net", *(f"b{i}" for i in range(12))]
+    dock.filter.setText("nothing of that name")
+    assert names(dock.model) == [] and dock.model.matches() == 0
