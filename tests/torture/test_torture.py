@@ -27,6 +27,8 @@ def our_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sample_through_the_app() -> None:
     outcomes = list(run_cases([CASES[name] for name in SAMPLE]))
     assert [case.name for case, _ in outcomes] == SAMPLE
