@@ -16,7 +16,8 @@ _CAPTURE_HELP = "what to look at: full, layers:NAME,NAME... (with * and ?), norm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input or an output that failed, 130 interrupted."""
+    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input or an output that failed, 70 gradscope
+    itself failed, 130 interrupted."""
     standard_streams.make_whole()
     try:
         code = _command(list(sys.argv[1:] if arguments is None else arguments))
@@ -104,7 +105,8 @@ def _run(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="gradscope run",
         description="Step a recipe without a window.",
-        epilog="Exit code: 0 done, 1 the user's code failed, 2 bad input.",
+        epilog="Exit code: 0 done, 1 the user's code failed, 2 bad input or an output that could not be written, "
+        "70 gradscope itself failed, 130 interrupted.",
     )
     parser.add_argument("file", metavar="FILE_OR_SAMPLE", help="recipe file, or the name of a sample")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="optimizer steps to make")
