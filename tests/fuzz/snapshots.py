@@ -376,10 +376,8 @@ def main() -> int:
         if window is not None:
             window.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{chosen.count} snapshots, seed {chosen.seed}: {found.opened} opened, {found.refused} refused; slowest ",
-        end="",
-    )
+    total = found.opened + found.refused
+    print(f"{total} snapshots, seed {chosen.seed}: {found.opened} opened, {found.refused} refused; slowest ", end="")
     print(f"{found.slowest:.2f} s, peak {peak:.0f} MB, {time.monotonic() - started:.0f} s in all")
     return 0
 
