@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +26,7 @@ from gradscope.snapshots.reading import Reading
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
+from gradscope.ui.refreshes import Refreshes
 from gradscope.ui.settings import Setting, Settings
 
 REFRESH_INTERVAL_MS = 33
@@ -34,7 +34,6 @@ REFRESH_INTERVAL_MS = 33
 SPARE_FACTOR = 4
 """After a redraw, so many times its duration is left to everything else (painting is not in that duration)."""
 SLOWEST_INTERVAL_MS = 300
-PANELS_DELAY_MS = 8
 ATTACHED_PIECE_BYTES = 4 * 1024 * 1024
 
 
@@ -44,10 +43,6 @@ class Controller(QObject):
     `state` is what the window shows: the engine's session, or a snapshot, behind which the session goes on unseen.
     """
 
-    refreshed = Signal(object)
-    """set[Topic]: what has changed since the last time; at most 30 times a second."""
-    panels_refreshed = Signal(object)
-    """The same for the panels around the plots, a moment later: the window answers between the two halves of a redraw."""
     failed = Signal(object)
     """Failure."""
     export_progressed = Signal(object)
@@ -74,11 +69,12 @@ class Controller(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REFRESH_INTERVAL_MS)
         self._timer.timeout.connect(self._on_due)
+        self.refreshed = Refreshes(self, self._on_refreshed)
+        """set[Topic]: what has changed since the last time; at most 30 times a second."""
+        self.panels_refreshed = Refreshes(self, self._on_panels_refreshed)
+        """The same for the panels around the plots, after everything else."""
         self._late: set[Topic] = set()
-        self._panels_timer = QTimer(self)
-        self._panels_timer.setSingleShot(True)
-        self._panels_timer.setInterval(PANELS_DELAY_MS)
-        self._panels_timer.timeout.connect(self._on_panels_due)
+        self._spent_secs = 0.0
         client.message_received.connect(self._on_message)
         client.state_changed.connect(self._on_engine_state)
         client.output_received.connect(self._on_output)
@@ -321,7 +317,8 @@ class Controller(QObject):
     def flush(self) -> None:
         """Tell all views what has changed, now."""
         self._on_due()
-        self._on_panels_due()
+        self.refreshed.finish()
+        self.panels_refreshed.finish()
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -329,22 +326,20 @@ class Controller(QObject):
     def _on_due(self) -> None:
         self._timer.stop()
         changed = self.state.take_changes()
-        if not changed:
-            return
-        started = time.perf_counter()
-        self.refreshed.emit(changed)
-        self._late |= changed
-        self._panels_timer.start()
-        # Where redrawing is slow, it is done less often: the window has to answer, and the engine needs the processor.
-        spent_ms = int(1000 * (time.perf_counter() - started))
-        self._timer.setInterval(min(max(REFRESH_INTERVAL_MS, SPARE_FACTOR * spent_ms), SLOWEST_INTERVAL_MS))
+        if changed:
+            self._late |= changed
+            self.refreshed.emit(changed)
 
-    @Slot()
-    def _on_panels_due(self) -> None:
-        self._panels_timer.stop()
+    def _on_refreshed(self, spent_secs: float) -> None:
+        self._spent_secs += spent_secs
         late, self._late = self._late, set()
-        if late:
-            self.panels_refreshed.emit(late)
+        self.panels_refreshed.emit(late)
+
+    def _on_panels_refreshed(self, spent_secs: float) -> None:
+        # Where redrawing is slow, it is done less often: the window has to answer, and the engine needs the processor.
+        spent_ms = int(1000 * (self._spent_secs + spent_secs))
+        self._spent_secs = 0.0
+        self._timer.setInterval(min(max(REFRESH_INTERVAL_MS, SPARE_FACTOR * spent_ms), SLOWEST_INTERVAL_MS))
 
     @Slot(object)
     def _on_message(self, message: object) -> None:
