@@ -39,7 +39,7 @@ from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import Decoder, Frame, Unreadable
+from gradscope.protocol.codec import Decoder, Frame, ProtocolError, Unreadable
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
@@ -112,6 +112,8 @@ class Server:
             self._last_words.end("the connection to the app is lost", error)
         except OSError as error:
             self._last_words.end(_CONNECTION_BROKEN, error)
+        except ProtocolError as error:
+            self._last_words.end("the connection to the app has failed", error)
         except BaseException as error:
             self._last_words.end(_CANNOT_READ, error)
         if self._is_over:

@@ -10,6 +10,7 @@ from typing import Any
 
 # Looked up now: the user's code may put something else in their places.
 _current_handler, _set_handler = signal.getsignal, signal.signal
+_NOBODY = (signal.SIG_IGN, signal.SIG_DFL)
 
 
 class Unwind(BaseException):
@@ -27,11 +28,13 @@ def is_interruption(error: BaseException) -> bool:
     """Whether a person has asked for this.
 
     Where gradscope itself listens for SIGINT, that raises Unwind or CtrlC: any other KeyboardInterrupt was raised by the
-    user's code, and is a failure of theirs. In a script of theirs, Python's own handler raises it.
+    user's code, and is a failure of theirs. So it is where SIGINT is ignored, as in a shell's background. In a script of
+    theirs, Python's own handler raises it.
     """
     if type(error) in (Unwind, CtrlC):
         return True
-    return issubclass(type(error), KeyboardInterrupt) and not _is_ours(_current_handler(signal.SIGINT))
+    handler = _current_handler(signal.SIGINT)
+    return issubclass(type(error), KeyboardInterrupt) and handler not in _NOBODY and not _is_ours(handler)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,19 @@ def _from_ours(read: Any) -> BaseException:
     except BaseException as error:
         return error
     raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_handler() -> Iterator[None]:
+    """Whatever has started the tests: in a shell's background, SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_where_nobody_listens_a_keyboard_interrupt_is_the_users_own() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert not is_interruption(KeyboardInterrupt())
 
 
 def test_keyboard_interrupt_is_the_users_own_where_we_listen() -> None:
