@@ -22,9 +22,10 @@ from gradscope.snapshots.tensorboard import (
     subject_tag,
     tag_of,
 )
+from gradscope.state.block import Block
 from gradscope.state.curve import Curve
 from gradscope.state.histograms import HistogramColumn
-from gradscope.state.history import Block, History
+from gradscope.state.history import History
 from gradscope.state.step_curves import ClipColumn
 
 MAX_POINTS = 1000

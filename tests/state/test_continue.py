@@ -10,8 +10,9 @@ from gradscope.protocol.edits import EditMade
 from gradscope.protocol.phases import Position, Rest, Verb
 from gradscope.protocol.subjects import COLUMNS, L2, SubjectKind
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.block import Block
 from gradscope.state.curve import Curve
-from gradscope.state.history import Block, History
+from gradscope.state.history import History
 from tests.ui.fakes import FakeTraining, small_training
 
 

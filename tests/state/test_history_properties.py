@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, MEAN, SubjectKey, SubjectKind
+from gradscope.state.block import Block
 from gradscope.state.cells import TOP_L2, TOP_STD, Origin
 from gradscope.state.curve import Curve
-from gradscope.state.history import Block
 
 NAMES = "abc"
 

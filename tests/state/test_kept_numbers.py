@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, NAN, SubjectKey, SubjectKind
-from gradscope.state.history import Block
+from gradscope.state.block import Block
 from gradscope.state.kept_numbers import LEAST, MOST, as_kept
 
 

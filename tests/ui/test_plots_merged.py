@@ -7,7 +7,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.subjects import COLUMNS, INF, L2, MAX, MIN, NAN, STD, SubjectKey, SubjectKind
-from gradscope.state.history import Block
+from gradscope.state.block import Block
 from gradscope.ui.plots import palette
 from gradscope.ui.plots.cell_text import cell_lines
 from gradscope.ui.plots.heat_map import HeatMap

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.state.block import Block
 from gradscope.state.cells import Origin
-from gradscope.state.history import Block
 from gradscope.ui.plots.quantities import non_finite
 from gradscope.ui.plots.sampling import NEVER, StepGrid
 

@@ -12,8 +12,9 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
+from gradscope.state.block import Block
 from gradscope.state.cells import TOP_L2, TOP_STD, Origin
-from gradscope.state.history import Block, History
+from gradscope.state.history import History
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
