@@ -7,6 +7,7 @@ inherit it.
 import gc
 import os
 import shutil
+import signal
 import site
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,12 @@ _USER_DIRS = (
 _HOME = Path(tempfile.mkdtemp(prefix="gradscope-tests-"))
 
 
+def _listen_to_ctrl_c() -> None:
+    """Also where the tests were started in a shell's background, which ignores SIGINT: child processes would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _isolate_environment() -> None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     # The machines that run the tests have few cores, and torch's threads would only wait for each other.
@@ -44,6 +51,7 @@ def _isolate_environment() -> None:
 
 
 _isolate_environment()
+_listen_to_ctrl_c()
 skip_without_torch()
 
 
