@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from gradscope.client.snapshot_source import Reopened, reopen
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Differences, FetchDifferencePicture, FetchDifferences
+from gradscope.snapshots.reading import Reading
 from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison
 from gradscope.ui.controller import Controller
@@ -42,7 +43,7 @@ class Comparer(QObject):
     def start(self, path: str) -> None:
         """Compare what is shown with the snapshot at this path. One that cannot be read is told in the failure bar."""
         self._path, self.is_busy = path, True
-        self._controller.background.run(partial(reopen, path), partial(self._on_read, path))
+        self._controller.background.run(partial(reopen, path, Reading()), partial(self._on_read, path))
         self.changed.emit()
 
     @Slot()

@@ -350,7 +350,7 @@ STUBBORN = """
     for frame in frames(c):
         if isinstance(frame.message, m.Welcome):
             ready(c)
-        elif isinstance(frame.message, m.Reset):
+        elif isinstance(frame.message, m.Watch):
             asked = frame.number
         elif isinstance(frame.message, m.Interrupt):
             {heard}
@@ -377,7 +377,7 @@ def test_an_interrupt_without_effect_is_told_until_it_has_one(
     heard.client.send(m.Interrupt())
     qtbot.wait(500)
     assert heard.client.state.resistance == "", "there was nothing to interrupt"
-    heard.client.request(m.Reset())
+    heard.client.request(m.Watch(subjects=()))
     heard.client.send(m.Interrupt())
     qtbot.waitUntil(lambda: said in heard.client.state.resistance)
     heard.client.send(m.Pause())

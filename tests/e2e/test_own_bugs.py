@@ -162,6 +162,8 @@ def play(window):
     yield from wait_for(lambda: window.controller.state.position.rest is Rest.READY)
     yield from a_while()
     yield from a_step(window)
+    # The panels are told after the plots.
+    yield from a_while()
     for dialog in reports(window):
         dialog.reject()
     yield from a_step(window)

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from gradscope import __version__
-from gradscope.client import engine_client
+from gradscope.client import launch
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol import messages as m
@@ -138,7 +138,7 @@ class App:
 
 @pytest.fixture
 def app(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    monkeypatch.setattr(engine_client, "EngineProcess", FakeProcess)
+    monkeypatch.setattr(launch, "EngineProcess", FakeProcess)
     app = App(tmp_path)
     qtbot.addWidget(app.window)
     yield app

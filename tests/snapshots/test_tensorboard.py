@@ -13,6 +13,7 @@ import pytest
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots import tensorboard
+from gradscope.snapshots.pieces import of_array
 from gradscope.snapshots.summaries import summarise
 from gradscope.snapshots.tensorboard import EventFile, histogram, scalar, subject_tag
 from tests.snapshots.events import read
@@ -49,7 +50,8 @@ def test_the_file_is_there_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def _normal(step: int) -> tuple[np.ndarray, np.ndarray, int]:
-    summary, counts, sampled = summarise(np.random.default_rng(step).standard_normal(100 + step))
+    values = np.random.default_rng(step).standard_normal(100 + step)
+    summary, counts, sampled = summarise(of_array(values), values.size)
     return counts, summary, sampled
 
 

@@ -37,7 +37,7 @@ def play(cases: list[Case], folder: Path) -> None:
         except Exception as error:
             outcome.problem = f"THE TRIAL failed: {type(error).__name__}: {error}"
             trial.start()
-        outcome.left_behind = end_those_left(os.environ[MARK], but=(os.getpid(), trial.engine_pid))
+        outcome.left_behind = end_those_left(os.environ[MARK], but=(os.getpid(), *trial.engine_pids))
         with (folder / OUTCOMES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
     trial.close()
@@ -83,8 +83,10 @@ class _Trial:
         self._pass(lambda: False, 0.5)
 
     @property
-    def engine_pid(self) -> int:
-        return self._controller.client.pid
+    def engine_pids(self) -> tuple[int, ...]:
+        """Of the engine in use and of its guard."""
+        launch = self._controller.client._launch
+        return () if launch is None else (launch.pid, launch.process.pid)
 
     @property
     def _status(self) -> EngineStatus:

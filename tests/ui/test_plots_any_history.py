@@ -84,7 +84,7 @@ def fill(controller: FakeController, values: list[float]) -> None:
     # Which parameter had the largest gradient is a number, too.
     history.clipping.values[:, 4] = np.nan
     for block in history.blocks.values():
-        for column in set(range(len(block._data))) - {0, NAN, INF, ZERO}:
+        for column in set(range(len(block._cells.values))) - {0, NAN, INF, ZERO}:
             part = block.column(column)
             part[:] = as_kept(np.array([next(numbers) for _ in range(part.size)]).reshape(part.shape))
 

@@ -72,8 +72,9 @@ def test_every_optimizer_has_a_loss_line(qtbot: QtBot, themes: ThemeManager, mon
     tip = tip_at(chart, 3.1, monkeypatch)
     assert "generator: Step 3" in tip and "discriminator: Step " in tip
     # Another session with a single optimizer is drawn as ever.
-    chart.controller.play(small_training().opened())
-    chart.controller.play(small_training().steps(2))
+    other = small_training()
+    chart.controller.play(other.opened())
+    chart.controller.play(other.steps(2))
     assert chart._names == [""] and not chart._legend.isVisible()
     assert "Optimizer" not in chart.table(chart.controller.state).headers
     assert chart._lines[1].steps.size == 0
@@ -334,9 +335,10 @@ def test_gradients_after_clipping_are_offered_where_there_is_clipping(qtbot: QtB
     qtbot.addWidget(tab)
     box = flow.findChild(QComboBox)
     assert (tab._kind.count(), box.count()) == (2, 2)
-    controller.play(full_training().opened())
+    full = full_training()
+    controller.play(full.opened())
     assert (tab._kind.count(), box.count()) == (3, 3)
-    controller.play(full_training().steps(2))
+    controller.play(full.steps(2))
     tab.show_kind(K.CLIPPED_GRAD)
     tab.resize(700, 600)
     tab.show()
