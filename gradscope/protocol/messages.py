@@ -635,8 +635,8 @@ class Report(ReportHead):
     """Row numbers in the subject table, shape (n,)."""
     summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
     """Shape (n, len(COLUMNS))."""
-    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
-    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
+    histograms: Annotated[Int32Array, Dims("histograms", HISTOGRAM_BINS)]
+    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two. (0, HISTOGRAM_BINS) where a frame had no room for them."""
     sampled: Annotated[IntArray, Dims("subjects")]
     """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
     places: Annotated[IntArray, Dims("places")]
@@ -687,7 +687,7 @@ class InitialParameters:
 
     subjects: Annotated[IntArray, Dims("subjects")]
     summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
-    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
+    histograms: Annotated[Int32Array, Dims("histograms", HISTOGRAM_BINS)]
     sampled: Annotated[IntArray, Dims("subjects")]
 
     def check(self) -> None:
