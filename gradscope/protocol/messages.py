@@ -25,12 +25,14 @@ from gradscope.protocol.edits import EDITS, MAX_CHOICES, Choices, Choosable, Edi
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.limits import (
     MAX_GROUPS,
+    MAX_METRICS,
     MAX_MODULES,
     AtMost,
     Count,
     CountFromOne,
     FilePath,
     Index,
+    MetricNames,
     Name,
     Names,
     NestedName,
@@ -370,7 +372,7 @@ class SessionInfo:
     precision: Name | None = None
     """ "bf16" or "fp16" where the forward runs under autocast."""
     has_validation: bool = False
-    metrics: Choosable = ()
+    metrics: MetricNames = ()
     capture: str = "full"
     """What is captured, as `Capture.parse` reads it."""
     warnings: Sentences = ()
@@ -728,7 +730,7 @@ class Validated:
     """The newest step that was done before it; -1 before the first."""
     epoch: Count
     loss: float | None
-    metrics: Annotated[dict[str, float], AtMost(MAX_CHOICES)]
+    metrics: Annotated[dict[str, float], AtMost(MAX_METRICS)]
     batches: Count
     samples: Count
     seconds: float
