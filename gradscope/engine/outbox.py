@@ -8,6 +8,7 @@ room for there either is left out, oldest reports first, and counted.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -19,7 +20,8 @@ from typing import Any
 from gradscope.engine.spill import Spill
 from gradscope.protocol.codec import ProtocolError, encode
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.messages import Failed, Moved, Note, Report, Reports, Skipped
+from gradscope.protocol.leaner import without_histograms
+from gradscope.protocol.messages import Failed, InitialParameters, Moved, Note, Opened, Report, Reports, Skipped
 from gradscope.protocol.phases import Position
 from gradscope.protocol.stacks import stacked
 
@@ -32,6 +34,8 @@ SEND_BUFFER_BYTES = 256 * 1024
 MOVED_INTERVAL_SECS = 0.05
 _HEAD_BYTES = 1000
 """Of what a report tells beside its arrays, nearly."""
+_RATE_BYTES = 32
+"""Of a rate in memory."""
 _Numbered = tuple[int, Any]
 
 
@@ -51,6 +55,8 @@ class Outbox:
         """What is newer, and not joined yet."""
         self._reports = self._report_bytes = 0
         self._skipped = 0
+        self._noted: set[str] = set()
+        """What was said already of messages that are too much."""
         self._changed = threading.Condition()
         self._is_closed = False
         self._passing: Moved | None = None
@@ -89,6 +95,35 @@ class Outbox:
             self._changed.notify()
         self._thread.join(timeout_secs)
 
+    def _encoded(self, message: Any, number: int) -> bytes:
+        """Its frame, with a note behind it where something had to be left out; each is said once a session.
+
+        Never raises: a request whose reply cannot be sent is answered with Failed, an event becomes a note.
+        """
+        if isinstance(message, Opened):
+            self._noted.clear()
+        try:
+            return encode(message, number=number)
+        except (ProtocolError, TypeError, ValueError) as error:
+            told, reason = b"", str(error)
+        name = _in_words(message)
+        if isinstance(message, (Report, InitialParameters)):
+            with contextlib.suppress(ProtocolError, TypeError, ValueError):
+                told = encode(without_histograms(message))
+        if told:
+            what = f"{name} came without histograms"
+            reason = f"{len(message.subjects):,} of them are too much for one message"
+        else:
+            what = f"{name} could not be sent to the app"
+        text = f"{what}: {reason}"
+        if number:
+            failure = Failure(kind=FailureKind.OUR_BUG, sentence=text)
+            return encode(Failed(failure=failure, position=getattr(message, "position", Position())), number=number)
+        if what in self._noted:
+            return told
+        self._noted.add(what)
+        return told + encode(Note(text=text, warning=True))
+
     def _join(self) -> None:
         """What is loose waits from now on."""
         for number, message in _joined(self._loose):
@@ -102,7 +137,7 @@ class Outbox:
         while self._waiting_bytes > MAX_WAITING_BYTES and len(self._waiting) > 1:
             number, message = self._waiting[0]
             try:
-                self._spill.put(_encoded(message, number))
+                self._spill.put(self._encoded(message, number))
             except OSError:
                 if self._leave_out_oldest():
                     continue
@@ -160,7 +195,7 @@ class Outbox:
                 self._skipped = 0
         if not batch and self._is_closed:
             return None
-        return (_encoded(message, number) for number, message in batch)
+        return (self._encoded(message, number) for number, message in batch)
 
     def _secs_until_due(self) -> float | None:
         if self._passing is None:
@@ -182,19 +217,18 @@ def _joined(messages: list[_Numbered]) -> Iterator[_Numbered]:
 
 def _size(message: Any) -> int:
     if isinstance(message, Report):
-        return _HEAD_BYTES + message.summaries.nbytes + message.histograms.nbytes
+        rates = _RATE_BYTES * (len(message.lr) + len(message.momentum))
+        return _HEAD_BYTES + message.summaries.nbytes + message.histograms.nbytes + rates
     if isinstance(message, Reports):
-        return _HEAD_BYTES * len(message.heads) + sum(stack.summaries.nbytes for stack in message.stacks)
+        rates = _RATE_BYTES * sum(len(head.lr) + len(head.momentum) for head in message.heads)
+        return _HEAD_BYTES * len(message.heads) + rates + sum(stack.summaries.nbytes for stack in message.stacks)
     return _HEAD_BYTES
 
 
-def _encoded(message: Any, number: int) -> bytes:
-    """Never raises: a request whose reply cannot be sent is answered with Failed, an event becomes a note."""
-    try:
-        return encode(message, number=number)
-    except (ProtocolError, TypeError, ValueError) as error:
-        text = f"A {type(message).__name__} could not be sent to the app: {error}"
-    if number == 0:
-        return encode(Note(text=text, warning=True))
-    failure = Failure(kind=FailureKind.OUR_BUG, sentence=text)
-    return encode(Failed(failure=failure, position=getattr(message, "position", Position())), number=number)
+def _in_words(message: Any) -> str:
+    """What kind of message it is."""
+    if isinstance(message, Report):
+        return f"The report of the {message.phase.value}"
+    if isinstance(message, InitialParameters):
+        return "The report of the parameters before the first step"
+    return f"A {type(message).__name__}"

@@ -110,6 +110,9 @@ def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | 
 
     from gradscope.engine.server import Server
 
+    # With hooks there are more calls between a module and the one inside it: what is nested as deeply as torch allows by
+    # itself has to work here, too.
+    sys.setrecursionlimit(2 * sys.getrecursionlimit())
     last_words = LastWords(last_place)
     try:
         Server(connection, decoder, last_place, last_words).run(str(torch.__version__), numpy.__version__)

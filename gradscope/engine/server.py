@@ -39,10 +39,11 @@ from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import Decoder, Frame, ProtocolError, Unreadable
+from gradscope.protocol.codec import Decoder, Frame, ProtocolError, Unreadable, encode
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
+from gradscope.protocol.limits import MAX_COUNT
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
@@ -350,6 +351,7 @@ class Server:
         states, settings = RandomStates.capture(), TorchSettings.capture()
         self._interrupt_wanted = False
         self._is_interruptible = self._is_opening = True
+        session = None
         try:
             self._settings.restore()
             session = Session(
@@ -359,8 +361,11 @@ class Server:
                 budget_bytes=request.budget_bytes,
                 capture=request.capture,
             )
+            _check_showable(session)
         except BaseException:
             self._is_interruptible = False
+            if session is not None:
+                session.close()
             settings.restore()
             states.restore()
             raise
@@ -505,6 +510,16 @@ class Server:
         if self._last_place is not None:
             self._last_place.write(position)
         return position
+
+
+def _check_showable(session: Session) -> None:
+    """The app takes in what it is told of a session. Raises BadInput where it would not, by its own rules."""
+    try:
+        frame = encode(messages.Opened(session=session.info, position=session.position), number=MAX_COUNT)
+        for _ in Decoder().feed(frame):
+            pass
+    except ProtocolError as reason:
+        raise BadInput(f"The app cannot show this recipe: {reason}") from None
 
 
 def _wake_main_thread() -> None:

@@ -15,6 +15,10 @@ from gradscope.protocol.phases import Rest
 
 SCHEDULE_INTERVAL_SECS = 2.0
 FEWEST_STEPS_AHEAD, MOST_STEPS_AHEAD = 300, 2000
+MOST_RATES_AHEAD = 500_000
+"""Of all parameter groups together: they and the momenta fit a frame."""
+ROWS_AT_ONCE = 5000
+"""Of a table in one message."""
 
 
 class Teller:
@@ -70,7 +74,8 @@ class Teller:
     def tell_schedule(self, session: Session) -> None:
         self._scheduled_at = time.monotonic()
         three_epochs = 3 * (session.info.batches_per_epoch or 0)
-        ahead = min(MOST_STEPS_AHEAD, max(FEWEST_STEPS_AHEAD, three_epochs))
+        room = max(1, MOST_RATES_AHEAD // max(1, len(session.info.groups)))
+        ahead = min(MOST_STEPS_AHEAD, max(FEWEST_STEPS_AHEAD, three_epochs), room)
         try:
             self._outbox.put(session.schedule(ahead))
         except BaseException as error:
@@ -84,12 +89,12 @@ class Teller:
 
     def _tell_tables(self, session: Session) -> None:
         tables = session.observer.tables
-        if len(tables.subjects.rows) > self._sent_subjects:
-            new = tuple(tables.subjects.rows[self._sent_subjects :])
+        while len(tables.subjects.rows) > self._sent_subjects:
+            new = tuple(tables.subjects.rows[self._sent_subjects : self._sent_subjects + ROWS_AT_ONCE])
             self._outbox.put(messages.Subjects(first=self._sent_subjects, rows=new))
             self._sent_subjects += len(new)
-        if len(tables.places.rows) > self._sent_places:
-            places = tuple(tables.places.rows[self._sent_places :])
+        while len(tables.places.rows) > self._sent_places:
+            places = tuple(tables.places.rows[self._sent_places : self._sent_places + ROWS_AT_ONCE])
             self._outbox.put(messages.Places(first=self._sent_places, rows=places))
             self._sent_places += len(places)
 

@@ -29,7 +29,9 @@ def check_counts(summaries: FloatArray) -> None:
 
 
 def check_samples(histograms: npt.NDArray[np.int32], sampled: IntArray) -> None:
-    """The same for histograms, shape (n, bins), and how many elements they looked at, shape (n,)."""
+    """The same for histograms, shape (n, bins) or (0, bins), and how many elements they looked at, shape (n,)."""
+    if len(histograms) not in (0, len(sampled)):
+        raise Unfit(f"has {len(histograms)} histograms for {len(sampled)} subjects")
     if histograms.min(initial=0) < 0 or sampled.min(initial=0) < 0:
         raise Unfit("counts something that cannot be counted")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from gradscope.protocol.limits import AtMost, Count, Name, Prose, Sentence
+from gradscope.protocol.limits import AtMost, Count, MetricNames, Name, Prose, Sentence
 from gradscope.protocol.phases import INSIDE, Rest
 
 MAX_CHOICES = 1000
@@ -261,7 +261,7 @@ class Choices:
     turns: Annotated[tuple[TurnChoice, ...], AtMost(MAX_CHOICES)]
     loss: Chosen | None
     """None where training steps compute the loss."""
-    metrics: Choosable = ()
+    metrics: MetricNames = ()
     """What a ReduceLROnPlateau can be stepped with."""
 
 

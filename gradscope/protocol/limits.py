@@ -15,10 +15,13 @@ MAX_COUNT = 2**53 - 1
 """The largest number that is counted to: float64 holds every whole number up to it."""
 MAX_TEXT = 100_000
 """Characters of a text that no narrower limit is set for."""
-MAX_DEPTH = 200
-"""Levels of modules inside modules: about as many as Python can call inside each other."""
+MAX_DEPTH = 1000
+"""Levels of modules inside modules: more than Python can call inside each other, unless it is told to go deeper."""
 MAX_MODULES = 200_000
-MAX_GROUPS = 4096
+MAX_GROUPS = MAX_MODULES
+"""A parameter may have a group of its own."""
+MAX_METRICS = 10_000
+"""Of a validation."""
 MAX_DIMENSIONS = 64
 _MAX_SIDE = 2**62
 _LONGEST_NAME = 255
@@ -119,7 +122,7 @@ Shape = Annotated[tuple[int, ...], Sides()]
 Index = Annotated[tuple[int, ...], AtMost(MAX_DIMENSIONS + 1)]
 """Of an element, or of a slice, of a tensor (of a complex one, with one number more)."""
 Name = Annotated[str, CutAt(2000)]
-NestedName = Annotated[str, CutAt(2000), Nested()]
+NestedName = Annotated[str, CutAt(10_000), Nested()]
 Sentence = Annotated[str, CutAt(4000, lines=40)]
 """What a label shows; torch lists each key of a model that does not fit in one message."""
 Path = Annotated[str, CutAt(10_000)]
@@ -128,5 +131,6 @@ FilePath = Annotated[str, Nameable()]
 Prose = Annotated[str, CutAt(20_000, lines=400)]
 """What the log shows."""
 Names = Annotated[tuple[Name, ...], AtMost(MAX_MODULES)]
+MetricNames = Annotated[tuple[Name, ...], AtMost(MAX_METRICS)]
 Sentences = Annotated[tuple[Sentence, ...], AtMost(1000)]
 Traceback = Annotated[str, CutAt(MAX_TEXT, lines=4000)]

@@ -25,12 +25,14 @@ from gradscope.protocol.edits import EDITS, MAX_CHOICES, Choices, Choosable, Edi
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.limits import (
     MAX_GROUPS,
+    MAX_METRICS,
     MAX_MODULES,
     AtMost,
     Count,
     CountFromOne,
     FilePath,
     Index,
+    MetricNames,
     Name,
     Names,
     NestedName,
@@ -370,7 +372,7 @@ class SessionInfo:
     precision: Name | None = None
     """ "bf16" or "fp16" where the forward runs under autocast."""
     has_validation: bool = False
-    metrics: Choosable = ()
+    metrics: MetricNames = ()
     capture: str = "full"
     """What is captured, as `Capture.parse` reads it."""
     warnings: Sentences = ()
@@ -635,8 +637,8 @@ class Report(ReportHead):
     """Row numbers in the subject table, shape (n,)."""
     summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
     """Shape (n, len(COLUMNS))."""
-    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
-    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two."""
+    histograms: Annotated[Int32Array, Dims("histograms", HISTOGRAM_BINS)]
+    """Shape (n, HISTOGRAM_BINS): counts by sign and power of two. (0, HISTOGRAM_BINS) where a frame had no room for them."""
     sampled: Annotated[IntArray, Dims("subjects")]
     """How many elements each histogram looked at, shape (n,); less than the count where a large tensor was sampled."""
     places: Annotated[IntArray, Dims("places")]
@@ -687,7 +689,7 @@ class InitialParameters:
 
     subjects: Annotated[IntArray, Dims("subjects")]
     summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]
-    histograms: Annotated[Int32Array, Dims("subjects", HISTOGRAM_BINS)]
+    histograms: Annotated[Int32Array, Dims("histograms", HISTOGRAM_BINS)]
     sampled: Annotated[IntArray, Dims("subjects")]
 
     def check(self) -> None:
@@ -728,7 +730,7 @@ class Validated:
     """The newest step that was done before it; -1 before the first."""
     epoch: Count
     loss: float | None
-    metrics: Annotated[dict[str, float], AtMost(MAX_CHOICES)]
+    metrics: Annotated[dict[str, float], AtMost(MAX_METRICS)]
     batches: Count
     samples: Count
     seconds: float

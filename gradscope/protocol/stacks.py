@@ -16,6 +16,8 @@ from gradscope.protocol.subjects import HISTOGRAM_BINS
 STACK_BYTES = 512 * 1024
 """Of one message, nearly: the app takes it in within a few milliseconds."""
 STACK_REPORTS = 200
+_NUMBER_BYTES = 25
+"""Of a number in a header, at most."""
 _HEAD = tuple(field.name for field in fields(ReportHead))
 _NO_NUMBERS = np.zeros(0, dtype=np.int64)
 _Kind = tuple[object, ...]
@@ -37,7 +39,7 @@ def stacked(reports: Sequence[Report]) -> list[Report | Reports]:
             told.append(report)
         else:
             waiting.append(report)
-            size += report.summaries.nbytes
+            size += report.summaries.nbytes + _NUMBER_BYTES * (len(report.lr) + len(report.momentum))
     if waiting:
         told.append(_joined(waiting))
     return told

@@ -30,6 +30,8 @@ def check_report(report: Report, *, rows: int, places: int) -> None:
     """A report fits the tables of `rows` subjects and `places` places."""
     try:
         checks.check_report(report, rows=rows, places=places)
+        if len(report.histograms) != len(report.subjects):
+            raise Unfit(f"has {len(report.histograms)} histograms for {len(report.subjects)} subjects")
     except Unfit as unfit:
         raise Damaged(f"the report of the {report.phase.value} {unfit}") from None
 

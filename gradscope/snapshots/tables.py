@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.limits import MAX_GROUPS
 from gradscope.protocol.messages import Report
 from gradscope.protocol.subjects import COLUMNS, MIN, SubjectRow
 from gradscope.snapshots.content import StepRow, StepTable
@@ -24,10 +25,11 @@ MAX_CELLS = 48_000_000
 """Of history.csv: some 400 MB as arrays."""
 _LINES = 20_000
 """That are read at a time."""
-_MAX_GROUPS = 4096
 _WHOLE = ("step", "epoch", "batch")
 _NUMBERS = ("grad_l2", "update_l2", "seconds", "micro_batches", "clip_norm", "clip_coefficient", "scale")
 _NEEDED = (*_WHOLE, "loss")
+_MAX_COLUMNS = MAX_GROUPS + 1000
+"""Rates, and what this and later versions have beside them."""
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -115,7 +117,7 @@ def _columns(header: list[str]) -> dict[str, int]:
     """name -> position."""
     columns = {name: i for i, name in enumerate(header)}
     missing = [name for name in _NEEDED if name not in columns]
-    if missing or len(columns) != len(header) or len(columns) > _MAX_GROUPS:
+    if missing or len(columns) != len(header) or len(columns) > _MAX_COLUMNS:
         raise Damaged(f"its first line is {','.join(header)!r:.80}; expected {','.join(_NEEDED)} and more")
     return columns
 

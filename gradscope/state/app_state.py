@@ -10,6 +10,7 @@ from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch, CheckpointSaved
 from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.failure import BadInput, Failure
+from gradscope.protocol.leaner import with_histograms
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
 from gradscope.protocol.stacks import unstacked
@@ -230,7 +231,7 @@ class AppState:
         border.check(message, self)
         match message:
             case messages.Report():
-                self._report(message)
+                self._report(with_histograms(message))
             case messages.Reports():
                 self._earlier_reports(message)
             case messages.Moved(position=position) | messages.Done(position=position):
@@ -244,7 +245,7 @@ class AppState:
             case messages.Opened(session=session, position=position):
                 self._open(session, position)
             case messages.InitialParameters():
-                self.history.add_initial(message, step=self.position.step)
+                self.history.add_initial(with_histograms(message), step=self.position.step)
                 self.touch(Topic.HISTORY)
             case messages.Schedule():
                 self.schedule = message

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from gradscope.protocol.checks import check_numbers, check_report
 from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.edits import EditMade
-from gradscope.protocol.limits import Unfit
+from gradscope.protocol.limits import MAX_METRICS, Unfit
 from gradscope.protocol.messages import InitialParameters, Places, Report, ReportHead, Reports, Subjects, Validated
 
 if TYPE_CHECKING:
     from gradscope.state.app_state import AppState
 
-MAX_CURVES = 1000
-"""Metrics of a validation, under all names that have ever come."""
+MAX_CURVES = MAX_METRICS + 1
+"""A validation's loss and metrics, under all names that have ever come."""
 
 
 def check(message: object, state: AppState) -> None:

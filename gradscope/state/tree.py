@@ -53,12 +53,17 @@ def build_tree(session: SessionInfo) -> Node:
     nodes = {"": root}
 
     def node_of(name: str) -> Node:
-        if name not in nodes:
-            parent_name, _, label = name.rpartition(".")
-            parent = node_of(parent_name)
-            nodes[name] = Node(name=name, label=label, module=modules.get(name), parent=parent)
-            parent.children.append(nodes[name])
-        return nodes[name]
+        missing = []
+        while name not in nodes:
+            missing.append(name)
+            name = name.rpartition(".")[0]
+        node = nodes[name]
+        for below in reversed(missing):
+            parent = node
+            node = Node(name=below, label=below.rpartition(".")[2], module=modules.get(below), parent=parent)
+            parent.children.append(node)
+            nodes[below] = node
+        return node
 
     for module in session.modules:
         node_of(module.name)

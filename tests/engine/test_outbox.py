@@ -84,6 +84,32 @@ def test_nothing_is_left_out_before_an_app_that_does_not_read(
     outbox.close()
 
 
+def test_what_is_too_large_comes_without_histograms_and_that_is_said_once(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    engine, app = ends
+    outbox = Outbox(engine, on_failure=print)
+    for step in range(2):
+        for phase in PHASES:
+            sent = report(step, phase, 5 if phase is Phase.FORWARD else 40_000, complete=False)
+            outbox.put(sent)
+    outbox.put(report(2, Phase.STEP, 300_000))
+    outbox.put(Done(position=Position()), number=3)
+    received = receive(app, Done)
+    found = [message for message in received if isinstance(message, Report)]
+    assert [(one.step, one.phase) for one in found] == [(step, phase) for step in range(2) for phase in PHASES]
+    for one in found:
+        assert_same(one, report(one.step, one.phase, len(one.subjects), complete=False))
+        assert len(one.histograms) == (5 if one.phase is Phase.FORWARD else 0)
+    *lean, none = [message.text for message in received if isinstance(message, Note)]
+    assert none.startswith("The report of the step could not be sent to the app: Report is ")
+    assert lean == [
+        f"The report of the {phase.value} came without histograms: 40,000 of them are too much for one message"
+        for phase in (Phase.BACKWARD, Phase.STEP)
+    ]
+    outbox.close()
+
+
 def test_what_does_not_fit_into_memory_waits_in_a_file(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.codec import encode
 from gradscope.protocol.edits import EditMade
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState, EngineStatus, Topic
@@ -200,6 +201,7 @@ REFUSED: dict[str, object] = {
     "a column too few": changed(REPORT, summaries=np.ascontiguousarray(REPORT.summaries[:, 1:])),
     "histograms of another width": changed(REPORT, histograms=np.zeros((len(REPORT.subjects), 7), dtype=np.int32)),
     "a histogram too many": changed(REPORT, histograms=np.zeros((len(REPORT.subjects) + 1, 96), dtype=np.int32)),
+    "a histogram too few": changed(REPORT, histograms=REPORT.histograms[1:]),
     "a histogram that counts backwards": changed(REPORT, histograms=REPORT.histograms - 1000),
     "sampled too few": changed(REPORT, sampled=REPORT.sampled[1:]),
     "sampled less than nothing": changed(REPORT, sampled=REPORT.sampled - 10**6),
@@ -217,7 +219,7 @@ REFUSED: dict[str, object] = {
     "a step beyond counting": changed(REPORT, step=2**60),
     "a window of none": changed(REPORT, window=0),
     "an epoch before the first": changed(REPORT, epoch=-5),
-    "rates of 5,000 groups": changed(REPORT, lr=(0.1,) * 5000),
+    "rates of 200,001 groups": changed(REPORT, lr=(0.1,) * 200_001),
     "an optimizer that is none": changed(REPORT, optimizer="another"),
     "an unknown phase": headed("Report", {"phase": "dream"}),
     "initial subjects beyond the table": changed(INITIAL, subjects=INITIAL.subjects + 1000),
@@ -228,7 +230,7 @@ REFUSED: dict[str, object] = {
     "a gap in the places": m.Places(first=99, rows=()),
     "other places than before": m.Places(first=0, rows=(m.Place(SubStep.LOSS, "no", 1, "", ""),)),
     "a subject that is deep": m.Subjects(
-        first=ROWS, rows=(SubjectRow(SubjectKey(SubjectKind.GRAD, "a." * 300), (), ""),)
+        first=ROWS, rows=(SubjectRow(SubjectKey(SubjectKind.GRAD, "a." * 1100), (), ""),)
     ),
     "a shape beyond counting": m.Subjects(
         first=ROWS, rows=(SubjectRow(SubjectKey(SubjectKind.GRAD, "a"), (2**40, 2**40), ""),)
@@ -240,10 +242,9 @@ REFUSED: dict[str, object] = {
     "a position before the first": m.Moved(position=replace(HERE, step=-1)),
     "a batch beyond counting": m.Moved(position=replace(HERE, batch=2**63)),
     "an unknown rest": headed("Moved", {"position": {"rest": "asleep"}}),
-    "a model of 300 levels": opened(modules=tuple(module("a" + ".a" * n) for n in range(300))),
+    "a model of 1,100 levels": opened(modules=tuple(module("a" + ".a" * n) for n in range(1100))),
     "a group that is not there": opened(parameters=(parameter("w", group=7),)),
     "a group before the first": opened(parameters=(parameter("w", group=-1),)),
-    "5,000 groups": opened(groups=SESSION.groups * 5000),
     "no forward": opened(substeps=(SubStep.BACKWARD, SubStep.STEP)),
     "the step before the forward": opened(substeps=tuple(reversed(SubStep))),
     "windows of none": opened(accumulate=0),
@@ -252,8 +253,8 @@ REFUSED: dict[str, object] = {
     "a validation long before the first step": m.Validated(
         step=-2, epoch=0, loss=0.0, metrics={}, batches=1, samples=1, seconds=0.0
     ),
-    "2,000 metrics": m.Validated(
-        step=1, epoch=0, loss=0.0, metrics={str(n): 0.5 for n in range(2000)}, batches=1, samples=1, seconds=0.0
+    "20,000 metrics": m.Validated(
+        step=1, epoch=0, loss=0.0, metrics={str(n): 0.5 for n in range(20_000)}, batches=1, samples=1, seconds=0.0
     ),
     "no frame": b"\xff" * 64,
     "an unknown message": headed("Surprise", {}),
@@ -348,6 +349,11 @@ SHOWN: dict[str, tuple[object, ...]] = {
     "a position beyond its window": (
         m.Moved(position=Position(rest=Rest.IN_STEP, step=3, batch=10**15, batches_per_epoch=0, micro=2**50, window=1)),
     ),
+    "a model of 1,000 levels": (
+        opened(modules=tuple(module(".".join(["inner"] * n)) for n in range(1001)), parameters=(), groups=()),
+    ),
+    "5,000 groups": (opened(groups=SESSION.groups * 5000), m.Schedule(first_step=0, rates=np.ones((5000, 100)))),
+    "reports without histograms": (without_histograms(REPORT), without_histograms(INITIAL)),
     "subjects of no layer": (
         m.Subjects(first=ROWS, rows=keyed("nowhere", "", "net.0.weight")),
         changed(

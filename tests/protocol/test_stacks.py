@@ -1,5 +1,6 @@
 """Reports that wait are joined: nothing of them is lost but what nobody would look at, and the newest stay whole."""
 
+import math
 from dataclasses import fields, replace
 
 import numpy as np
@@ -76,6 +77,13 @@ def test_a_message_is_never_large() -> None:
     assert max(len(message.heads) for message in many if isinstance(message, Reports)) == STACK_REPORTS
     large = stacked([report(i, subjects=1000) for i in range(40)])
     assert max(len(encode(message)) for message in large) < 2 * STACK_BYTES
+
+
+def test_the_rates_of_many_groups_count_as_well() -> None:
+    sent = [report(i, lr=(1 / 3,) * 5000, momentum=(math.nan,) * 5000) for i in range(STACK_REPORTS)]
+    parts = stacked(sent)
+    assert max(len(encode(message)) for message in parts) < 2 * STACK_BYTES
+    assert [one.step for one in told(parts)] == list(range(STACK_REPORTS))
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

@@ -99,7 +99,7 @@ WRONG_JSON: dict[str, tuple[str, Change, str]] = {
     "an unknown phase": ("reports.json", lambda value: value.update(dream={}), "phase 'dream'"),
     "a report that is none": ("reports.json", updated("forward", to=[]), "phase 'forward'"),
     "mixed-up phases": ("reports.json", updated("forward", "phase", to="step"), "says that it is one of the step"),
-    "many rates": ("reports.json", updated("forward", "lr", to=[0.1] * 5000), "forward.lr has 5000 items"),
+    "many rates": ("reports.json", updated("forward", "lr", to=[0.1] * 200_001), "forward.lr has 200001 items"),
     "a report too many": ("reports.json", lambda value: value["step"].pop("step"), "step.step is missing"),
     "a list as an optimizer": ("optimizer.json", lambda value: None, ""),
 }
@@ -144,6 +144,7 @@ def test_truncated_files(file: str, spoiled: Spoiled) -> None:
 ARRAYS: dict[str, tuple[str, np.ndarray, str]] = {
     "a shorter summary": ("forward.summaries", np.zeros((1, 9)), "array of the shape (4, 9), not (1, 9)"),
     "a flat summary": ("forward.summaries", np.zeros(9), "array of the shape (4, 9), not (9,)"),
+    "no histograms": ("forward.histograms", np.zeros((0, 96), dtype=np.int32), "has 0 histograms for 4 subjects"),
     "another type": ("forward.summaries", np.zeros((4, 9), dtype=np.float32), "an array of float64"),
     "a negative subject": ("forward.subjects", np.array([-1, 0, 1, 2]), "a subject that is not there"),
     "a subject beyond": ("forward.subjects", np.array([0, 1, 2, 99]), "a subject that is not there"),

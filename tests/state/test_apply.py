@@ -7,6 +7,7 @@ import pytest
 
 from gradscope.protocol import messages as m
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
@@ -41,6 +42,27 @@ SESSION = session_info(
     clip_norm=1.0,
 )
 FAILURE = Failure(kind=FailureKind.USER_CODE, sentence="It broke")
+
+
+def test_a_report_without_histograms_shows_that_nothing_was_looked_at() -> None:
+    state = AppState()
+    rows = tuple(SubjectRow(SubjectKey(SubjectKind.PARAMETER, name), (2,), "float32") for name in "vw")
+    state.apply(m.Subjects(first=0, rows=rows))
+    lean = without_histograms(
+        replace(
+            REPORT,
+            subjects=np.arange(2),
+            summaries=np.full((2, len(COLUMNS)), 3.0),
+            histograms=np.ones((2, HISTOGRAM_BINS), dtype=np.int32),
+            sampled=np.full(2, 2),
+        )
+    )
+    state.apply(lean)
+    latest = state.history.latest(WEIGHT)
+    assert latest is not None and latest.summary[L2] == 3 and latest.sampled == 0
+    np.testing.assert_array_equal(latest.histogram, np.zeros(HISTOGRAM_BINS))
+    assert state.reports[Phase.FORWARD].histograms.shape == (2, HISTOGRAM_BINS)
+    assert len(state.history.saved().latest.histograms) == 2
 
 
 @pytest.mark.parametrize(
