@@ -59,6 +59,10 @@ class EngineProcess(QObject):
         self._stopping = QTimer(self)
         self._stopping.setInterval(int(STEP_SECS * 1000))
         self._stopping.timeout.connect(self._on_next_stage)
+        self._killing = QTimer(self)
+        self._killing.setSingleShot(True)
+        self._killing.setInterval(int(STEP_SECS * 1000))
+        self._killing.timeout.connect(self._kill_group)
 
     # ------------------------------------------------------------------------------------------ public
 
@@ -97,8 +101,12 @@ class EngineProcess(QObject):
         if not self.is_running or not self.pid:
             return
         if sys.platform == "linux" and self._leads_a_group():
-            # Its guard ends the engine and what is below it, also what has left the group.
+            # Its guard ends the engine and what is below it, also what has left the group. It may have been stopped.
             self._signal("SIGHUP")
+            self._signal("SIGCONT")
+            # There may be no guard, or one that does not get to it; without one, SIGHUP may be ignored.
+            if not self._killing.isActive():
+                self._killing.start()
         else:
             self._kill_group()
 
@@ -203,6 +211,7 @@ class EngineProcess(QObject):
         except OSError:
             return False
 
+    @Slot()
     def _kill_group(self) -> None:
         if hasattr(os, "killpg") and self._leads_a_group():
             with contextlib.suppress(OSError):
@@ -219,4 +228,5 @@ class EngineProcess(QObject):
             return
         self._is_over = True
         self._stopping.stop()
+        self._killing.stop()
         self.ended.emit(sentence)
