@@ -1,5 +1,6 @@
 """Whatever the user's code has replaced, the engine can still say why it ends."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gradscope
+from gradscope.engine import guard
 from gradscope.engine.__main__ import EXIT_UNFIT
 from gradscope.engine.last_words import EXIT_APP_GONE
 from gradscope.protocol.last_place import LastPlace
@@ -69,3 +71,18 @@ def test_that_numpy_is_missing_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == EXIT_UNFIT
     sentence = f"numpy is missing in {python}; install it with: {python} -m pip install numpy torch safetensors"
     assert done.stderr == f"gradscope engine: {sentence}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the guard is Linux's")
+def test_a_guard_to_which_ended_children_are_left_ignored() -> None:
+    """It ends as the engine did, which finds the signal as it was."""
+    script = """
+import os, signal
+from gradscope.engine import guard
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+guard.begin(None)
+os._exit(7 if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN else 8)
+"""
+    wanted = {**os.environ, guard.GUARD_VARIABLE: "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=wanted, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (7, "")
