@@ -12,7 +12,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal, Slot
 
 import gradscope
-from gradscope.client.endings import describe_end, with_last_output
+from gradscope.client.endings import describe_end, last_lines, with_last_output
 from gradscope.state.log import Source
 
 ENGINE_SCRIPT = Path(gradscope.__file__).resolve().parent / "engine" / "__main__.py"
@@ -22,7 +22,6 @@ STEP_SECS = 1.0
 GRACE_SECS = 0.5
 """Between SIGTERM and SIGKILL for what is left of the engine's group."""
 _LOOK_SECS = 0.05
-_KEPT_LINES = 40
 _KEPT_CHARACTERS = 20_000
 
 
@@ -140,10 +139,9 @@ class EngineProcess(QObject):
     def _on_finished(self, exit_code: int, status: QProcess.ExitStatus) -> None:
         self._drain()
         self._end_leftovers()
-        sentence = describe_end(
-            exit_code=exit_code, crashed=status is QProcess.ExitStatus.CrashExit, was_ready=self._is_ready
-        )
-        lines = self._last_errors.splitlines()[-_KEPT_LINES:]
+        crashed = status is QProcess.ExitStatus.CrashExit
+        sentence = describe_end(exit_code=exit_code, crashed=crashed, was_ready=self._is_ready)
+        lines = last_lines(self._last_errors, crashed=crashed)
         self._finish(with_last_output(sentence, lines, was_ready=self._is_ready))
 
     @Slot(QProcess.ProcessError)

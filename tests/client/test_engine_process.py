@@ -97,6 +97,18 @@ def test_only_the_last_error_output_is_kept(qtbot: QtBot, start: Start) -> None:
     assert len(kept) == 40
 
 
+def test_a_crash_with_many_threads_is_told(qtbot: QtBot, start: Start) -> None:
+    """Each of them is in the dump, below its first line."""
+    run = start("""
+        import ctypes, threading
+        for _ in range(20):
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        ctypes.string_at(0)
+    """)
+    qtbot.waitUntil(lambda: bool(run.ended))
+    assert "Last error output: Fatal Python error: Segmentation fault, in <module>" in run.ended[0]
+
+
 def test_the_environment_is_added_to_and_the_command_line_is_not(qtbot: QtBot, start: Start) -> None:
     run = start("print(os.environ['SECRET'], 'PATH' in os.environ, sys.orig_argv[1:])", SECRET="s3cret")
     qtbot.waitUntil(lambda: bool(run.ended))
