@@ -1,10 +1,12 @@
-"""Standard output and error of the command line, where they are closed, full, or a pipe that nobody reads any more.
+"""Standard output and error of the command line, where they are closed, full, or a pipe that nobody reads any more, and
+where they have an encoding that knows only some letters.
 
 What cannot be written to standard output is told in one sentence; what cannot be written to standard error is told nowhere,
 and changes nothing else. Python itself would answer with tracebacks, and once more while it ends.
 """
 
 import contextlib
+import io
 import os
 import sys
 from typing import TextIO
@@ -13,11 +15,14 @@ from gradscope.protocol.visible import visible
 
 
 def make_whole() -> None:
-    """A descriptor that is closed leads to nowhere from now on.
+    """A descriptor that is closed leads to nowhere from now on, and a letter that has no code is written as Python would.
 
     The next file that is opened would get its number, and whatever is printed. `sys.stdout` stays None, which print() leaves
     alone; with `sys.stderr` None it would print to standard output.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for number in range(3):
         try:
             os.fstat(number)

@@ -1,5 +1,6 @@
-"""What a shell sees of standard output and error that are closed, full, or a pipe that nobody reads any more."""
+"""What a shell sees of standard output and error that are closed, full, a pipe that nobody reads, or have few letters."""
 
+import json
 import os
 import subprocess
 import sys
@@ -107,4 +108,30 @@ def recipe():
     model = torch.nn.Linear(2, 1)
     return Recipe(model=model, dataset=[(torch.ones(2), torch.ones(1))] * 2, loss=loss, batch_size=1,
                   optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_that_standard_output_has_no_letters_for(encoding: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(CYRILLIC, encoding="utf-8")
+    python, environment = engine_python(), {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    code, said, told = shell(f"run {recipe} --steps 1", python=python, **environment)
+    name = "модель" if encoding == "utf-8" else "модель".encode("ascii", "backslashreplace").decode()
+    assert (code, said.partition(":")[0], told) == (0, name, "")
+    code, said, told = shell(f"run {recipe} --steps 1 --jsonl -", python=python, **environment)
+    assert (code, told) == (0, "") and said.isascii() == (encoding != "utf-8")
+    names = {subject["name"] for line in said.splitlines() for subject in json.loads(line)["subjects"]}
+    assert "слой🙂.weight" in names
+
+
+CYRILLIC = """
+import torch
+from gradscope import Recipe
+
+def recipe():
+    model = torch.nn.Sequential()
+    model.add_module("слой🙂", torch.nn.Linear(2, 1))
+    return Recipe(model=model, dataset=[(torch.ones(2), torch.ones(1))] * 2, loss=torch.nn.MSELoss(), batch_size=1,
+                  optimizer=torch.optim.SGD(model.parameters(), lr=0.1), name="модель")
 """

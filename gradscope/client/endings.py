@@ -15,6 +15,9 @@ _MEANINGS = {
     "SIGTERM": "somebody asked it to end",
 }
 _MAX_LAST_OUTPUT = 400
+_LAST_LINES = 40
+_FATAL = "Fatal Python error:"
+"""How faulthandler begins."""
 _OWN_WORDS = "gradscope engine: "
 """What the engine itself prints before it gives up."""
 _FRAME = re.compile(r'\s*File "(?P<path>.+)", line (?P<line>\d+) in (?P<function>.+)')
@@ -55,6 +58,15 @@ def with_ended(sentence: str, number: int) -> str:
     return f"{first}. {ended} with it{newline}{lines}"
 
 
+def last_lines(output: str, *, crashed: bool) -> list[str]:
+    """Of the error output, what may tell how it ended; after a crash that is all of faulthandler's dump.
+
+    It can be long: every thread is in it, and what the engine's workers print may come after it.
+    """
+    lines = output.splitlines()
+    return lines[min(_last_fatal(lines) if crashed else len(lines), max(0, len(lines) - _LAST_LINES)) :]
+
+
 def with_last_output(sentence: str, lines: list[str], *, was_ready: bool = True) -> str:
     """The sentence with the gist of the last error output; from the second line on, that output itself."""
     lines = [line.rstrip() for line in lines if line.strip() and not line.startswith("Extension modules:")]
@@ -77,12 +89,16 @@ def _describe_signal(number: int) -> str:
     return f"The engine was killed by {name}" + (f" ({meaning})" if meaning else "")
 
 
+def _last_fatal(lines: list[str]) -> int:
+    """Where the last dump begins; behind the end if there is none."""
+    return max((i for i, line in enumerate(lines) if line.startswith(_FATAL)), default=len(lines))
+
+
 def _gist_of_dump(lines: list[str]) -> str | None:
     """What faulthandler wrote, in one line: the error, and the user's innermost line. None if it wrote nothing."""
-    starts = [i for i, line in enumerate(lines) if line.startswith("Fatal Python error:")]
-    if not starts:
+    dump = lines[_last_fatal(lines) :]
+    if not dump:
         return None
-    dump = lines[starts[-1] :]
     # Only of the thread that crashed: it comes last, and other threads have their own heading.
     crashed = next((i for i, line in enumerate(dump) if line.startswith("Current thread")), 0)
     frames = [match for line in dump[crashed:] if (match := _FRAME.match(line))]

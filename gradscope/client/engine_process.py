@@ -12,7 +12,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal, Slot
 
 import gradscope
-from gradscope.client.endings import describe_end, with_last_output
+from gradscope.client.endings import describe_end, last_lines, with_last_output
 from gradscope.state.log import Source
 
 ENGINE_SCRIPT = Path(gradscope.__file__).resolve().parent / "engine" / "__main__.py"
@@ -22,7 +22,6 @@ STEP_SECS = 1.0
 GRACE_SECS = 0.5
 """Between SIGTERM and SIGKILL for what is left of the engine's group."""
 _LOOK_SECS = 0.05
-_KEPT_LINES = 40
 _KEPT_CHARACTERS = 20_000
 
 
@@ -59,6 +58,10 @@ class EngineProcess(QObject):
         self._stopping = QTimer(self)
         self._stopping.setInterval(int(STEP_SECS * 1000))
         self._stopping.timeout.connect(self._on_next_stage)
+        self._killing = QTimer(self)
+        self._killing.setSingleShot(True)
+        self._killing.setInterval(int(STEP_SECS * 1000))
+        self._killing.timeout.connect(self._kill_group)
 
     # ------------------------------------------------------------------------------------------ public
 
@@ -97,8 +100,12 @@ class EngineProcess(QObject):
         if not self.is_running or not self.pid:
             return
         if sys.platform == "linux" and self._leads_a_group():
-            # Its guard ends the engine and what is below it, also what has left the group.
+            # Its guard ends the engine and what is below it, also what has left the group. It may have been stopped.
             self._signal("SIGHUP")
+            self._signal("SIGCONT")
+            # There may be no guard, or one that does not get to it; without one, SIGHUP may be ignored.
+            if not self._killing.isActive():
+                self._killing.start()
         else:
             self._kill_group()
 
@@ -132,10 +139,9 @@ class EngineProcess(QObject):
     def _on_finished(self, exit_code: int, status: QProcess.ExitStatus) -> None:
         self._drain()
         self._end_leftovers()
-        sentence = describe_end(
-            exit_code=exit_code, crashed=status is QProcess.ExitStatus.CrashExit, was_ready=self._is_ready
-        )
-        lines = self._last_errors.splitlines()[-_KEPT_LINES:]
+        crashed = status is QProcess.ExitStatus.CrashExit
+        sentence = describe_end(exit_code=exit_code, crashed=crashed, was_ready=self._is_ready)
+        lines = last_lines(self._last_errors, crashed=crashed)
         self._finish(with_last_output(sentence, lines, was_ready=self._is_ready))
 
     @Slot(QProcess.ProcessError)
@@ -203,6 +209,7 @@ class EngineProcess(QObject):
         except OSError:
             return False
 
+    @Slot()
     def _kill_group(self) -> None:
         if hasattr(os, "killpg") and self._leads_a_group():
             with contextlib.suppress(OSError):
@@ -219,4 +226,5 @@ class EngineProcess(QObject):
             return
         self._is_over = True
         self._stopping.stop()
+        self._killing.stop()
         self.ended.emit(sentence)

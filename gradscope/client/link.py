@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -19,7 +19,7 @@ from gradscope.protocol.codec import Decoder, Frame, ProtocolError, encode
 
 SLICE_SECS = 0.01
 DRAIN_SECS = 0.2
-"""Of this thread's own time: on a busy machine, no less is taken in."""
+"""Of this thread's own time: what an engine has said before its end is heard on a busy machine, too."""
 MAX_CANDIDATES = 100
 """Connections that have not proved themselves; of more, the oldest make way. An engine says its Hello at once."""
 _READ_BYTES = 1 << 18
@@ -73,13 +73,13 @@ class Link(QObject):
     def drain(self) -> None:
         """The engine has ended: take in now what it had still sent. Does not wait for more."""
         until = time.thread_time() + DRAIN_SECS
-        self._work(until)
+        self._work(time.thread_time, until)
         while self._socket is not None and time.thread_time() < until:
             if self._socket.state() is not QAbstractSocket.SocketState.ConnectedState:
                 return
             if not self._socket.waitForReadyRead(0):
                 return
-            self._work(until)
+            self._work(time.thread_time, until)
 
     def close(self) -> None:
         """Close everything; nothing more is emitted."""
@@ -132,18 +132,18 @@ class Link(QObject):
     @Slot()
     def _on_data(self) -> None:
         if not self._next_slice.isActive():
-            self._work(time.thread_time() + SLICE_SECS)
+            self._work(time.monotonic, time.monotonic() + SLICE_SECS)
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _work(self, until: float) -> None:
+    def _work(self, clock: Callable[[], float], until: float) -> None:
         try:
             while self._socket is not None:
                 for frame in self._frames:
                     self.received.emit(frame)
                     if self._socket is None:
                         return
-                    if time.thread_time() > until:
+                    if clock() > until:
                         self._next_slice.start(0)
                         return
                 if not self._socket.bytesAvailable():

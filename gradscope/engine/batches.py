@@ -173,10 +173,11 @@ class BatchSource:
                 if has_next is not None:
                     return not has_next
                 self._ahead = (next(self._pass),) if self._pass is not None else None
-            except Exception as error:
-                # Told when the batch is asked for; the end of the data is no error.
-                self._ahead = error
-            except BaseException:
+            except BaseException as error:
+                if not is_interruption(error):
+                    # Told when the batch is asked for; the end of the data is no error.
+                    self._ahead = error
+                    return isinstance(error, StopIteration)
                 if self._pass is None or not self._pass.put_back():
                     # A generator that was broken off gives nothing more.
                     self._ahead, self.is_broken_off = StopIteration(), True

@@ -88,6 +88,8 @@ class _Guard:
         self._is_hurried = False
         numbers = signal.SIGINT, signal.SIGTERM, getattr(signal, AT_ONCE)
         self._earlier = {number: signal.signal(number, self._on_signal) for number in numbers}
+        # Whoever has started the app may have left it ignored: children are gone then without their end being seen.
+        self._earlier[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def forget(self) -> None:
         """In the engine: signals do what they did before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import sys
@@ -21,7 +22,7 @@ from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.engine.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
-from gradscope.protocol.visible import visible, visible_lines
+from gradscope.protocol.visible import ascii_json, visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.standard_streams import tell, unwritable
 
@@ -185,7 +186,9 @@ def _write(out: TextIO | None, line: str) -> None:
     if out is None:
         return
     try:
-        out.write(line + "\n")
+        # JSON is read as UTF-8; standard output may have another encoding.
+        is_utf_8 = codecs.lookup(out.encoding or "utf-8").name == "utf-8"
+        out.write((line if is_utf_8 else ascii_json(line)) + "\n")
     except OSError as error:
         raise BadInput(f"The JSON lines cannot be written: {error.strerror or error}") from error
 

@@ -48,7 +48,8 @@ class Outbox:
         self._on_failure = on_failure
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._spill = Spill()
-        """What is older than all in `_waiting`."""
+        self._older: deque[bytes | int] = deque()
+        """What is older than all in `_waiting`: a frame, or how many reports are in the next frame of the file."""
         self._waiting: deque[_Numbered] = deque()
         self._waiting_bytes = 0
         self._loose: list[_Numbered] = []
@@ -133,27 +134,22 @@ class Outbox:
         self._reports = self._report_bytes = 0
 
     def _make_room(self) -> None:
-        """What is too much for memory goes into the file."""
-        while self._waiting_bytes > MAX_WAITING_BYTES and len(self._waiting) > 1:
-            number, message = self._waiting[0]
-            try:
-                self._spill.put(self._encoded(message, number))
-            except OSError:
-                if self._leave_out_oldest():
-                    continue
-                return
-            self._waiting.popleft()
-            self._waiting_bytes -= _size(message)
+        """What is too much for memory goes into the file: only reports, because the app can do without one that is lost.
 
-    def _leave_out_oldest(self) -> bool:
-        """False where there is no report that could be left out."""
-        for i, (_, message) in enumerate(self._waiting):
-            if isinstance(message, (Report, Reports)):
-                del self._waiting[i]
-                self._waiting_bytes -= _size(message)
-                self._skipped += len(message.heads) if isinstance(message, Reports) else 1
-                return True
-        return False
+        All else is little, and stays in memory.
+        """
+        while self._waiting_bytes > MAX_WAITING_BYTES and len(self._waiting) > 1:
+            number, message = self._waiting.popleft()
+            self._waiting_bytes -= _size(message)
+            frame, reports = self._encoded(message, number), _reports_in(message)
+            if not reports:
+                self._older.append(frame)
+                continue
+            try:
+                self._spill.put(frame)
+                self._older.append(reports)
+            except OSError:
+                self._skipped += reports
 
     def _run(self) -> None:
         try:
@@ -174,14 +170,16 @@ class Outbox:
     def _next(self) -> Iterator[bytes] | None:
         """Wait for the next messages; None when there will be no more."""
         with self._changed:
-            while not (self._spill or self._waiting or self._loose or self._is_closed or self._is_due()):
+            while not (self._older or self._waiting or self._loose or self._is_closed or self._is_due()):
                 self._changed.wait(self._secs_until_due())
-            if self._spill:
+            if self._older:
+                oldest = self._older.popleft()
+                if isinstance(oldest, bytes):
+                    return iter([oldest])
                 try:
                     return iter([self._spill.take()])
                 except OSError:
-                    # What is in it is lost to the app.
-                    self._skipped += 1
+                    self._skipped += oldest
                     return iter(())
             self._join()
             batch = list(self._waiting)
@@ -213,6 +211,10 @@ def _joined(messages: list[_Numbered]) -> Iterator[_Numbered]:
             yield from ((0, message) for message in stacked([report for _, report in run]))
         else:
             yield from run
+
+
+def _reports_in(message: Any) -> int:
+    return len(message.heads) if isinstance(message, Reports) else int(isinstance(message, Report))
 
 
 def _size(message: Any) -> int:

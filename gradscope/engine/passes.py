@@ -13,6 +13,7 @@ from torch.utils.data.dataloader import _DatasetKind
 
 from gradscope.engine.blame import users_code
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.failure import BadInput
 
@@ -135,7 +136,7 @@ class Pass:
         )
 
     @staticmethod
-    def again(loader: DataLoader[Any], record: PassRecord) -> tuple[Pass, list[Any], Exception | None]:
+    def again(loader: DataLoader[Any], record: PassRecord) -> tuple[Pass, list[Any], BaseException | None]:
         """A new pass that stands where the recorded one did, the last two things that were drawn, and what the last draw has
         raised.
 
@@ -145,13 +146,15 @@ class Pass:
         record.start.restore(generators)
         repeated = Pass(loader)
         newest: list[Any] = []
-        raised: Exception | None = None
+        raised: BaseException | None = None
         for number in range(record.draws):
             if number in record.states:
                 record.states[number].restore(generators)
             try:
                 newest, raised = [*newest[-1:], next(repeated._draws)], None
-            except Exception as error:
+            except BaseException as error:
+                if is_interruption(error):
+                    raise
                 if number not in record.failed:
                     ended = isinstance(error, StopIteration)
                     what = "the data ends there" if ended else describe_error(error)
@@ -197,9 +200,10 @@ class _Recorded:
         before = None if self.generators is None else DrawStates.capture(self.generators, self._led_to)
         try:
             drawn = next(self.source)
-        except Exception:
-            self.failed.append(self.count)
-            self._note(before)
+        except BaseException as error:
+            if not is_interruption(error):
+                self.failed.append(self.count)
+                self._note(before)
             raise
         self._note(before)
         return drawn

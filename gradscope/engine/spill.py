@@ -5,9 +5,10 @@ The file goes with the process, however that ends.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections import deque
-from typing import IO
 
 MAX_SPILLED_BYTES = 2 * 1024 * 1024 * 1024
 
@@ -16,7 +17,7 @@ class Spill:
     """Not thread-safe. The file is made when it is needed first."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] | None = None
+        self._file: io.FileIO | None = None
         self._lengths: deque[int] = deque()
         self._start = self._end = 0
 
@@ -29,10 +30,13 @@ class Spill:
         if self._end - self._start + len(frame) > MAX_SPILLED_BYTES:
             raise OSError(f"{MAX_SPILLED_BYTES} bytes wait already")
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="gradscope-")  # noqa: SIM115 - lives as long as this object
+            # Lives as long as this object. Without a buffer: what the disk has not taken would stay in it, and fail all
+            # that comes after.
+            self._file = tempfile.TemporaryFile(prefix="gradscope-", buffering=0)  # noqa: SIM115
         self._file.seek(self._end)
-        self._file.write(frame)
-        self._file.flush()
+        rest = memoryview(frame)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self._lengths.append(len(frame))
         self._end += len(frame)
 
@@ -46,13 +50,24 @@ class Spill:
     def take(self) -> bytes:
         """The oldest frame. Raises OSError if it cannot be read."""
         assert self._file is not None
-        length = self._lengths.popleft()
-        self._file.seek(self._start)
-        frame = self._file.read(length)
+        length, start = self._lengths.popleft(), self._start
+        # Whether it can be read or not: the next one begins behind it.
         self._start += length
-        if not self._lengths:
-            self._start = self._end = 0
-            self._file.truncate(0)
-        if len(frame) < length:
+        try:
+            self._file.seek(start)
+            return _read(self._file, length)
+        finally:
+            if not self._lengths:
+                self._start = self._end = 0
+                with contextlib.suppress(OSError):
+                    self._file.truncate(0)
+
+
+def _read(file: io.FileIO, length: int) -> bytes:
+    frame = bytearray()
+    while len(frame) < length:
+        piece = file.read(length - len(frame))
+        if not piece:
             raise OSError(f"{length} bytes were written, {len(frame)} can be read")
-        return frame
+        frame += piece
+    return bytes(frame)

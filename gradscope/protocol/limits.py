@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any
 
 MAX_COUNT = 2**53 - 1
@@ -25,6 +27,8 @@ MAX_METRICS = 10_000
 MAX_DIMENSIONS = 64
 _MAX_SIDE = 2**62
 _LONGEST_NAME = 255
+_COUNTS_UTF_16 = sys.platform in ("win32", "darwin")
+"""Names of files are measured in UTF-16 there, elsewhere in bytes."""
 
 
 class Unfit(Exception):
@@ -88,13 +92,19 @@ class Nested(Limit):
         return value
 
 
+def _length_of_name(name: str) -> int:
+    """As the system counts it. Raises UnicodeEncodeError for what cannot be a name."""
+    encoded = os.fsencode(name)
+    return len(name.encode("utf-16-le", "surrogatepass")) // 2 if _COUNTS_UTF_16 else len(encoded)
+
+
 class Nameable(Limit):
     """A path that a file can have: what is asked of others, as whether it exists, raises all sorts of errors."""
 
     def applied(self, value: str) -> str:
         try:
-            parts = os.fsencode(value).split(os.sep.encode())
-            fits = "\0" not in value and max(map(len, parts)) <= _LONGEST_NAME
+            lengths = map(_length_of_name, PurePath(value).parts)
+            fits = "\0" not in value and max(lengths, default=0) <= _LONGEST_NAME
         except UnicodeEncodeError:
             fits = False
         if not fits:

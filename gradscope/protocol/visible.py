@@ -8,6 +8,7 @@ keep the true text.
 
 from __future__ import annotations
 
+import json
 import re
 
 _CONTROLS = (
@@ -20,6 +21,7 @@ _CONTROLS = (
 )
 _HIDDEN = re.compile(f"[{_CONTROLS}]")
 _HIDDEN_IN_LINES = re.compile(f"(?![\n\t])[{_CONTROLS}]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -36,6 +38,11 @@ def visible_lines(text: str) -> str:
 def visible_json(text: str) -> str:
     r"""JSON on one line that says the same, and can be printed: hidden characters, which are all in strings, as "\u202e"."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def ascii_json(text: str) -> str:
+    r"""JSON that says the same in ASCII: a "я" in a string as "\u044f"."""
+    return _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _written(found: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from gradscope.client.endings import describe_end, in_its_own_words, with_ended, with_last_output
+from gradscope.client.endings import describe_end, in_its_own_words, last_lines, with_ended, with_last_output
 
 DUMP = """Fatal Python error: Segmentation fault
 
@@ -67,6 +67,17 @@ def test_of_a_crash_dump_the_users_own_line_is_told() -> None:
 def test_a_crash_dump_without_users_code_is_told_too() -> None:
     dump = [line for line in DUMP if "/home/me" not in line]
     assert with_last_output("It ended", dump).splitlines()[0].endswith("output: Fatal Python error: Segmentation fault")
+
+
+def test_of_a_crash_dump_all_is_kept_however_much_follows() -> None:
+    text = "\n".join(["before"] * 50 + DUMP + ["of a worker"] * 60)
+    lines = last_lines(text, crashed=True)
+    assert lines == [*DUMP, *["of a worker"] * 60]
+    assert "in forward (/home/me/net.py, line 11)" in with_last_output("It ended", lines).splitlines()[0]
+    assert last_lines(text, crashed=False) == ["of a worker"] * 40
+    assert last_lines("\n".join(["before"] * 50 + DUMP), crashed=True) == ["before"] * (40 - len(DUMP)) + DUMP
+    assert last_lines("before\n" * 50, crashed=True) == ["before"] * 40
+    assert last_lines("", crashed=True) == []
 
 
 def test_an_engine_that_gives_up_says_itself_why() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+import gradscope
 from gradscope.client import engine_process
 from gradscope.client.engine_process import EngineProcess
 from gradscope.state.log import Source
@@ -96,6 +97,18 @@ def test_only_the_last_error_output_is_kept(qtbot: QtBot, start: Start) -> None:
     assert len(kept) == 40
 
 
+def test_a_crash_with_many_threads_is_told(qtbot: QtBot, start: Start) -> None:
+    """Each of them is in the dump, below its first line."""
+    run = start("""
+        import ctypes, threading
+        for _ in range(20):
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        ctypes.string_at(0)
+    """)
+    qtbot.waitUntil(lambda: bool(run.ended))
+    assert "Last error output: Fatal Python error: Segmentation fault, in <module>" in run.ended[0]
+
+
 def test_the_environment_is_added_to_and_the_command_line_is_not(qtbot: QtBot, start: Start) -> None:
     run = start("print(os.environ['SECRET'], 'PATH' in os.environ, sys.orig_argv[1:])", SECRET="s3cret")
     qtbot.waitUntil(lambda: bool(run.ended))
@@ -162,6 +175,42 @@ def test_kill_takes_the_group_along(qtbot: QtBot, start: Start) -> None:
     child = run.printed_pid(qtbot)
     run.process.kill()
     qtbot.waitUntil(lambda: bool(run.ended) and not is_alive(child))
+
+
+@needs_proc
+def test_kill_ends_also_what_was_stopped(qtbot: QtBot, start: Start) -> None:
+    """The guard with it, which has to go on first: it alone knows of what has left the group."""
+    run = start(
+        """
+        from gradscope.engine import guard
+        guard.begin(None)
+        print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
+        time.sleep(600)
+        """,
+        GRADSCOPE_GUARD="1",
+        PYTHONPATH=str(Path(gradscope.__file__).parents[1]),
+    )
+    child = run.printed_pid(qtbot)
+    os.killpg(run.process.pid, signal.SIGSTOP)
+    run.process.kill()
+    qtbot.waitUntil(lambda: bool(run.ended))
+    assert "SIGKILL" in run.ended[0] and not is_alive(child)
+
+
+def test_kill_ends_what_has_no_guard_and_ignores_it(
+    qtbot: QtBot, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_process, "STEP_SECS", 0.2)
+    run = start("""
+        if hasattr(os, "setsid"):
+            os.setsid()
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    """)
+    run.printed_pid(qtbot)
+    run.process.kill()
+    qtbot.waitUntil(lambda: bool(run.ended))
 
 
 @needs_proc

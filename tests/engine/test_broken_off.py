@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import plain
@@ -18,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 from gradscope import Recipe, Session, UserCodeFailed
 from gradscope.engine import best
 from gradscope.engine.current_values import ValuesUnavailable
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.unwinding import Unwind, ctrl_c_told_apart
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Moment, Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -364,6 +366,62 @@ def test_a_look_ahead_that_is_broken_off_is_told() -> None:
         assert "the pass over the data was broken off with it, and ends with this batch" in session.undone
         session.step()
         assert session.position.epoch == 1
+
+
+class Exiting(IterableDataset[tuple[Tensor, Tensor]]):
+    """Calls sys.exit() before its third sample, in its first pass."""
+
+    def __init__(self) -> None:
+        self.is_first = True
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for i in range(6):
+            if i == 2 and self.is_first:
+                self.is_first = False
+                sys.exit("no more")
+            yield torch.randn(4), torch.randn(1)
+
+
+def test_an_exit_while_looking_ahead_is_told_when_its_batch_is_asked_for() -> None:
+    with Session(plain.seeded(lambda: linear(dataset=Exiting(), batch_size=1))) as session:
+        session.next_batch()
+        session.next_batch()
+        assert session.position.step == 2 and session.position.epoch == 0
+        with pytest.raises(UserCodeFailed, match=r"sys\.exit\('no more'\) was called"):
+            session.next_batch()
+        for _ in range(6):
+            session.next_batch()
+        assert session.position.step == 8
+
+
+def test_a_keyboard_interrupt_of_the_datas_own_is_told_like_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt("no more")
+
+    monkeypatch.setattr(sys, "exit", interrupt)
+    with Session(plain.seeded(lambda: linear(dataset=Exiting(), batch_size=1))) as session, ctrl_c_told_apart():
+        session.next_batch()
+        session.next_batch()
+        with pytest.raises(UserCodeFailed, match="KeyboardInterrupt: no more"):
+            session.next_batch()
+        assert session.position.step == 2
+
+
+def test_a_place_before_an_exit_is_found_again(tmp_path: Path) -> None:
+    losses = []
+    for file in (tmp_path / "saved.pt", None):
+        with Session(plain.seeded(lambda: linear(dataset=Exiting(), batch_size=1))) as session:
+            if file is not None:
+                session.next_batch()
+                session.next_batch()
+                session.save_checkpoint(file)
+            else:
+                session.load_checkpoint(tmp_path / "saved.pt")
+            with pytest.raises(UserCodeFailed, match=r"sys\.exit\('no more'\) was called"):
+                session.next_batch()
+            session.next_batch()
+            losses.append((session.position, session.history[-1].loss))
+    assert losses[0] == losses[1]
 
 
 def test_the_losses_of_a_lost_pass_are_not_in_the_epochs_mean() -> None:

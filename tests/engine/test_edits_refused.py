@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from gradscope import Recipe, Session
+from gradscope.engine.unwinding import Unwind
 from gradscope.protocol.edits import (
     Edit,
     EditAccumulation,
@@ -137,6 +139,30 @@ def test_what_is_wrong(edit: Edit, sentence: str, one_session: Session) -> None:
     assert one_session.edits == []
     with pytest.raises(BadInput, match="There is no edit to undo"):
         one_session.undo_edit()
+
+
+def test_what_exits_instead_of_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaving(init: Any) -> Any:
+        @functools.wraps(init)
+        def leave(self: Any, optimizer: Any = None, *_: Any, **__: Any) -> None:
+            if isinstance(self, lr_scheduler.LRScheduler):
+                optimizer.param_groups[0]["lr"] = 7.0
+            raise raised
+
+        return leave
+
+    with trained() as session:
+        for cls in (nn.HuberLoss, torch.optim.Adam, lr_scheduler.StepLR, type(session.recipe.optimizer)):
+            monkeypatch.setattr(cls, "__init__", leaving(cls.__init__))
+        raised: BaseException = SystemExit("not today")
+        scheduler = EditScheduler(scheduler="StepLR", arguments={"step_size": "1"})
+        for edit in (EditLoss(loss="HuberLoss"), EditOptimizer(optimizer="Adam"), scheduler):
+            assert "cannot be made: sys.exit('not today') was called" in refused(session, edit)
+        assert "not today" in refused(session, EditOption(group=0, option="lr", value="0.5"))
+        raised, before = Unwind(), plain.state_of(session.recipe)
+        with pytest.raises(Unwind):
+            session.edit(scheduler)
+        plain.assert_same(plain.state_of(session.recipe), before)
 
 
 def test_options_that_need_a_state_the_optimizer_does_not_have() -> None:

@@ -1,10 +1,16 @@
 """Whatever the user's code has replaced, the engine can still say why it ends."""
 
+import os
 import subprocess
 import sys
+import venv
+from pathlib import Path
 
 import pytest
 
+import gradscope
+from gradscope.engine import guard
+from gradscope.engine.__main__ import EXIT_UNFIT
 from gradscope.engine.last_words import EXIT_APP_GONE
 from gradscope.protocol.last_place import LastPlace
 
@@ -48,3 +54,35 @@ def test_the_end_comes_also_where_nothing_can_be_said() -> None:
     assert done.returncode == EXIT_APP_GONE
     assert place.words() == "it ends: an error that cannot be told"
     place.close()
+
+
+def test_the_guard_is_forked_before_numpy() -> None:
+    """Its memory stays beside the engine's, and numpy may be what is missing."""
+    script = "import sys, gradscope.engine.guard, gradscope.engine.last_words; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_that_numpy_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = tmp_path / "bare" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    script = Path(gradscope.__file__).parent / "engine" / "__main__.py"
+    done = subprocess.run([python, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == EXIT_UNFIT
+    sentence = f"numpy is missing in {python}; install it with: {python} -m pip install numpy torch safetensors"
+    assert done.stderr == f"gradscope engine: {sentence}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the guard is Linux's")
+def test_a_guard_to_which_ended_children_are_left_ignored() -> None:
+    """It ends as the engine did, which finds the signal as it was."""
+    script = """
+import os, signal
+from gradscope.engine import guard
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+guard.begin(None)
+os._exit(7 if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN else 8)
+"""
+    wanted = {**os.environ, guard.GUARD_VARIABLE: "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=wanted, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (7, "")

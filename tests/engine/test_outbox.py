@@ -1,8 +1,11 @@
 """The outbox before an app that reads slowly, or not at all: everything arrives, in order, and memory is bounded."""
 
 import errno
+import io
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -163,3 +166,79 @@ def test_a_spill_gives_back_what_it_got_in_order() -> None:
         assert [spill.take() for _ in range(len(spill))] == [*frames[20:], b"last"]
         assert not spill
     spill.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is POSIX")
+def test_a_spill_before_a_disk_that_is_full_for_a_while() -> None:
+    """Whole frames, small and large, before, while, and after there was no room."""
+    done = subprocess.run([sys.executable, "-c", FULL_FOR_A_WHILE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "12 refused, 12 left\n", "")
+
+
+FULL_FOR_A_WHILE = """
+import resource
+from gradscope.engine.spill import Spill
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+spill, expected, refused = Spill(), [], 0
+for round_ in range(3):
+    for size, has_room in ((1000, True), (100_000, True), (1000, False), (100_000, False), (1000, True), (100_000, True)):
+        for letter in b"ab":
+            frame = bytes([letter + 2 * round_]) * size
+            limit(resource.RLIM_INFINITY if has_room else spill._end + 500)
+            try:
+                spill.put(frame)
+                expected.append(frame)
+            except OSError:
+                refused += 1
+                assert spill.take() == expected.pop(0)
+print(f"{refused} refused, {len(expected)} left")
+assert [spill.take() for _ in range(len(spill))] == expected
+"""
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_a_frame_that_cannot_be_read_takes_no_other_with_it(size: int) -> None:
+    spill = Spill()
+    for letter in b"abc":
+        spill.put(bytes([letter]) * size)
+    assert spill._file is not None
+    whole, spill._file = spill._file, _Unreadable(spill._file.fileno(), closefd=False)
+    with pytest.raises(OSError, match="Input/output"):
+        spill.take()
+    spill._file = whole
+    assert spill.take() == b"b" * size
+    whole.truncate(2 * size + 1)
+    with pytest.raises(OSError, match=f"{size} bytes were written, 1 can be read"):
+        spill.take()
+    spill.put(b"d")
+    assert spill.take() == b"d" and not spill
+    spill.close()
+
+
+class _Unreadable(io.FileIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_of_what_cannot_be_read_again_only_reports_are_lost(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, app = ends
+    monkeypatch.setattr(outbox_module, "MAX_WAITING_BYTES", 1024 * 1024)
+
+    def lose(spill: Spill) -> bytes:
+        spill._lengths.popleft()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Spill, "take", lose)
+    outbox = Outbox(engine, on_failure=print)
+    sent = fill(outbox, 300, 400)
+    assert len(outbox._spill) > 5 and outbox._waiting_bytes < 2 * 1024 * 1024
+    received = receive(app, Done, Skipped)
+    left_out = sum(message.reports for message in received if isinstance(message, Skipped))
+    assert left_out > 5 and len(reports_of(received)) + left_out == len(sent)
+    assert any(isinstance(message, Note) for message in received)
+    outbox.close()

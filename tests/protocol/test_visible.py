@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradscope.protocol.visible import visible, visible_json, visible_lines
+from gradscope.protocol.visible import ascii_json, visible, visible_json, visible_lines
 
 LETTERS = "Überschicht.слой.層.طبقة.परत 👩‍👩‍👧 a b\u00a0c\u200cd C:\\new <b>&amp;</b>"
 """Also joiners, a no-break space and a backslash."""
@@ -37,3 +37,9 @@ def test_json_says_the_same(content: dict[str, str]) -> None:
     line = visible_json(json.dumps(content, ensure_ascii=False))
     assert json.loads(line) == content
     assert visible(line) == line
+
+
+def test_json_in_ascii_says_the_same() -> None:
+    content = {"слой": ["я", 1.5, "🙂\ud800", "plain \\u0000 \n"]}
+    line = ascii_json(json.dumps(content, ensure_ascii=False))
+    assert line.isascii() and json.loads(line) == content

@@ -18,6 +18,7 @@ from gradscope.engine.edits.choices import arguments_in_use, class_named
 from gradscope.engine.edits.step import check_metric
 from gradscope.engine.recipe_checks import needs_closure
 from gradscope.engine.training import Training, Turn
+from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.edits import EditLoss, EditOptimizer, EditScheduler
 from gradscope.protocol.failure import BadInput
@@ -80,7 +81,7 @@ def edit_scheduler(session: Session, edit: EditScheduler, made: Made) -> Change:
     put_back = _remember(turn.optimizer)
     try:
         scheduler = _made(cls, edit.arguments, turn.optimizer)
-    except BadInput:
+    except BaseException:
         put_back()
         raise
     made[scheduler] = dict(edit.arguments)
@@ -110,7 +111,9 @@ def _made(cls: type, arguments: dict[str, str], *given: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return cls(*given, **values)
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         raise BadInput(f"{_call(cls, arguments)} cannot be made: {describe_error(error)}") from error
 
 

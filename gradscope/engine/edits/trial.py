@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradscope.engine.edits.arguments import arguments_of
+from gradscope.engine.error_parts import message_of
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.recipe_checks import needs_closure
+from gradscope.engine.unwinding import is_interruption
 
 
 def problem_with_options(
@@ -37,8 +39,10 @@ def problem_with_options(
                 _step_on_copy(optimizer, group, group["params"] if tried_on is None else tried_on)
     except KeyError as error:
         return f"it needs {error} in the optimizer's state, which is made when the optimizer is"
-    except Exception as error:
-        return str(error)
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        return message_of(error)
     finally:
         states.restore()
     return None
