@@ -103,12 +103,13 @@ class Nameable(Limit):
 
     def applied(self, value: str) -> str:
         try:
-            lengths = map(_length_of_name, PurePath(value).parts)
-            fits = "\0" not in value and max(lengths, default=0) <= _LONGEST_NAME
+            is_long = max(map(_length_of_name, PurePath(value).parts), default=0) > _LONGEST_NAME
+            is_odd = "\0" in value
         except UnicodeEncodeError:
-            fits = False
-        if not fits:
-            raise Unfit(f"cannot be the path of a file: {value[:80]!r:.80}")
+            is_long, is_odd = False, True
+        if is_long or is_odd:
+            reason = "a name in it is too long" if is_long else "it holds characters that no name can have"
+            raise Unfit(f"cannot be the path of a file, since {reason}: {value[:80]!r:.80}")
         return value
 
 

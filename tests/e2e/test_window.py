@@ -177,7 +177,7 @@ def test_an_export_that_cannot_be_says_why_in_the_dialog(
     dialog.name.setText("x" * 300)
     dialog.accept()
     app.wait(lambda: dialog.hint.property("role") == "bad")
-    assert "File name too long" in dialog.hint.text()
+    assert "a name in it is too long" in dialog.hint.text()
     assert not list(tmp_path.glob("x*"))
     # It is told where it was asked for, and nowhere else.
     assert app.state.failure is None
