@@ -11,7 +11,6 @@ from gradscope import __version__, assets, standard_streams
 from gradscope.engine.quantities.kernel.building import active_path, gpu_path
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
-_COMMANDS = ("samples", "run")
 _CAPTURE_HELP = "what to look at: full, layers:NAME,NAME... (with * and ?), norms (NaN, Inf, L2 norm only), or off"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,6 +140,3 @@ class Recipe:
         if isinstance(self.scheduler, dict):
             return dict(self.scheduler)
         return {} if self.scheduler is None else {"": self.scheduler}
-
-
-FIELD_NAMES = tuple(f.name for f in fields(Recipe) if f.name != "source")
