@@ -430,10 +430,10 @@ def test_a_file_called_like_a_command(recipe: Callable[..., Path]) -> None:
     assert gradscope("run", "./run.py", "--steps", 1, "--quiet", cwd=file.parent).returncode == 0
 
 
-def test_a_capture_level(tmp_path: Path) -> None:
+def test_a_capture_level(capsys: pytest.CaptureFixture[str]) -> None:
     subjects = {}
     for level in ("full", "layers:hidden", "norms", "off"):
-        done = gradscope("run", "digits_mlp", "--steps", 1, "--jsonl", "-", "--capture", level)
+        done = in_process(capsys, "run", "digits_mlp", "--steps", 1, "--jsonl", "-", "--capture", level)
         assert done.returncode == 0, done.stderr
         lines = [strict(text) for text in done.stdout.splitlines()]
         subjects[level] = [subject for line in lines for subject in line["subjects"]]
@@ -448,7 +448,7 @@ def test_a_capture_level(tmp_path: Path) -> None:
     for subject in subjects["norms"]:
         assert type(subject["l2"]) is float and subject["zero"] is subject["mean"] is None
     for level, what in (("half", "is no capture level"), ("layers:9", "has no layer '9'")):
-        done = gradscope("run", "digits_mlp", "--steps", 1, "--capture", level)
+        done = in_process(capsys, "run", "digits_mlp", "--steps", 1, "--capture", level)
         assert done.returncode == 2 and what in done.stderr and "Traceback" not in done.stderr
 
 

@@ -1,7 +1,8 @@
 """The socket to the engine: listens on loopback, lets in the one that knows the token, speaks in frames.
 
-App process, GUI thread. What has come in is worked off in short slices, so that the window answers in between; what has
-not been read yet waits in the engine, which knows then that the app lags.
+App process, GUI thread. What has come in is worked off in short slices, so that the window answers in between; a large
+message, as the description of a large model, is decoded in another thread, and what comes after it waits. What has not been
+read yet waits in the engine, which knows then that the app lags.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 from PySide6.QtNetwork import QAbstractSocket, QHostAddress, QTcpServer, QTcpSocket
 
 from gradscope.client.candidate import Candidate
-from gradscope.protocol.codec import Decoder, Frame, ProtocolError, encode
+from gradscope.protocol.codec import Decoder, Frame, ProtocolError, decode, encode, header_bytes
 
 SLICE_SECS = 0.01
 DRAIN_SECS = 0.2
 """Of this thread's own time: what an engine has said before its end is heard on a busy machine, too."""
 MAX_CANDIDATES = 100
 """Connections that have not proved themselves; of more, the oldest make way. An engine says its Hello at once."""
+LARGE_HEADER_BYTES = 50_000
+"""From this on a message is decoded elsewhere: it takes some 10 ms."""
 _READ_BYTES = 1 << 18
 
 
@@ -38,13 +42,19 @@ class Link(QObject):
     """Every Frame after that, in order."""
     broken = Signal(str)
     """The engine has sent something that is no frame, or cannot be true; the connection is closed."""
+    _decoded = Signal(object)
+    """The Future of a Frame. Emitted in the other thread, taken in this one."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.token = secrets.token_hex(32)
         self._socket: QTcpSocket | None = None
         self._decoder = Decoder()
-        self._frames: Iterator[Frame] = iter(())
+        self._arrived: Iterator[Frame | bytes] = iter(())
+        """Frames, or what is to be decoded to one."""
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="gradscope-link")
+        self._decoding: Future[Frame] | None = None
+        self._decoded.connect(self._on_decoded, Qt.ConnectionType.QueuedConnection)
         self._candidates: list[Candidate] = []
         self._next_slice = QTimer(self)
         self._next_slice.setSingleShot(True)
@@ -73,6 +83,7 @@ class Link(QObject):
     def drain(self) -> None:
         """The engine has ended: take in now what it had still sent. Does not wait for more."""
         until = time.thread_time() + DRAIN_SECS
+        self._take_decoded()
         self._work(time.thread_time, until)
         while self._socket is not None and time.thread_time() < until:
             if self._socket.state() is not QAbstractSocket.SocketState.ConnectedState:
@@ -85,6 +96,9 @@ class Link(QObject):
         """Close everything; nothing more is emitted."""
         self._stop_listening()
         self._next_slice.stop()
+        self._decoding = None
+        # It is waited for: that thread tells this object when it is done.
+        self._executor.shutdown(wait=True, cancel_futures=True)
         if self._socket is not None:
             socket, self._socket = self._socket, None
             socket.readyRead.disconnect(self._on_data)
@@ -118,7 +132,7 @@ class Link(QObject):
         self._socket.setSocketOption(QAbstractSocket.SocketOption.ReceiveBufferSizeSocketOption, _READ_BYTES)
         self._socket.readyRead.connect(self._on_data)
         hello, *rest = candidate.frames
-        self._frames = iter(rest)
+        self._arrived = iter(rest)
         candidate.deleteLater()
         self.hello.emit(hello.message)
         self._on_data()
@@ -131,15 +145,29 @@ class Link(QObject):
 
     @Slot()
     def _on_data(self) -> None:
-        if not self._next_slice.isActive():
-            self._work(time.monotonic, time.monotonic() + SLICE_SECS)
+        if self._decoding is None and not self._next_slice.isActive():
+            self._work(time.monotonic, time.monotonic() + SLICE_SECS, decode_elsewhere=True)
+
+    @Slot(object)
+    def _on_decoded(self, future: Future[Frame]) -> None:
+        if future is self._decoding:
+            self._take_decoded()
+            self._on_data()
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _work(self, clock: Callable[[], float], until: float) -> None:
+    def _work(self, clock: Callable[[], float], until: float, *, decode_elsewhere: bool = False) -> None:
         try:
             while self._socket is not None:
-                for frame in self._frames:
+                for arrived in self._arrived:
+                    if isinstance(arrived, Frame):
+                        frame = arrived
+                    elif decode_elsewhere and header_bytes(arrived) > LARGE_HEADER_BYTES:
+                        self._decoding = self._executor.submit(decode, arrived)
+                        self._decoding.add_done_callback(self._decoded.emit)
+                        return
+                    else:
+                        frame = decode(arrived)
                     self.received.emit(frame)
                     if self._socket is None:
                         return
@@ -148,9 +176,20 @@ class Link(QObject):
                         return
                 if not self._socket.bytesAvailable():
                     return
-                self._frames = self._decoder.feed(bytes(self._socket.read(_READ_BYTES).data()))
+                self._arrived = self._decoder.payloads(bytes(self._socket.read(_READ_BYTES).data()))
         except ProtocolError as error:
             self.break_off(error)
+
+    def _take_decoded(self) -> None:
+        """Wait for what is being decoded elsewhere, if anything is, and take it in."""
+        future, self._decoding = self._decoding, None
+        if future is not None:
+            try:
+                frame = future.result()
+            except ProtocolError as error:
+                self.break_off(error)
+                return
+            self.received.emit(frame)
 
     def _stop_listening(self) -> None:
         self._server.close()

@@ -7,11 +7,12 @@ The header is {"type", "number", "body", "buffers": [[dtype, shape], ...]}; an a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,18 @@ from gradscope.protocol import messages, values
 from gradscope.protocol.json_limits import TooMuchJson, check_json
 from gradscope.protocol.values import ProtocolError, Source
 
-__all__ = ["MAX_FRAME_BYTES", "Decoder", "Frame", "ProtocolError", "Unreadable", "encode", "from_json", "to_json"]
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "Decoder",
+    "Frame",
+    "ProtocolError",
+    "Unreadable",
+    "decode",
+    "encode",
+    "from_json",
+    "header_bytes",
+    "to_json",
+]
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_HEADER_ITEMS = 2_000_000
@@ -85,6 +97,12 @@ class Decoder:
         self._max_frame_bytes = max_frame_bytes
 
     def feed(self, data: bytes) -> Iterator[Frame]:
+        with contextlib.closing(self.payloads(data)) as payloads:
+            for payload in payloads:
+                yield decode(payload)
+
+    def payloads(self, data: bytes) -> Generator[bytes, None, None]:
+        """The same, but what is in a frame is left for `decode`, which may be called in another thread."""
         self._pending += data
         position = 0
         try:
@@ -98,13 +116,20 @@ class Decoder:
                     break
                 payload = bytes(self._pending[position + 4 : position + 4 + length])
                 position += 4 + length
-                yield _decode(payload)
+                yield payload
         finally:
             del self._pending[:position]
 
 
-def _decode(payload: bytes) -> Frame:
-    (header_length,) = struct.unpack_from(">I", payload)
+def header_bytes(payload: bytes) -> int:
+    """How long the header says that it is: what decoding takes time for."""
+    (length,) = struct.unpack_from(">I", payload)
+    return int(length)
+
+
+def decode(payload: bytes) -> Frame:
+    """The message in a frame. Raises ProtocolError; Unreadable where it is only this frame that is wrong."""
+    header_length = header_bytes(payload)
     if header_length > len(payload) - 4:
         raise ProtocolError("A header longer than its frame was announced")
     text = payload[4 : 4 + header_length]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -14,7 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.client.link import Link
 from gradscope.protocol import messages as m
-from gradscope.protocol.codec import Decoder, Frame, encode
+from gradscope.protocol.codec import Decoder, Frame, decode, encode
 
 Connect = Callable[[], socket.socket]
 
@@ -283,3 +284,83 @@ def test_drain_takes_in_what_had_been_sent(qtbot: QtBot, link: Link, heard: Hear
     link.drain()
     assert len(heard.frames) == 300
     link.drain()
+
+
+@pytest.fixture
+def slow_decoding(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """Decoding takes a while, as for a large model; in which threads it was done."""
+    threads: list[threading.Thread] = []
+
+    def decode_slowly(payload: bytes) -> Frame:
+        threads.append(threading.current_thread())
+        time.sleep(0.2 if len(payload) > 50_000 else 0)
+        return decode(payload)
+
+    monkeypatch.setattr("gradscope.client.link.decode", decode_slowly)
+    return threads
+
+
+LARGE = m.DeviceLost(reason="x" * 60_000)
+SMALL, LAST = m.Pong(), m.Note(text="last")
+
+
+def test_a_large_message_is_decoded_elsewhere_and_keeps_its_place(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, slow_decoding: list[threading.Thread]
+) -> None:
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    gaps, last = [0.0], [time.perf_counter()]
+
+    def tick() -> None:
+        now = time.perf_counter()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    beat = QTimer()
+    beat.timeout.connect(tick)
+    beat.start(0)
+    connection.sendall(b"".join(encode(message) for message in (SMALL, LARGE, SMALL, LAST)))
+    qtbot.waitUntil(lambda: len(heard.frames) == 4)
+    beat.stop()
+    assert [type(frame.message) for frame in heard.frames] == [m.Pong, m.DeviceLost, m.Pong, m.Note]
+    main = threading.main_thread()
+    assert [thread is main for thread in slow_decoding] == [True, False, True, True]
+    assert max(gaps) < 0.15
+
+
+def test_drain_waits_for_what_is_decoded_elsewhere(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, slow_decoding: list[threading.Thread]
+) -> None:
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection.sendall(encode(LARGE) + encode(LAST))
+    qtbot.waitUntil(lambda: bool(slow_decoding))
+    connection.close()
+    link.drain()
+    assert [type(frame.message) for frame in heard.frames] == [m.DeviceLost, m.Note]
+    qtbot.wait(30)
+    assert len(heard.frames) == 2
+
+
+def test_closing_while_a_large_message_is_decoded(
+    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, slow_decoding: list[threading.Thread]
+) -> None:
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection.sendall(encode(LARGE) + encode(LAST))
+    qtbot.waitUntil(lambda: bool(slow_decoding))
+    link.close()
+    qtbot.wait(30)
+    assert not heard.frames and not heard.broken
+
+
+def test_a_large_message_that_is_wrong_ends_it(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(encode(_hello(link.token)))
+    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection.sendall(_raw({"type": "Pong", "number": 0, "body": {"x" * 60_000: 1}, "buffers": []}))
+    qtbot.waitUntil(lambda: bool(heard.broken))
+    assert "Pong has no field" in heard.broken[0]

@@ -1,4 +1,7 @@
-"""20,000 redraws of the real charts, painted each time: memory stays flat."""
+"""Thousands of redraws of the real charts, painted each time: memory stays flat.
+
+GRADSCOPE_SOAK_REDRAWS=20000 makes a longer soak of it.
+"""
 
 import gc
 import os
@@ -18,12 +21,12 @@ from gradscope.ui.plots.overview_tab import GradientFlow, UpdateRatio
 from gradscope.ui.plots.rate_chart import RateChart
 from tests.ui.fakes import fill_history, light_themes, small_training, started
 
-REDRAWS = 20_000
-WARM_UP = 6_000
+REDRAWS = int(os.environ.get("GRADSCOPE_SOAK_REDRAWS", "9000"))
+WARM_UP = REDRAWS // 3
 REDRAWS_PER_STEP = 24
 HALF_TIME = WARM_UP + (REDRAWS - WARM_UP) // 2
-MAX_GROWTH_MB = 1.5
-"""In half the time: a leak of 2 KB a redraw in one sixth of the redraws is 2.5 MB. What grows once only is none."""
+MAX_GROWTH_MB = 1.0
+"""In half the time: a leak of 2 KB a redraw is 6 MB. What grows once only is none."""
 
 
 def resident_mb() -> float:
@@ -33,7 +36,7 @@ def resident_mb() -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
-def test_memory_stays_flat_over_20000_redraws(qtbot: QtBot, tmp_path: Path) -> None:
+def test_memory_stays_flat_over_thousands_of_redraws(qtbot: QtBot, tmp_path: Path) -> None:
     training = small_training()
     controller, themes = started(training), light_themes(tmp_path)
     # So many steps that the history has its final size in memory; a short one, since lines take time to paint.
