@@ -13,8 +13,11 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, SubjectKey
 from gradscope.snapshots.saved_history import SavedBlock
 from gradscope.state.cells import LAST_STEP, Cells, Origin
+from gradscope.state.moving import Move
 
 MAX_STEPS = 1500
+_PREPARED = 32
+"""So many columns before there is no room left, the block begins to move to where there is."""
 
 
 class Block:
@@ -32,6 +35,7 @@ class Block:
         self._in_last = 0
         self._before: tuple[int, Cells] | None = None
         """The last column without its newest step, where that is not the only one: the newest step of it, and a copy."""
+        self._move: Move | None = None
 
     @property
     def steps(self) -> IntArray:
@@ -92,6 +96,8 @@ class Block:
             # Which part of the column was the step's own is not known any more.
             cells = self._column(last).subjects(rows).then(cells)
         self._put(rows, slice(last, last + 1), cells)
+        if is_new:
+            self._prepare()
         return rows
 
     def add_all(self, steps: IntArray, keys: list[SubjectKey], summaries: FloatArray) -> None:
@@ -132,6 +138,8 @@ class Block:
             self._put(list(range(len(self.keys))), slice(last, last + 1), before.subjects(list(range(len(self.keys)))))
             return
         self._used = int(np.searchsorted(self.steps, step))
+        if self._move is not None and self._used <= self._move.settled:
+            self._move = None
         self._cells[self._used :].forget()
         self._in_last = self._stride
         self._before = None
@@ -192,27 +200,46 @@ class Block:
         self._used += 1
         self._in_last = 0
 
+    def _prepare(self) -> None:
+        """Where there is soon no room for another column, move a part of the block, so that little is left to do then."""
+        capacity = self._cells.columns
+        if self._used <= capacity - _PREPARED or self._cells.values.shape[1] == 0:
+            return
+        if self._move is None:
+            in_pairs = capacity == self._max_steps
+            self._move = Move(self._cells, settled=self._used - 1, capacity=self._more(capacity), in_pairs=in_pairs)
+        self._move.go_on(1 / _PREPARED)
+
+    def _more(self, capacity: int) -> int:
+        return min(max(64, 2 * capacity), self._max_steps)
+
     def _grow(self) -> None:
         _, rows, steps = self._cells.values.shape
         if len(self.keys) <= rows and self._used <= steps:
             return
-        new_rows = max(len(self.keys), rows)
-        new_steps = steps if self._used <= steps else min(max(64, 2 * steps, self._used), self._max_steps)
-        cells = Cells.unseen(new_rows, new_steps)
-        cells.values[:, :rows, :steps] = self._cells.values
-        cells.origins[:, :rows, :steps] = self._cells.origins
-        self._cells = cells
-        self._steps = np.concatenate([self._steps, np.zeros(new_steps - len(self._steps), dtype=np.int64)])
+        # A new subject, which comes of an edit: what has been moved lacks it.
+        moved, self._move = self._move if len(self.keys) <= rows else None, None
+        if moved is not None and moved.capacity >= self._used:
+            self._cells = moved.finish(self._used - 1)
+        else:
+            new_rows = max(len(self.keys), rows)
+            new_steps = steps if self._used <= steps else max(self._more(steps), self._used)
+            cells = Cells.unseen(new_rows, min(new_steps, self._max_steps))
+            cells.values[:, :rows, :steps] = self._cells.values
+            cells.origins[:, :rows, :steps] = self._cells.origins
+            self._cells = cells
+        self._steps = np.concatenate([self._steps, np.zeros(self._cells.columns - len(self._steps), dtype=np.int64)])
 
     def _halve(self) -> None:
-        merged = self._cells[: self._used].in_pairs()
+        move, self._move = self._move, None
+        if move is None:
+            move = Move(self._cells, settled=self._used, capacity=self._cells.columns, in_pairs=True)
         is_odd = self._used % 2 == 1
         steps = np.append(self.steps[1::2], self.steps[-1:] if is_odd else [])
+        self._cells = move.finish(self._used)
         # An odd column at the end is half full by the new measure.
         self._in_last = self._stride if is_odd else 2 * self._stride
         self._stride *= 2
         self._used = len(steps)
-        self._cells.forget()
-        self._cells.values[:, :, : self._used], self._cells.origins[:, :, : self._used] = merged.values, merged.origins
         self._steps[: self._used] = steps
         self._before = None
