@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.torch_python import has_torch, skip_without_torch
 
@@ -49,6 +50,11 @@ def _isolate_environment() -> None:
     for name in _USER_DIRS:
         os.environ[name] = str(_HOME / name.lower())
 
+
+# The same examples each time; a search for others is `HYPOTHESIS_PROFILE=search`.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _isolate_environment()
 _listen_to_ctrl_c()

@@ -185,7 +185,8 @@ def _edges(low: float, high: float, wanted: int, *, is_whole: bool) -> FloatArra
         return np.clip([low - half, low + half], _FLOAT64.min, _FLOAT64.max)
     if is_whole and high - low < bins:
         return np.unique(np.arange(low - 0.5, high + 1.0))
-    # By halves: the whole range may be more than a float holds. Edges closer than floats are is one edge.
-    edges = np.linspace(low / 2, high / 2, bins + 1) * 2
-    edges[0], edges[-1] = low, high
-    return np.unique(edges)
+    # Never by the width of the range, which may be more than a float holds. Edges closer than floats are is one edge.
+    part = np.linspace(0, 1, bins + 1)
+    with np.errstate(over="ignore"):
+        edges = low * (1 - part) + high * part
+    return np.unique(np.clip(edges, low, high))

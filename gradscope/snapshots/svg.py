@@ -45,7 +45,8 @@ def scale_of(values: FloatArray, *, whole: bool = False) -> Scale:
     centre, half = (low + high) / 2, (high - low) / 2
     if whole:
         # From 2**53 on the centre is rounded.
-        half = max(half, high - centre, centre - low) or 0.5
+        half = max(half, high - centre, centre - low)
+        half = half if half > _SMALLEST else 0.5
     elif half > max(1e-9 * abs(centre), _SMALLEST):
         half *= 1.08
     else:

@@ -18,6 +18,8 @@ from gradscope.state.moving import Move
 MAX_STEPS = 1500
 _PREPARED = 32
 """So many columns before there is no room left, the block begins to move to where there is."""
+_FEW_SUBJECTS = 50
+"""Up to these are moved at once, which takes some 10 ms."""
 
 
 class Block:
@@ -203,7 +205,7 @@ class Block:
     def _prepare(self) -> None:
         """Where there is soon no room for another column, move a part of the block, so that little is left to do then."""
         capacity = self._cells.columns
-        if self._used <= capacity - _PREPARED or self._cells.values.shape[1] == 0:
+        if self._used <= capacity - _PREPARED or len(self.keys) <= _FEW_SUBJECTS:
             return
         if self._move is None:
             in_pairs = capacity == self._max_steps

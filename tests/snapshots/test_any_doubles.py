@@ -27,6 +27,7 @@ ANY = st.lists(DOUBLES, max_size=20)
 @example([1e-320, 1e-310], False)
 @example([2.0**53, 2.0**53 + 2], True)
 @example([2.0**62], True)
+@example([0.0, LEAST], True)
 def test_a_scale_is_finite_and_its_ticks_rise(values: list[float], whole: bool) -> None:
     array = np.array(values)
     scale = scale_of(array, whole=whole)
@@ -44,6 +45,8 @@ def test_curves_over_any_steps(values: list[float], first: int) -> None:
 
 @given(ANY, st.integers(0, 600))
 @example([MOST, -MOST], 64)
+@example([MOST, -MOST], 27)
+@example([MOST, math.nextafter(MOST, 0)], 27)
 @example([MOST], 64)
 @example([LEAST], 64)
 @example([LEAST, 2 * LEAST], 64)

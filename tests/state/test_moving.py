@@ -12,6 +12,11 @@ from gradscope.state.block import Block
 KEYS = [SubjectKey(SubjectKind.PARAMETER, f"{i}.weight") for i in range(40)]
 
 
+@pytest.fixture(autouse=True)
+def no_subjects_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradscope.state.block._FEW_SUBJECTS", 0)
+
+
 class AtOnce(Block):
     """Nothing is prepared."""
 
