@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +59,33 @@ def write(path: Path, *, phases: int = 5, capture: str = "full") -> Path:
     if python == sys.executable:
         _write(path, phases, capture)
     else:
-        command = [python, "-m", "tests.snapshots.made", str(path), str(phases), capture]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+        _Writer.of(python).write(path, phases, capture)
     return path
+
+
+class _Writer:
+    """Another Python that writes snapshots, one for each line that it is given; it imports torch only once."""
+
+    @classmethod
+    @cache
+    def of(cls, python: str) -> _Writer:
+        return cls(python)
+
+    def __init__(self, python: str) -> None:
+        self._process = subprocess.Popen(
+            [python, "-m", "tests.snapshots.made"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        atexit.register(self._end)
+
+    def write(self, path: Path, phases: int, capture: str) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps([str(path), phases, capture]), file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == f"{path}\n", "the engine's Python could not write a snapshot"
+
+    def _end(self) -> None:
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
 
 
 def _write(path: Path, phases: int, capture: str) -> None:
@@ -106,4 +132,7 @@ def zipped(folder: Path, path: Path, *, prefix: str = "", compression: int = zip
 
 
 if __name__ == "__main__":
-    _write(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    for line in sys.stdin:
+        place, number, level = json.loads(line)
+        _write(Path(place), number, level)
+        print(place, flush=True)
