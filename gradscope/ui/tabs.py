@@ -1,11 +1,14 @@
-"""The middle of the window: the plots, in tabs that are built when they are first seen. App process, GUI thread."""
+"""The middle of the window: the plots, in tabs. App process, GUI thread.
+
+A tab is built when it is first seen, or before, while nothing else is to be done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Slot
+from PySide6.QtCore import QSize, QTimer, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
@@ -34,6 +37,8 @@ from gradscope.ui.theme import Theme, ThemeManager, icon
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
+_BUILD_AHEAD_MS = 300
+
 
 @guarded
 class Workspace(QTabWidget):
@@ -46,6 +51,9 @@ class Workspace(QTabWidget):
         themes.changed.connect(self._style_buttons)
         self._pages: list[QVBoxLayout] = []
         self._builders: dict[int, Callable[[], QWidget]] = {}
+        self._idle = QTimer(self)
+        self._idle.setInterval(_BUILD_AHEAD_MS)
+        self._idle.timeout.connect(self._build_ahead)
         for label, build in (
             (self.tr("Overview"), self._overview),
             (self.tr("Activations"), self._activations),
@@ -146,6 +154,17 @@ class Workspace(QTabWidget):
         if builder is not None:
             self._pages[index].addWidget(builder())
 
+    @Slot()
+    def _build_ahead(self) -> None:
+        """One more of the tabs that can be gone to, so that going there takes no longer the first time."""
+        if self._controller.state.position.running:
+            return
+        ahead = next((index for index in self._builders if self.isTabVisible(index)), None)
+        if ahead is None or not self.isVisible():
+            self._idle.stop()
+        else:
+            self._build(ahead)
+
     # ------------------------------------------------------------------------------------------ the tabs
 
     def _overview(self) -> QWidget:
@@ -187,9 +206,12 @@ class Workspace(QTabWidget):
             self.setTabText(self._clipping_index, label)
         self.setTabVisible(self._clipping_index, bool(label))
         self.setTabVisible(self._validation_index, has_validations(state))
+        if self._builders and self.isVisible():
+            self._idle.start()
 
     # ------------------------------------------------------------------------------------------ Qt
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._build(self.currentIndex())
+        self._idle.start()

@@ -310,15 +310,9 @@ def test_a_large_message_is_decoded_elsewhere_and_keeps_its_place(
     connection = connect()
     connection.sendall(encode(_hello(link.token)))
     qtbot.waitUntil(lambda: bool(heard.hellos))
-    gaps, last = [0.0], [time.perf_counter()]
-
-    def tick() -> None:
-        now = time.perf_counter()
-        gaps.append(now - last[0])
-        last[0] = now
-
+    turns: list[int] = []
     beat = QTimer()
-    beat.timeout.connect(tick)
+    beat.timeout.connect(lambda: turns.append(len(heard.frames)))
     beat.start(0)
     connection.sendall(b"".join(encode(message) for message in (SMALL, LARGE, SMALL, LAST)))
     qtbot.waitUntil(lambda: len(heard.frames) == 4)
@@ -326,7 +320,7 @@ def test_a_large_message_is_decoded_elsewhere_and_keeps_its_place(
     assert [type(frame.message) for frame in heard.frames] == [m.Pong, m.DeviceLost, m.Pong, m.Note]
     main = threading.main_thread()
     assert [thread is main for thread in slow_decoding] == [True, False, True, True]
-    assert max(gaps) < 0.15
+    assert turns.count(1) > 5, "the event loop stood still while the second was decoded"
 
 
 def test_drain_waits_for_what_is_decoded_elsewhere(

@@ -1,6 +1,6 @@
-"""The tabs: built when first seen, pictures of all of them, and fast enough."""
+"""The tabs: built when first seen, pictures of all of them."""
 
-import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +10,6 @@ from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.overview_tab import OverviewTab
 from gradscope.ui.plots.quantities import Quantity
@@ -19,14 +18,10 @@ from gradscope.ui.theme import ThemeManager
 from tests.ui.fakes import (
     FakeController,
     bare_training,
-    deep_training,
-    fill_history,
     light_themes,
     small_training,
     started,
 )
-
-BUDGET_MS = 30
 
 
 @pytest.fixture
@@ -34,7 +29,10 @@ def themes(qtbot: QtBot, tmp_path: Path) -> ThemeManager:
     return light_themes(tmp_path)
 
 
-def test_tabs_are_built_when_they_are_first_seen(qtbot: QtBot, themes: ThemeManager) -> None:
+def test_tabs_are_built_when_they_are_first_seen(
+    qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.ui.tabs._BUILD_AHEAD_MS", 600_000)
     workspace = Workspace(started(small_training(), steps=2), themes)
     qtbot.addWidget(workspace)
     assert workspace.charts() == []
@@ -45,6 +43,20 @@ def test_tabs_are_built_when_they_are_first_seen(qtbot: QtBot, themes: ThemeMana
     assert len(workspace.charts()) == 4 + 3 * 2 + 1
     workspace.setCurrentIndex(0)
     assert len(workspace.charts()) == 11
+
+
+def test_tabs_are_built_ahead_while_nothing_runs(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(), steps=2)
+    workspace = Workspace(controller, themes)
+    qtbot.addWidget(workspace)
+    workspace.show()
+    controller.state.position = replace(controller.state.position, running=True)
+    qtbot.waitUntil(lambda: len(workspace.charts()) == 4)
+    qtbot.wait(700)
+    assert len(workspace.charts()) == 4
+    controller.state.position = replace(controller.state.position, running=False)
+    qtbot.waitUntil(lambda: len(workspace.charts()) == 11)
+    assert workspace.currentIndex() == 0
 
 
 @pytest.mark.parametrize("training", [small_training(), bare_training(), None], ids=["small", "bare", "none"])
@@ -105,28 +117,3 @@ def test_the_overview_stands_in_one_column_where_it_is_narrow(qtbot: QtBot, them
     overview.resize(350, 700)
     qtbot.waitUntil(lambda: overview.charts[1].x() == overview.charts[0].x())
     assert overview.charts[1].y() > overview.charts[0].y()
-
-
-@pytest.mark.slow
-def test_600_layers_over_1500_steps_refresh_in_time(qtbot: QtBot, themes: ThemeManager) -> None:
-    training = deep_training(600)
-    controller = started(training)
-    fill_history(controller.state, training, 1500)
-    chart = HeatMap(controller, themes, title="Everything")
-    qtbot.addWidget(chart)
-    chart.resize(1000, 400)
-    chart.show()
-    for kind, quantity in (
-        (SubjectKind.ACTIVATION, Quantity.STD),
-        (SubjectKind.GRAD, Quantity.L2),
-        (SubjectKind.ACTIVATION, Quantity.MEAN),
-        (SubjectKind.UPDATE, Quantity.RATIO),
-    ):
-        chart.show_quantity(kind, quantity)
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            chart.redraw()
-            times.append(1000 * (time.perf_counter() - start))
-        # The best of several: other processes share the machine.
-        assert min(times) < BUDGET_MS, f"{kind} {quantity}: {times}"
