@@ -40,7 +40,7 @@ from gradscope.snapshots.snapshot import Snapshot
 from tests.snapshots import made
 
 MOST_SECONDS = 5.0
-"""For one of these small snapshots, on a busy machine."""
+"""Of the processor, for one of these small snapshots."""
 MOST_BYTES = 256 * 1024**2
 """By which the process may grow over all of them."""
 
