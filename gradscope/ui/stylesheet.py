@@ -24,6 +24,7 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 QMenuBar { background: $window; padding: 2px 4px; }
 QMenuBar::item { padding: 4px 8px; border-radius: 4px; background: transparent; color: $text; }
 QMenuBar::item:selected { background: $selection; }
+QMenuBar QToolButton { padding: 0 8px; }
 QMenu { background: $surface; border: 1px solid $border; padding: 4px; }
 QMenu::item { padding: 4px 24px 4px 8px; border-radius: 4px; color: $text; }
 QMenu::item:selected { background: $selection; }
