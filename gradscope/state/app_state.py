@@ -77,6 +77,15 @@ class Origin:
     """When it was written: ISO 8601, in UTC, or whatever its manifest says."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unopened:
+    """A recipe file that could not be opened."""
+
+    path: str
+    digest: str
+    """SHA-256 of the content that it had then, in hex; "" where there was none."""
+
+
 class AppState:
     """The app's model. Not thread-safe: everything happens on the GUI thread."""
 
@@ -118,6 +127,8 @@ class AppState:
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
+        self.unopened: Unopened | None = None
+        """The one that could not be opened the last time, until one is."""
         self._step_notes = StepNotes()
         self._first_subjects = FirstSubjects(self.history)
         self._made_step: Report | None = None
@@ -368,7 +379,7 @@ class AppState:
         self._step_notes = StepNotes()
         self.failure = None
         self.skipped_reports = 0
-        self.opening = None
+        self.opening = self.unopened = None
         if not same_file:
             self.selection = Selection()
             self.pins.clear()
@@ -443,6 +454,11 @@ class AppState:
             self._begin()
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
+
+    def set_unopened(self, unopened: Unopened) -> None:
+        """What was being opened could not be; the session goes on, if there is one."""
+        self.opening, self.unopened = None, unopened
+        self.touch(Topic.ENGINE, Topic.POSITION, Topic.FAILURE)
 
     def dismiss_failure(self) -> None:
         self.failure = None

@@ -25,6 +25,7 @@ from gradscope.ui.docks.log import LogDock
 from gradscope.ui.docks.moments import MomentsDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
+from gradscope.ui.file_bar import FileBar
 from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
@@ -79,6 +80,7 @@ class MainWindow(QMainWindow):
         )
         self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
         self.failure_bar = FailureBar(controller, themes, self)
+        self.file_bar = FileBar(controller, themes, self)
         self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
@@ -176,6 +178,7 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addWidget(self.failure_bar)
+        column.addWidget(self.file_bar)
         column.addWidget(self._stack, 1)
         self.setCentralWidget(centre)
         self._default_layout()

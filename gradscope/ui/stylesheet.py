@@ -150,6 +150,7 @@ QPushButton[role="link"] { color: $accent; text-align: left; padding: 4px; }
 #failureBar { background: $surface; border: 1px solid $border; border-left: 4px solid $bad; }
 #failureBar[severity="warning"] { border-left-color: $warning; }
 #failureBar[severity="info"] { border-left-color: $accent; }
+#fileBar { background: $surface; border: 1px solid $border; border-left: 4px solid $accent; }
 #snapshotBand { background: $selection; border-bottom: 1px solid $border; border-left: 4px solid $accent; }
 #failureBar QPlainTextEdit { border-top: 1px solid $border; background: $raised; }
 """)
