@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -288,10 +289,10 @@ class AppState:
                 self._move(position)
                 self.revision += 1
                 self.failure = failure
-                self.log.say(failure.sentence, is_warning=True)
+                self._say(failure.sentence, is_warning=True)
                 self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
             case messages.Note(text=text, warning=warning):
-                self.log.say(text, is_warning=warning)
+                self._say(text, is_warning=warning)
                 self.touch(Topic.LOG)
             case messages.Skipped(reports=reports):
                 self.skipped_reports += reports
@@ -345,8 +346,16 @@ class AppState:
 
     def _tell_notes(self, report: Report) -> None:
         for sentence in self._step_notes.take(report):
-            self.log.say(sentence, is_warning=True)
+            self.log.say(_with_step(sentence, report.step), is_warning=True)
             self.touch(Topic.LOG)
+
+    def _say(self, sentence: str, *, is_warning: bool) -> None:
+        """In the log, with the step at which a session is that has done something."""
+        position = self.position
+        has_begun = position.step > 0 or bool(self.reports)
+        if has_begun and position.rest is not Rest.EMPTY and self.opening is None:
+            sentence = _with_step(sentence, position.step)
+        self.log.say(sentence, is_warning=is_warning)
 
     def _validated(self, validated: Validated) -> None:
         self.history.add_validation(validated)
@@ -467,6 +476,11 @@ class AppState:
     def _begin(self) -> None:
         self.undertaking += 1
         self.undertaking_from = self.log.total
+
+
+def _with_step(sentence: str, step: int) -> str:
+    """The sentence, and the step before it where it does not say that itself."""
+    return sentence if re.search(rf"\bstep {step}\b", sentence, re.IGNORECASE) else f"Step {step}: {sentence}"
 
 
 def _in_words(validated: Validated) -> str:

@@ -141,6 +141,8 @@ class Controller(QObject):
             budget_bytes=self.settings.get(Setting.BUDGET_MB) * 1024 * 1024,
         )
         self.close_snapshot()
+        self._session_state.log.divide(f"{path}, seed {request.seed}, {request.device}")
+        self.state.touch(Topic.LOG)
         self._open(request)
 
     def go(self, verb: Verb) -> None:
@@ -484,8 +486,13 @@ class Controller(QObject):
 
     def _give_up_recipe(self) -> None:
         tried, self._tried = self._tried, None
-        if tried is not None:
-            self._session_state.set_unopened(tried)
+        if tried is None:
+            return
+        state = self._session_state
+        state.set_unopened(tried)
+        if state.session is not None and state.position.rest is not Rest.EMPTY:
+            state.log.divide(f"{state.session.name} goes on at step {state.position.step}")
+            self.state.touch(Topic.LOG)
 
     def _go(self, go: messages.Go) -> None:
         if self.state.refusal(go.verb) is None:

@@ -332,6 +332,7 @@ class MainWindow(QMainWindow):
         settings.set(Setting.GEOMETRY, self.saveGeometry())
         if self._has_panels:
             settings.set(Setting.LAYOUT, self.saveState(_LAYOUT_VERSION))
+        self.layers.remember()
         settings.sync()
         self.hide()
         self.controller.shut_down()
