@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gradscope import __version__, assets, standard_streams
@@ -18,8 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input or an output that failed, 70 gradscope
     itself failed, 130 interrupted."""
     standard_streams.make_whole()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    say_end: Callable[[int], None] = _nobody_asks
+    if arguments is None and given[:1] == ["run"]:
+        # As a command, and not as a function in somebody's process.
+        from gradscope.engine.watched_run import begin
+
+        say_end = begin()
     try:
-        code = _command(list(sys.argv[1:] if arguments is None else arguments))
+        code = _command(given)
     except SystemExit as left:
         # --help, --version, or a flag that argparse refuses.
         code = int(left.code or 0)
@@ -28,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         standard_streams.tell("interrupted")
         code = EXIT_INTERRUPTED
     unwritten = standard_streams.flush()
-    return _refuse(unwritten) if unwritten is not None and code == 0 else code
+    if unwritten is not None and code == 0:
+        code = _refuse(unwritten)
+    say_end(code)
+    return code
 
 
 def _command(given: list[str]) -> int:
@@ -170,6 +180,10 @@ def _seed(text: str) -> int:
     if not 0 <= seed < 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is no seed; expected a whole number from 0 to {2**32 - 1}")
     return seed
+
+
+def _nobody_asks(_code: int) -> None:
+    pass
 
 
 def _refuse(sentence: str) -> int:

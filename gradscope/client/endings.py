@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import re
-import signal
 
-_MEANINGS = {
-    "SIGSEGV": "segmentation fault: compiled code has touched memory that is not its own",
-    "SIGKILL": "often the system's out-of-memory killer, or kill -9",
-    "SIGABRT": "compiled code has aborted",
-    "SIGBUS": "bus error: a memory-mapped file has shrunk, or /dev/shm is full",
-    "SIGFPE": "arithmetic fault in compiled code",
-    "SIGILL": "an instruction that this processor does not have",
-    "SIGTERM": "somebody asked it to end",
-}
+from gradscope.protocol.signals import name_and_meaning, name_of
+
 _MAX_LAST_OUTPUT = 400
 _LAST_LINES = 40
 _FATAL = "Fatal Python error:"
@@ -81,12 +73,9 @@ def with_last_output(sentence: str, lines: list[str], *, was_ready: bool = True)
 
 
 def _describe_signal(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
+    if name_of(number) is None:
         return f"The engine has crashed (code {number})"
-    meaning = _MEANINGS.get(name)
-    return f"The engine was killed by {name}" + (f" ({meaning})" if meaning else "")
+    return f"The engine was killed by {name_and_meaning(number)}"
 
 
 def _last_fatal(lines: list[str]) -> int:

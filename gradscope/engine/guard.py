@@ -65,8 +65,13 @@ def begin(last_place: LastPlace | None) -> None:
     if engine:
         guard.watch(engine)
     guard.forget()
+    die_with_parent(pid)
+
+
+def die_with_parent(parent: int) -> None:
+    """On Linux, in a child of that process: it is killed when its parent dies, also before this was called."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != pid:
+    if os.getppid() != parent:
         os._exit(EXIT_APP_GONE)
 
 
@@ -113,7 +118,7 @@ class _Guard:
         number = self._end_the_rest()
         if self._last_place is not None:
             self._last_place.count_ended(number)
-        _end_as(status)
+        end_as(status)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == getattr(signal, AT_ONCE):
@@ -153,8 +158,8 @@ def _reap() -> bool:
     return True
 
 
-def _end_as(status: int) -> NoReturn:
-    """By the same signal, or with the same exit code."""
+def end_as(status: int) -> NoReturn:
+    """By the same signal as a child with this wait status, or with the same exit code."""
     if os.WIFSIGNALED(status):
         faulthandler.disable()
         # The engine's own core dump says more than this one would.
@@ -162,6 +167,7 @@ def _end_as(status: int) -> NoReturn:
         number = os.WTERMSIG(status)
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 

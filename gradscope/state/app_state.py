@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -77,6 +78,15 @@ class Origin:
     """When it was written: ISO 8601, in UTC, or whatever its manifest says."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unopened:
+    """A recipe file that could not be opened."""
+
+    path: str
+    digest: str
+    """SHA-256 of the content that it had then, in hex; "" where there was none."""
+
+
 class AppState:
     """The app's model. Not thread-safe: everything happens on the GUI thread."""
 
@@ -118,6 +128,8 @@ class AppState:
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
+        self.unopened: Unopened | None = None
+        """The one that could not be opened the last time, until one is."""
         self._step_notes = StepNotes()
         self._first_subjects = FirstSubjects(self.history)
         self._made_step: Report | None = None
@@ -277,10 +289,10 @@ class AppState:
                 self._move(position)
                 self.revision += 1
                 self.failure = failure
-                self.log.say(failure.sentence, is_warning=True)
+                self._say(failure.sentence, is_warning=True)
                 self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
             case messages.Note(text=text, warning=warning):
-                self.log.say(text, is_warning=warning)
+                self._say(text, is_warning=warning)
                 self.touch(Topic.LOG)
             case messages.Skipped(reports=reports):
                 self.skipped_reports += reports
@@ -334,8 +346,16 @@ class AppState:
 
     def _tell_notes(self, report: Report) -> None:
         for sentence in self._step_notes.take(report):
-            self.log.say(sentence, is_warning=True)
+            self.log.say(_with_step(sentence, report.step), is_warning=True)
             self.touch(Topic.LOG)
+
+    def _say(self, sentence: str, *, is_warning: bool) -> None:
+        """In the log, with the step at which a session is that has done something."""
+        position = self.position
+        has_begun = position.step > 0 or bool(self.reports)
+        if has_begun and position.rest is not Rest.EMPTY and self.opening is None:
+            sentence = _with_step(sentence, position.step)
+        self.log.say(sentence, is_warning=is_warning)
 
     def _validated(self, validated: Validated) -> None:
         self.history.add_validation(validated)
@@ -368,7 +388,7 @@ class AppState:
         self._step_notes = StepNotes()
         self.failure = None
         self.skipped_reports = 0
-        self.opening = None
+        self.opening = self.unopened = None
         if not same_file:
             self.selection = Selection()
             self.pins.clear()
@@ -444,6 +464,11 @@ class AppState:
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
 
+    def set_unopened(self, unopened: Unopened) -> None:
+        """What was being opened could not be; the session goes on, if there is one."""
+        self.opening, self.unopened = None, unopened
+        self.touch(Topic.ENGINE, Topic.POSITION, Topic.FAILURE)
+
     def dismiss_failure(self) -> None:
         self.failure = None
         self.touch(Topic.FAILURE)
@@ -451,6 +476,11 @@ class AppState:
     def _begin(self) -> None:
         self.undertaking += 1
         self.undertaking_from = self.log.total
+
+
+def _with_step(sentence: str, step: int) -> str:
+    """The sentence, and the step before it where it does not say that itself."""
+    return sentence if re.search(rf"\bstep {step}\b", sentence, re.IGNORECASE) else f"Step {step}: {sentence}"
 
 
 def _in_words(validated: Validated) -> str:

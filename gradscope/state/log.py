@@ -10,6 +10,9 @@ from gradscope.protocol.visible import visible
 
 MAX_LINES = 5000
 MAX_LINE_CHARACTERS = 2000
+MAX_WORDS = 200
+"""Characters of what a divider says."""
+_RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * 8
 
 
 class Source(StrEnum):
@@ -23,6 +26,8 @@ class Line:
     source: Source
     text: str
     is_warning: bool = False
+    is_divider: bool = False
+    """What follows belongs to another session."""
 
 
 class Log:
@@ -41,6 +46,12 @@ class Log:
     def say(self, sentence: str, *, is_warning: bool = False) -> None:
         """A sentence of gradscope's own: one line, whatever the names in it are."""
         self.add(visible(sentence), is_warning=is_warning)
+
+    def divide(self, words: str) -> None:
+        """A line across the log: what follows belongs to something else. What was printed before is finished."""
+        self.flush()
+        self.lines.append(Line(Source.GRADSCOPE, f"{_RULE} {visible(words)[:MAX_WORDS]} {_RULE}", is_divider=True))
+        self.total += 1
 
     def feed(self, text: str, *, source: Source) -> None:
         """Text as it arrives from a stream: an unfinished last line waits for its end (a carriage return starts anew)."""

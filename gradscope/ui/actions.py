@@ -70,6 +70,7 @@ class ActionId(StrEnum):
     RESET = "reset"
     RESTART_ENGINE = "restart_engine"
     PIN = "pin"
+    START_PAGE = "start_page"
     FIND_LAYER = "find_layer"
     THEME_SYSTEM = "theme_system"
     THEME_LIGHT = "theme_light"
@@ -349,6 +350,14 @@ TABLE: dict[ActionId, ActionRow] = {
         needs_session=True,
         is_toggle=True,
     ),
+    ActionId.START_PAGE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Start page"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Show the samples and the recent files, or the session again; it goes on"),
+        menu=Menu.VIEW,
+        shortcuts=("Alt+Home",),
+        icon="home",
+        is_toggle=True,
+    ),
     ActionId.FIND_LAYER: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Find layer"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Go to the filter of the layers"),
@@ -514,6 +523,8 @@ class Actions(QObject):
             return state.capture_refusal()
         if row.needs_session and state.session is None:
             return self.tr("Open a recipe first")
+        if action_id is ActionId.START_PAGE:
+            return None if state.session is not None else self.tr("It is shown: no recipe is open")
         if action_id is ActionId.PIN:
             return None if state.subject is not None else self.tr("Select a layer or a parameter first")
         if action_id is ActionId.CLOSE_SNAPSHOT:

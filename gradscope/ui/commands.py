@@ -41,6 +41,7 @@ class Commands(QObject):
     """With the snapshot at this path."""
     layout_reset_wanted = Signal()
     training_settings_wanted = Signal()
+    start_page_toggled = Signal()
 
     def __init__(
         self, controller: Controller, *, window: QWidget, plot_images: Callable[[], Iterator[Attachment]]
@@ -88,6 +89,7 @@ class Commands(QObject):
             ActionId.RESET: lambda: controller.reset(),
             ActionId.RESTART_ENGINE: lambda: controller.restart_engine(),
             ActionId.PIN: self.toggle_pin,
+            ActionId.START_PAGE: self.start_page_toggled.emit,
             ActionId.FIND_LAYER: self.layer_filter_wanted.emit,
             ActionId.THEME_SYSTEM: lambda: self._settings.set(Setting.THEME, ThemeChoice.SYSTEM),
             ActionId.THEME_LIGHT: lambda: self._settings.set(Setting.THEME, ThemeChoice.LIGHT),

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from gradscope.client.background import Background
 from gradscope.client.engine_client import EngineClient
+from gradscope.client.file_watch import digest_of
 from gradscope.client.snapshot_source import Reopened, Request, SnapshotSource, reopen
 from gradscope.protocol import messages
 from gradscope.protocol.capture import Capture
@@ -23,7 +24,7 @@ from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.snapshots.reading import Reading
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic, Unopened
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
 from gradscope.ui.refreshes import Refreshes
@@ -61,6 +62,8 @@ class Controller(QObject):
         self._reading: Reading | None = None
         self.settings = settings
         self._queued: messages.Open | None = None
+        self._tried: Unopened | None = None
+        """The recipe that is being opened, as it is when it cannot be."""
         self._capture_of_first_file = ""
         self._first_file = ""
         self._watched: tuple[SubjectKey, ...] = ()
@@ -92,6 +95,7 @@ class Controller(QObject):
         """End the engine and start another one. The user's code is not run again by itself; the plots so far stay."""
         self._queued = None
         self._session_state.set_opening(None)
+        self._give_up_recipe()
         self.start_engine()
 
     @Slot()
@@ -137,6 +141,8 @@ class Controller(QObject):
             budget_bytes=self.settings.get(Setting.BUDGET_MB) * 1024 * 1024,
         )
         self.close_snapshot()
+        self._session_state.log.divide(f"{path}, seed {request.seed}, {request.device}")
+        self.state.touch(Topic.LOG)
         self._open(request)
 
     def go(self, verb: Verb) -> None:
@@ -159,6 +165,15 @@ class Controller(QObject):
         session = self.state.session
         if session is not None and session.path and self.state.snapshot is None:
             self.open_recipe(session.path, capture=session.capture)
+
+    @Slot()
+    def open_again(self) -> None:
+        """Open the recipe once more that could not be opened the last time; where there is none, as `reset`."""
+        unopened, session = self.state.unopened, self.state.session
+        if unopened is None or (session is not None and session.path == unopened.path):
+            self.reset()
+        else:
+            self.open_recipe(unopened.path)
 
     def set_capture(self, capture: Capture) -> None:
         """Capture more or less from the next step on. Nothing happens where it cannot be, or is so already."""
@@ -380,6 +395,7 @@ class Controller(QObject):
             self._session_state.log.flush()
         elif engine.status is EngineStatus.DEAD:
             self._queued = None
+            self._give_up_recipe()
             self._session_state.log.flush()
             if before is not EngineStatus.DEAD:
                 # The lines below the first are error output, which is in the log already.
@@ -449,18 +465,34 @@ class Controller(QObject):
 
     def _open(self, request: messages.Open) -> None:
         self._session_state.set_opening(request.path)
+        tried = self._tried = Unopened(path=request.path, digest=digest_of(request.path))
         self._wake()
         if self._session_state.engine.status is EngineStatus.READY:
-            self.client.request(request, on_reply=self._on_open_replied)
+            self.client.request(request, on_reply=partial(self._on_open_replied, tried))
             return
         self._queued = request
         if self._session_state.engine.status is not EngineStatus.STARTING:
             self.start_engine()
 
-    def _on_open_replied(self, reply: object) -> None:
+    def _on_open_replied(self, tried: Unopened, reply: object) -> None:
+        if tried is not self._tried:
+            # Another one is being opened meanwhile.
+            return
         if isinstance(reply, messages.Failed):
             self._session_state.set_opening(None)
+            self._give_up_recipe()
             self._wake()
+        self._tried = None
+
+    def _give_up_recipe(self) -> None:
+        tried, self._tried = self._tried, None
+        if tried is None:
+            return
+        state = self._session_state
+        state.set_unopened(tried)
+        if state.session is not None and state.position.rest is not Rest.EMPTY:
+            state.log.divide(f"{state.session.name} goes on at step {state.position.step}")
+            self.state.touch(Topic.LOG)
 
     def _go(self, go: messages.Go) -> None:
         if self.state.refusal(go.verb) is None:

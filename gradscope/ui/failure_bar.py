@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
@@ -44,6 +44,8 @@ class _Notice:
     layer: str | None = None
     is_engine_death: bool = False
     is_session_lost: bool = False
+    is_unopened: bool = False
+    """It has kept a recipe from being opened."""
     is_resistance: bool = False
     """The engine goes on after an Interrupt."""
 
@@ -76,8 +78,9 @@ class FailureBar(QFrame):
         self.copy = self._make_button(self.tr("Copy"), self._on_copy)
         self.restart = self._make_button(self.tr("Restart engine"), controller.restart_engine)
         self.reopen = self._make_button(self.tr("Open it again"), controller.reset)
+        self.again = self._make_button(self.tr("Try again"), controller.open_again)
         self.end = self._make_button(self.tr("End engine"), lambda: controller.end_engine())
-        for button in (self.restart, self.reopen, self.end):
+        for button in (self.restart, self.reopen, self.again, self.end):
             button.setProperty("emphasised", True)
         self.dismiss = QToolButton(self)
         self.dismiss.setProperty("flat", True)
@@ -165,7 +168,9 @@ class FailureBar(QFrame):
             return _Notice(
                 sentence=sentence.format(name=visible(name)), more=more, severity="info", is_session_lost=True
             )
-        return _notice_of_failure(state.failure) if state.failure is not None else None
+        if state.failure is None:
+            return None
+        return replace(_notice_of_failure(state.failure), is_unopened=state.unopened is not None)
 
     def _show(self, notice: _Notice) -> None:
         self.sentence.setText(visible(notice.sentence))
@@ -176,6 +181,7 @@ class FailureBar(QFrame):
         self.show_layer.setVisible(notice.layer is not None)
         self.restart.setVisible(notice.is_engine_death)
         self.reopen.setVisible(notice.is_session_lost)
+        self.again.setVisible(notice.is_unopened)
         self.end.setVisible(notice.is_resistance)
         self.copy.setVisible(not notice.is_session_lost)
         self._show_details(False)
@@ -216,7 +222,7 @@ class FailureBar(QFrame):
     def _arrange(self) -> None:
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
-        for button in (self.end, self.restart, self.reopen, self.show_layer, self.toggle, self.copy):
+        for button in (self.end, self.restart, self.reopen, self.again, self.show_layer, self.toggle, self.copy):
             buttons.addWidget(button)
         buttons.addStretch(1)
         texts = QVBoxLayout()

@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayo
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
-from gradscope.ui.actions import ActionId, Actions, Menu
+from gradscope.ui.action_button import ActionButton
+from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain, translated
 from gradscope.ui.commands import Commands
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.comparer import Comparer
@@ -19,10 +20,12 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
+from gradscope.ui.docks.lesson import LessonDock
 from gradscope.ui.docks.log import LogDock
 from gradscope.ui.docks.moments import MomentsDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
+from gradscope.ui.file_bar import FileBar
 from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
@@ -68,13 +71,22 @@ class MainWindow(QMainWindow):
         self.moments = MomentsDock(controller, themes, self)
         self.log = LogDock(controller, themes, self)
         self.training = TrainingDock(controller, themes, self)
-        self.panels = (self.layers, self.inspector, self.training, self.moments, self.log)
+        self.lesson = LessonDock(
+            controller,
+            themes,
+            self,
+            start_action=self.actions_[ActionId.START_PAGE],
+            open_file=self.commands.open_file,
+        )
+        self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
         self.failure_bar = FailureBar(controller, themes, self)
+        self.file_bar = FileBar(controller, themes, self)
         self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
             themes,
             open_action=self.actions_[ActionId.OPEN],
+            start_action=self.actions_[ActionId.START_PAGE],
             open_file=self.commands.open_file,
             parent=self,
         )
@@ -92,7 +104,19 @@ class MainWindow(QMainWindow):
             open_file=self.commands.open_file,
             parent=self,
         )
+        row = TABLE[ActionId.START_PAGE]
+        self.home = ActionButton(
+            self.actions_[ActionId.START_PAGE],
+            icon_name=row.icon or "",
+            text=plain(translated(row.text, steps=0)),
+            themes=themes,
+            parent=self,
+        )
         self._has_panels = False
+        self._is_at_start = False
+        """Somebody wants to see the start page, although a session is open."""
+        self._taught = ""
+        """The path of the recipe whose lesson has been brought forward."""
         self._assemble()
         self._connect()
         self._restore_geometry()
@@ -105,7 +129,14 @@ class MainWindow(QMainWindow):
     @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
+            self._is_at_start = False
             self._refresh()
+            self._bring_lesson()
+
+    @Slot()
+    def _on_start_page_toggled(self) -> None:
+        self._is_at_start = not self._is_at_start
+        self._refresh()
 
     @Slot()
     def _on_comparison_changed(self) -> None:
@@ -118,7 +149,7 @@ class MainWindow(QMainWindow):
     def _on_layout_reset(self) -> None:
         for panel in self.panels:
             panel.setFloating(False)
-            panel.show()
+            panel.setVisible(panel is not self.lesson or self.lesson.lesson is not None)
         self._has_panels = True
         self._default_layout()
 
@@ -131,6 +162,8 @@ class MainWindow(QMainWindow):
     # ------------------------------------------------------------------------------------------ private
 
     def _assemble(self) -> None:
+        self.home.setProperty("flat", True)
+        self.menuBar().setCornerWidget(self.home)
         self.addToolBar(self.toolbar)
         self.addToolBarBreak()
         self.addToolBar(self.phase_strip)
@@ -145,6 +178,7 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addWidget(self.failure_bar)
+        column.addWidget(self.file_bar)
         column.addWidget(self._stack, 1)
         self.setCentralWidget(centre)
         self._default_layout()
@@ -159,6 +193,7 @@ class MainWindow(QMainWindow):
         self.commands.comparison_wanted.connect(self.comparer.start)
         self.comparer.changed.connect(self._on_comparison_changed)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
+        self.commands.start_page_toggled.connect(self._on_start_page_toggled)
 
     def _default_layout(self) -> None:
         areas = Qt.DockWidgetArea
@@ -170,6 +205,7 @@ class MainWindow(QMainWindow):
         self.addDockWidget(areas.RightDockWidgetArea, self.inspector)
         self.addDockWidget(areas.RightDockWidgetArea, self.training)
         self.tabifyDockWidget(self.inspector, self.training)
+        self._place_lesson()
         self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
         self.addDockWidget(areas.BottomDockWidgetArea, self.log)
         self.tabifyDockWidget(self.moments, self.log)
@@ -199,12 +235,35 @@ class MainWindow(QMainWindow):
         self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
         self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
 
+    def _place_lesson(self) -> None:
+        self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.lesson)
+        self.tabifyDockWidget(self.training, self.lesson)
+
+    def _bring_lesson(self) -> None:
+        """The lesson of another recipe comes to the front if it is a sample, and goes where there is none.
+
+        Once for each recipe: a panel that somebody has closed stays closed while the recipe is opened again.
+        """
+        session = self.controller.state.session
+        if session is None or session.path == self._taught:
+            return
+        self._taught = session.path
+        self.lesson.refresh()
+        lesson = self.lesson.lesson
+        self.lesson.setVisible(lesson is not None)
+        if lesson is not None:
+            (self.lesson if lesson.number is not None else self.inspector).raise_()
+
     def _show_panels(self) -> None:
-        """The first session is open: bring the panels in, as they were left the last time."""
+        """A session is open: bring the panels in, as they were left the last time."""
         self._has_panels = True
         layout = self.controller.settings.get(Setting.LAYOUT)
         if layout.isEmpty() or not self.restoreState(layout, _LAYOUT_VERSION):
             self._on_layout_reset()
+        if self.dockWidgetArea(self.lesson) is Qt.DockWidgetArea.NoDockWidgetArea:
+            # A layout of a version that had no such panel.
+            self._place_lesson()
+            self.lesson.hide()
         if not self.toolBarBreak(self.band):
             # A layout of a version that had no such band.
             self.insertToolBarBreak(self.band)
@@ -212,7 +271,7 @@ class MainWindow(QMainWindow):
         self.layers.view.setFocus()
 
     def _hide_panels(self) -> None:
-        """A snapshot has been closed, and no session is open."""
+        """No session is open any more, or it is not what is wanted now."""
         self.controller.settings.set(Setting.LAYOUT, self.saveState(_LAYOUT_VERSION))
         self._has_panels = False
         for panel in self.panels:
@@ -227,18 +286,20 @@ class MainWindow(QMainWindow):
 
     def _refresh(self) -> None:
         session = self.controller.state.session
-        self._stack.setCurrentWidget(self.start_page if session is None else self.workspace)
+        is_at_start = session is None or self._is_at_start
+        self._stack.setCurrentWidget(self.start_page if is_at_start else self.workspace)
+        self.actions_[ActionId.START_PAGE].setChecked(is_at_start)
+        if is_at_start and self._has_panels:
+            self._hide_panels()
         if session is None:
             self.setWindowTitle("gradscope")
-            if self._has_panels:
-                self._hide_panels()
             return
         snapshot = self.controller.state.snapshot
         self.setWindowTitle(f"{window_title(self.band.text or session.name)} – gradscope")
         path = session.path if snapshot is None else snapshot.path
         if path:
             self.controller.settings.add_recent_file(path)
-        if not self._has_panels:
+        if not is_at_start and not self._has_panels:
             self._show_panels()
 
     def _plot_images(self) -> Iterator[Attachment]:
@@ -271,6 +332,7 @@ class MainWindow(QMainWindow):
         settings.set(Setting.GEOMETRY, self.saveGeometry())
         if self._has_panels:
             settings.set(Setting.LAYOUT, self.saveState(_LAYOUT_VERSION))
+        self.layers.remember()
         settings.sync()
         self.hide()
         self.controller.shut_down()

@@ -48,6 +48,8 @@ class Setting(StrEnum):
     CHECKPOINT_FOLDER = "files/checkpoint_folder"
     GEOMETRY = "window/geometry"
     LAYOUT = "window/layout"
+    TREES = "layers/remembered"
+    """What is unfolded and selected in the Layers panel, by recipe; see tree_memory.py."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ _TABLE: dict[Setting, _Row] = {
     Setting.CHECKPOINT_FOLDER: _Row("", str),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
     Setting.LAYOUT: _Row(QByteArray(), QByteArray),
+    Setting.TREES: _Row("", str),
 }
 
 

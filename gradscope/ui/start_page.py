@@ -11,16 +11,21 @@ from PySide6.QtGui import QAction, QIcon
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from gradscope.assets import SampleGroup, resources_dir, sample_docs, sample_groups
+from gradscope.state.app_state import Topic
 from gradscope.ui.card_grid import CardGrid
 from gradscope.ui.controller import Controller
 from gradscope.ui.plain import PlainLabel, caption, plain_tip
+from gradscope.ui.redraw import owing
 from gradscope.ui.sample_card import SampleCard
 from gradscope.ui.settings import Setting
+from gradscope.ui.text import shortened
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 _MAX_WIDTH_CHARACTERS = 150
 _RECENT_SHOWN = 5
 _LOGO_LINES = 4
+_MAX_NAME = 30
+"""Letters of the session's name on the button that leads back to it."""
 
 
 class StartPage(QScrollArea):
@@ -32,6 +37,7 @@ class StartPage(QScrollArea):
         themes: ThemeManager,
         *,
         open_action: QAction,
+        start_action: QAction,
         open_file: Callable[[str], None],
         parent: QWidget | None = None,
     ) -> None:
@@ -50,6 +56,11 @@ class StartPage(QScrollArea):
         self.open_button.setIconSize(QSize(side, side))
         self.open_button.setToolTip(open_action.toolTip())
         self.open_button.clicked.connect(open_action.trigger)
+        self.back_button = QPushButton(page)
+        self.back_button.setIconSize(QSize(side, side))
+        self.back_button.setToolTip(self.tr("Show the session again, as it was left"))
+        self.back_button.clicked.connect(start_action.trigger)
+        self._controller = controller
         self._recent = QVBoxLayout()
         self._recent.setSpacing(4)
         self._recent_buttons: list[QPushButton] = []
@@ -63,11 +74,19 @@ class StartPage(QScrollArea):
         outer.addStretch(1)
         self.setWidget(page)
         self._refresh_recent()
+        self._refresh_back()
         self._on_theme_changed(themes.theme)
+        controller.refreshed.connect(self._on_refreshed)
         controller.settings.changed.connect(self._on_setting_changed)
         themes.changed.connect(self._on_theme_changed)
 
     # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    @owing
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.SESSION in topics:
+            self._refresh_back()
 
     @Slot(str)
     def _on_setting_changed(self, key: str) -> None:
@@ -77,6 +96,7 @@ class StartPage(QScrollArea):
     @Slot(object)
     def _on_theme_changed(self, theme: Theme) -> None:
         self.open_button.setIcon(icon("open", theme, colour=theme.accent_text))
+        self.back_button.setIcon(icon("back", theme))
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -139,6 +159,7 @@ class StartPage(QScrollArea):
         hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         actions = QVBoxLayout()
         actions.setSpacing(4)
+        actions.addWidget(self.back_button)
         actions.addWidget(self.open_button)
         actions.addWidget(hint)
         line = QHBoxLayout()
@@ -168,6 +189,13 @@ class StartPage(QScrollArea):
         label.setFont(font)
         label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         return label
+
+    def _refresh_back(self) -> None:
+        session = self._controller.state.session
+        self.back_button.setVisible(session is not None)
+        if session is not None:
+            text = self.tr("Back to {name}").format(name=shortened(session.name, at_most=_MAX_NAME))
+            self.back_button.setText(caption(text))
 
     def _refresh_recent(self) -> None:
         for button in self._recent_buttons:

@@ -160,7 +160,8 @@ class StatusBar(QStatusBar):
         start = self._told_from if told else state.undertaking_from
         # A flood of prints may bring thousands of lines; notes are looked for among the last ones only.
         lines = state.log.since(max(start, state.log.total - _LOOK_BACK))
-        newest = next((line.text for line in reversed(lines) if line.source is Source.GRADSCOPE), "")
+        said = (line for line in reversed(lines) if line.source is Source.GRADSCOPE and not line.is_divider)
+        newest = next((line.text for line in said), "")
         self.message.show_text(_BETWEEN.join(part for part in (told, newest) if part))
 
     def _now(self) -> tuple[AppState, int]:

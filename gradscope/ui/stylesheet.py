@@ -24,6 +24,7 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 QMenuBar { background: $window; padding: 2px 4px; }
 QMenuBar::item { padding: 4px 8px; border-radius: 4px; background: transparent; color: $text; }
 QMenuBar::item:selected { background: $selection; }
+QMenuBar QToolButton { padding: 0 8px; }
 QMenu { background: $surface; border: 1px solid $border; padding: 4px; }
 QMenu::item { padding: 4px 24px 4px 8px; border-radius: 4px; color: $text; }
 QMenu::item:selected { background: $selection; }
@@ -149,6 +150,7 @@ QPushButton[role="link"] { color: $accent; text-align: left; padding: 4px; }
 #failureBar { background: $surface; border: 1px solid $border; border-left: 4px solid $bad; }
 #failureBar[severity="warning"] { border-left-color: $warning; }
 #failureBar[severity="info"] { border-left-color: $accent; }
+#fileBar { background: $surface; border: 1px solid $border; border-left: 4px solid $accent; }
 #snapshotBand { background: $selection; border-bottom: 1px solid $border; border-left: 4px solid $accent; }
 #failureBar QPlainTextEdit { border-top: 1px solid $border; background: $raised; }
 """)

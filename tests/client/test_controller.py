@@ -1,6 +1,7 @@
 """The glue: what a person does becomes a request, what the engine says becomes state. A fake client; the real one is in
 tests/e2e."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.session_info import session_info
 
 SESSION = session_info(modules=(m.ModuleInfo(name="", type="Net", description=""),))
 KEY = SubjectKey(SubjectKind.ACTIVATION, "a")
+FAILURE = Failure(kind=FailureKind.BAD_INPUT, sentence="It cannot be compiled")
 
 
 class FakeClient(QObject):
@@ -84,6 +86,10 @@ class Lab:
         self.client.requests.clear()
         self.client.replies.clear()
         return self
+
+    def said(self) -> list[str]:
+        """The log without the lines between sessions."""
+        return [line.text for line in self.state.log.lines if not line.is_divider]
 
 
 @pytest.fixture
@@ -239,7 +245,7 @@ def test_a_death_is_logged_once_and_reset_starts_another_engine(lab: Lab) -> Non
     lab.opened()
     lab.client.output_received.emit("half a li", Source.STDOUT)
     lab.client.become(EngineStatus.DEAD, "It was killed. Last error output: x\nx\ny")
-    assert [line.text for line in lab.state.log.lines] == ["half a li", "It was killed. Last error output: x"]
+    assert lab.said() == ["half a li", "It was killed. Last error output: x"]
     assert lab.state.session is SESSION
     lab.controller.reset()
     assert len(lab.client.started) == 2
@@ -259,7 +265,7 @@ def test_an_engine_that_falls_silent_is_told_once(lab: Lab) -> None:
     lab.opened()
     for seconds in (10, 12, 14):
         lab.client.become(EngineStatus.READY, f"The engine has not answered for {seconds} s")
-    assert [line.text for line in lab.state.log.lines] == ["The engine has not answered for 10 s"]
+    assert lab.said() == ["The engine has not answered for 10 s"]
     assert lab.state.position.rest is Rest.READY
 
 
@@ -412,3 +418,49 @@ def test_at_most_thirty_redraws_a_second(qtbot: QtBot, lab: Lab) -> None:
         lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.READY, step=step)))
         qtbot.wait(10)
     assert 3 <= len(lab.refreshed) <= 30
+
+
+def test_the_log_has_a_line_between_sessions(lab: Lab) -> None:
+    lab.opened()
+    lab.client.output_received.emit("half a li", Source.STDOUT)
+    lab.controller.open_recipe("/b.py", seed=3, device="cuda:0")
+    lab.client.output_received.emit("printed\n", Source.STDOUT)
+    failure = Failure(kind=FailureKind.BAD_INPUT, sentence="b.py cannot be compiled")
+    failed = m.Failed(failure=failure, position=replace(lab.state.position, step=5))
+    lab.client.message_received.emit(failed)
+    reply = lab.client.replies[-1]
+    assert reply is not None
+    reply(failed)
+    rule = "────────"
+    assert [line.text for line in lab.state.log.lines] == [
+        f"{rule} /a.py, seed 0, cpu {rule}",
+        "half a li",
+        f"{rule} /b.py, seed 3, cuda:0 {rule}",
+        "printed",
+        "b.py cannot be compiled",
+        f"{rule} {SESSION.name} goes on at step 5 {rule}",
+    ]
+    assert [line.is_divider for line in lab.state.log.lines] == [True, False, True, False, False, True]
+
+
+def test_a_recipe_that_could_not_be_opened_is_kept_in_mind(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "b.py"
+    path.write_text("def f(:")
+    lab.opened()
+    lab.controller.open_recipe(str(path))
+    earlier, failed = lab.client.replies[-1], m.Failed(failure=FAILURE, position=lab.state.position)
+    lab.controller.open_recipe(str(path))
+    assert earlier is not None
+    earlier(failed)
+    assert lab.state.unopened is None, "another attempt is under way"
+    assert lab.state.opening == str(path)
+    later = lab.client.replies[-1]
+    assert later is not None
+    later(failed)
+    assert lab.state.unopened is not None
+    assert lab.state.unopened.path == str(path)
+    assert lab.state.unopened.digest == hashlib.sha256(b"def f(:").hexdigest()
+    lab.controller.open_again()
+    assert lab.client.requests[-1].path == str(path)
+    lab.client.open()
+    assert lab.state.unopened is None

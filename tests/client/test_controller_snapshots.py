@@ -65,7 +65,7 @@ def test_the_session_waits_behind_it(lab: Lab, path: str, qtbot: QtBot) -> None:
     lab.client.output_received.emit("printed\n", Source.STDOUT)
     assert lab.controller.state.position.step == 1 and session.position.step == 7
     lab.controller.flush()
-    assert [line.text for line in session.log.lines][-2:] == ["behind", "printed"]
+    assert [line.text for line in session.log.lines][-2:] == ["Step 7: behind", "printed"]
     lab.controller.close_snapshot()
     lab.controller.flush()
     assert lab.controller.state is session and session.selection.subject == KEY

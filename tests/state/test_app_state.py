@@ -53,7 +53,7 @@ def test_a_failure_stays_until_something_succeeds() -> None:
     state.apply(m.Failed(failure=failure, position=Position(rest=Rest.READY, step=4)))
     assert state.failure is failure
     assert state.position.step == 4
-    assert state.log.lines[-1].text == "It broke"
+    assert state.log.lines[-1].text == "Step 4: It broke"
     state.apply(m.Done(position=Position(rest=Rest.FORWARD)))
     assert state.failure is None
 

@@ -245,10 +245,25 @@ def test_what_a_report_says_goes_into_the_log_once_in_a_run() -> None:
     backward = replace(REPORT, phase=Phase.BACKWARD, notes=("Look at this",))
     for step in range(3):
         state.apply(replace(backward, step=step))
-    assert [(line.text, line.is_warning) for line in state.log.lines] == [("Look at this", True)]
+    assert [(line.text, line.is_warning) for line in state.log.lines] == [("Step 0: Look at this", True)]
     state.apply(m.Done(position=POSITION))
     state.apply(replace(backward, step=3))
     assert len(state.log.lines) == 2
+
+
+def test_what_is_said_has_its_step_once() -> None:
+    state = AppState()
+    state.apply(m.Opened(session=SESSION, position=Position(rest=Rest.READY)))
+    state.apply(m.Note(text="Of the whole recipe", warning=True))
+    state.apply(m.Moved(position=Position(rest=Rest.READY, step=12)))
+    for text in ("The gradients were cleared", "First NaN: step 12, forward", "It was so at step 1 already"):
+        state.apply(m.Note(text=text))
+    assert [line.text for line in state.log.lines] == [
+        "Of the whole recipe",
+        "Step 12: The gradients were cleared",
+        "First NaN: step 12, forward",
+        "Step 12: It was so at step 1 already",
+    ]
 
 
 def test_steps_that_are_made_are_no_future() -> None:

@@ -102,6 +102,9 @@ class ShellController(FakeController):
     def interrupt(self) -> None:
         self.asked.append(("interrupt",))
 
+    def open_again(self) -> None:
+        self.asked.append(("open again",))
+
     def reset(self) -> None:
         self.asked.append(("reset",))
 

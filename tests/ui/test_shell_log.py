@@ -127,3 +127,15 @@ def test_what_was_cleared_does_not_come_back_with_another_theme(
     say(controller, "new")
     switch_theme(themes, DARK)
     assert dock.view.toPlainText() == "new"
+
+
+def test_a_divider_stands_out_and_is_copied_with_the_rest(dock: LogDock, controller: ShellController) -> None:
+    say(controller, "printed")
+    controller.state.log.divide("b.py \x1b[31m, seed 0")
+    say(controller, "printed, too")
+    lines = dock.view.toPlainText().split("\n")
+    assert lines[0] == "printed" and lines[2] == "printed, too"
+    assert lines[1].startswith("────") and lines[1].endswith("────") and "b.py" in lines[1] and "\x1b" not in lines[1]
+    cursor = QTextCursor(dock.view.document().findBlockByNumber(1))
+    cursor.movePosition(QTextCursor.MoveOperation.NextCharacter)
+    assert cursor.charFormat().font().bold()

@@ -14,7 +14,7 @@ from gradscope.ui.card_grid import CardGrid
 from gradscope.ui.sample_card import SampleCard
 from gradscope.ui.start_page import StartPage
 from gradscope.ui.theme import DARK, ThemeManager
-from tests.ui.fakes import switch_theme
+from tests.ui.fakes import small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 
 
@@ -27,12 +27,21 @@ def opened() -> list[str]:
 def page(qtbot: QtBot, controller: ShellController, themes: ThemeManager, opened: list[str]) -> Iterator[StartPage]:
     action = QAction("Open")
     action.triggered.connect(lambda: opened.append("dialog"))
-    page = StartPage(controller, themes, open_action=action, open_file=opened.append)  # type: ignore[arg-type]
+    back = QAction("Start page")
+    back.triggered.connect(lambda: opened.append("back"))
+    page = StartPage(
+        controller,  # type: ignore[arg-type]
+        themes,
+        open_action=action,
+        start_action=back,
+        open_file=opened.append,
+    )
     qtbot.addWidget(page)
     page.resize(1200, 800)
     page.show()
     yield page
     action.deleteLater()
+    back.deleteLater()
 
 
 def test_every_sample_has_a_card_in_teaching_order(page: StartPage) -> None:
@@ -102,3 +111,12 @@ def test_card_texts_let_clicks_through(page: StartPage) -> None:
 
 def test_paths_are_shown(page: StartPage) -> None:
     assert Path(page.cards[0].toolTip()).is_file()
+
+
+def test_it_leads_back_to_a_session(page: StartPage, controller: ShellController, opened: list[str]) -> None:
+    assert not page.back_button.isVisible()
+    controller.start(small_training())
+    assert page.back_button.isVisible()
+    assert page.back_button.text() == "Back to Small"
+    page.back_button.click()
+    assert opened == ["back"]

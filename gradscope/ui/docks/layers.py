@@ -15,6 +15,7 @@ from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
+from gradscope.ui.tree_memory import TreeMemory, TreeShape
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
@@ -41,6 +42,10 @@ class LayersDock(Panel):
         self._themes = themes
         self._is_following = Held()
         self._expanded: set[str] | None = None
+        self._memory = TreeMemory(controller.settings)
+        self._path = ""
+        """Of the recipe whose tree is shown."""
+        self._selection = Selection()
         self.filter = QLineEdit(self)
         self.filter.setPlaceholderText(self.tr("Filter by name or type"))
         self.filter.setClearButtonEnabled(True)
@@ -61,6 +66,7 @@ class LayersDock(Panel):
         self.body.addLayout(self._stack, 1)
         self._filter_holder = holder
         self._start_session()
+        self._follow_selection()
         controller.panels_refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
 
@@ -70,6 +76,17 @@ class LayersDock(Panel):
         self.raise_()
         self.filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.filter.selectAll()
+
+    def remember(self) -> None:
+        """Keep in mind what is unfolded and selected, until this recipe is opened the next time."""
+        if self._path:
+            unfolded = self._expanded_names() if self._expanded is None else self._expanded
+            shape = TreeShape(
+                unfolded=frozenset(unfolded),
+                selected=self._selection.name,
+                is_parameter=self._selection.is_parameter,
+            )
+            self._memory.remember(self._path, shape)
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -150,6 +167,10 @@ class LayersDock(Panel):
         return view
 
     def _start_session(self) -> None:
+        self.remember()
+        state = self._controller.state
+        self._path = "" if state.session is None else state.session.path
+        shape = self._memory.recall(self._path) if self._path else None
         with self._is_following:
             self._expanded = None
             self.filter.clear()
@@ -157,11 +178,21 @@ class LayersDock(Panel):
             has_session = self._controller.state.session is not None
             self._stack.setCurrentWidget(self.view if has_session else self._empty)
             self._filter_holder.setVisible(has_session)
-            if self.model.matches() <= _FULLY_EXPANDED_UP_TO:
+            if shape is not None and shape.unfolded is not None:
+                self._expanded = set(shape.unfolded)
+                self._restore_expanded()
+            elif self.model.matches() <= _FULLY_EXPANDED_UP_TO:
                 self.view.expandAll()
             else:
                 self._expand_to(1)
             self._fit_columns()
+        if shape is not None and shape.selected is not None and state.selection.name is None:
+            self._select(shape.selected, is_parameter=shape.is_parameter)
+
+    def _select(self, name: str, *, is_parameter: bool) -> None:
+        """Everywhere, if there still is such a layer or parameter."""
+        if self.model.index_of(name, is_parameter=is_parameter).isValid():
+            self._controller.select(Selection.of_node(name, is_parameter=is_parameter))
 
     def _expand_to(self, depth: int) -> None:
         """As deep as that, or less where a view of it would hold up the window: it asks for every row."""
@@ -193,7 +224,7 @@ class LayersDock(Panel):
         self.view.header().resizeSection(Column.FLAGS, max(room - shown, 0) + least_flags)
 
     def _follow_selection(self) -> None:
-        selection = self._controller.state.selection
+        selection = self._selection = self._controller.state.selection
         index = QModelIndex()
         if selection.name is not None:
             index = self.model.index_of(selection.name, is_parameter=selection.is_parameter)

@@ -99,7 +99,8 @@ class LogView(QPlainTextEdit):
         result.setForeground(self._colour(mark, self._themes.theme))
         if _MARKS[mark] == "err":
             result.setFontItalic(True)
-        if _MARKS[mark] == "warn":
+        if _MARKS[mark] in ("", "warn"):
+            # A divider, or a warning.
             result.setFontWeight(QFont.Weight.Bold)
         return result
 
@@ -128,6 +129,8 @@ class _Margin(QWidget):
 
 
 def _mark_of(line: Line) -> int:
+    if line.is_divider:
+        return _MARKS.index("")
     match line.source:
         case Source.STDOUT:
             return _MARKS.index("out")

@@ -1,0 +1,130 @@
+"""A recipe that is saved while it is open is noticed, and opened again at one press; so is one that could not be opened."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from gradscope.protocol.phases import Verb
+from gradscope.state.app_state import EngineStatus
+from tests.e2e.driver import App
+
+WriteRecipe = Callable[..., Path]
+
+
+def press(app: App, qtbot: QtBot, button: object) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)  # type: ignore[arg-type]
+    app.wait(lambda: app.state.opening is None)
+
+
+def rename(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_a_saved_file_is_opened_again_at_one_press(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:
+    path, bar = write_recipe(), app.window.file_bar
+    app.open(path)
+    assert not bar.isVisible()
+    rename(path, "Little net", "Little net, mended")
+    app.wait(bar.isVisible)
+    assert bar.sentence.text() == "little.py has changed since it was opened."
+    app.go(Verb.NEXT_BATCH)
+    assert "goes back to step 0: save a checkpoint to keep the 1 steps so far" in bar.sentence.text()
+    assert app.state.position.step == 1, "nothing is opened by itself"
+    press(app, qtbot, bar.open_button)
+    assert app.state.session is not None and app.state.session.name == "Little net, mended"
+    assert app.state.position.step == 0
+    assert not bar.isVisible()
+
+
+def test_a_run_is_not_ended_without_a_word(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:
+    path, bar = write_recipe("time.sleep(0.01)"), app.window.file_bar
+    app.open(path)
+    app.run()
+    rename(path, "Little net", "Mended")
+    app.wait(bar.isVisible)
+    assert app.state.position.running
+    app.wait(lambda: "ends what runs" in bar.sentence.text())
+    press(app, qtbot, bar.open_button)
+    app.wait(lambda: app.state.session is not None and app.state.session.name == "Mended")
+
+
+def test_what_was_dismissed_comes_back_with_the_next_save(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:
+    path, bar = write_recipe(), app.window.file_bar
+    app.open(path)
+    rename(path, "Little net", "One")
+    app.wait(bar.isVisible)
+    qtbot.mouseClick(bar.dismiss, Qt.MouseButton.LeftButton)
+    assert not bar.isVisible()
+    app.go(Verb.NEXT_BATCH)
+    assert not bar.isVisible()
+    rename(path, "One", "Two")
+    app.wait(bar.isVisible)
+
+
+def test_a_syntax_error_is_tried_again(app: App, qtbot: QtBot, write_recipe: WriteRecipe, tmp_path: Path) -> None:
+    good = write_recipe()
+    app.open(good)
+    app.go(Verb.NEXT_BATCH)
+    broken = tmp_path / "broken.py"
+    broken.write_text(good.read_text() + "\ndef f(:\n")
+    app.open(broken)
+    failure, bar = app.window.failure_bar, app.window.file_bar
+    assert failure.again.isVisible()
+    assert "broken.py" in failure.sentence.text()
+    press(app, qtbot, failure.again)
+    assert failure.again.isVisible(), "it is as broken as before"
+    assert app.state.session is not None and app.state.session.path == str(good), "the session has stayed"
+    assert app.state.position.step == 1
+    assert not bar.isVisible()
+    broken.write_text(good.read_text())
+    app.wait(bar.isVisible)
+    assert "broken.py has changed since it could not be opened." in bar.sentence.text()
+    press(app, qtbot, bar.open_button)
+    assert app.state.session is not None and app.state.session.path == str(broken)
+    assert not bar.isVisible()
+    assert not failure.isVisible()
+
+
+def test_a_session_whose_file_was_broken_is_mended(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:
+    path = write_recipe()
+    whole = path.read_text()
+    app.open(path)
+    path.write_text(whole + "\ndef f(:\n")
+    app.wait(app.window.file_bar.isVisible)
+    press(app, qtbot, app.window.file_bar.open_button)
+    assert app.window.failure_bar.again.isVisible()
+    path.write_text(whole)
+    app.wait(app.window.file_bar.isVisible)
+    press(app, qtbot, app.window.file_bar.open_button)
+    assert app.state.failure is None
+    assert app.state.unopened is None
+
+
+def test_a_file_that_kills_the_engine(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:
+    path = write_recipe()
+    whole = path.read_text()
+    path.write_text("import os\nos._exit(7)\n")
+    app.window.commands.open_file(str(path))
+    app.wait(lambda: app.state.engine.status is EngineStatus.DEAD)
+    path.write_text(whole)
+    app.wait(app.window.file_bar.isVisible)
+    press(app, qtbot, app.window.file_bar.open_button)
+    app.wait(lambda: app.state.session is not None)
+    assert not app.window.file_bar.isVisible()
+
+
+def test_the_session_goes_on_behind_the_start_page(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe("time.sleep(0.005)"))
+    app.run()
+    app.window.home.click()
+    assert app.window.start_page.isVisible()
+    step = app.state.position.step
+    app.wait(lambda: app.state.position.step > step + 3)
+    assert app.window.start_page.isVisible()
+    app.window.home.click()
+    assert app.window.workspace.isVisible()
+    app.controller.pause()
+    app.wait_for_rest()
+    assert app.state.session is not None and app.state.session.name == "Little net"
