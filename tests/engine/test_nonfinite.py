@@ -530,3 +530,15 @@ def test_a_checkpoint_that_is_loaded_begins_anew(tmp_path: Path) -> None:
             assert session.first_nonfinite is not None and session.first_nonfinite.step == 0
             session.load_checkpoint(tmp_path / "start.pt")
             assert session.first_nonfinite is None
+
+
+def test_elements_that_are_not_finite_are_no_moves() -> None:
+    def make() -> Recipe:
+        model = nn.Linear(2, 1)
+        model.weight.register_hook(lambda gradient: torch.cat([gradient[:, :1], gradient[:, 1:] * torch.nan], dim=1))
+        return recipe_of(model)
+
+    with Session(plain.seeded(make)) as session:
+        session.next_batch()
+        lost = session.explain("weight").lost
+        assert lost is not None and (lost.lost, lost.with_gradient, lost.not_finite, lost.elements) == (0, 1, 1, 2)
