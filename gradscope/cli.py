@@ -15,8 +15,8 @@ _CAPTURE_HELP = "what to look at: full, layers:NAME,NAME... (with * and ?), norm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input or an output that failed, 70 gradscope
-    itself failed, 130 interrupted."""
+    """Returns the exit code: 0 done, 1 the user's code failed, 2 bad input or an output that failed, 3 stopped at NaN or
+    Inf, 70 gradscope itself failed, 130 interrupted."""
     standard_streams.make_whole()
     given = list(sys.argv[1:] if arguments is None else arguments)
     say_end: Callable[[int], None] = _nobody_asks
@@ -115,7 +115,8 @@ def _run(given: list[str]) -> int:
         prog="gradscope run",
         description="Step a recipe without a window.",
         epilog="Exit code: 0 done, 1 the user's code failed, 2 bad input or an output that could not be written, "
-        "70 gradscope itself failed, 130 interrupted.",
+        "3 stopped after the step in which the first NaN or Inf was found, its outputs written, 70 gradscope itself "
+        "failed, 130 interrupted.",
     )
     parser.add_argument("file", metavar="FILE_OR_SAMPLE", help="recipe file, or the name of a sample")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="optimizer steps to make")
@@ -133,6 +134,9 @@ def _run(given: list[str]) -> int:
         "--load-checkpoint", metavar="FILE", help="load a checkpoint before the first step, and go on from there"
     )
     parser.add_argument("--capture", default="full", metavar="LEVEL", help=_CAPTURE_HELP)
+    parser.add_argument(
+        "--keep-going", action="store_true", help="do not stop after the step in which the first NaN or Inf is found"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     options = parser.parse_args(given)
     path = _find(options.file)
@@ -155,6 +159,7 @@ def _run(given: list[str]) -> int:
             save_checkpoint=options.save_checkpoint,
             load_checkpoint=options.load_checkpoint,
             capture=options.capture,
+            keep_going=options.keep_going,
         )
     )
 

@@ -10,8 +10,8 @@ What to watch:
   about a hundred times in all.
 * Go on step by step: the gradient norms grow from hundreds to billions and more, and from the second step on the
   update ratios of most weights are above their healthy band.
-* The fourth or fifth Forward gives NaN: Layers shows it in red, and Backward names the first gradient that is not
-  finite.
+* The fourth or fifth Forward gives NaN: Layers shows it in red, and the log names the layer in which it begins. A run
+  stops there.
 
 Then set GAIN to 1 and open the file again: the flow is flat, and the loss falls below 1 in three epochs. Or keep GAIN
 and set CLIP_NORM to 1.0: no step is longer than 0.02 now, and the loss falls below 10, though the start was bad.

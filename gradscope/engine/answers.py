@@ -106,6 +106,7 @@ def _with_numbers(
         residual=explanation.residual_relative,
         lost=None if lost is None else lost.lost,
         with_gradient=0 if lost is None else lost.with_gradient,
+        not_finite=0 if lost is None else lost.not_finite,
         elements=step.delta.numel(),
         index=chosen,
         before=None if chosen is None else float(step.before[chosen]),

@@ -18,6 +18,8 @@ class Goal:
     until_epoch: int | None = None
     first_optimizer: str = ""
     """Whose turn begins a batch."""
+    stops_at_nonfinite: bool = False
+    """It ends where the training's first NaN or Inf is found."""
 
     @staticmethod
     def of(number: int, go: Go, position: Position, *, first_optimizer: str) -> Goal:
@@ -29,6 +31,7 @@ class Goal:
             until_step=position.step + go.steps if is_run and go.until is RunUntil.STEPS else None,
             until_epoch=position.epoch + 1 if is_run and go.until is RunUntil.EPOCH else None,
             first_optimizer=first_optimizer,
+            stops_at_nonfinite=is_run and not go.keep_going,
         )
 
     def is_met(self, position: Position) -> bool:

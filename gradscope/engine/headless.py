@@ -26,7 +26,7 @@ from gradscope.protocol.visible import ascii_json, visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.standard_streams import tell, unwritable
 
-EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_OUR_BUG, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
+EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_NONFINITE, EXIT_OUR_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 70, 130
 _EXIT_CODES = {FailureKind.USER_CODE: EXIT_USER_CODE, FailureKind.BAD_INPUT: EXIT_BAD_INPUT}
 _BAR_WIDTH = 28
 _REDRAW_SECS = 0.1
@@ -50,6 +50,8 @@ class RunOptions:
     """Loaded before the first step: the steps go on from there."""
     capture: str = "full"
     """As `Capture.parse` reads it."""
+    keep_going: bool = False
+    """Do not stop after the step in which the first NaN or Inf is found."""
 
 
 def run(options: RunOptions) -> int:
@@ -69,8 +71,7 @@ def run(options: RunOptions) -> int:
             _check_turns(session, options)
             out = stack.enter_context(_opened(options.jsonl, stdout))
             events = stack.enter_context(_event_log(session, options))
-            _train(session, options, out, events)
-        return EXIT_DONE
+            return _train(session, options, out, events)
     except BaseException as error:
         # BaseException: the user's code may have called sys.exit().
         if is_interruption(error):
@@ -87,7 +88,8 @@ def _load(session: Session, path: str) -> None:
         tell(f"note: {note}")
 
 
-def _train(session: Session, options: RunOptions, out: TextIO | None, events: EventLog | None) -> None:
+def _train(session: Session, options: RunOptions, out: TextIO | None, events: EventLog | None) -> int:
+    """The exit code."""
     for warning in session.info.warnings:
         tell(f"note: {warning}")
     horizon = session.schedule(1).horizon
@@ -106,6 +108,8 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
             session.keeper.keeps_all = options.export is not None and step + 1 == options.steps
             _one_step(session, out, notes, events)
             progress.show(step + 1, session.history[-1].loss)
+            if session.first_nonfinite is not None and not options.keep_going and session.is_between_batches:
+                break
     except BaseException:
         progress.close()
         _tell_unwritten(options, len(session.history))
@@ -113,12 +117,17 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
     progress.close()
     for text in session.observer.errors:
         tell(text)
+    first, done = session.first_nonfinite, len(session.history)
+    is_stopped = first is not None and not options.keep_going
+    if is_stopped and done < options.steps:
+        tell(f"stopped after {done} of {options.steps} steps, since there is NaN or Inf (--keep-going goes on)")
     _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
         last = session.history[-1]
         _say(
             f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
         )
+    return EXIT_NONFINITE if is_stopped else EXIT_DONE
 
 
 def _tell_unwritten(options: RunOptions, done: int) -> None:
@@ -276,6 +285,9 @@ class _Notes:
         self._told: set[str] = set()
 
     def tell(self, report: PhaseReport) -> None:
+        if report.first_nonfinite is not None:
+            # Also where all else is quiet: it may end the run.
+            tell(report.first_nonfinite.sentence)
         for note in report.notes if self._shown else ():
             # Names and counts in brackets may change from step to step.
             kind = note.partition("(")[0]

@@ -22,13 +22,16 @@ from torch.utils.hooks import RemovableHandle
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.modules import inside_scripted, modules_in
 
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a call."""
+
 
 class LayerListener(Protocol):
     """What the hooks tell. None of the methods may change a tensor or draw a random number."""
 
     def layer_entered(self, name: str) -> None: ...
 
-    def layer_left(self, name: str, output: object) -> None: ...
+    def layer_left(self, name: str, output: object, inputs: Inputs) -> None: ...
 
     def layer_lifted(self, name: str) -> None:
         """Inside this layer, which has been entered, nothing is told."""
@@ -112,10 +115,10 @@ class _LeaveTap(_Tap):
     __slots__ = ()
     _dict_name = "_forward_hooks"
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         listener = self._listener_for(module)
         if listener is not None:
-            listener.layer_left(self._name, output)
+            listener.layer_left(self._name, output, (args, kwargs))
 
 
 def _nothing(*_: Any) -> None:
@@ -202,7 +205,7 @@ class ModuleHooks:
             self.end_lift()
             tell = left()
             if tell is not None and tells:
-                tell(name, output)
+                tell(name, output, (args, {}))
 
         # Of all modules: torch does not look at these.
         self._lift.enter_context(register_module_forward_hook(leave, always_call=True))
@@ -236,7 +239,7 @@ class ModuleHooks:
         enter = nn.Module.register_forward_pre_hook(module, tap, prepend=True, with_kwargs=is_encoder)
         if not is_wanted:
             return _Hooked(name, weakref.ref(module), (enter,))
-        leave = nn.Module.register_forward_hook(module, _LeaveTap(name, module, listener))
+        leave = nn.Module.register_forward_hook(module, _LeaveTap(name, module, listener), with_kwargs=True)
         return _Hooked(name, weakref.ref(module), (enter, leave))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradscope.engine.report import PhaseReport, Subject
 from gradscope.protocol.messages import Validated
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.visible import visible_json
 
@@ -40,6 +41,9 @@ def line_of(report: PhaseReport) -> str:
     "not_seen" lists what could not be captured (`{"kind", "name", "reason"}`; the reasons are those of
     `gradscope.protocol.absences`, the kind "compiled" means that the layer ran eagerly instead); "loss_text" is there
     when the loss is NaN or infinite (and "loss" therefore null); "failed" is true when the phase was broken off.
+    "first_nonfinite" is on one line of a run at most: where NaN or Inf began (`{"sentence", "step", "phase", "place", "nan",
+    "inf", "count"}`, the counts being of one tensor, and "subject" (`{"kind", "name", "call", "leaf"}`) and "operation"
+    (`{"name", "source", "code"}`) where these are known).
     """
     content: dict[str, Any] = {
         "step": report.step,
@@ -59,6 +63,8 @@ def line_of(report: PhaseReport) -> str:
         content.update(_of_step(report))
     if report.notes:
         content["notes"] = list(report.notes)
+    if report.first_nonfinite is not None:
+        content["first_nonfinite"] = _first_nonfinite(report.first_nonfinite)
     if report.loss is not None and not math.isfinite(report.loss):
         content["loss_text"] = str(report.loss)
     if report.absent:
@@ -101,6 +107,29 @@ def _of_step(report: PhaseReport) -> dict[str, Any]:
         content["skipped"] = report.is_skipped
     if report.raw.evaluations:
         content["evaluations"] = report.raw.evaluations
+    return content
+
+
+def _first_nonfinite(first: FirstNonFinite) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "sentence": first.sentence,
+        "step": first.step,
+        "phase": first.stage.value,
+        "place": first.place,
+        "nan": first.nan,
+        "inf": first.inf,
+        "count": first.count,
+    }
+    subject, operation = first.subject, first.operation
+    if subject is not None:
+        content["subject"] = {
+            "kind": subject.kind.value,
+            "name": subject.name,
+            "call": subject.call,
+            "leaf": subject.leaf,
+        }
+    if operation is not None:
+        content["operation"] = {"name": operation.name, "source": operation.source, "code": operation.code}
     return content
 
 

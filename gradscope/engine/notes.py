@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from gradscope.engine.nonfinite.counts import Counts
 from gradscope.engine.quantities.fused_on_device import reason_for_torch
-from gradscope.engine.record import Collected, Tables
 from gradscope.engine.training import Training, Turn
-from gradscope.protocol.subjects import INF, NAN, SubjectKind
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 
 def listed(names: Iterable[str], *, most: int = 3) -> str:
@@ -92,32 +91,12 @@ def _ids(turn: Turn) -> set[int]:
     return {id(tensor) for tensor in turn.parameters}
 
 
-def non_finite(
-    collected: Collected, tables: Tables, *, scaled: Callable[[], Iterable[str]], is_partial: bool = False
-) -> list[str]:
-    """After a backward: the first parameter whose gradient is not finite, and where in backward order that began.
-
-    `scaled`: the parameters for which a gradient scaler looks out. `is_partial`: not all layers were looked at.
-    """
-    summaries, rows = collected.summaries, tables.subjects.rows
-    if not summaries[:, NAN : INF + 1].any():
-        return []
-    found = np.flatnonzero((summaries[:, NAN] > 0) | (summaries[:, INF] > 0))
-    bad = [(rows[collected.subjects[i]].key, summaries[i]) for i in found]
-    parameters = [(key, summary) for key, summary in bad if key.kind is SubjectKind.GRAD]
-    if not parameters:
-        return []
-    key, summary = parameters[0]
-    counts = ", ".join(
-        f"{int(summary[column])} {name}" for column, name in ((NAN, "NaN"), (INF, "Inf")) if summary[column]
-    )
-    others, of = len(parameters) - 1, "captured parameter" if is_partial else "parameter"
-    more = {0: " is", 1: f" and that of 1 more {of} are"}.get(others, f" and those of {others} more {of}s are")
-    text = f"The gradient of {key.name} ({counts} of {int(summary[0])}){more} not finite"
-    layer = next((key for key, _ in bad if key.kind is SubjectKind.ACTIVATION_GRAD), None)
-    if layer is not None:
-        seen = " that was captured" if is_partial else ""
-        text += f"; going backward, the first{seen} is the gradient of the output of {layer.label()}"
-    if {key.name for key, _ in parameters} & set(scaled()):
-        text += "; the gradient scaler will leave this step out and lower its scale"
-    return [text]
+def left_to_scaler(bad: list[tuple[SubjectKey, Counts]]) -> list[str]:
+    """After a backward with a gradient scaler: the parameters whose gradients have become too large for their type."""
+    (key, counts), *others = [(key, counts) for key, counts in bad if key.kind is SubjectKind.GRAD]
+    more = f" and those of {len(others)} more parameters are" if len(others) > 1 else " is"
+    more = " and that of 1 more parameter are" if len(others) == 1 else more
+    return [
+        f"The gradient of {key.name} ({counts.words()}){more} not finite; the gradient scaler will leave this step out and "
+        "lower its scale"
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,10 +17,11 @@ from torch.utils.hooks import RemovableHandle
 from gradscope.engine.absences import unseen_after_backward, unseen_after_forward, why_no_gradient
 from gradscope.engine.compiled import EagerModules
 from gradscope.engine.error_parts import class_name, message_of
-from gradscope.engine.hooks import ModuleHooks, inside_backward
+from gradscope.engine.hooks import Inputs, ModuleHooks, inside_backward
 from gradscope.engine.keeper import Keeper
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.modules import named_modules
+from gradscope.engine.nonfinite.births import Births
 from gradscope.engine.parameter_hooks import ParameterHooks
 from gradscope.engine.parameters import Model, PreviousValues
 from gradscope.engine.quantities.summary import SummaryBatch
@@ -49,6 +51,8 @@ class Observer:
         self.keeper = keeper
         self.previous = PreviousValues()
         self.errors: list[str] = []
+        self.births = Births()
+        """Which layers' outputs of the newest forward were not finite."""
         self._model = model
         self._structure = Structure(model)
         self._stop_here = stop_here
@@ -129,6 +133,7 @@ class Observer:
             self._calls.clear()
             self._awaited.clear()
             self._fused.clear()
+            self.births.clear()
             self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
             self._remove_leaf_handles()
         elif phase is Phase.BACKWARD:
@@ -148,7 +153,7 @@ class Observer:
         record = self._record
         assert record is not None
         try:
-            self._guarded(partial(self._complete, record, more))
+            self.guarded(partial(self._complete, record, more))
             return record.finish()
         finally:
             self._record = self._tensors = None
@@ -197,7 +202,7 @@ class Observer:
     def note(self, key: SubjectKey, tensor: Tensor) -> None:
         """Take in a subject of the phase under way, as it is now."""
         if self._record is not None and self.wants(key.name):
-            self._guarded(partial(self._record.add, key, tensor))
+            self.guarded(partial(self._record.add, key, tensor))
 
     def leave_out(self, seconds: float) -> None:
         """Training stood still for so long: that is nobody's running time."""
@@ -216,6 +221,10 @@ class Observer:
             # Looked for once a phase: parameters come, go and get their shape in forwards, or between two phases.
             self._tensors = found
         return found
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """name -> module, each once."""
+        return self._structure.modules()
 
     def _wanted_tensors(self) -> Mapping[str, Tensor]:
         if self.capture.is_off:
@@ -258,12 +267,12 @@ class Observer:
         self._stop_here(record.substep, "enter", name, call)
         self._entered.setdefault(threading.get_ident(), []).append((name, call, record.elapsed()))
 
-    def layer_left(self, name: str, output: object) -> None:
+    def layer_left(self, name: str, output: object, inputs: Inputs) -> None:
         record = self._record
         if record is None or self._is_muted:
             return
         if inside_backward():
-            self._guarded(partial(self._recompute, name, output))
+            self.guarded(partial(self._recompute, name, output))
             return
         start = math.nan
         call = self._calls.get(name, 1) - 1
@@ -276,21 +285,41 @@ class Observer:
                 break
             self._tell_raised(record, entered, entered_call)
         try:
-            self._note_output(record, name, call, output, start)
+            bad = self._note_output(record, name, call, output, start)
+            if self.births.is_watching and (bad is not None or self.births.has_pending):
+                self._note_birth((name, call), bad, inputs)
         except BaseException as error:
             self._note_error(error)
         self._stop_here(record.substep, "leave", name, call)
 
-    def _note_output(self, record: PhaseRecord, name: str, call: int, output: object, start: float) -> None:
+    def _note_output(
+        self, record: PhaseRecord, name: str, call: int, output: object, start: float
+    ) -> tuple[SubjectKey, Tensor] | None:
+        """Which of its tensors is the first that is known not to be finite."""
         leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
         site = self._sites.of_call(name, call)
         site.follow(record.substep, leaves)
         record.pass_place(site.place, start, site.bytes)
         if not leaves:
             self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
+        bad = None
         for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
             record.take(activation, tensor)
+            if bad is None and record.is_known_bad(activation):
+                bad = activation.key, tensor
             self._await_gradient(gradient, tensor)
+        return bad
+
+    def _note_birth(self, call: tuple[str, int], bad: tuple[SubjectKey, Tensor] | None, inputs: Inputs) -> None:
+        started = time.perf_counter()
+        if bad is None:
+            self.births.left_good(call, inputs)
+        else:
+            stack = self._entered.get(threading.get_ident(), [])
+            around = [(name, number) for name, number, _ in stack]
+            self.births.left_bad(*bad, self._structure.modules().get(call[0]), inputs, around=around)
+        if self._record is not None:
+            self._record.own_seconds += time.perf_counter() - started
 
     def layer_lifted(self, name: str) -> None:
         if self._record is not None and not self._is_muted:
@@ -425,7 +454,8 @@ class Observer:
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do what looks at the training; what it raises is kept in `errors`."""
         try:
             work()
         except BaseException as error:

@@ -238,6 +238,10 @@ class PhaseRecord:
         reference, version, position = self._last
         return position if reference() is tensor and tensor._version == version else None
 
+    def is_known_bad(self, slot: Slot) -> bool:
+        """Whether what was taken for it has NaN or Inf; False where that is not known yet."""
+        return slot.record == self._number and self._summaries.is_known_bad(slot.position)
+
     def has(self, key: SubjectKey) -> bool:
         return self._tables.slot(key).record == self._number
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gradscope.engine.quantities.summary import total_l2
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Absence
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
 
@@ -111,6 +112,11 @@ class PhaseReport:
     def notes(self) -> tuple[str, ...]:
         """What a person should know of this phase."""
         return self.raw.notes
+
+    @property
+    def first_nonfinite(self) -> FirstNonFinite | None:
+        """Where NaN or Inf began, if that was found in this phase: once in a training."""
+        return self.raw.first_nonfinite
 
     @property
     def lr(self) -> tuple[float, ...]:

@@ -442,6 +442,8 @@ class Server:
             self._teller.tell_validations(session)
             if self._goal is not None and self._goal.is_met(session.position):
                 self._end_goal(paused=False)
+            elif self._goal is not None and self._goal.stops_at_nonfinite and _has_found_nonfinite(report):
+                self._end_goal(paused=True)
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
@@ -520,6 +522,10 @@ def _check_showable(session: Session) -> None:
             pass
     except ProtocolError as reason:
         raise BadInput(f"The app cannot show this recipe: {reason}") from None
+
+
+def _has_found_nonfinite(report: object) -> bool:
+    return isinstance(report, PhaseReport) and report.first_nonfinite is not None
 
 
 def _wake_main_thread() -> None:

@@ -30,6 +30,7 @@ from gradscope.engine.gate import Gate
 from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.loop import Loop
+from gradscope.engine.nonfinite.watch import NonFiniteWatch
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe import Recipe
@@ -47,6 +48,7 @@ from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
 from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import InitialParameters, Report, Schedule, SessionInfo, Validated
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import (
     AFTER,
     INSIDE,
@@ -126,6 +128,9 @@ class Session:
         except BaseException:
             self.observer.close()
             raise
+        self._watch = NonFiniteWatch(self.loop, self.observer)
+        self._found: FirstNonFinite | None = None
+        """In the newest phase."""
         self.editor = Editor(self)
         self.undone = ""
         """What was undone when a phase was broken off the last time."""
@@ -304,6 +309,7 @@ class Session:
             raise self._failed(phase, error, undo) from error
         self._step_seconds += collected.seconds
         self._inside = self._moment = None
+        self._look_for_nonfinite(phase, collected)
         if phase is Phase.BACKWARD:
             self._complete_backward(collected)
         elif phase is Phase.STEP:
@@ -316,6 +322,21 @@ class Session:
             self._complete_forward()
         report = self.reports[phase] = self._report(phase, collected)
         return report
+
+    def _look_for_nonfinite(self, phase: Phase, collected: Collected) -> None:
+        watch = self._watch
+        look = {Phase.FORWARD: watch.after_forward, Phase.BACKWARD: watch.after_backward, Phase.STEP: watch.after_step}
+        self._found = None
+
+        def work() -> None:
+            self._found = look[phase](self._step, collected)
+
+        self.observer.guarded(work)
+
+    @property
+    def first_nonfinite(self) -> FirstNonFinite | None:
+        """Where the training's first NaN or Inf was made, once there is one; also in the report of that phase."""
+        return self._watch.first
 
     def _identity(self) -> _Identity:
         loop = self.loop
@@ -337,9 +358,6 @@ class Session:
         self._rest = AFTER[Phase.FORWARD]
 
     def _complete_backward(self, collected: Collected) -> None:
-        self.loop.notes += notes.non_finite(
-            collected, self.observer.tables, scaled=self._scaled_names, is_partial=self.capture.is_partial
-        )
         self._backward = collected
         self.loop.finish_micro_batch(is_complete=self._is_window_complete)
         self._rest = AFTER[Phase.BACKWARD] if self._is_window_complete else Rest.ACCUMULATING
@@ -378,9 +396,6 @@ class Session:
     def _note_validation(self, validation: Validated, best: Best | None) -> None:
         self.best = best or self.best
         self.validations.append(validation)
-
-    def _scaled_names(self) -> set[str]:
-        return set() if self.loop.scale is None else self.loop.own_names()
 
     def _gradient_norm(self) -> float | None:
         """L2 norm of the gradients that this step used; of all parameters, where there is one optimizer."""
@@ -570,6 +585,7 @@ class Session:
     def continue_at(self, step: int, batches: BatchSource, epoch_losses: dict[str, tuple[float, int]]) -> None:
         """Stand before step `step`, with other weights: what was seen of the newest steps is forgotten."""
         self.loop.continue_at(step, batches, epoch_losses)
+        self._watch.forget()
         # What they would put back belongs to the training before.
         self.editor.forget()
         self.keeper.forget(*SubjectKind)
@@ -651,5 +667,6 @@ class Session:
             evaluations=loop.evaluations if is_step else 0,
             momentum=self._momenta,
             notes=tuple(loop.notes),
+            first_nonfinite=self._found if complete else None,
         )
         return PhaseReport(raw, self.observer.tables.subjects.rows, is_partial=self.capture.is_partial)

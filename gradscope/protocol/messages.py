@@ -45,6 +45,7 @@ from gradscope.protocol.limits import (
     StepDone,
     Unfit,
 )
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Phase, Position, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectRow
@@ -142,6 +143,8 @@ class Go:
     until: RunUntil = RunUntil.PAUSED
     steps: int = 1
     """For RunUntil.STEPS: how many steps to complete."""
+    keep_going: bool = False
+    """A run does not stop where the first NaN or Inf is found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -626,6 +629,8 @@ class ReportHead:
     """Per parameter group: momentum, or the first beta; NaN for a group that has none."""
     notes: Sentences = ()
     """Sentences about what a person should know of this phase."""
+    first_nonfinite: FirstNonFinite | None = None
+    """Where NaN or Inf began, in the report of the phase in which that was found: once in a training."""
 
 
 @dataclass(frozen=True, kw_only=True)

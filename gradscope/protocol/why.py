@@ -66,7 +66,9 @@ class Explained:
     lost: Count | None = None
     """Elements whose gradient is non-zero and whose delta is exactly zero; None where there is no gradient."""
     with_gradient: Count = 0
-    """Elements whose gradient is non-zero."""
+    """Elements whose gradient is non-zero. Those that are not finite are in neither number."""
+    not_finite: Count = 0
+    """Elements whose gradient or delta is NaN or Inf."""
     elements: Count = 0
     reason: Sentence = ""
     index: Index | None = None

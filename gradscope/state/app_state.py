@@ -13,6 +13,7 @@ from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_re
 from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.leaner import with_histograms
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
 from gradscope.protocol.stacks import unstacked
 from gradscope.protocol.subjects import SubjectKey
@@ -45,6 +46,8 @@ class Topic(Enum):
     PINS = auto()
     LOG = auto()
     FAILURE = auto()
+    NONFINITE = auto()
+    """Where NaN or Inf began is known, or dismissed."""
 
 
 class EngineStatus(Enum):
@@ -120,6 +123,10 @@ class AppState:
         """Of one recipe; they outlive its sessions."""
         self.failure: Failure | None = None
         """The last failure, until something succeeds."""
+        self.first_nonfinite: FirstNonFinite | None = None
+        """Where NaN or Inf began in this session, once there is any."""
+        self.is_nonfinite_dismissed = False
+        """It has been read, and need not stay in sight."""
         self.log = Log()
         self.undertaking = 0
         """Counts what was begun: a verb, a recipe, an engine. What was said of an earlier one is over."""
@@ -345,6 +352,11 @@ class AppState:
         self.touch(Topic.HISTORY)
 
     def _tell_notes(self, report: Report) -> None:
+        first = report.first_nonfinite
+        if first is not None and first != self.first_nonfinite:
+            self.first_nonfinite, self.is_nonfinite_dismissed = first, False
+            self.log.say(first.sentence, is_warning=True)
+            self.touch(Topic.LOG, Topic.NONFINITE)
         for sentence in self._step_notes.take(report):
             self.log.say(_with_step(sentence, report.step), is_warning=True)
             self.touch(Topic.LOG)
@@ -386,7 +398,7 @@ class AppState:
         self.has_best_weights = False
         self.cleared = frozenset()
         self._step_notes = StepNotes()
-        self.failure = None
+        self.failure = self.first_nonfinite = None
         self.skipped_reports = 0
         self.opening = self.unopened = None
         if not same_file:
@@ -409,7 +421,7 @@ class AppState:
         self.has_best_weights = loaded.has_best
         self.cleared = frozenset()
         self._step_notes = StepNotes()
-        self.failure = None
+        self.failure = self.first_nonfinite = None
         self.revision += 1
         self._move(loaded.position)
         self.touch(*Topic)
@@ -472,6 +484,11 @@ class AppState:
     def dismiss_failure(self) -> None:
         self.failure = None
         self.touch(Topic.FAILURE)
+
+    def dismiss_nonfinite(self) -> None:
+        """It goes out of sight; the loss and the log still tell of it."""
+        self.is_nonfinite_dismissed = True
+        self.touch(Topic.NONFINITE)
 
     def _begin(self) -> None:
         self.undertaking += 1

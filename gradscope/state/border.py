@@ -24,12 +24,12 @@ def check(message: object, state: AppState) -> None:
         match message:
             case Report():
                 check_report(message, rows=len(state.history.rows), places=len(state.places))
-                _check_turn(message, state)
+                _check_head(message, state)
             case Reports():
                 for stack in message.stacks:
                     check_numbers(stack.subjects, len(state.history.rows), "subject")
                 for head in message.heads:
-                    _check_turn(head, state)
+                    _check_head(head, state)
             case InitialParameters():
                 check_numbers(message.subjects, len(state.history.rows), "subject")
             case Subjects(first=first, rows=rows):
@@ -46,7 +46,10 @@ def check(message: object, state: AppState) -> None:
         raise ProtocolError(f"{type(message).__name__} {unfit}") from None
 
 
-def _check_turn(report: ReportHead, state: AppState) -> None:
+def _check_head(report: ReportHead, state: AppState) -> None:
+    first = report.first_nonfinite
+    if first is not None and first.step != report.step:
+        raise Unfit(f"is of step {report.step}, and tells of NaN or Inf in step {first.step}")
     if report.optimizer and state.session is not None and report.optimizer not in state.session.optimizers:
         raise Unfit(f"is of the optimizer {report.optimizer!r:.80}, which the session does not have")
 

@@ -44,6 +44,7 @@ def state_of(snapshot: Snapshot) -> AppState:
     for report in sorted(snapshot.reports.values(), key=lambda report: (report.step, order.index(report.phase))):
         if _is_known(state, report):
             state.reports[report.phase] = report
+            state.first_nonfinite = report.first_nonfinite or state.first_nonfinite
         else:
             state.apply(report)
     _add_parameters(state, snapshot)

@@ -150,8 +150,9 @@ class Controller(QObject):
         self._go(messages.Go(verb=verb))
 
     def run(self, until: RunUntil, steps: int = 1) -> None:
-        """Run until a number of steps is done, the epoch is over, or Pause."""
-        self._go(messages.Go(verb=Verb.RUN, until=until, steps=steps))
+        """Run until a number of steps is done, the epoch is over, or Pause; or, by the settings, NaN or Inf is found."""
+        keep_going = not self.settings.get(Setting.STOP_AT_NONFINITE)
+        self._go(messages.Go(verb=Verb.RUN, until=until, steps=steps, keep_going=keep_going))
 
     @Slot()
     def pause(self) -> None:
@@ -230,6 +231,12 @@ class Controller(QObject):
 
     def dismiss_failure(self) -> None:
         self.state.dismiss_failure()
+        self._wake()
+
+    @Slot()
+    def dismiss_nonfinite(self) -> None:
+        """Where NaN or Inf began need not stay in sight."""
+        self.state.dismiss_nonfinite()
         self._wake()
 
     def tell(self, failure: Failure) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayo
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
+from gradscope.state.selection import Selection
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain, translated
 from gradscope.ui.commands import Commands
@@ -159,6 +160,16 @@ class MainWindow(QMainWindow):
         self.training.raise_()
         self.training.table.setFocus()
 
+    @Slot()
+    def _on_nonfinite_wanted(self) -> None:
+        first = self.controller.state.first_nonfinite
+        if first is None:
+            return
+        if first.subject is not None:
+            self.controller.select(Selection.of_subject(first.subject))
+        self.workspace.show_stage(first.stage, None if first.subject is None else first.subject.kind)
+        self.inspector.raise_()
+
     # ------------------------------------------------------------------------------------------ private
 
     def _assemble(self) -> None:
@@ -188,6 +199,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         self.controller.refreshed.connect(self._on_refreshed)
         self.commands.told.connect(self.status.tell)
+        self.status.nonfinite.wanted.connect(self._on_nonfinite_wanted)
         self.commands.layer_filter_wanted.connect(self.layers.focus_filter)
         self.commands.training_settings_wanted.connect(self._on_training_settings_wanted)
         self.commands.comparison_wanted.connect(self.comparer.start)

@@ -37,6 +37,8 @@ class Setting(StrEnum):
     """For copies of activations and their gradients, in units of 1024 * 1024 bytes."""
     THEME = "window/theme"
     RUN_STEPS = "run/steps"
+    STOP_AT_NONFINITE = "run/stop_at_nonfinite"
+    """A run stops where the first NaN or Inf is found."""
     RECENT_FILES = "files/recent"
     LAST_FOLDER = "files/folder"
     EXPORT_FOLDER = "files/export_folder"
@@ -106,6 +108,7 @@ _TABLE: dict[Setting, _Row] = {
     Setting.BUDGET_MB: _Row(256, _megabytes),
     Setting.THEME: _Row(ThemeChoice.SYSTEM, ThemeChoice),
     Setting.RUN_STEPS: _Row(100, _positive),
+    Setting.STOP_AT_NONFINITE: _Row(True, _flag),
     Setting.RECENT_FILES: _Row([], _texts),
     Setting.LAST_FOLDER: _Row("", str),
     Setting.EXPORT_FOLDER: _Row("", str),

@@ -11,6 +11,7 @@ from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.ui.controller import Controller
+from gradscope.ui.nonfinite_sign import NonFiniteSign
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.redraw import owing
@@ -46,6 +47,7 @@ class StatusBar(QStatusBar):
         self.cancel.setToolTip(self.tr("Give up the snapshot that is being opened"))
         self.cancel.clicked.connect(controller.cancel_snapshot)
         self.message = ElidedLabel(parent=self)
+        self.nonfinite = NonFiniteSign(controller, themes, self)
         self.skipped = PlainLabel(parent=self)
         self.skipped.setProperty("role", "warning")
         self.device = PlainLabel(parent=self)
@@ -59,6 +61,7 @@ class StatusBar(QStatusBar):
         self.addWidget(self.engine)
         self.addWidget(self.activity)
         self.addWidget(self.cancel)
+        self.addWidget(self.nonfinite)
         self.addWidget(self.message, 1)
         for label in (self.skipped, self.device, self.interpreter):
             self.addPermanentWidget(label)

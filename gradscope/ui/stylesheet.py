@@ -145,6 +145,9 @@ QPushButton[role="link"] { color: $accent; text-align: left; padding: 4px; }
 #pinList QTreeWidget { background: transparent; }
 #pinList QToolButton { padding: 2px; border: none; background: transparent; min-height: 0; }
 #pinList QToolButton:hover { background: $window; }
+#nonFiniteSign QToolButton { color: $bad; background: transparent; border: none; border-radius: 4px; padding: 0 4px;
+                             min-height: 0; }
+#nonFiniteSign QToolButton:hover, #nonFiniteSign QToolButton:focus { background: $selection; }
 #phaseStrip { background: $window; border-bottom: 1px solid $border; }
 #startPage { background: $window; }
 #failureBar { background: $surface; border: 1px solid $border; border-left: 4px solid $bad; }

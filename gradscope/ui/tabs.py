@@ -13,6 +13,7 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import Attachment
+from gradscope.protocol.nonfinite import Stage
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.guarded import guarded
@@ -38,6 +39,17 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 _BUILD_AHEAD_MS = 300
+
+
+_TABS = {
+    Stage.FORWARD: 1,
+    Stage.BACKWARD: 2,
+    Stage.CLIPPING: 2,
+    Stage.PARAMETERS: 3,
+    Stage.OPTIMIZER_STATE: 3,
+    Stage.UPDATE: 3,
+}
+"""Where the values of a part of a step are; of those that have none, in the overview."""
 
 
 @guarded
@@ -95,6 +107,17 @@ class Workspace(QTabWidget):
             if self.currentIndex() == index:
                 self.setCurrentIndex(0)
             self.setTabVisible(index, False)
+
+    def show_stage(self, stage: Stage, kind: SubjectKind | None) -> None:
+        """Go to the tab of that part of a step, and there to that kind of subject."""
+        index = _TABS.get(stage, 0)
+        if stage is Stage.CLIPPING and self.isTabVisible(self._clipping_index):
+            index = self._clipping_index
+        self.setCurrentIndex(index)
+        page = self.currentWidget()
+        tab = None if page is None else page.findChild(HistoryTab)
+        if tab is not None and kind is not None:
+            tab.show_kind(kind)
 
     def charts(self) -> list[Chart]:
         """Every chart that has been built so far."""

@@ -13,6 +13,7 @@ from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.loss_chart import LossChart
+from gradscope.ui.settings import Setting
 from tests.e2e.driver import App
 
 RECIPE = """
@@ -77,6 +78,7 @@ def look_at(widgets: list) -> None:
 def test_every_view_of_a_training_that_diverges(app: App, tmp_path: Path) -> None:
     path = tmp_path / "diverging.py"
     path.write_text(RECIPE.format(more="clip_norm=1e300, validation=data"), encoding="utf-8")
+    app.controller.settings.set(Setting.STOP_AT_NONFINITE, False)
     app.open(path)
     app.window.resize(1440, 900)
     for steps in (23, 8):

@@ -25,7 +25,7 @@ from tests.e2e.driver import App
 
 WARNING_SAMPLES = {
     "mixed_precision": "leave this step out",
-    "exploding_gradients": "not finite",
+    "exploding_gradients": "First Inf: step 4, forward, layers.2 (Linear)",
     "forgotten_zero_grad": "zero_grad was not called",
     "frozen_by_mistake": "does not hold head.weight",
 }
@@ -34,6 +34,7 @@ WARNING_SAMPLES = {
 
 def test_every_sample_steps_by_its_buttons(app: App) -> None:
     """One after the other, in one window and one engine."""
+    app.controller.settings.set(Setting.STOP_AT_NONFINITE, False)
     actions = app.window.actions_
     buttons = [ActionId.FORWARD, ActionId.BACKWARD, ActionId.STEP]
     for path in sample_paths():

@@ -204,7 +204,9 @@ def test_a_gradient_that_is_not_finite_is_named_before_it_spreads() -> None:
     with Session(plain.seeded(make)) as session:
         session.forward()
         report = session.backward()
-        assert "The gradient of 2.weight (8 NaN of 24) is not finite" in report.notes[0]
+        assert report.first_nonfinite is not None
+        assert report.first_nonfinite.title == "First NaN: step 0, backward, gradient of 2.weight"
+        assert "8 NaN of 24" in report.first_nonfinite.sentence
         step = session.step()
         after = step.get("clipped_grad", "0.weight")
         assert after is not None and after.nan == after.count
@@ -491,9 +493,16 @@ def test_what_does_not_go_together() -> None:
 def test_other_gradients_that_are_not_finite_are_counted(layers: int, told: str) -> None:
     def make() -> Recipe:
         model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers)))
-        data = torch.utils.data.TensorDataset(torch.full((4, 4), torch.nan), torch.zeros(4, 4))
+        data = torch.utils.data.TensorDataset(torch.ones(4, 4), torch.zeros(4, 4))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        return Recipe(model=model, dataset=data, loss=nn.MSELoss(), optimizer=optimizer, batch_size=4)
+        return Recipe(
+            model=model,
+            dataset=data,
+            loss=lambda output, target: (output.float() * 1e36).mean(),
+            optimizer=optimizer,
+            batch_size=4,
+            precision="fp16",
+        )
 
     with Session(plain.seeded(make)) as session:
         session.forward()

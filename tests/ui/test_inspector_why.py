@@ -152,6 +152,15 @@ def test_the_terms(qtbot: QtBot, tmp_path: Path) -> None:
     assert len(controller.asked) == 1
 
 
+def test_what_is_not_finite_is_said_to_be_so_and_not_to_have_moved(qtbot: QtBot, tmp_path: Path) -> None:
+    dock, controller = dock_at(qtbot, tmp_path, steps=2, tab="why")
+    controller.asked[0][1](replace(EXPLAINED, lost=0, with_gradient=49_392, elements=50_176, not_finite=784))
+    told = dock.why._lost.text()
+    assert told.startswith("NaN or Inf: the gradient or the change of 784 of 50,176 elements\n")
+    assert "every element with a gradient moved" not in told and "finite gradient moved" in told
+    assert dock.why._lost.property("role") == "bad"
+
+
 def test_many_lost_updates_are_a_warning(qtbot: QtBot, tmp_path: Path) -> None:
     dock, controller = dock_at(qtbot, tmp_path, steps=2, tab="why")
     controller.asked[0][1](replace(EXPLAINED, lost=500))

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
+from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
@@ -326,8 +327,32 @@ def test_a_loss_that_is_nan_is_marked(qtbot: QtBot, themes: ThemeManager) -> Non
 
 def test_a_loss_that_is_nothing_but_nan(qtbot: QtBot, themes: ThemeManager) -> None:
     chart = shown(qtbot, LossChart(started(small_training(nan_losses=frozenset(range(9))), steps=3), themes))
-    assert chart.readout.text() == "NaN at step 2"
-    assert len(chart._crosses.data) == 3
+    assert chart.readout.text() == "NaN since step 0"
+    assert len(chart._crosses.data) == 3 and not len(chart._ends.data)
+
+
+def test_a_loss_that_ends_in_nan_ends_in_a_mark(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(nan_losses=frozenset({1, 4, 5, 6})), steps=7)
+    chart = shown(qtbot, LossChart(controller, themes))
+    assert chart.readout.text() == "NaN since step 4"
+    (end,) = chart._ends.data
+    loss = controller.state.history.loss.values[:, 0]
+    assert end["x"] == 4 and end["y"] == pytest.approx(loss[3])
+    assert [point["x"] for point in chart._crosses.data] == [1], "one mark for what does not end"
+    assert np.isnan(chart._lines[0].smooth[[1, 4, 5, 6]]).all(), "no average of what is not there"
+    assert np.isfinite(chart._lines[0].smooth[[0, 2, 3]]).all()
+    drawn = chart._lines[0]._strong
+    assert np.nanmax(drawn.xData[np.isfinite(drawn.yData)]) == 3
+
+
+def test_a_loss_that_is_finite_while_nan_has_begun(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(), steps=3)
+    controller.state.first_nonfinite = FirstNonFinite(
+        step=2, stage=Stage.UPDATE, place="w", nan=1, inf=0, count=2, sentence="First NaN: ..."
+    )
+    chart = shown(qtbot, LossChart(controller, themes))
+    assert chart.readout.text().startswith("NaN in step 2; ") and chart.readout.text().endswith(" at step 2")
+    assert [point["x"] for point in chart._ends.data] == [2]
 
 
 # ------------------------------------------------------------------------------------------ learning rate

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QObject, QRect, Qt
-from PySide6.QtGui import QPaintEvent
+from PySide6.QtGui import QColor, QPaintEvent
 from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy
 from PySide6.QtWidgets import QTreeView, QWidget
 from pytestqt.qtbot import QtBot
@@ -180,6 +180,21 @@ def test_nan_is_flagged_in_words_with_an_icon_and_above(dock: LayersDock, contro
     index = dock.model.index_of("net.1", is_parameter=False)
     assert not index.data(Qt.ItemDataRole.DecorationRole).isNull()
     assert "output: 170" in index.siblingAtColumn(Column.FLAGS).data(Qt.ItemDataRole.ToolTipRole)
+
+
+def test_what_is_nan_in_part_shows_no_number_of_the_rest(dock: LayersDock, controller: ShellController) -> None:
+    bad = [(K.GRAD, "net.0.weight"), (K.UPDATE, "net.0.weight"), (K.PARAMETER, "net.0.weight")]
+    bad += [(K.ACTIVATION, "net.1"), (K.ACTIVATION_GRAD, "net.1")]
+    training = small_training(non_finite_from={SubjectKey(kind, name): 0 for kind, name in bad})
+    controller.start(training, steps=1)
+    for column in (Column.VALUE, Column.GRADIENT, Column.UPDATE):
+        assert cell(dock.model, "net.0.weight", column, is_parameter=True) == "NaN"
+        index = dock.model.index_of("net.0.weight", is_parameter=True).siblingAtColumn(column)
+        assert index.data(Qt.ItemDataRole.ForegroundRole) == QColor(dock.model._theme.bad)
+        assert " NaN, " in (told := index.data(Qt.ItemDataRole.ToolTipRole)) and "the rest has the L2 norm" in told
+        assert cell(dock.model, "net.0.bias", column, is_parameter=True) not in ("", "NaN")
+    for column in (Column.VALUE, Column.GRADIENT):
+        assert cell(dock.model, "net.1", column) == "NaN"
 
 
 def test_a_flag_goes_when_the_numbers_are_finite_again(dock: LayersDock, controller: ShellController) -> None:

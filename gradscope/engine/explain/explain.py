@@ -38,8 +38,10 @@ class LostUpdates:
     lost: int
     """Elements whose gradient is non-zero and whose delta is exactly zero."""
     with_gradient: int
-    """Elements whose gradient is non-zero."""
+    """Elements whose gradient is non-zero. Those that are not finite are in neither number."""
     elements: int
+    not_finite: int = 0
+    """Elements whose gradient or delta is NaN or Inf."""
 
     @property
     def share(self) -> float:
@@ -109,11 +111,13 @@ def lost_updates(step: StepTaken) -> LostUpdates | None:
     gradient = step.gradient.detach()
     if gradient.layout is not torch.strided:
         gradient = gradient.to_dense()
-    has_gradient = gradient != 0
+    not_finite = ~(torch.isfinite(gradient) & torch.isfinite(step.delta))
+    has_gradient = (gradient != 0) & ~not_finite
     return LostUpdates(
         lost=int((has_gradient & (step.delta == 0)).sum()),
         with_gradient=int(has_gradient.sum()),
         elements=gradient.numel(),
+        not_finite=int(not_finite.sum()),
     )
 
 

@@ -50,6 +50,8 @@ class SettingsDialog(QDialog):
         self.spare = QCheckBox(self.tr("&Keep a spare engine ready"), self)
         self.spare_hint = self._make_hint()
         self._show_spare()
+        self.stop = QCheckBox(self.tr("&Stop a run where NaN or Inf begins"), self)
+        self.stop.setChecked(settings.get(Setting.STOP_AT_NONFINITE))
         self.capture = QComboBox(self)
         for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):
             self.capture.addItem(name_of(level), level)
@@ -178,6 +180,7 @@ class SettingsDialog(QDialog):
             label = PlainLabel(text, self)
             label.setBuddy(buddy)
             form.addRow(label, layout)
+        form.addRow("", self.stop)
         form.addRow(self.tr("&Theme"), self.theme)
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
@@ -194,6 +197,7 @@ class SettingsDialog(QDialog):
             self._settings.set(Setting.PYTHON, path)
             if self.spare.isEnabled():
                 self._settings.set(Setting.SPARE_ENGINE, self.spare.isChecked())
+            self._settings.set(Setting.STOP_AT_NONFINITE, self.stop.isChecked())
             self._settings.set(Setting.CAPTURE, self.capture.currentData())
             self._settings.set(Setting.BUDGET_MB, self.budget.value())
             self._settings.set(Setting.THEME, self.theme.currentData())

@@ -189,7 +189,8 @@ class WhyView(QWidget):
         self.table.setFixedHeight(_height_of(self.table))
         self._facts.say("\n".join(self._told_factor(factor) for factor in explained.factors))
         is_alarming = (explained.lost or 0) > _MANY_LOST * explained.with_gradient
-        self._lost.say(self._told_lost(explained), role="warning" if is_alarming else "")
+        lost = "\n".join(line for line in (self._told_not_finite(explained), self._told_lost(explained)) if line)
+        self._lost.say(lost, role="bad" if explained.not_finite else "warning" if is_alarming else "")
         self._element.setText(", ".join(str(i) for i in explained.index or ()))
         self._element.setEnabled(bool(explained.index))
         self._values.say(self._told_element(explained) if has_element else "")
@@ -241,11 +242,19 @@ class WhyView(QWidget):
             formula=factor.formula, low=short(factor.low), high=short(factor.high), middle=short(factor.middle)
         )
 
+    def _told_not_finite(self, explained: Explained) -> str:
+        if not explained.not_finite:
+            return ""
+        text = self.tr("NaN or Inf: the gradient or the change of {count} of {all} elements")
+        return text.format(count=f"{explained.not_finite:,}", all=f"{explained.elements:,}")
+
     def _told_lost(self, explained: Explained) -> str:
         if explained.lost is None or not explained.with_gradient:
             return ""
         share = explained.lost / explained.with_gradient
         if explained.lost == 0:
+            if explained.not_finite:
+                return self.tr("No other update was lost: every element with a finite gradient moved")
             return self.tr("No update was lost: every element with a gradient moved")
         return self.tr("Lost updates: {lost} of {all} elements with a gradient did not move ({share})").format(
             lost=f"{explained.lost:,}", all=f"{explained.with_gradient:,}", share=percent(100 * share)

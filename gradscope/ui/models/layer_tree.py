@@ -39,6 +39,7 @@ class Column(IntEnum):
 
 
 _NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
+_NOT_FINITE = frozenset({"NaN", "Inf", "-Inf"})
 
 
 @guarded
@@ -222,7 +223,8 @@ class LayerTreeModel(QAbstractItemModel):
             flags = [f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number)]
             return "\n".join(line for line in (*flags, self._pins.of(node)) if line)
         if column in _NUMBERS:
-            lines = (self._exact(node, column), self._headers[Column(column)][1], self._why_no_number(node, column))
+            exact = self._trouble(node, column) or self._exact(node, column)
+            lines = (exact, self._headers[Column(column)][1], self._why_no_number(node, column))
             return "\n".join(line for line in lines if line)
         name = visible(node.name) or self.tr("The model itself")
         if node.module is not None:
@@ -240,6 +242,15 @@ class LayerTreeModel(QAbstractItemModel):
         is_possible = column != Column.UPDATE or node.is_parameter
         return "" if shown or not is_possible else why_not_captured(self._state, kind, node.name)
 
+    def _trouble(self, node: Node, column: int) -> str:
+        """How much of what a cell tells of is NaN or Inf."""
+        own, gradient = SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD
+        if node.is_parameter:
+            own, gradient = SubjectKind.PARAMETER, SubjectKind.GRAD
+        kinds = {Column.VALUE: own, Column.GRADIENT: gradient, Column.UPDATE: SubjectKind.UPDATE}
+        kind = kinds.get(Column(column))
+        return "" if kind is None else self._values.trouble(kind, node)
+
     def _exact(self, node: Node, column: int) -> str:
         if column == Column.VALUE:
             return self._values.exact_value(node)
@@ -250,6 +261,8 @@ class LayerTreeModel(QAbstractItemModel):
         if column == Column.FLAGS:
             flags = self._flags_at(number)
             return QColor(getattr(self._theme, flags[0].severity.value)) if flags else None
+        if column in _NUMBERS and self._display(number, column) in _NOT_FINITE:
+            return QColor(self._theme.bad)
         # What is left out by what is captured stands back.
         is_left_out = not self._state.capture.is_off and not self._state.capture.wants(self._nodes[number].name)
         return QColor(self._theme.muted) if column == Column.FORM or is_left_out else None

@@ -6,7 +6,7 @@ import math
 
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind, has_norms_only
+from gradscope.protocol.subjects import COUNT, INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind, has_norms_only
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
 from gradscope.ui import text
@@ -30,14 +30,15 @@ class LayerValues:
             self._known[kind] = len(keys)
 
     def value(self, node: Node) -> str:
-        """ "0.5 ± 0.2": mean and standard deviation; "–" where only norms were captured."""
+        """ "0.5 ± 0.2": mean and standard deviation; "–" where only norms were captured. "NaN" or "Inf" where there is
+        any: the mean of the rest would hide it."""
         summary = self._newest(SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION, node)
         if summary is None:
             return ""
-        if has_norms_only(summary):
+        if summary[NAN] > 0 or summary[INF] > 0:
+            return "NaN" if summary[NAN] > 0 else "Inf"
+        if has_norms_only(summary) or math.isnan(summary[MEAN]):
             return "–"
-        if math.isnan(summary[MEAN]):
-            return "NaN" if summary[NAN] > 0 else "Inf" if summary[INF] > 0 else "–"
         return f"{text.number(float(summary[MEAN]), digits=2)} ± {text.number(float(summary[STD]), digits=2)}"
 
     def exact_value(self, node: Node) -> str:
@@ -48,18 +49,31 @@ class LayerValues:
         return f"{float(summary[MEAN])!r} ± {float(summary[STD])!r}"
 
     def gradient(self, node: Node) -> float | None:
-        """The L2 norm of the gradient."""
+        """The L2 norm of the gradient; NaN or infinite where some of it is."""
         summary = self._newest(SubjectKind.GRAD if node.is_parameter else SubjectKind.ACTIVATION_GRAD, node)
-        return None if summary is None else float(summary[L2])
+        return None if summary is None else _norm(summary)
 
     def update_ratio(self, node: Node) -> float | None:
-        """||update|| / ||parameter||; nothing where the parameter is all zero, and for modules."""
+        """||update|| / ||parameter||; nothing where the parameter is all zero, and for modules. NaN or infinite where some of
+        the update is."""
         update = self._newest(SubjectKind.UPDATE, node) if node.is_parameter else None
+        if update is not None and not math.isfinite(_norm(update)):
+            return _norm(update)
         parameter = self._newest(SubjectKind.PARAMETER, node)
         if update is None or parameter is None or not parameter[L2] > 0:
             return None
         # As Python's own floats, which divide without a warning.
         return float(update[L2]) / float(parameter[L2])
+
+    def trouble(self, kind: SubjectKind, node: Node) -> str:
+        """ "784 NaN, 2 Inf of 50,176; the rest has the L2 norm 0.5"; "" where all is finite."""
+        summary = self._newest(kind, node)
+        if summary is None or not (summary[NAN] > 0 or summary[INF] > 0):
+            return ""
+        found = ((NAN, "NaN"), (INF, "Inf"))
+        counts = ", ".join(f"{summary[column]:,.0f} {word}" for column, word in found if summary[column] > 0)
+        rest = "" if math.isnan(summary[L2]) else f"; the rest has the L2 norm {float(summary[L2]):.6g}"
+        return f"{counts} of {summary[COUNT]:,.0f}{rest}"
 
     def _newest(self, kind: SubjectKind, node: Node) -> FloatArray | None:
         # Before the first step a parameter has no place in the history yet, only its newest summary.
@@ -73,3 +87,10 @@ class LayerValues:
         # What was there before the first step is old when that is done.
         is_old = newest.step > latest.step or (latest.phase is None and newest.complete)
         return None if is_old else latest.summary
+
+
+def _norm(summary: FloatArray) -> float:
+    """The L2 norm of all, not of the finite part."""
+    if summary[NAN] > 0:
+        return math.nan
+    return math.inf if summary[INF] > 0 else float(summary[L2])

@@ -78,9 +78,10 @@ class HistoryTab(QWidget):
         self._show()
 
     def show_kind(self, kind: SubjectKind) -> None:
-        """The first choice of a kind."""
+        """The first choice of a kind, where there is one."""
         kinds = [self._kind.itemData(i).kind for i in range(self._kind.count())]
-        self._kind.setCurrentIndex(kinds.index(kind))
+        if kind in kinds:
+            self._kind.setCurrentIndex(kinds.index(kind))
 
     def show_quantity(self, quantity: Quantity) -> None:
         self._quantity.setCurrentIndex(self._quantity.findData(quantity))

@@ -12,6 +12,7 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.messages import VALIDATION_LOSS
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.curve import Curve
 from gradscope.state.history import History
@@ -37,7 +38,7 @@ _MARK_PIXELS = 9
 
 
 class LossChart(Chart):
-    topics = frozenset({Topic.SESSION, Topic.HISTORY})
+    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.NONFINITE})
 
     def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
         self._values_axis = ChartAxis("left")
@@ -50,8 +51,8 @@ class LossChart(Chart):
             explanation=self.tr(
                 "The thin line is the loss of each step (the mean of its micro-batches), the strong one its average over "
                 "about the last ten; several optimizers have a line each, and diamonds are the validation's. It should "
-                "fall, quickly at first; a red cross on the axis is a step whose loss was NaN or Inf, a triangle at the "
-                "top one that the gradient scaler left out."
+                "fall, quickly at first; a red cross on the axis is a step whose loss was NaN or Inf, one at the end of the "
+                "line where that began for good, a triangle at the top a step that the gradient scaler left out."
             ),
             parent=parent,
         )
@@ -66,7 +67,8 @@ class LossChart(Chart):
         self._validation_points = pg.ScatterPlotItem(symbol="d", size=8, pxMode=True)
         self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
         self._skipped = pg.ScatterPlotItem(symbol="t", size=9, pxMode=True)
-        for item in (self._validation_curve, self._validation_points, self._crosses, self._skipped):
+        self._ends = pg.ScatterPlotItem(symbol="x", size=14, pxMode=True)
+        for item in (self._validation_curve, self._validation_points, self._crosses, self._skipped, self._ends):
             plot.addItem(item, ignoreBounds=True)
         self._legend = Legend()
         self.body_layout.addWidget(self._legend)
@@ -80,8 +82,9 @@ class LossChart(Chart):
         self._validation_curve.setPen(pg.mkPen(validation, width=1))
         self._validation_points.setPen(pg.mkPen(theme.surface))
         self._validation_points.setBrush(pg.mkBrush(validation))
-        self._crosses.setPen(pg.mkPen(theme.bad))
-        self._crosses.setBrush(pg.mkBrush(theme.bad))
+        for crosses in (self._crosses, self._ends):
+            crosses.setPen(pg.mkPen(theme.bad))
+            crosses.setBrush(pg.mkBrush(theme.bad))
         self._skipped.setPen(pg.mkPen(theme.surface))
         self._skipped.setBrush(pg.mkBrush(theme.warning))
 
@@ -102,8 +105,9 @@ class LossChart(Chart):
             self._style_lines(self.theme)
         for line, curve in zip(self._lines, curves.values(), strict=False):
             line.take(curve)
-        self._draw(history)
-        self.readout.show_text(self._latest_text(history))
+        first = state.first_nonfinite
+        self._draw(history, None if first is None else first.step)
+        self.readout.show_text(self._latest_text(history, first))
         self._legend.show_entries(self._entries(history))
         return ""
 
@@ -111,7 +115,7 @@ class LossChart(Chart):
     def _shown(self) -> list[tuple[str, LossLine]]:
         return [(name, line) for name, line in zip(self._names, self._lines, strict=False) if len(line.steps)]
 
-    def _draw(self, history: History) -> None:
+    def _draw(self, history: History, nonfinite_from: int | None) -> None:
         steps = np.concatenate([*(line.steps for _, line in self._shown), self._validation.steps])
         values = np.concatenate([*(line.values for _, line in self._shown), self._validation.values[:, 0]])
         is_finite = np.isfinite(values)
@@ -130,8 +134,11 @@ class LossChart(Chart):
         gap = _MARK_PIXELS * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())
         marked = apart(x, at_least=gap) & np.isfinite(loss)
         self._validation_points.setData(x[marked], loss[marked])
-        bad = steps[~is_finite].astype(np.float64)
-        self._crosses.setData(bad, np.full(len(bad), low))
+        ends = [end for _, line in self._shown if (end := line.end(nonfinite_from)) is not None]
+        self._ends.setData([step for step, _ in ends], [scale.place(np.array([loss]))[0] for _, loss in ends])
+        # After its end a line has no crosses of its own.
+        bad = np.setdiff1d(steps[~is_finite], [step for _, line in self._shown for step in line.lost_steps])
+        self._crosses.setData(bad.astype(np.float64), np.full(len(bad), low))
         skipped = history.skipped.steps.astype(np.float64)
         skipped = skipped[apart(skipped, at_least=gap / 2)]
         self._skipped.setData(skipped, np.full(len(skipped), high))
@@ -145,12 +152,18 @@ class LossChart(Chart):
                 thin.setAlpha(110)
             line.restyle(thin=thin, strong=strong)
 
-    def _latest_text(self, history: History) -> str:
-        text = self.tr("{value} at step {step}")
+    def _latest_text(self, history: History, first: FirstNonFinite | None) -> str:
         if not len(history.loss):
             return ""
         value, step = float(history.loss.values[-1, 0]), int(history.loss.steps[-1])
-        return text.format(value=exact(value), step=step)
+        if not np.isfinite(value):
+            last = np.flatnonzero(np.isfinite(history.loss.values[:, 0]))
+            since = int(history.loss.steps[last[-1] + 1 if len(last) else 0])
+            return self.tr("{value} since step {step}").format(value=exact(value), step=since)
+        text = self.tr("{value} at step {step}").format(value=exact(value), step=step)
+        if first is not None and first.step >= step:
+            return self.tr("{kind} in step {step}; {loss}").format(loss=text, kind=first.kind, step=first.step)
+        return text
 
     def _entries(self, history: History) -> list[LegendEntry]:
         theme = self.theme

@@ -25,6 +25,9 @@ class LossLine:
         self.steps: IntArray = np.zeros(0, dtype=np.int64)
         self.values: FloatArray = np.zeros(0)
         self.smooth: FloatArray = np.zeros(0)
+        """NaN where the loss is not finite: an average that went on would be taken for a loss."""
+        self.bad_from: int | None = None
+        """The position from which on no loss is finite any more."""
         self._raw, self._strong = pg.PlotCurveItem(), pg.PlotCurveItem()
         self._points = pg.ScatterPlotItem(symbol="o", size=5, pxMode=True)
         for item in (self._raw, self._strong, self._points):
@@ -45,7 +48,10 @@ class LossLine:
     def take(self, curve: Curve) -> None:
         """Read the losses; `draw` shows them."""
         self.steps, self.values = curve.steps, curve.values[:, 0]
-        self.smooth = self._smoother.smooth(self.steps, self.values)
+        is_finite = np.isfinite(self.values)
+        self.smooth = np.where(is_finite, self._smoother.smooth(self.steps, self.values), np.nan)
+        bad_from = int(np.flatnonzero(is_finite)[-1]) + 1 if is_finite.any() else 0
+        self.bad_from = bad_from if bad_from < len(self.values) else None
 
     def draw(self, scale: LinearScale) -> None:
         x, is_finite = self.steps.astype(np.float64), np.isfinite(self.values)
@@ -55,6 +61,21 @@ class LossLine:
         self._strong.setData(*decimate(x, scale.place(self.smooth), max_points=max_points), connect="finite")
         few = is_finite if len(x) < _FEW else np.zeros(len(x), dtype=bool)
         self._points.setData(x[few], values[few])
+
+    def end(self, step: int | None) -> tuple[int, float] | None:
+        """(step, last finite loss) where the line ends: where its losses are not finite any more, or at `step`, where NaN is
+        known to begin. None if it goes on, or has not begun."""
+        last = len(self.values) if self.bad_from is None else self.bad_from
+        if last == 0 or (self.bad_from is None and (step is None or step < self.steps[-1])):
+            return None
+        return int(step if self.bad_from is None and step is not None else self.steps[last]), float(
+            self.values[last - 1]
+        )
+
+    @property
+    def lost_steps(self) -> IntArray:
+        """The steps after a finite loss from which on none is finite any more."""
+        return self.steps[self.bad_from :] if self.bad_from else self.steps[:0]
 
     def nearest(self, x: float) -> int:
         """The position of the step that is nearest to a place; there has to be one."""

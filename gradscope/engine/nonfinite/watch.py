@@ -1,0 +1,272 @@
+"""Looks after each phase whether this is where the training's first NaN or Inf was made; says so once.
+
+A value counts when training uses it: it has reached the loss, a gradient, the optimizer's state or a parameter. Then the
+place is named where it began, which may be earlier in the same step. What never gets that far is tolerated from then on.
+What a gradient scaler takes care of is no finding: too large a scale makes Inf, the step is left out, the scale lowered.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from gradscope.engine import notes
+from gradscope.engine.nonfinite.births import Birth
+from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
+from gradscope.engine.nonfinite.operation import NOTHING, Findings
+from gradscope.engine.nonfinite.wording import found, made_by, of_layer, rounded_eps
+from gradscope.engine.record import Collected
+from gradscope.protocol.nonfinite import FirstNonFinite, Stage
+from gradscope.protocol.subjects import COUNT, INF, NAN, SubjectKey, SubjectKind
+
+if TYPE_CHECKING:
+    from gradscope.engine.loop import Loop
+    from gradscope.engine.observer import Observer
+
+Row = tuple[SubjectKey, Counts]
+_STAGES = {
+    SubjectKind.CLIPPED_GRAD: Stage.CLIPPING,
+    SubjectKind.OPTIMIZER_STATE: Stage.OPTIMIZER_STATE,
+    SubjectKind.UPDATE: Stage.UPDATE,
+    SubjectKind.PARAMETER: Stage.UPDATE,
+}
+"""Of the subjects of a step, in the order in which it makes them."""
+
+
+class NonFiniteWatch:
+    """Of one session. `after_...` is called when a phase is complete, and answers what has been found in it."""
+
+    def __init__(self, loop: Loop, observer: Observer) -> None:
+        self._loop, self._observer = loop, observer
+        self.first: FirstNonFinite | None = None
+        self._forward: Collected | None = None
+
+    def forget(self) -> None:
+        """The session stands somewhere else: what is found from now on is the first."""
+        self.first = self._forward = None
+        births = self._observer.births
+        births.clear()
+        births.is_watching = True
+
+    def after_forward(self, step: int, collected: Collected) -> FirstNonFinite | None:
+        loss = self._loop.loss
+        if self.first is not None:
+            return None
+        self._forward = collected
+        if loss is None or math.isfinite(loss):
+            return None
+        self._look_back(collected)
+        return self._found(self._of_bad_loss(step, loss))
+
+    def after_backward(self, step: int, collected: Collected) -> FirstNonFinite | None:
+        if self.first is not None:
+            return None
+        births, bad = self._observer.births, self._bad_rows(collected)
+        if not bad:
+            births.tolerate()
+            return None
+        if self._is_left_to_scaler(bad):
+            self._loop.notes += notes.left_to_scaler(bad)
+            return None
+        if self._forward is not None:
+            self._look_back(self._forward)
+        for birth in births.candidates_for_backward():
+            return self._found(self._of_birth(step, birth))
+        return self._found(self._of_gradient(step, collected, bad[0]))
+
+    def after_step(self, step: int, collected: Collected) -> FirstNonFinite | None:
+        if self.first is not None or self._loop.is_skipped:
+            return None
+        clip = self._loop.clip
+        if clip is not None and not math.isfinite(clip.norm):
+            return self._found(self._of_norm(step, clip.norm, clip.dominant))
+        order = list(_STAGES)
+        bad = [row for row in self._bad_rows(collected) if row[0].kind in _STAGES and self._is_new(row)]
+        if not bad:
+            return None
+        key, counts = min(bad, key=lambda row: order.index(row[0].kind))
+        return self._found(self._of_step(step, key, counts))
+
+    # ------------------------------------------------------------------------------------------ forward
+
+    def _look_back(self, collected: Collected) -> None:
+        """Where the counts came too late to look at inputs (on a GPU): which outputs were bad, as far as names tell."""
+        births = self._observer.births
+        bad = dict(self._bad_rows(collected))
+        outputs = [key for key in self._keys(collected) if key.kind is SubjectKind.ACTIVATION]
+        for i, key in enumerate(outputs):
+            if key in bad and key not in births.seen:
+                around = (other for other in outputs[i + 1 :] if _is_inside(key.name, other.name))
+                births.add_unsure(key, bad[key], is_taken_away=any(other not in bad for other in around))
+
+    def _of_bad_loss(self, step: int, loss: float) -> FirstNonFinite:
+        candidates = self._observer.births.candidates()
+        if not candidates or not (candidates[0].is_origin and candidates[0].is_sure):
+            earlier = self._of_batch(step) or (None if candidates else self._of_parameters(step))
+            if earlier is not None:
+                return earlier
+        if candidates:
+            is_mask = [birth.counts.is_mask_like and self._again(birth).is_mask for birth in candidates[:-1]]
+            return self._of_birth(step, candidates[[*is_mask, False].index(False)])
+        counts = Counts(nan=int(math.isnan(loss)), inf=int(math.isinf(loss)), negative=int(loss == -math.inf), count=1)
+        capture = self._observer.capture
+        if capture.is_off:
+            rest = "with capture off, no layer was looked at"
+        else:
+            rest = "the outputs of all layers" if not capture.is_partial else "those outputs that were captured"
+            rest = f"{rest} were finite, or what was not did not reach the loss"
+        return found(step, Stage.LOSS, "", counts, f"the loss is {_number(loss)}{self._whose()}; {rest}")
+
+    def _of_batch(self, step: int) -> FirstNonFinite | None:
+        bad = first_bad(self._loop.batch)
+        if bad is None:
+            return None
+        path, counts = bad
+        return found(step, Stage.BATCH, path, counts, f"it holds {counts.words()}{self._whose()}")
+
+    def _of_parameters(self, step: int) -> FirstNonFinite | None:
+        bad = first_bad_of(self._loop.movable().items())
+        if bad is None:
+            return None
+        name, counts = bad
+        what = f"it holds {counts.words()} before this forward{self._whose()}"
+        return found(step, Stage.PARAMETERS, name, counts, what, subject=SubjectKey(SubjectKind.PARAMETER, name))
+
+    def _of_birth(self, step: int, birth: Birth) -> FirstNonFinite:
+        key, counts = birth.key, birth.counts
+        module = self._module(key.name)
+        place = of_layer(key, module)
+        if not birth.is_origin:
+            what = (
+                f"{counts.words()} in its output, and its inputs were not finite either: they were made before it, by code "
+                "outside the layers"
+                + (" or in layers that are not captured" if self._observer.capture.is_partial else "")
+            )
+            return found(step, Stage.FORWARD, f"input of {place}", counts, what + self._whose(), subject=key)
+        own = [] if module is None else [*module.named_parameters(key.name), *module.named_buffers(key.name)]
+        bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
+        if bad is not None:
+            what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
+            known = bad[0] if bad[0] in self._observer.tensors() else None
+            subject = key if known is None else SubjectKey(SubjectKind.PARAMETER, known)
+            return found(step, Stage.PARAMETERS, bad[0], bad[1], what, subject=subject)
+        operation = self._again(birth).operation
+        inputs = " while its inputs were finite" if birth.is_sure else "; no output before it had any"
+        what = f"{counts.words()} in its output{inputs}{made_by(operation)}{self._whose()}"
+        return found(step, Stage.FORWARD, place, counts, what, subject=key, operation=operation)
+
+    def _again(self, birth: Birth) -> Findings:
+        if birth.again is None:
+            return NOTHING
+        with self._observer.lifted():
+            return birth.again.run(self._loop.training.autocast)
+
+    # ------------------------------------------------------------------------------------------ backward
+
+    def _is_left_to_scaler(self, bad: list[Row]) -> bool:
+        """With a scale of 1 or less, it is not the scale that is too large."""
+        scale = self._loop.scale
+        if scale is None or scale <= 1:
+            return False
+        own = self._loop.own_names()
+        return any(key.kind is SubjectKind.GRAD and key.name in own for key, _ in bad)
+
+    def _of_gradient(self, step: int, collected: Collected, row: Row) -> FirstNonFinite:
+        key, counts = row
+        keys = self._keys(collected)
+        before = [other for other in keys[: keys.index(key)] if other.kind is SubjectKind.ACTIVATION_GRAD]
+        place = self._place_of_gradient(key)
+        rest = ""
+        if before:
+            seen = " that was captured" if self._observer.capture.is_partial else ""
+            rest = f"; going backward, the last{seen} before it was finite: {self._place_of_gradient(before[-1])}"
+        return found(step, Stage.BACKWARD, place, counts, f"{counts.words()}{rest}{self._whose()}", subject=key)
+
+    def _place_of_gradient(self, key: SubjectKey) -> str:
+        if key.kind is SubjectKind.GRAD:
+            return f"gradient of {key.name}"
+        return f"gradient of the output of {of_layer(key, self._module(key.name))}"
+
+    # ------------------------------------------------------------------------------------------ step
+
+    def _of_norm(self, step: int, norm: float, largest: str) -> FirstNonFinite:
+        counts = Counts(nan=int(math.isnan(norm)), inf=int(math.isinf(norm)), negative=0, count=1)
+        what = f"the norm of all gradients together is {_number(norm)}"
+        what += f"; the largest is that of {largest}" if largest else ""
+        subject = SubjectKey(SubjectKind.CLIPPED_GRAD, largest) if largest else None
+        return found(step, Stage.CLIPPING, "norm of all gradients", counts, what + self._whose(), subject=subject)
+
+    def _is_new(self, row: Row) -> bool:
+        """Not so before the step: a parameter with a mask in it is not made so by the step."""
+        key, _ = row
+        if key.kind not in (SubjectKind.UPDATE, SubjectKind.PARAMETER):
+            return True
+        before, now = self._observer.previous.before(key.name), self._observer.tensors().get(key.name)
+        if before is None or now is None:
+            return key.kind is SubjectKind.PARAMETER
+        had, has = counts_of(before), counts_of(now)
+        return has.nan + has.inf > had.nan + had.inf
+
+    def _of_step(self, step: int, key: SubjectKey, counts: Counts) -> FirstNonFinite:
+        stage = _STAGES[key.kind]
+        what = f"{counts.words()} after clipping"
+        if stage is Stage.OPTIMIZER_STATE:
+            what = f"{counts.words()} after a step whose gradients were finite"
+        elif stage is Stage.UPDATE:
+            what = f"the optimizer's step made {counts.words()}, its gradient being finite{self._eps(key.name)}"
+        return found(step, stage, key.label(), counts, what + self._whose(), subject=key)
+
+    def _eps(self, name: str) -> str:
+        parameter = self._loop.movable().get(name)
+        groups = self._loop.turn.optimizer.param_groups
+        own = (group for group in groups if any(tensor is parameter for tensor in group["params"]))
+        return next((rounded_eps(group, parameter) for group in own if parameter is not None), "")
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _found(self, first: FirstNonFinite) -> FirstNonFinite:
+        self.first, self._forward = first, None
+        births = self._observer.births
+        births.clear()
+        births.is_watching = False
+        return first
+
+    def _keys(self, collected: Collected) -> list[SubjectKey]:
+        rows = self._observer.tables.subjects.rows
+        return [rows[number].key for number in collected.subjects.tolist()]
+
+    def _bad_rows(self, collected: Collected) -> list[Row]:
+        """In the order in which they were seen."""
+        summaries = collected.summaries
+        if not summaries[:, NAN : INF + 1].any():
+            return []
+        rows = self._observer.tables.subjects.rows
+        return [
+            (
+                rows[collected.subjects[i]].key,
+                Counts(int(summaries[i, NAN]), int(summaries[i, INF]), negative=0, count=int(summaries[i, COUNT])),
+            )
+            for i in np.flatnonzero(summaries[:, NAN : INF + 1].any(axis=1)).tolist()
+        ]
+
+    def _module(self, name: str) -> nn.Module | None:
+        return self._observer.modules().get(name)
+
+    def _whose(self) -> str:
+        """Which micro-batch, and whose turn, where there are several."""
+        loop = self._loop
+        window, name = loop.window, loop.turn.name
+        parts = [f"micro-batch {window.micro + 1} of {window.size}"] * (window.size > 1)
+        parts += [f"turn of {name}"] * (len(loop.training.turns) > 1)
+        return f" ({', '.join(parts)})" if parts else ""
+
+
+def _is_inside(name: str, other: str) -> bool:
+    return name != other and (not other or name.startswith(f"{other}."))
+
+
+def _number(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Inf" if value > 0 else "-Inf"
