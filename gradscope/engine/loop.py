@@ -142,6 +142,11 @@ class Loop:
         """The random states that the newest forward began with, its batch loaded; None before the first."""
         return self._forward_undo.states
 
+    @property
+    def forward_undo(self) -> ForwardUndo:
+        """What the buffers were when the newest forward began."""
+        return self._forward_undo
+
     # ------------------------------------------------------------------------------------------ forward
 
     def forward(self) -> None:
@@ -305,6 +310,7 @@ class Loop:
         """The validation of a step that ends an epoch. Where the step could not be undone, it stands without it."""
         try:
             self.validation = self._validate(after=number)
+            self.notes += self.validation.notes
         except BaseException as error:
             if self.keeps_copies or self._needs_validation:
                 raise
@@ -469,7 +475,7 @@ class Loop:
     def _validate(self, *, after: int) -> Validated:
         assert self._validator is not None
         with self._observer.lifted():
-            return self._validator.run(step=after, epoch=self.batches.epoch)
+            return self._validator.run(step=after, epoch=self.batches.epoch, copies_parameters=self.keeps_copies)
 
     @property
     def epoch_losses(self) -> dict[str, tuple[float, int]]:
@@ -588,8 +594,6 @@ class Loop:
 
     def close(self) -> None:
         self.batches.end_workers()
-        if self._validator is not None:
-            self._validator.close()
         self._forget()
 
     def _forget(self) -> None:
