@@ -210,6 +210,14 @@ class StepUndo:
             self._training.scaler.__dict__.update(self._scaler)
 
 
+def copy_of_state(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Of an optimizer's state, or of its options: what is copied keeps its own keys."""
+    return {
+        key: {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else _copy(value)
+        for key, value in state.items()
+    }
+
+
 def _copy(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value

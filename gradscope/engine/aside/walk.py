@@ -101,6 +101,8 @@ class Reached:
     """What was found so far; `look_from` finds more."""
 
     copies_parameters: bool
+    only_looks: bool = False
+    """Nothing is copied: all that is wanted are the `values`."""
     left_out: set[int] = field(default_factory=set)
     """Ids of tensors that are not looked at."""
     found: list[tuple[Place, str, Holder]] = field(default_factory=list)
@@ -276,7 +278,7 @@ class Reached:
 
     def _visit_tensor(self, place: Place, tensor: Tensor, *, is_buffer: bool) -> None:
         self.values.append((place, tensor))
-        if id(tensor) in self.left_out or torch.nn.parameter.is_lazy(tensor):
+        if self.only_looks or id(tensor) in self.left_out or torch.nn.parameter.is_lazy(tensor):
             return
         if is_buffer:
             is_copied = True
@@ -291,7 +293,7 @@ class Reached:
         self._push([(place.attribute(name), item) for name, item in vars(tensor).items()])
 
     def _visit_array(self, place: Place, array: np.ndarray[Any, Any]) -> None:
-        if self._has_room(array.nbytes):
+        if not self.only_looks and self._has_room(array.nbytes):
             self._keep(place, "an array", ArrayHolder(array))
 
     def _has_room(self, size: int) -> bool:
