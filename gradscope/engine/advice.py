@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 from gradscope.engine.error_parts import message_of, safely
+from gradscope.engine.foreign_leaves import kept_results
+from gradscope.engine.notes import listed
 from gradscope.engine.training import Turn
 from gradscope.protocol.phases import SubStep
+from gradscope.protocol.visible import visible
+
+if TYPE_CHECKING:
+    from gradscope.engine.loop import Loop
 
 _SECOND_BACKWARD = "Trying to backward through the graph a second time"
 _NOT_CALLABLE = "'NoneType' object is not callable"
 
 
-def advice(error: BaseException, substep: SubStep, turn: Turn) -> str:
-    """A sentence to follow what was raised; "" where there is nothing to add."""
+def advice(error: BaseException, loop: Loop) -> str:
+    """A sentence to follow what was raised, before the phase is undone; "" where there is nothing to add."""
     message = message_of(error)
+    substep, turn = loop.substep, loop.turn
+    if substep in (SubStep.FORWARD, SubStep.LOSS, SubStep.BACKWARD) and loop.own_moves.said:
+        return loop.own_moves.said
     if _SECOND_BACKWARD in message:
+        kept = [visible(str(place)) for place in kept_results(loop.training.roots())]
+        found = f" ({listed(kept)} {'is' if len(kept) == 1 else 'are'} kept with the graph)" if kept else ""
         return (
-            "Something of an earlier step is used again, a state that the model or the loss has kept: detach() what is "
-            "carried over from one step to the next"
+            f"Something of an earlier step is used again, a state that the model or the loss has kept{found}: detach() what "
+            "is carried over from one step to the next"
         )
     is_about_closure = "closure" in message.lower() or message == _NOT_CALLABLE
     if substep is SubStep.STEP and is_about_closure and safely(lambda: _may_leave_closure_out(turn), False):

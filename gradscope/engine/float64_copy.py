@@ -1,20 +1,20 @@
-"""A float64 copy of a model and its loss, evaluated again and again from the same start; and leaving no trace of that."""
+"""A float64 copy of a model and its loss, evaluated again and again from the same start."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradscope.engine.aside.door import Aside
 from gradscope.engine.blame import users_failure
-from gradscope.engine.modules import modules_in
-from gradscope.engine.objective import Objective, batch_in_float64
-from gradscope.engine.parameters import Model, named_tensors
+from gradscope.engine.buffer_writes import BufferWrites
+from gradscope.engine.objective import Objective, batch_in_float64, wide_tensor
+from gradscope.engine.parameters import named_tensors
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import modules_of
 from gradscope.engine.undo import ForwardUndo
@@ -28,7 +28,11 @@ UserCode = Callable[[], AbstractContextManager[None]]
 
 
 class Float64Copy:
-    """The float64 copy of everything, evaluated again and again from the same start."""
+    """The float64 copy of everything, evaluated again and again from the same start.
+
+    That is the state of now but for random numbers and buffers, which are those that a forward began with: `states` and
+    `buffers`, where something is remembered there. What every evaluation moves is put back by `aside`.
+    """
 
     def __init__(
         self,
@@ -36,36 +40,45 @@ class Float64Copy:
         batch: Any,
         parameter: str,
         *,
+        aside: Aside,
         states: RandomStates,
+        buffers: ForwardUndo | None,
         user_code: UserCode,
         go_on: GoOn,
     ) -> None:
         with _told_as_theirs("The model cannot be copied"):
             self._objective = objective.in_float64()
-        self._batch, self._states = batch, states
+        self._aside, self._batch, self._states = aside, batch, states
         self._user_code, self._go_on = user_code, go_on
         self._dtype: torch.dtype | None = None
         model = self._objective.model
         self._parameter = next(
             tensor for name, (tensor, others) in named_tensors(model).items() if parameter in (name, *others)
         )
-        self._buffers = ForwardUndo(partial(modules_of, model))
-        self._buffers.remember()
+        copied = list(modules_of(model, self._objective.loss))
+        if buffers is not None:
+            _set_buffers(copied, list(modules_of(objective.model, objective.loss)), buffers)
+        self._writes = BufferWrites(
+            tensor for module in copied for tensor in module._buffers.values() if tensor is not None
+        )
+        # Their values are what is changed from one evaluation to the next.
+        aside.also(self._objective.roots(), but=[tensor for tensor, _ in named_tensors(model).values()])
         self.values = real_view(self._parameter.detach())
         """Of the parameter, in its own memory."""
         self.loss_dtype = torch.float64
 
     def loss(self) -> float:
+        """After `differentiate`: the same, for the values of the parameter as they are now."""
         return float(self._evaluate().detach())
 
     def differentiate(self) -> tuple[float, Tensor | None]:
         """The loss and its gradient; None if backward does not reach the parameter."""
         try:
-            loss = self._evaluate()
+            loss = self._evaluate(is_first=True)
         except UserCodeFailed:
-            # Code that makes tensors of its own makes them in the default type; it has run as it is, so caches are filled.
+            # Code that makes tensors of its own makes them in the default type.
             self._dtype = torch.float64
-            loss = self._evaluate()
+            loss = self._evaluate(is_first=True)
         self.loss_dtype = loss.dtype
         # Not autograd.grad: reentrant checkpoints refuse it.
         self._parameter.grad = None
@@ -77,15 +90,17 @@ class Float64Copy:
         gradient = gradient.detach()
         return float(loss.detach()), real_view(gradient if gradient.layout is torch.strided else gradient.to_dense())
 
-    def _evaluate(self) -> Tensor:
+    def _evaluate(self, *, is_first: bool = False) -> Tensor:
         self._go_on()
-        self._buffers.restore()
+        self._aside.rewind()
         self._states.restore()
+        self._writes.begin(is_first=is_first)
         batch = batch_in_float64(self._batch)
         with (
             _told_as_theirs("The loss could not be computed in float64, on a copy of the model"),
             torch.enable_grad(),
             _default_dtype(self._dtype),
+            self._writes,
             self._user_code(),
         ):
             return self._objective(batch)
@@ -96,25 +111,15 @@ def real_view(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-@contextlib.contextmanager
-def undisturbed(model: Model) -> Iterator[None]:
-    """Also the real model's gradients, buffers and flags: code that ignores the model it is given runs that one."""
-    modules = modules_in(model)
-    flags = [module.training for module in modules]
-    tensors = [tensor for tensor, _ in named_tensors(model).values()]
-    gradients = [tensor.grad for tensor in tensors]
-    for tensor in tensors:
-        tensor.grad = None
-    undo = ForwardUndo(partial(modules_of, model))
-    undo.remember()
-    try:
-        yield
-    finally:
-        for module, flag in zip(modules, flags, strict=True):
-            module.training = flag
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            tensor.grad = gradient
-        undo.restore(only_changed=True)
+def _set_buffers(copied: list[nn.Module], originals: list[nn.Module], before: ForwardUndo) -> None:
+    if len(copied) != len(originals):
+        # A class of the user's makes something else of a copy.
+        return
+    for copy, original in zip(copied, originals, strict=True):
+        for name in [*original._buffers.keys()]:
+            value = before.before(original, name)
+            if value is not None and copy._buffers.get(name) is not None:
+                copy._buffers[name] = wide_tensor(value).clone()
 
 
 @contextlib.contextmanager

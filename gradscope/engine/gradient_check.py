@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradscope.engine.float64_copy import Float64Copy, GoOn, UserCode, real_view, undisturbed
+from gradscope.engine.aside.door import Aside
+from gradscope.engine.float64_copy import Float64Copy, GoOn, UserCode, real_view
 from gradscope.engine.objective import Objective
 from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.undo import ForwardUndo
 from gradscope.protocol.failure import BadInput
 
 TOLERANCE = 1e-4
@@ -106,25 +108,34 @@ def check_gradient(
     samples: int = 16,
     seed: int = 0,
     states: RandomStates | None = None,
+    buffers: ForwardUndo | None = None,
     actual: Actual | None = None,
     user_code: UserCode = contextlib.nullcontext,
     go_on: GoOn = lambda: None,
 ) -> GradientCheck:
     """Compare `samples` elements of a parameter (the one with the largest gradient is always among them).
 
-    Every evaluation starts from the same random `states` (default: those of now) and the same buffers, so that dropout drops
-    the same. `user_code` is entered around all code of the user's; `go_on` is called between evaluations and may raise.
-    Afterwards the model, its gradients, buffers and flags, and the global random states are as they were; only what the
-    user's code itself keeps elsewhere is out of reach.
+    Every evaluation starts from the same random `states` and the same `buffers` (default: those of now; those that the
+    forward began with make the same loss of it), so that dropout drops the same. `user_code` is entered around all code of
+    the user's; `go_on` is called between evaluations and may raise. Afterwards everything that the user's code can reach is
+    as it was (see `Aside`), or a note says what is not.
 
     Raises BadInput if there is nothing to check, and UserCodeFailed if the user's code fails on the float64 copy.
     """
     tensor = _checkable(objective.model, parameter)
     if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
         raise BadInput(f"{samples!r} samples were asked for; expected a whole number from 1 to {MAX_SAMPLES}")
-    with undisturbed(objective.model):
+    states = states or RandomStates.capture()
+    with Aside(objective.roots()) as aside:
         copy = Float64Copy(
-            objective, batch, parameter, states=states or RandomStates.capture(), user_code=user_code, go_on=go_on
+            objective,
+            batch,
+            parameter,
+            aside=aside,
+            states=states,
+            buffers=buffers,
+            user_code=user_code,
+            go_on=go_on,
         )
         loss, gradient = copy.differentiate()
         again = copy.loss()
@@ -135,6 +146,7 @@ def check_gradient(
         dense = torch.zeros_like(copy.values) if gradient is None else gradient
         indices = _sample(dense, samples, seed)
         elements = [_check_element(copy, index, float(dense[index]), loss, noise) for index in indices]
+    notes += aside.notes
     error = None
     if actual is not None and actual.gradient.shape == tensor.shape:
         if _is_same_loss(actual.loss, loss):
@@ -143,8 +155,8 @@ def check_gradient(
             elements = [replace(element, actual=float(real[element.index])) for element in elements]
         else:
             notes.append(
-                f"The copy's loss is {loss:.6g}, the step's {_told(actual.loss)}: .grad belongs to other random numbers or "
-                "another precision, and is not compared"
+                f"The copy's loss is {loss:.6g}, the step's {_told(actual.loss)}: .grad belongs to other random numbers, "
+                "another precision or another state of the code, and is not compared"
             )
     return GradientCheck(
         parameter=parameter,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,9 @@ from gradscope.engine.batches import BatchSource
 from gradscope.engine.checks import checked_loss, input_and_target, loss_of, or_nan
 from gradscope.engine.clipping import clip_gradients
 from gradscope.engine.devices import copy_batch
+from gradscope.engine.foreign_leaves import ForeignLeaves
 from gradscope.engine.observer import Observer
+from gradscope.engine.own_moves import OwnMoves
 from gradscope.engine.parameters import PreviousValues, is_uninitialised
 from gradscope.engine.quantities.values import at_least_float32
 from gradscope.engine.randomness import RandomStates
@@ -99,6 +101,10 @@ class Loop:
         self._losses_epoch = batches.epoch
         self._forward_undo = ForwardUndo(training.modules)
         self._closure_undo = ForwardUndo(training.modules)
+        self._own_moves = OwnMoves(training)
+        self._foreign_leaves = ForeignLeaves(training)
+        self._gradients_before: dict[str, tuple[int, int]] | None = None
+        """Where a forward does not begin with cleared gradients: which there were."""
         self._holdings = notes.Holdings.of(training, observer.tensors())
         """What is apart at the start was told then."""
         self._older_gradients = GradientUndo()
@@ -142,12 +148,23 @@ class Loop:
         """The random states that the newest forward began with, its batch loaded; None before the first."""
         return self._forward_undo.states
 
+    @property
+    def own_moves(self) -> OwnMoves:
+        """What the newest forward has moved by itself."""
+        return self._own_moves
+
+    @property
+    def forward_undo(self) -> ForwardUndo:
+        """What the buffers were when the newest forward began."""
+        return self._forward_undo
+
     # ------------------------------------------------------------------------------------------ forward
 
     def forward(self) -> None:
         passing, elapsed, turn = self._observer.passing, self._observer.elapsed, self.turn
         self.notes, self.clip, self.substep = [], None, SubStep.BATCH
         self._forget_seen()
+        self._own_moves.forget()
         self._forward_undo.remember()
         start = elapsed()
         with self.user_code():
@@ -166,8 +183,21 @@ class Loop:
             if self.training.zero_grad == "auto":
                 self._clear_gradients(turn)
                 passing(SubStep.ZERO_GRAD)
-        self._graph = checked_loss(self._loss_of(turn, self.batch))
+        is_clear = self.training.zero_grad == "auto" and self.window.micro == 0
+        # Where nothing is cleared, a gradient may be of an earlier step or of this forward.
+        self._gradients_before = (
+            None
+            if is_clear
+            else {name: _identity(tensor.grad) for name, tensor in (self._movable or self.movable()).items()}
+        )
+        self._own_moves.begin(turn, self._observer.known_tensors(), are_gradients_clear=is_clear)
+        try:
+            self._graph = checked_loss(self._loss_of(turn, self.batch))
+        finally:
+            self._own_moves.end()
         self.loss = float(self._graph.detach())
+        self.notes += self._own_moves.notes()
+        self.notes += self._foreign_leaves.look(turn, self._graph, self._observer.known_tensors().values())
         passing(SubStep.LOSS)
 
     def _loss_of(self, turn: Turn, batch: Any) -> Any:
@@ -190,13 +220,18 @@ class Loop:
                 return training.loss(output, target)
 
     def undo_forward(self) -> str:
+        told = [f"The forward was undone: buffers and random states are as before, and {self.batches.fate}"]
+        return ". ".join([*told, *self._restore_forward()])
+
+    def _restore_forward(self) -> list[str]:
+        """Sentences about what a forward is not expected to do."""
         self._forward_undo.restore()
         self._graph = None
         self.loss = None
         if self.window.micro and self.window.epoch != self.batches.epoch:
             # The batch was lost with its epoch: a window does not go on in the next.
             self.window = Window(size=_window_size(self.training, self.batches))
-        return f"The forward was undone: buffers and random states are as before, and {self.batches.fate}"
+        return self._own_moves.restore()
 
     # ------------------------------------------------------------------------------------------ backward
 
@@ -206,7 +241,7 @@ class Loop:
         self.substep = SubStep.BACKWARD
         movable = self.movable()
         self._older_gradients.remember(movable)
-        self.notes = notes.stale_gradients(self.training, self.turn, movable) if self.window.micro == 0 else []
+        self.notes = self._stale_gradients(movable) if self.window.micro == 0 else []
         scaler = self.training.scaler
         # Who was touched matters only where gradients of several kinds lie beside each other.
         is_noted = scaler is not None or len(self.training.turns) > 1
@@ -221,9 +256,33 @@ class Loop:
             self._note_touched(before, movable)
         self._observer.passing(SubStep.BACKWARD, start=start)
         is_complete = self._is_complete()
+        if self._has_reached_nothing():
+            self.notes.append(notes.nothing_reached(self.turn))
         # Nothing can go wrong any more.
         self._older_gradients.forget(keep_memory=self.window.size > 1)
         return is_complete
+
+    def _stale_gradients(self, movable: dict[str, Tensor]) -> list[str]:
+        gradients = {name: tensor.grad for name, tensor in movable.items() if tensor.grad is not None}
+        if not gradients:
+            return []
+        before = self._gradients_before
+        if before is None:
+            # They were cleared when the forward began; those of others, who had none to be cleared, tell nothing.
+            own = {id(tensor) for tensor in self.turn.parameters}
+            new = {name for name in gradients if id(movable[name]) in own}
+        else:
+            new = {name for name, gradient in gradients.items() if before.get(name) != _identity(gradient)}
+        self._own_moves.calls_backward = bool(new)
+        return notes.stale_gradients(self.training, self.turn, movable, of_this_forward=new)
+
+    def _has_reached_nothing(self) -> bool:
+        """As far as the hooks on parameters tell: with capture off there are none."""
+        capture, groups = self._observer.capture, self.turn.optimizer.param_groups
+        if any(tensor.grad is not None for group in groups for tensor in group["params"]):
+            return False
+        # A hook of the user's may have stepped the optimizer, and dropped the gradient.
+        return not (capture.is_off or capture.is_partial or self.own_names().intersection(self._observer.reached))
 
     def _divided(self, loss: Tensor) -> Tensor:
         return loss / self.window.size if self.window.size > 1 else loss
@@ -249,8 +308,10 @@ class Loop:
 
     def undo_backward(self) -> str:
         self._older_gradients.restore()
-        self.undo_forward()
-        return "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
+        told = [
+            "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
+        ]
+        return ". ".join([*told, *self._restore_forward()])
 
     # ------------------------------------------------------------------------------------------ step
 
@@ -304,7 +365,9 @@ class Loop:
     def _validate_after(self, number: int) -> None:
         """The validation of a step that ends an epoch. Where the step could not be undone, it stands without it."""
         try:
-            self.validation = self._validate(after=number)
+            validation = self._validate(after=number)
+            self.validation = replace(validation, notes=())
+            self.notes += validation.notes
         except BaseException as error:
             if self.keeps_copies or self._needs_validation:
                 raise
@@ -469,7 +532,7 @@ class Loop:
     def _validate(self, *, after: int) -> Validated:
         assert self._validator is not None
         with self._observer.lifted():
-            return self._validator.run(step=after, epoch=self.batches.epoch)
+            return self._validator.run(step=after, epoch=self.batches.epoch, copies_parameters=self.keeps_copies)
 
     @property
     def epoch_losses(self) -> dict[str, tuple[float, int]]:
@@ -588,13 +651,12 @@ class Loop:
 
     def close(self) -> None:
         self.batches.end_workers()
-        if self._validator is not None:
-            self._validator.close()
         self._forget()
 
     def _forget(self) -> None:
         """Let go of everything that belongs to a step."""
         self._forward_undo.forget()
+        self._own_moves.forget()
         self._closure_undo.forget()
         self._step_undo.forget()
         self._touched.clear()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _WRAPPED = "_orig_mod"
 """The attribute in which torch.compile's wrapper holds the module, and so a part of every name inside it."""
@@ -30,6 +31,32 @@ def walk(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[s
 def modules_in(model: object) -> list[nn.Module]:
     """Every module of a model, itself included, each once; none of what is no module."""
     return [module for _, module in walk(model)] if isinstance(model, nn.Module) else []
+
+
+def set_training(model: object, mode: bool) -> None:
+    """`model.train(mode)`, with every module's own `train()` where its class has another one; no attribute of a module hides
+    a method. Nothing for what is no module."""
+    if not isinstance(model, nn.Module):
+        return
+    cls: Any = type(model)
+    if not mode and cls.eval is not nn.Module.eval:
+        cls.eval(model)
+    elif cls.train is not nn.Module.train:
+        cls.train(model, mode)
+    else:
+        model.training = mode
+        for part in model._modules.values():
+            set_training(part, mode)
+
+
+def apply_to_tensors(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """As `model._apply(change)`, which moves and converts all parameters and buffers, also where an attribute hides
+    `children`."""
+    if not any("children" in vars(module) for module in modules_in(model)):
+        type(model)._apply(model, change)
+        return
+    for module in modules_in(model):
+        type(module)._apply(module, change, recurse=False)
 
 
 def named_modules(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,20 +28,30 @@ def slow_summaries(device: torch.device) -> list[str]:
     )
 
 
-def stale_gradients(training: Training, turn: Turn, tensors: dict[str, Tensor]) -> list[str]:
-    """Before a window's first backward: whose `.grad` of an earlier step it will be added to."""
+def stale_gradients(
+    training: Training, turn: Turn, tensors: dict[str, Tensor], *, of_this_forward: Collection[str]
+) -> list[str]:
+    """Before a window's first backward: whose `.grad` it will be added to. `of_this_forward`: whose was not there when the
+    forward began."""
     tensors = {name: tensor for name, tensor in tensors.items() if tensor.grad is not None}
     if not tensors:
         return []
     own = _ids(turn)
     others = {i for other in training.turns if other is not turn for i in _ids(other)}
-    kept, lost = [], []
+    new: list[str] = []
+    kept: list[str] = []
+    lost: list[str] = []
     for name, tensor in tensors.items():
         if id(tensor) in own:
-            kept.append(name)
+            (new if name in of_this_forward else kept).append(name)
         elif id(tensor) not in others:
             lost.append(name)
     notes = []
+    if new:
+        notes.append(
+            f"The forward has called backward() itself ({listed(new)} had a gradient after it), and this backward adds to "
+            "that"
+        )
     if kept:
         notes.append(
             f"This backward adds to gradients of an earlier step ({listed(kept)}): zero_grad was not called in between"
@@ -52,6 +62,14 @@ def stale_gradients(training: Training, turn: Turn, tensors: dict[str, Tensor]) 
             "clears them"
         )
     return notes
+
+
+def nothing_reached(turn: Turn) -> str:
+    name = type(turn.optimizer).__name__
+    return (
+        f"No gradient has reached any parameter that {name} holds: the loss does not depend on them, or only through "
+        "detach(), no_grad() or .item()"
+    )
 
 
 @dataclass(frozen=True)

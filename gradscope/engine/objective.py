@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,11 @@ from torch.nn.utils.rnn import PackedSequence
 from gradscope.engine.checks import checked_loss, input_and_target, loss_of
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.leaves import MAX_DEPTH, tensor_leaves
-from gradscope.engine.modules import modules_in
+from gradscope.engine.modules import apply_to_tensors, modules_in
 from gradscope.engine.parameters import Model
 
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+"""The attributes of a module in which torch itself looks for tensors, modules and hooks."""
 _WIDE = {torch.complex32: torch.complex128, torch.complex64: torch.complex128}
 
 
@@ -34,6 +37,10 @@ class Objective:
         x, target = input_and_target(batch)
         assert callable(self.model) and self.loss is not None
         return checked_loss(self.loss(self.model(x), target))
+
+    def roots(self) -> dict[str, object]:
+        """What it runs, by the names that the user gave."""
+        return {"model": self.model, "loss": self.loss, "training_step": self.training_step}
 
     def in_float64(self) -> Objective:
         """A deep copy with every real and complex tensor in double precision; on the CPU where the device knows none."""
@@ -98,13 +105,38 @@ def _widened(model: Any) -> Any:
         return {
             name: wide_tensor(tensor.detach()).requires_grad_(tensor.requires_grad) for name, tensor in model.items()
         }
-    model._apply(wide_tensor)
-    for module in modules_in(model):
-        for name, value in vars(module).items():
-            # A constant that was not registered as a buffer.
-            if isinstance(value, Tensor):
-                vars(module)[name] = wide_tensor(value)
+    _widen_module(model, set())
     return model
+
+
+def _widen_module(module: nn.Module, seen: set[int]) -> None:
+    """In place, and what its modules keep elsewhere than torch looks: constants, layers in a list."""
+    parts = [part for part in modules_in(module) if id(part) not in seen]
+    seen |= {id(part) for part in parts}
+    apply_to_tensors(module, wide_tensor)
+    for part in parts:
+        for name, value in vars(part).items():
+            if name not in _TORCHS_OWN:
+                vars(part)[name] = _widened_inside(value, seen, MAX_DEPTH)
+
+
+def _widened_inside(value: Any, seen: set[int], depth: int) -> Any:
+    """The same with wide tensors and modules; lists and dicts in place."""
+    if isinstance(value, Tensor):
+        wide = wide_tensor(value)
+        # One that is wide already may be a parameter.
+        return wide if wide is value or not value.is_leaf else wide.detach().requires_grad_(value.requires_grad)
+    if depth == 0 or id(value) in seen:
+        return value
+    if isinstance(value, nn.Module):
+        _widen_module(value, seen)
+    elif type(value) in (list, dict, OrderedDict, defaultdict):
+        seen.add(id(value))
+        for key in [*value.keys()] if isinstance(value, dict) else range(len(value)):
+            value[key] = _widened_inside(value[key], seen, depth - 1)
+    elif type(value) is tuple:
+        return tuple(_widened_inside(item, seen, depth - 1) for item in value)
+    return value
 
 
 def _kept_results(*owners: Any) -> Iterator[tuple[int, Tensor]]:

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
 from torch import Tensor, nn
@@ -225,6 +225,15 @@ class Observer:
     def modules(self) -> Mapping[str, nn.Module]:
         """name -> module, each once."""
         return self._structure.modules()
+
+    def known_tensors(self) -> Mapping[str, Tensor]:
+        """What `tensors` had found when it was asked the last time: the same object while nothing has changed."""
+        return self._structure.known()
+
+    @property
+    def reached(self) -> Collection[str]:
+        """The parameters that the newest backward has reached, as far as the hooks have seen it."""
+        return self._seen_gradients
 
     def _wanted_tensors(self) -> Mapping[str, Tensor]:
         if self.capture.is_off:

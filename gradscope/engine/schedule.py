@@ -13,8 +13,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from gradscope.engine.aside.door import Aside
 from gradscope.engine.blame import users_code
-from gradscope.engine.randomness import RandomStates
 from gradscope.engine.training import Training, Turn, momenta_of, rates_of
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
@@ -54,8 +54,8 @@ def foretell(training: Training, timing: Timing, *, first_step: int, steps: int)
     momenta: list[FloatArray] = []
     reasons: list[str] = []
     horizons: list[int] = []
-    states = RandomStates.capture()
-    try:
+    # The objects are copied; functions, and what is written on classes, are not.
+    with Aside(_shared_by_copies(training), copies_parameters=False) as aside:
         for number, turn in enumerate(training.turns):
             try:
                 interval = _interval(training, turn, number, timing)
@@ -67,17 +67,27 @@ def foretell(training: Training, timing: Timing, *, first_step: int, steps: int)
                 ahead = [(rates_of([turn.optimizer]), momenta_of([turn.optimizer]))]
             rates.append(_columns([rate for rate, _ in ahead], steps))
             momenta.append(_columns([momentum for _, momentum in ahead], steps))
-    finally:
-        states.restore()
     known = max(int(np.isfinite(part).any(axis=0).sum()) for part in rates)
     moving = np.concatenate(momenta)[:, :known]
     return Schedule(
         first_step=first_step,
         rates=np.concatenate(rates)[:, :known],
-        reason="; ".join(reasons),
+        reason="; ".join([*reasons, *aside.notes]),
         momenta=moving if _varies(moving) else np.zeros((0, 0)),
         horizon=min(horizons, default=None),
     )
+
+
+def _shared_by_copies(training: Training) -> dict[str, object]:
+    """What belongs to the schedulers and is the same in their copies."""
+    found: dict[str, object] = {}
+    for scheduler in training.schedulers():
+        found[type(scheduler).__name__] = type(scheduler)
+        for name, value in vars(scheduler).items():
+            parts = value if isinstance(value, list) else [value]
+            if parts and all(map(callable, parts)):
+                found[name] = value
+    return found
 
 
 def _interval(training: Training, turn: Turn, number: int, timing: Timing) -> _Interval | None:

@@ -416,10 +416,11 @@ class Session:
         inside = safely(lambda: self.observer.innermost_layer(error), None)
         moment = self._moment
         substep = self.loop.substep
+        told = own_failure(error)
+        advised_by = "" if told else safely(lambda: advice(error, self.loop), "")
+        said = told.sentence if told else advised(describe_error(error), advised_by)
         report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
-        told = own_failure(error)
-        said = told.sentence if told else advised(describe_error(error), advice(error, substep, self.loop.turn))
         failure = Failure(
             kind=FailureKind.BAD_INPUT if type(error) is EmptyData else FailureKind.USER_CODE,
             sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {said}",

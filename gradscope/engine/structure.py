@@ -46,6 +46,10 @@ class Structure:
             self._sort_out_lazy()
         return self._tensors
 
+    def known(self) -> Mapping[str, Tensor]:
+        """What `tensors` had found when it was asked the last time."""
+        return self._tensors
+
     def modules(self) -> Mapping[str, nn.Module]:
         """`named_modules` of the model."""
         self._follow()

@@ -111,6 +111,14 @@ class Training:
         """Every module that a forward runs: the model's, and those of a loss that is one."""
         yield from modules_of(self.model, self.loss)
 
+    def roots(self) -> dict[str, object]:
+        """What a forward runs, by the names that the user gave: all of the user's state that training goes by can be
+        reached from there."""
+        steps = {
+            f"training_step[{turn.name!r}]" if turn.name else "training_step": turn.training_step for turn in self.turns
+        }
+        return {"model": self.model, "loss": self.loss, **steps}
+
     def substeps(self) -> tuple[SubStep, ...]:
         """The stations that a step goes through, in order."""
         missing = {

@@ -70,27 +70,16 @@ class ForwardUndo:
         """Also after the batch was loaded: it is kept, so the numbers that were drawn for it stay drawn."""
         self._states = RandomStates.capture(self._states)
 
-    def restore(self, *, only_changed: bool = False) -> None:
-        """`only_changed`: a buffer that is as it was is left alone, so that a graph that waits for its backward can still
-        use it."""
+    def before(self, module: nn.Module, name: str) -> Tensor | None:
+        """A copy of a buffer as it was, not to be changed; None where nothing is remembered."""
+        return next((b.copy for b in self._buffers if b.owner is module and b.name == name), None)
+
+    def restore(self) -> None:
         if self._states is not None:
             self._states.restore()
         for buffer in self._buffers:
-            if not (only_changed and _is_same(buffer.tensor, buffer.copy)):
-                put_back(buffer.tensor, buffer.copy)
+            put_back(buffer.tensor, buffer.copy)
             buffer.owner._buffers[buffer.name] = buffer.tensor
-
-
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    """NaN is the same as NaN."""
-    if one.layout is torch.sparse_coo and other.layout is torch.sparse_coo:
-        # torch compares no sparse tensors.
-        return torch.equal(one._indices(), other._indices()) and _is_same(one._values(), other._values())
-    if one.layout is not torch.strided:
-        return False
-    if one.is_floating_point() or one.is_complex():
-        return torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
-    return torch.equal(one, other)
 
 
 class GradientUndo:
@@ -219,6 +208,14 @@ class StepUndo:
             scheduler.__dict__.update(schedule)
         if self._training.scaler is not None:
             self._training.scaler.__dict__.update(self._scaler)
+
+
+def copy_of_state(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Of an optimizer's state, or of its options: what is copied keeps its own keys."""
+    return {
+        key: {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else _copy(value)
+        for key, value in state.items()
+    }
 
 
 def _copy(value: Any) -> Any:

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradscope.engine.articles import with_article
+from gradscope.engine.aside.door import Aside
 from gradscope.engine.batches import make_validation_loader, without_signals
 from gradscope.engine.checks import input_and_target
 from gradscope.engine.compiled import eager
 from gradscope.engine.devices import copy_batch
 from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.modules import set_training
 from gradscope.engine.passes import generators_of
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training
-from gradscope.engine.undo import ForwardUndo
 from gradscope.protocol.messages import VALIDATION_LOSS, Validated
 
 
@@ -42,13 +43,14 @@ class Validator:
         self._device = device
         self._user_code = user_code
         self._loader = make_validation_loader(recipe)
-        self._undo = ForwardUndo(training.modules)
 
-    def run(self, *, step: int, epoch: int) -> Validated:
-        """Raises what the user's code raises; the model is as before then too."""
+    def run(self, *, step: int, epoch: int, copies_parameters: bool = True) -> Validated:
+        """Raises what the user's code raises; training is as before then too. `copies_parameters`: see `Aside`."""
         started = time.perf_counter()
         sums, samples, batches = _Sums(), 0, 0
-        with self._undisturbed(), torch.no_grad():
+        roots = self._training.roots() | {"dataset": self._recipe.dataset}
+        aside = Aside(roots, copies_parameters=copies_parameters)
+        with aside, self._in_eval(), torch.no_grad():
             with self._user_code(), without_signals():
                 iterator = iter(self._loader)
             while True:
@@ -70,10 +72,8 @@ class Validator:
             batches=batches,
             samples=samples,
             seconds=time.perf_counter() - started,
+            notes=aside.notes,
         )
-
-    def close(self) -> None:
-        self._undo.forget()
 
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         """name -> number or 0-d tensor, of one batch."""
@@ -101,23 +101,16 @@ class Validator:
         return found
 
     @contextlib.contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """eval() inside; after it random states, buffers and flags are what they were."""
-        model, modules = self._training.model, list(self._training.modules())
-        flags = [module.training for module in modules]
+    def _in_eval(self) -> Iterator[None]:
+        """The loader's own random numbers are put back after it."""
         generators = generators_of(self._loader)
         states = [generator.get_state() for generator in generators]
-        self._undo.remember()
         try:
-            if isinstance(model, nn.Module):
-                model.eval()
+            set_training(self._training.model, False)
             yield
         finally:
-            for module, flag in zip(modules, flags, strict=True):
-                module.training = flag
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
-            self._undo.restore(only_changed=True)
 
 
 class _Sums:

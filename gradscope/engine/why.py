@@ -62,6 +62,7 @@ def check_gradient_now(
             samples=samples,
             seed=seed,
             states=loop.forward_states,
+            buffers=loop.forward_undo,
             actual=_comparable_gradient(session, name, tensor),
             user_code=loop.user_code,
             go_on=go_on,

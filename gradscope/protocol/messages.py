@@ -741,6 +741,9 @@ class Validated:
     seconds: float
     is_best: bool = False
     """The best so far by the recipe's `best_metric`; its weights are kept."""
+    notes: Sentences = ()
+    """What the validation has left otherwise than it was, and cannot be put back. Where it ended an epoch, the report of that
+    step says it."""
 
     def value(self, metric: str) -> float:
         """The loss ("loss") or a metric; NaN where it is unknown."""

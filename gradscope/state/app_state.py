@@ -375,6 +375,8 @@ class AppState:
         if validated.is_best:
             self.best, self.has_best_weights = validated, True
         self.log.say(_in_words(validated))
+        for sentence in validated.notes:
+            self.log.say(sentence, is_warning=True)
         self.touch(Topic.HISTORY, Topic.LOG)
 
     def _end_run(self) -> None:

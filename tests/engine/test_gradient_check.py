@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -54,10 +55,6 @@ def test_torchs_own_backwards_are_right(make: Callable[[], Recipe]) -> None:
     with trained(plain.seeded(make), Rest.BACKWARD) as session:
         for name in movable(session)[:4]:
             check = session.check_gradient(name, 4)
-            if make is zoo.spectral_norm:
-                # Its singular vectors move with the weight in training, and its backward takes them for constants.
-                assert check.worst.relative_error < 1e-2
-                continue
             assert check.agrees, (name, check.worst)
             assert check.worst.verdict is Verdict.KINK or check.worst.relative_error < 1e-4
             if check.actual_error is not None:
@@ -203,11 +200,8 @@ def test_buffers_begin_the_same_each_time() -> None:
 
 
 def test_what_cannot_be_repeated_is_told() -> None:
-    counter = [0]
-
     def restless(w: Tensor) -> Tensor:
-        counter[0] += 1
-        return w * counter[0]
+        return w * time.perf_counter()
 
     check = of_function(restless, torch.ones(2))
     assert any("not to be trusted" in note for note in check.notes)

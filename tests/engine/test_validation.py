@@ -284,7 +284,7 @@ def test_the_numbers_are_those_of_a_model_without_hooks() -> None:
 
 
 def test_the_users_hooks_stay_and_keep_their_order() -> None:
-    """Ours are off during a validation, and back at their places: before those that were added after them."""
+    """Ours are off during a validation, and back at their places; what the validation has added is gone again."""
     recipe = restless()
     order: list[str] = []
     recipe.model.register_forward_hook(lambda *_: order.append("before"))
@@ -301,13 +301,13 @@ def test_the_users_hooks_stay_and_keep_their_order() -> None:
         recipe.model.register_forward_hook(add)
         seen[0] = list(hooks)
         session.validate()
-        assert list(hooks)[:4] == seen[0] and len(hooks) == 5
+        assert list(hooks) == seen[0]
         assert list(recipe.model._forward_pre_hooks) == seen[1]
         order.clear()
         report = session.forward()
-        assert order == ["before", "after", "meanwhile"]
+        assert order == ["before", "after"]
         assert report.get("activation", "") is not None
-    assert len(hooks) == 4
+    assert len(hooks) == 3
 
 
 def test_a_validation_that_fails_leaves_the_hooks_in_place() -> None:

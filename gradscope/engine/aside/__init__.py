@@ -1,0 +1,1 @@
+"""The one door for calling the user's code beside the training: everything it can reach is put back, or it is told."""

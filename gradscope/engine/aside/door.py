@@ -1,0 +1,106 @@
+"""The door: inside, the user's code runs beside the training, which must not know of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from gradscope.engine.aside.holders import ItemsHolder
+from gradscope.engine.aside.iterators import copy_of_iterator
+from gradscope.engine.aside.walk import MOST_OBJECTS, Reached
+from gradscope.engine.error_parts import safely
+from gradscope.engine.randomness import RandomStates
+from gradscope.engine.torch_settings import TorchSettings
+
+_MOST_NAMED = 3
+
+
+class Aside:
+    """`with Aside(roots) as aside:` runs code of the user's that can reach what `roots` (by name) lead to.
+
+    Inside, gradients are away (`.grad` is None), and Python's own iterators that stand half-way are copies. Afterwards
+    attributes, variables of closures, globals, containers, tensors, random states, torch's settings and gradients are as
+    before, bit for bit, whatever was raised. What could not be put back is told in `notes`: a generator that has moved, a
+    file that was written to. What only the outside world knows (a file opened inside, another process) is out of reach.
+
+    `copies_parameters`: without copies of them it is only seen that somebody has written to them.
+    """
+
+    def __init__(self, roots: Mapping[str, object], *, copies_parameters: bool = True) -> None:
+        self._reached = Reached(copies_parameters)
+        self._roots = roots
+        self._states: RandomStates | None = None
+        self._settings: TorchSettings | None = None
+        self.notes: tuple[str, ...] = ()
+        """Of what is not as before. Complete when the block is left."""
+
+    def __enter__(self) -> Aside:
+        self._states, self._settings = RandomStates.capture(), TorchSettings.capture()
+        self._reached.look_from(self._roots)
+        self._set_out(0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+        for tensor in self._reached.tensors:
+            tensor.give_gradient()
+        self.notes = tuple(self._told())
+
+    def also(self, roots: Mapping[str, object], *, but: Iterable[Tensor] = ()) -> None:
+        """Inside: what `roots` lead to as well; the tensors `but` may change."""
+        self._reached.left_out |= {id(tensor) for tensor in but}
+        known = len(self._reached.tensors)
+        self._reached.look_from(roots)
+        self._set_out(known)
+
+    def rewind(self) -> None:
+        """Inside: everything as at the beginning, for another run of the same."""
+        self._put_back()
+        self._set_out(0)
+
+    def _set_out(self, first: int) -> None:
+        for tensor in self._reached.tensors[first:]:
+            tensor.take_gradient()
+        memo: dict[int, Any] = {}
+        for iterator in self._reached.iterators:
+            copy_of_iterator(iterator, memo)
+        stand_ins = {key: copy for key, copy in memo.items() if copy is not None}
+        for _, _, holder in self._reached.found if stand_ins else ():
+            if isinstance(holder, ItemsHolder):
+                holder.lend(stand_ins)
+
+    def _put_back(self) -> None:
+        for _, _, holder in self._reached.found:
+            if holder.can_be_put_back and safely(holder.differs, False):
+                with contextlib.suppress(Exception):
+                    holder.put_back()
+        assert self._states is not None and self._settings is not None
+        if TorchSettings.capture() != self._settings:
+            # Setting them anew imports torch's compiler.
+            self._settings.restore()
+        self._states.restore()
+
+    def _told(self) -> list[str]:
+        moved = []
+        for place, what, holder in self._reached.found:
+            if safely(holder.differs, False):
+                moved.append(f"{place} ({what})" if what else str(place))
+        told = []
+        if moved:
+            names = ", ".join(moved[:_MOST_NAMED])
+            more = f" and {len(moved) - _MOST_NAMED} more" if len(moved) > _MOST_NAMED else ""
+            told.append(
+                f"Training is not quite as before: the code that was run has moved {names}{more}, which cannot be put back"
+            )
+        if not self._reached.is_complete:
+            told.append(
+                f"Only the first {MOST_OBJECTS:,} objects that the code can reach were looked at: it is not known whether "
+                "others are as before"
+            )
+        return told

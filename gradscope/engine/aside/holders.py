@@ -1,0 +1,352 @@
+"""What can change in the user's objects: each kind remembers how it was, tells whether it has changed, and puts it back.
+
+Everything is compared by identity: what compares equal may still be another object, and asking runs the user's code.
+"""
+
+from __future__ import annotations
+
+import operator
+import random
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from types import CellType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradscope.engine.copies import put_back
+from gradscope.engine.error_parts import safely
+
+MISSING = object()
+"""There is nothing under that name."""
+
+
+class Holder(ABC):
+    """Something of the user's that can change. Made when it is as it should be."""
+
+    can_be_put_back = True
+
+    @abstractmethod
+    def differs(self) -> bool:
+        """Whether it has changed since."""
+
+    @abstractmethod
+    def put_back(self) -> None:
+        """Make it as it was."""
+
+
+class ItemsHolder(Holder):
+    """Something that holds other objects: `keys` and `values` are what it held, in its order. No keys where a value has a
+    place only."""
+
+    def __init__(self) -> None:
+        self.keys, self.values = self.read()
+
+    @abstractmethod
+    def read(self) -> tuple[list[Any], list[Any]]:
+        """(keys, values) of what it holds now."""
+
+    @abstractmethod
+    def write(self, values: list[Any]) -> None:
+        """Hold these under the keys of before, and nothing else."""
+
+    def lend(self, stand_ins: Mapping[int, Any]) -> None:
+        """Until it is put back, hold others in the place of the objects with these ids."""
+        if not stand_ins.keys().isdisjoint(map(id, self.values)):
+            self.write([stand_ins.get(id(value), value) for value in self.values])
+
+    def differs(self) -> bool:
+        keys, values = self.read()
+        if len(values) != len(self.values):
+            return True
+        return not (all(map(operator.is_, values, self.values)) and all(map(operator.is_, keys, self.keys)))
+
+    def put_back(self) -> None:
+        self.write(self.values)
+
+
+class DictHolder(ItemsHolder):
+    """A dict, and so the attributes of an object."""
+
+    def __init__(self, content: dict[Any, Any]) -> None:
+        # The methods of the class itself: a subclass of the user's may count its calls.
+        self._content, self._kind = content, OrderedDict if isinstance(content, OrderedDict) else dict
+        super().__init__()
+
+    def read(self) -> tuple[list[Any], list[Any]]:
+        return list(self._kind.keys(self._content)), list(self._kind.values(self._content))
+
+    def write(self, values: list[Any]) -> None:
+        self._kind.clear(self._content)
+        for key, value in zip(self.keys, values, strict=True):
+            self._kind.__setitem__(self._content, key, value)
+
+
+class EmptyHolder(Holder):
+    """Many dicts with nothing in them; there may be more of them later."""
+
+    def __init__(self, contents: list[dict[Any, Any]]) -> None:
+        self._contents = contents
+
+    def differs(self) -> bool:
+        return any(self._contents)
+
+    def put_back(self) -> None:
+        for content in filter(None, self._contents):
+            content.clear()
+
+
+class ListHolder(ItemsHolder):
+    def __init__(self, content: list[Any]) -> None:
+        self._content = content
+        super().__init__()
+
+    def read(self) -> tuple[list[Any], list[Any]]:
+        return [], list(list.__iter__(self._content))
+
+    def write(self, values: list[Any]) -> None:
+        list.__setitem__(self._content, slice(None), values)
+
+
+class DequeHolder(ItemsHolder):
+    def __init__(self, content: deque[Any]) -> None:
+        self._content = content
+        super().__init__()
+
+    def read(self) -> tuple[list[Any], list[Any]]:
+        return [], list(deque.__iter__(self._content))
+
+    def write(self, values: list[Any]) -> None:
+        deque.clear(self._content)
+        deque.extend(self._content, values)
+
+
+class SetHolder(ItemsHolder):
+    """Its members in the order of their addresses, since they have no places."""
+
+    def __init__(self, content: set[Any]) -> None:
+        self._content = content
+        super().__init__()
+
+    def read(self) -> tuple[list[Any], list[Any]]:
+        return [], sorted(set.__iter__(self._content), key=id)
+
+    def write(self, values: list[Any]) -> None:
+        set.clear(self._content)
+        set.update(self._content, values)
+
+
+class CellHolder(ItemsHolder):
+    """A variable that a function has from the function around it."""
+
+    def __init__(self, cell: CellType) -> None:
+        self._cell = cell
+        super().__init__()
+
+    def read(self) -> tuple[list[Any], list[Any]]:
+        try:
+            return [], [self._cell.cell_contents]
+        except ValueError:
+            return [], []
+
+    def write(self, values: list[Any]) -> None:
+        if values:
+            self._cell.cell_contents = values[0]
+        elif self.read()[1]:
+            del self._cell.cell_contents
+
+
+class NamesHolder(ItemsHolder):
+    """Some of the names that a module, a class or an object has; others in it are nobody's business."""
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        get: Callable[[str], Any],
+        put: Callable[[str, Any], None],
+        drop: Callable[[str], None],
+    ) -> None:
+        self._names, self._get, self._put, self._drop = tuple(names), get, put, drop
+        super().__init__()
+
+    def read(self) -> tuple[list[Any], list[Any]]:
+        return list(self._names), [self._get(name) for name in self._names]
+
+    def write(self, values: list[Any]) -> None:
+        for name, now, value in zip(self._names, self.read()[1], values, strict=True):
+            if now is value:
+                continue
+            if value is MISSING:
+                self._drop(name)
+            else:
+                self._put(name, value)
+
+
+def names_in(content: dict[str, Any], names: Iterable[str]) -> NamesHolder:
+    """Of a module: `content` is its globals."""
+    return NamesHolder(
+        names, lambda name: content.get(name, MISSING), content.__setitem__, lambda name: content.pop(name, None)
+    )
+
+
+def attributes_of_class(cls: type, names: Iterable[str]) -> NamesHolder:
+    """What is written on a class, and not what it inherits."""
+    return NamesHolder(
+        names,
+        lambda name: vars(cls).get(name, MISSING),
+        lambda name, value: type.__setattr__(cls, name, value),
+        lambda name: type.__delattr__(cls, name),
+    )
+
+
+def slots_of(owner: object, names: Iterable[str]) -> NamesHolder:
+    return NamesHolder(
+        names,
+        lambda name: safely(lambda: object.__getattribute__(owner, name), MISSING),
+        lambda name, value: object.__setattr__(owner, name, value),
+        lambda name: object.__delattr__(owner, name),
+    )
+
+
+class BytesHolder(Holder):
+    """A bytearray."""
+
+    def __init__(self, content: bytearray) -> None:
+        self._content, self._before = content, bytes(content)
+
+    def differs(self) -> bool:
+        return self._content != self._before
+
+    def put_back(self) -> None:
+        self._content[:] = self._before
+
+
+class ArrayHolder(Holder):
+    """The elements of a numpy array."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array, self._before = array, array.copy()
+        self.can_be_put_back = bool(array.flags.writeable)
+
+    def differs(self) -> bool:
+        # By bytes: NaN is the same as NaN, and of objects those are their addresses.
+        return self._array.tobytes() != self._before.tobytes()
+
+    def put_back(self) -> None:
+        self._array[...] = self._before
+
+
+class RandomHolder(Holder):
+    """A random generator of the user's own: Python's, numpy's or torch's."""
+
+    def __init__(self, get: Callable[[], Any], put: Callable[[Any], object]) -> None:
+        self._get, self._put = get, put
+        self._before = get()
+
+    @staticmethod
+    def of(generator: object) -> RandomHolder | None:
+        """None where it is none."""
+        if isinstance(generator, random.Random) and not isinstance(generator, random.SystemRandom):
+            return RandomHolder(generator.getstate, generator.setstate)
+        if isinstance(generator, torch.Generator):
+            return RandomHolder(generator.get_state, generator.set_state)
+        if isinstance(generator, np.random.RandomState):
+            return RandomHolder(generator.get_state, generator.set_state)
+        if isinstance(generator, np.random.Generator):
+            bits: Any = generator.bit_generator
+            return RandomHolder(lambda: bits.state, lambda state: setattr(bits, "state", state))
+        return None
+
+    def differs(self) -> bool:
+        return not _is_same_state(self._get(), self._before)
+
+    def put_back(self) -> None:
+        self._put(self._before)
+
+
+def _is_same_state(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same_state(one[key], other[key]) for key in one)
+    if isinstance(one, tuple) and any(isinstance(part, np.ndarray) for part in one):
+        return all(map(_is_same_state, one, other))
+    return bool(one == other)
+
+
+class TensorHolder(Holder):
+    """The elements of a tensor where they are copied, else only whether somebody has written to it; its `.grad`, which is
+    taken away until the end, and whether it asks for one."""
+
+    def __init__(self, tensor: Tensor, *, is_copied: bool) -> None:
+        self._tensor = tensor
+        self._requires_grad = tensor.requires_grad
+        self._grad = tensor.grad if tensor.is_leaf else None
+        self._version = version_of(tensor)
+        self._copy = tensor.detach().clone() if is_copied else None
+        self.can_be_put_back = is_copied
+
+    def take_gradient(self) -> None:
+        """What is computed meanwhile must not be added to it."""
+        if self._tensor.is_leaf:
+            self._tensor.grad = None
+
+    def give_gradient(self) -> None:
+        if self._tensor.is_leaf:
+            self._tensor.grad = self._grad
+
+    def differs(self) -> bool:
+        if self._tensor.requires_grad != self._requires_grad:
+            return True
+        if self._copy is None:
+            return version_of(self._tensor) != self._version
+        # Also where the version has not moved: writing through `.data` leaves no mark in it.
+        return not is_same(self._tensor, self._copy)
+
+    def put_back(self) -> None:
+        if self._tensor.is_leaf and self._tensor.requires_grad != self._requires_grad:
+            self._tensor.requires_grad_(self._requires_grad)
+        if self._copy is not None and not is_same(self._tensor, self._copy):
+            put_back(self._tensor, self._copy)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often somebody has written to it; 0 for a tensor of the inference mode, which counts nothing."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers. NaN is the same as NaN."""
+    if one.shape != other.shape or one.dtype is not other.dtype or one.device != other.device:
+        return False
+    if one.layout is torch.sparse_coo and other.layout is torch.sparse_coo:
+        # torch compares no sparse tensors.
+        return torch.equal(one._indices(), other._indices()) and is_same(one._values(), other._values())
+    if one.layout is not torch.strided:
+        return False
+    if torch.equal(one, other):
+        return True
+    has_nan = one.is_floating_point() or one.is_complex()
+    return has_nan and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+class MeasuredHolder(Holder):
+    """Something that cannot be put back: it is only seen whether it has moved."""
+
+    can_be_put_back = False
+
+    def __init__(self, measure: Callable[[], Any], alive: object = None) -> None:
+        """`alive` is held, so that no other object gets an id that was measured."""
+        self._measure, self._alive = measure, alive
+        self._before = safely(measure, None)
+
+    def differs(self) -> bool:
+        return bool(safely(self._measure, None) != self._before)
+
+    def put_back(self) -> None:
+        return None

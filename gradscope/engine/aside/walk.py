@@ -1,0 +1,407 @@
+"""The objects that the user's code can reach from a few of them: attributes, variables of closures, globals that a function
+names, what containers hold."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from gradscope.engine.articles import with_article
+from gradscope.engine.aside.holders import (
+    MISSING,
+    ArrayHolder,
+    BytesHolder,
+    CellHolder,
+    DequeHolder,
+    DictHolder,
+    EmptyHolder,
+    Holder,
+    ItemsHolder,
+    ListHolder,
+    MeasuredHolder,
+    NamesHolder,
+    RandomHolder,
+    SetHolder,
+    TensorHolder,
+    attributes_of_class,
+    names_in,
+    slots_of,
+)
+from gradscope.engine.aside.iterators import is_iterator_kind, is_suspended_kind, parts_of, place_of
+from gradscope.engine.error_parts import class_name, module_name, safe_text, safely
+from gradscope.engine.unwinding import is_interruption
+from gradscope.engine.usercode import is_users_file
+
+MOST_OBJECTS = 100_000
+"""Beyond these, nothing is looked at any more."""
+MOST_ITEMS = 1_000
+"""A longer container is remembered, and what is in it is data and is not looked into."""
+MOST_COPIED_BYTES = 64 * 1024 * 1024
+"""Of tensors and arrays that are neither parameters nor buffers, together."""
+
+_LONGEST_KEY = 40
+
+_PLAIN = frozenset(
+    (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), torch.dtype, torch.device, torch.Size)
+)
+_UNDERSTOOD = ("torch.nn.", "torch.optim.", "torch.utils.data.", "torch.amp.", "torch.distributions.", "collections.")
+"""Where classes are whose attributes are put back although they are not the user's."""
+
+
+class Place(NamedTuple):
+    """How something is reached. Written out only where it is told: there are many of them."""
+
+    key: object
+    """A name, or what stands in the brackets."""
+    parent: Place | None = None
+    is_item: bool = False
+    owner: str = ""
+    """The function or the file in which the outermost name means something."""
+
+    def item(self, key: object) -> Place:
+        return Place(key, self, is_item=True)
+
+    def attribute(self, name: object) -> Place:
+        return Place(name, self)
+
+    def __str__(self) -> str:
+        """As one would write it in the code: "model.memory[0]"."""
+        expression, place = "", self
+        while place.parent is not None:
+            part = f"[{_shown(place.key)}]" if place.is_item else f".{place.key}"
+            expression = f"{part}{expression}"
+            place = place.parent
+        expression = f"{place.key}{expression}"
+        return f"{expression} in {place.owner}" if place.owner else expression
+
+
+def _shown(key: object) -> str:
+    shown = safe_text(key, repr) if type(key) in (str, int, float, bool, tuple) else "..."
+    return shown if len(shown) <= _LONGEST_KEY else "..."
+
+
+_Visit = Callable[[Place, Any], None]
+
+
+@dataclass
+class Reached:
+    """What was found so far; `look_from` finds more."""
+
+    copies_parameters: bool
+    only_looks: bool = False
+    """Nothing is copied: all that is wanted are the `values`."""
+    left_out: set[int] = field(default_factory=set)
+    """Ids of tensors that are not looked at."""
+    found: list[tuple[Place, str, Holder]] = field(default_factory=list)
+    """(place, what it is, holder) of everything that can change, in the order in which it was reached."""
+    tensors: list[TensorHolder] = field(default_factory=list)
+    iterators: list[Any] = field(default_factory=list)
+    """Python's own, which holders may lend copies of."""
+    values: list[tuple[Place, Tensor]] = field(default_factory=list)
+    """Every tensor."""
+    is_complete: bool = True
+    _seen: dict[int, object] = field(default_factory=dict)
+    """With the objects themselves, so that nothing else gets their ids."""
+    _names: dict[int, set[str]] = field(default_factory=dict)
+    """Of modules, by the ids of their globals."""
+    _visits: dict[type, _Visit] = field(default_factory=dict)
+    _waiting: deque[tuple[Place, Any]] = field(default_factory=deque)
+    _bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._empty: list[dict[Any, Any]] = []
+        self._keep(Place("a module's hooks"), "", EmptyHolder(self._empty))
+
+    def look_from(self, roots: Mapping[str, object]) -> None:
+        """`roots` by the names that they are told under."""
+        self._waiting += [(Place(name), root) for name, root in roots.items()]
+        while self._waiting:
+            place, value = self._waiting.popleft()
+            if type(value) in _PLAIN or value is MISSING or id(value) in self._seen:
+                continue
+            if len(self._seen) == MOST_OBJECTS:
+                self.is_complete = False
+                self._waiting.clear()
+                return
+            self._seen[id(value)] = value
+            kind = type(value)
+            visit = self._visits.get(kind)
+            if visit is None:
+                visit = self._visits[kind] = self._visit_of(kind)
+            try:
+                visit(place, value)
+            except BaseException as error:
+                # A class of the user's can be anything, and what cannot be looked at is passed over.
+                if is_interruption(error):
+                    raise
+
+    def _visit_of(self, kind: type) -> _Visit:
+        """How objects of a class are looked at."""
+        exact: dict[type, _Visit] = {
+            FunctionType: self._visit_function,
+            MethodType: lambda place, method: self._push([(place, method.__self__), (place, method.__func__)]),
+            CellType: lambda place, cell: self._keep_items(place, "a variable", CellHolder(cell), lambda _: place),
+        }
+        if kind in exact:
+            return exact[kind]
+        if is_suspended_kind(kind):
+            return self._visit_suspended
+        if is_iterator_kind(kind):
+            return self._visit_iterator
+        if issubclass(kind, ModuleType) or module_name(kind).startswith("gradscope.engine"):
+            return lambda place, value: None
+        families: list[tuple[Any, _Visit]] = [
+            (Tensor, lambda place, tensor: self._visit_tensor(place, tensor, is_buffer=False)),
+            (np.ndarray, self._visit_array),
+            (partial, lambda place, it: self._push([(place, it.func), (place, it.args), (place, it.keywords)])),
+            (type, lambda place, cls: self._visit_class(cls)),
+            ((staticmethod, classmethod), lambda place, method: self._push([(place, method.__func__)])),
+            (property, lambda place, it: self._push([(place, it.fget), (place, it.fset)])),
+            # It may have given work to other processes: its attributes alone must not be put back.
+            (_BaseDataLoaderIter, self._measured("the iterator of a DataLoader", lambda it: it._num_yielded)),
+            (io.IOBase, self._measured("a file", lambda file: (file.closed, file.tell()))),
+            (torch.jit.ScriptModule, self._visit_scripted),
+        ]
+        for family, visit in families:
+            if issubclass(kind, family):
+                return visit
+        container, attributes = self._container_visit_of(kind), self._attributes_visit_of(kind)
+
+        def visit_object(place: Place, value: Any) -> None:
+            generator = RandomHolder.of(value)
+            if generator is not None:
+                return self._keep(place, "a random generator", generator)
+            if container is not None:
+                container(place, value)
+            attributes(place, value)
+
+        return visit_object
+
+    def _measured(self, what: str, measure: Callable[[Any], Any]) -> _Visit:
+        return lambda place, value: self._keep(place, what, MeasuredHolder(lambda: measure(value)))
+
+    def _visit_suspended(self, place: Place, value: Any) -> None:
+        self._keep(place, "a generator", MeasuredHolder(lambda: place_of(value)))
+        frame = getattr(value, "gi_frame", None)
+        self._push([(place.attribute(name), held) for name, held in (frame.f_locals if frame else {}).items()])
+
+    def _visit_iterator(self, place: Place, value: Any) -> None:
+        self.iterators.append(value)
+        # A tuple that holds it cannot be made to hold a copy of it.
+        self._keep(place, "an iterator", MeasuredHolder(lambda: place_of(value)))
+        self._push([(place, part) for part in parts_of(value)])
+
+    def _container_visit_of(self, kind: type) -> _Visit | None:
+        if issubclass(kind, dict):
+            return lambda place, value: self._keep_items(place, "a dict", DictHolder(value))
+        if issubclass(kind, list):
+            return lambda place, value: self._keep_items(place, "a list", ListHolder(value))
+        if issubclass(kind, deque):
+            return lambda place, value: self._keep_items(place, "a deque", DequeHolder(value))
+        if issubclass(kind, set):
+            return lambda place, value: self._keep_items(place, "a set", SetHolder(value), lambda _: place)
+        if issubclass(kind, (tuple, frozenset)):
+            return self._visit_fixed
+        if issubclass(kind, bytearray):
+            return lambda place, value: self._keep(place, "a bytearray", BytesHolder(value))
+        return None
+
+    def _visit_fixed(self, place: Place, value: Any) -> None:
+        if len(value) <= MOST_ITEMS:
+            self._push([(place.item(i), item) for i, item in enumerate(value) if type(item) not in _PLAIN])
+
+    def _attributes_visit_of(self, kind: type) -> _Visit:
+        is_users, is_module = _is_users_class(kind), issubclass(kind, nn.Module)
+        is_kept, slots = is_users or _is_understood(kind), _slots(kind) if is_users else []
+
+        def visit(place: Place, value: Any) -> None:
+            attributes = safely(lambda: object.__getattribute__(value, "__dict__"), None)
+            if type(attributes) is dict and is_kept:
+                self._keep_items(place, "", DictHolder(attributes), place.attribute)
+                if is_module:
+                    self._visit_module(place, attributes)
+            elif type(attributes) is dict:
+                # A writer, a progress bar, a client: what it stands for is elsewhere.
+                measured = MeasuredHolder(
+                    lambda: [(key, id(item)) for key, item in attributes.items()], alive=dict(attributes)
+                )
+                self._keep(place, with_article(class_name(kind)), measured)
+            if slots:
+                self._keep_items(place, "", slots_of(value, slots), place.attribute)
+            if is_users:
+                self._push([(place, kind)])
+
+        return visit if hasattr(kind, "__dict__") or slots else lambda place, value: None
+
+    def _visit_module(self, place: Place, attributes: dict[str, Any]) -> None:
+        """Its tensors under the names that they have for the user; and the dicts of hooks, of which most are empty."""
+        for name in ("_parameters", "_buffers", "_modules"):
+            inside = attributes.get(name)
+            if not isinstance(inside, dict):
+                continue
+            if inside:
+                self._seen[id(inside)] = inside
+                self.found.append((place, "", DictHolder(inside)))
+            for key, value in dict.items(inside):
+                if name != "_buffers":
+                    self._waiting.append((place.attribute(key), value))
+                elif value is not None and id(value) not in self._seen:
+                    self._seen[id(value)] = value
+                    self._visit_tensor(place.attribute(key), value, is_buffer=True)
+        for value in dict.values(attributes):
+            if type(value) in (dict, OrderedDict) and not value and id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self._empty.append(value)
+
+    def _visit_scripted(self, place: Place, module: Any) -> None:
+        """It keeps its attributes where Python does not see them."""
+        flag = NamesHolder(["training"], partial(getattr, module), partial(setattr, module), partial(delattr, module))
+        self._keep_items(place, "", flag, place.attribute)
+        for name, tensor in [*module._buffers.items(), *module._parameters.items()]:
+            if tensor is not None and id(tensor) not in self._seen:
+                self._seen[id(tensor)] = tensor
+                self._visit_tensor(place.attribute(name), tensor, is_buffer=not tensor.requires_grad)
+        self._push([(place.attribute(name), part) for name, part in module._modules.items()])
+
+    def _visit_tensor(self, place: Place, tensor: Tensor, *, is_buffer: bool) -> None:
+        self.values.append((place, tensor))
+        if self.only_looks or id(tensor) in self.left_out or torch.nn.parameter.is_lazy(tensor):
+            return
+        if is_buffer:
+            is_copied = True
+        elif tensor.requires_grad or isinstance(tensor, nn.Parameter):
+            is_copied = self.copies_parameters and tensor.is_leaf
+        else:
+            is_copied = self._has_room(tensor.numel() * tensor.element_size())
+        holder = TensorHolder(tensor, is_copied=is_copied)
+        self.tensors.append(holder)
+        self._keep(place, "", holder)
+        # Attributes that somebody has hung on it.
+        self._push([(place.attribute(name), item) for name, item in vars(tensor).items()])
+
+    def _visit_array(self, place: Place, array: np.ndarray[Any, Any]) -> None:
+        if not self.only_looks and self._has_room(array.nbytes):
+            self._keep(place, "an array", ArrayHolder(array))
+
+    def _has_room(self, size: int) -> bool:
+        if self._bytes + size > MOST_COPIED_BYTES:
+            return False
+        self._bytes += size
+        return True
+
+    def _visit_function(self, place: Place, function: FunctionType) -> None:
+        name = f"{function.__name__}()"
+        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._push([(Place(variable, owner=name), cell)])
+        self._push([(place, function.__defaults__), (place, function.__kwdefaults__)])
+        if function.__dict__:
+            self._push([(place, function.__dict__)])
+        if is_users_file(function.__code__.co_filename):
+            self._visit_globals(function)
+
+    def _visit_globals(self, function: FunctionType) -> None:
+        names, content = _names_in(function.__code__), function.__globals__
+        owner = Path(function.__code__.co_filename).name
+        self._keep_names(content, names, lambda name: Place(name, owner=owner))
+        for name in names:
+            module = content.get(name)
+            if isinstance(module, ModuleType) and is_users_file(getattr(module, "__file__", None) or "<none>"):
+                self._keep_names(vars(module), names, Place(name).attribute)
+
+    def _keep_names(
+        self, content: dict[str, Any], names: tuple[str, ...], place_of_name: Callable[[Any], Place]
+    ) -> None:
+        """Globals of a module, each looked at once."""
+        known = self._names.setdefault(id(content), set())
+        new = [name for name in names if name not in known]
+        known |= {*new}
+        for name in new:
+            self._keep_items(place_of_name(name), "a global", names_in(content, [name]), place_of_name)
+
+    def _visit_class(self, cls: type) -> None:
+        for base in reversed(cls.__mro__):
+            if not _is_users_class(base) or (base is not cls and id(base) in self._seen):
+                continue
+            self._seen[id(base)] = base
+            names = [name for name in vars(base) if not (name.startswith("__") and name.endswith("__"))]
+            written = sorted({*names, *(name for f in _functions_of(base) for name in _names_in(f.__code__))})
+            held = attributes_of_class(base, written)
+            self._keep_items(Place(base.__name__), "", held, Place(base.__name__).attribute)
+            self._push([(Place(base.__name__), function) for function in _functions_of(base)])
+
+    def _keep_items(
+        self,
+        place: Place,
+        what: str,
+        holder: ItemsHolder,
+        place_of_item: Callable[[Any], Place] | None = None,
+    ) -> None:
+        """And look into what it holds, unless that is too long to be anything but data."""
+        self._keep(place, what, holder)
+        if len(holder.values) > MOST_ITEMS:
+            return
+        for key, value in zip(holder.keys or range(len(holder.values)), holder.values, strict=True):
+            if type(value) not in _PLAIN and value is not MISSING and id(value) not in self._seen:
+                self._waiting.append(((place_of_item or place.item)(key), value))
+
+    def _keep(self, place: Place, what: str, holder: Holder) -> None:
+        self.found.append((place, what, holder))
+
+    def _push(self, more: Iterable[tuple[Place, Any]]) -> None:
+        self._waiting += more
+
+
+def _functions_of(cls: type) -> Iterator[FunctionType]:
+    for value in vars(cls).values():
+        for function in (value, getattr(value, "__func__", None), getattr(value, "fget", None)):
+            if type(function) is FunctionType:
+                yield function
+
+
+@lru_cache(maxsize=4096)
+def _names_in(code: CodeType) -> tuple[str, ...]:
+    """Every global that a function may read or write, and more: attributes have their names in the same list."""
+    found = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= dict.fromkeys(_names_in(constant))
+    return tuple(found)
+
+
+def _is_users_class(cls: type) -> bool:
+    module = module_name(cls)
+    if module in ("builtins", "__main__"):
+        return module == "__main__"
+    if module.partition(".")[0] in ("torch", "numpy", "gradscope"):
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return type(file) is str and is_users_file(file)
+
+
+def _is_understood(cls: type) -> bool:
+    """A class of somebody else's whose attributes are all there is of its objects."""
+    if issubclass(cls, (nn.Module, SimpleNamespace, argparse.Namespace, FunctionType, partial)):
+        return True
+    return f"{module_name(cls)}.".startswith(_UNDERSTOOD)
+
+
+def _slots(cls: type) -> list[str]:
+    found: list[str] = []
+    for base in cls.__mro__:
+        slots = vars(base).get("__slots__", ()) if _is_users_class(base) else ()
+        names = [slots] if isinstance(slots, str) else list(slots)
+        found += [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+    return found

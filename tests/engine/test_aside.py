@@ -1,0 +1,295 @@
+"""The user's code run beside the training: training does not know of it, whatever the code remembers, or the user is told."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import plain
+import pytest
+import torch
+import zoo
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, TensorDataset
+
+from gradscope import Recipe, Session, UserCodeFailed
+from gradscope.engine.aside.door import Aside
+from gradscope.engine.aside.iterators import copy_of_iterator
+
+CALLS = 0
+FACTORS = {"of this file": 1.0}
+
+
+class Remembering(nn.Linear):
+    """Has state of every kind that is no parameter and no buffer."""
+
+    made = 0
+    sizes: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__(zoo.FEATURES, zoo.CLASSES)
+        self.calls = 0
+        self.recent: deque[int] = deque(maxlen=3)
+        self.seen: set[int] = set()
+        self.kept = OrderedDict({"first": 1.0})
+        self.mean = torch.zeros(zoo.FEATURES)
+        self.numbers = itertools.count(1)
+        self.generator = torch.Generator().manual_seed(3)
+        self.teacher: list[nn.Module] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.recent.append(self.calls)
+        self.seen.add(len(self.seen))
+        self.kept.move_to_end("first")
+        self.kept[f"call {self.calls}"] = 1 / self.calls
+        self.mean.mul_(0.9).add_(x.detach().mean(0), alpha=0.1)
+        Remembering.made += 1
+        self.sizes.append(len(x))
+        noise = torch.rand((), generator=self.generator)
+        scale = self.calls + sum(self.recent) + len(self.seen) + sum(self.kept.values()) + next(self.numbers)
+        output = super().forward(x - self.mean) * (scale + noise + Remembering.made + len(self.sizes)) / 100
+        return output if not self.teacher else output + 0.1 * self.teacher[-1](x)
+
+
+def remembering() -> Recipe:
+    """Losses depend on all of it."""
+    global CALLS
+    CALLS = 0
+    FACTORS.clear()
+    Remembering.made, Remembering.sizes = 0, []
+    model = Remembering()
+    count, words = [0], Counter[str]()
+    values = iter([1.0 + 0.1 * i for i in range(100_000)])
+    pairs = zip(itertools.cycle([1.0, 2.0, 3.0]), itertools.count(), strict=False)
+    own, generator = random.Random(1), np.random.default_rng(2)
+    array, space = np.zeros(3), SimpleNamespace(total=0.0)
+    total = 0.0
+
+    def step(model: Remembering, batch: Any, history: list[float] = []) -> Tensor:  # noqa: B006
+        nonlocal total
+        global CALLS
+        CALLS += 1
+        FACTORS[str(CALLS)] = CALLS
+        count[0] += 1
+        words["calls"] += 1
+        array[count[0] % 3] += 1
+        space.total += own.random() + float(generator.random())
+        total += next(values)
+        history.append(total)
+        one, number = next(pairs)
+        if not model.teacher:
+            model.teacher.append(copy.deepcopy(nn.Linear(zoo.FEATURES, zoo.CLASSES)).to(model.weight.dtype))
+        factor = (
+            CALLS + len(FACTORS) + count[0] + words["calls"] + float(array.sum()) + space.total + total + one + number
+        )
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        return loss * (1 + (factor + len(history)) / 1000)
+
+    return zoo.classifier(
+        model,
+        loss=None,
+        training_step=step,
+        optimizer=torch.optim.SGD(model.parameters(), 0.05),
+        validation=zoo.vectors(9),
+        batch_size=4,
+    )
+
+
+def check(session: Session) -> Any:
+    return session.check_gradient("weight", samples=4)
+
+
+def validate(session: Session) -> Any:
+    return session.validate()
+
+
+def look_ahead(session: Session) -> Any:
+    return session.schedule(20)
+
+
+BESIDE: list[Callable[[Session], Any]] = [check, validate, look_ahead]
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_training_does_not_know_of_it(beside: Callable[[Session], Any]) -> None:
+    expected = plain.train_plainly(plain.seeded(lambda: without_validation(remembering())), steps=6)
+    with Session(plain.seeded(remembering)) as session:
+        while session.position.step < 6:
+            session.advance()
+            result = beside(session)
+            assert not any("as before" in note for note in getattr(result, "notes", ()))
+        assert [record.loss for record in session.history] == expected.losses
+        plain.assert_same(expected.state, plain.outcome_of(session).state)
+
+
+def without_validation(recipe: Recipe) -> Recipe:
+    return replace(recipe, validation=None)
+
+
+def test_what_cannot_be_put_back_is_told(tmp_path: Any) -> None:
+    def drawn() -> Iterator[float]:
+        for _ in range(10_000):
+            yield 1.0
+
+    def make() -> Recipe:
+        model, factors = nn.Linear(zoo.FEATURES, zoo.CLASSES), drawn()
+        unlabelled = iter(DataLoader(TensorDataset(torch.zeros(9999, 1)), batch_size=1))
+
+        def step(model: nn.Module, batch: Any) -> Tensor:
+            log.write("step\n")
+            next(unlabelled)
+            return nn.functional.cross_entropy(model(batch[0]), batch[1]) * next(factors)
+
+        return zoo.classifier(model, loss=None, training_step=step, validation=zoo.vectors(9))
+
+    with (tmp_path / "log.txt").open("w", encoding="utf-8") as log, Session(plain.seeded(make)) as session:
+        session.forward()
+        session.backward()
+        for result in (check(session), validate(session)):
+            (note,) = result.notes
+            assert note.startswith("Training is not quite as before: the code that was run has moved ")
+            assert "log in step() (a file)" in note
+            assert "unlabelled in step() (the iterator of a DataLoader)" in note
+            assert "factors in step() (a generator)" in note
+        assert look_ahead(session).reason == ""
+
+
+def test_after_an_error_too() -> None:
+    calls: list[int] = []
+    fails = [False]
+
+    def make() -> Recipe:
+        model = nn.Linear(zoo.FEATURES, zoo.CLASSES)
+
+        def step(model: nn.Module, batch: Any) -> Tensor:
+            calls.append(1)
+            if fails[0] and len(calls) > 3:
+                raise ValueError("enough")
+            return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+        return zoo.classifier(model, loss=None, training_step=step, validation=zoo.vectors(90), batch_size=4)
+
+    with Session(plain.seeded(make)) as session:
+        session.forward()
+        fails[0] = True
+        with pytest.raises(UserCodeFailed, match="enough"):
+            validate(session)
+        assert calls == [1]
+
+
+def test_what_trains_beside_is_put_back() -> None:
+    """A step that uses the real model, steps the real optimizer and moves a scheduler's closure."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    x = torch.randn(8, 2)
+    model(x).sum().backward()
+    optimizer.step()
+
+    def run() -> None:
+        model.train()
+        model(x).square().sum().backward()
+        optimizer.step()
+        model[0].weight.requires_grad_(False)
+        model.eval()
+        torch.set_default_dtype(torch.float64)
+
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    gradients = [(p, p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
+    with Aside({"run": run}) as aside:
+        run()
+        aside.rewind()
+        run()
+    assert aside.notes == ()
+    plain.assert_same(before, (model.state_dict(), optimizer.state_dict()))
+    assert model.training and model[0].weight.requires_grad and torch.get_default_dtype() is torch.float32
+    for p, gradient, values in gradients:
+        assert p.grad is gradient and (gradient is None or torch.equal(gradient, values))  # type: ignore[arg-type]
+
+
+def test_without_copies_it_is_told() -> None:
+    layer = nn.Linear(2, 1)
+
+    def run() -> None:
+        with torch.no_grad():
+            layer.weight.add_(1)
+
+    with Aside({"run": run}, copies_parameters=False) as aside:
+        pass
+    assert aside.notes == ()
+    with Aside({"run": run}, copies_parameters=False) as aside:
+        run()
+    (note,) = aside.notes
+    assert "layer.weight in run()" in note.replace("._parameters['weight']", ".weight")
+
+
+def test_iterators_are_copied_where_they_stand() -> None:
+    shared = iter(range(10))
+    made: list[Iterator[Any]] = [
+        iter([1, 2, 3, 4]),
+        iter((1, 2, 3, 4)),
+        reversed([1, 2, 3, 4]),
+        iter("abcd"),
+        iter(range(5)),
+        iter({"a": 1, "b": 2, "c": 3}),
+        itertools.count(5, 2),
+        itertools.cycle([1, 2]),
+        itertools.islice(itertools.count(), 1, 9, 2),
+        itertools.chain([1, 2], [3, 4]),
+        enumerate(iter([5, 6, 7])),
+        map(str, iter([5, 6, 7])),
+        filter(None, iter([0, 5, 6, 7])),
+        zip(shared, shared, strict=False),
+    ]
+    for iterator in made:
+        next(iterator)
+        twin = copy_of_iterator(iterator, {})
+        unused = copy_of_iterator(iterator, {})
+        list(itertools.islice(unused if unused is not None else [], 3))
+        if twin is None:
+            # Python 3.14 has stopped to copy those of itertools.
+            assert type(iterator).__module__ == "itertools"
+            continue
+        inside = list(itertools.islice(twin, 2))
+        assert inside == list(itertools.islice(iterator, 2)), iterator
+    assert copy_of_iterator(map(str, (i for i in [1])), {}) is None
+
+
+def test_a_schedule_that_counts() -> None:
+    calls = [0]
+
+    def make() -> Recipe:
+        model = nn.Linear(zoo.FEATURES, zoo.CLASSES)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+        def factor(step: int) -> float:
+            calls[0] += 1
+            return 1 / (calls[0] + 1)
+
+        return zoo.classifier(model, optimizer=optimizer, scheduler=LambdaLR(optimizer, partial(factor)))
+
+    expected = plain.train_plainly(plain.seeded(make), steps=4)
+    calls[0] = 0
+    with Session(plain.seeded(make)) as session:
+        while session.position.step < 4:
+            look_ahead(session)
+            session.next_batch()
+        assert [record.loss for record in session.history] == expected.losses
+
+
+def test_a_large_model_takes_little_time() -> None:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(300)))
+    started = time.process_time()
+    with Aside({"model": model, "data": [list(range(10**6))]}) as aside:
+        pass
+    assert aside.notes == () and time.process_time() - started < 2
