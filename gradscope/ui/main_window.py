@@ -7,11 +7,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
-from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMainWindow, QTabWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
 from gradscope.ui.actions import ActionId, Actions, Menu
+from gradscope.ui.centre import Centre
 from gradscope.ui.commands import Commands
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.comparer import Comparer
@@ -69,6 +70,7 @@ class MainWindow(QMainWindow):
         self.log = LogDock(controller, themes, self)
         self.training = TrainingDock(controller, themes, self)
         self.panels = (self.layers, self.inspector, self.training, self.moments, self.log)
+        self.centre = Centre(self)
         self.failure_bar = FailureBar(controller, themes, self)
         self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
@@ -137,16 +139,11 @@ class MainWindow(QMainWindow):
         self.addToolBarBreak()
         self.addToolBar(self.band)
         self.setStatusBar(self.status)
-        self._stack = QStackedWidget(self)
+        self.centre.notices.add(self.failure_bar)
+        self._stack = self.centre.pages
         self._stack.addWidget(self.start_page)
         self._stack.addWidget(self.workspace)
-        centre = QWidget(self)
-        column = QVBoxLayout(centre)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.failure_bar)
-        column.addWidget(self._stack, 1)
-        self.setCentralWidget(centre)
+        self.setCentralWidget(self.centre)
         self._default_layout()
         for panel in self.panels:
             panel.hide()

@@ -1,0 +1,64 @@
+"""Widgets one below the other, as high as they ask for; where that is too much, they scroll."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+
+from gradscope.ui.guarded import guarded
+
+
+@guarded
+class ScrolledColumn(QScrollArea):
+    """At most a share of the height of the widget that it is `within`. Hidden while nothing in it is shown."""
+
+    def __init__(self, *, within: QWidget, share: float) -> None:
+        super().__init__(within)
+        self._within = within
+        self._share = share
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._inner = QWidget()
+        # Narrower than what is in it, that gets shorter; there is nothing to scroll sideways.
+        self._inner.setMinimumWidth(1)
+        self._column = QVBoxLayout(self._inner)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(0)
+        self.setWidget(self._inner)
+        self._inner.installEventFilter(self)
+        within.installEventFilter(self)
+        self.hide()
+
+    def add(self, widget: QWidget) -> None:
+        self._column.addWidget(widget)
+
+    def _fit(self) -> None:
+        needed = 0
+        if not self._column.isEmpty():
+            width = self.width()
+            has_height_for_width = self._column.hasHeightForWidth()
+            needed = self._column.heightForWidth(width) if has_height_for_width else self._column.sizeHint().height()
+        height = min(needed, round(self._share * self._within.height()))
+        if (self.minimumHeight(), self.maximumHeight()) != (height, height):
+            self.setFixedHeight(height)
+        self.setHidden(needed == 0)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, 0)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        handled = super().eventFilter(watched, event)
+        asks = QEvent.Type.LayoutRequest if watched is self._inner else QEvent.Type.Resize
+        if event.type() == asks:
+            self._fit()
+        return handled
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
