@@ -17,6 +17,8 @@ class Centre(QWidget):
         super().__init__(parent)
         self.notices = ScrolledColumn(within=self, share=_NOTICES_SHARE)
         self.pages = QStackedWidget(self)
+        # Beside a long notice it may be less than the tabs would have.
+        self.pages.setMinimumHeight(1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)

@@ -40,10 +40,13 @@ from gradscope.ui.training.layer_menu import LayerMenu
 
 _LAYOUT_VERSION = 1
 _SIZE = (1440, 900)
-_SIDE_DIGITS = (66, 41)
+_INSPECTOR_DIGITS = 41
 _SIDE_SHARES = (0.35, 0.25)
-"""The widths of the panels at the sides: in digits of the font, and at most so much of the window."""
-_BOTTOM_LINES = 15
+_SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
+"""The panels at the sides are as wide as what is in them, and at most so much of the window."""
+_BOTTOM_LINES = 11
+_LITTLE_LINES = 40
+"""In a window that is lower, panels below the others would leave no room for either."""
 _LEAST_CENTRE_SHARE = 0.35
 """Where the window has become narrow, the plots keep so much of it."""
 
@@ -64,6 +67,7 @@ class MainWindow(QMainWindow):
         self.phase_strip = PhaseStrip(controller, themes, self)
         self.status = StatusBar(controller, themes, self)
         self.layers = LayersDock(controller, themes, self)
+        self._layers_width = 0
         self.comparer = Comparer(controller, self)
         self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
         self.moments = MomentsDock(controller, themes, self)
@@ -125,6 +129,10 @@ class MainWindow(QMainWindow):
         self._default_layout()
 
     @Slot()
+    def _on_details_shown(self) -> None:
+        self.centre.notices.scroll_to(self.failure_bar.details)
+
+    @Slot()
     def _on_training_settings_wanted(self) -> None:
         self.training.show()
         self.training.raise_()
@@ -155,10 +163,12 @@ class MainWindow(QMainWindow):
         self.commands.training_settings_wanted.connect(self._on_training_settings_wanted)
         self.commands.comparison_wanted.connect(self.comparer.start)
         self.comparer.changed.connect(self._on_comparison_changed)
+        self.layers.filled.connect(self._fit_layers)
+        self.failure_bar.details_shown.connect(self._on_details_shown)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
 
     def _default_layout(self) -> None:
-        areas = Qt.DockWidgetArea
+        areas, is_little = Qt.DockWidgetArea, self._is_little()
         shown = [panel for panel in self.panels if not panel.isHidden()]
         for panel in self.panels:
             # Qt forgets to hide the tabs of panels that are moved from one place to another.
@@ -167,8 +177,10 @@ class MainWindow(QMainWindow):
         self.addDockWidget(areas.RightDockWidgetArea, self.inspector)
         self.addDockWidget(areas.RightDockWidgetArea, self.training)
         self.tabifyDockWidget(self.inspector, self.training)
-        self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
-        self.addDockWidget(areas.BottomDockWidgetArea, self.log)
+        if is_little:
+            self.tabifyDockWidget(self.layers, self.moments)
+        else:
+            self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
         self.tabifyDockWidget(self.moments, self.log)
         for panel in shown:
             panel.show()
@@ -176,6 +188,7 @@ class MainWindow(QMainWindow):
             panel.title_bar.refresh()
         self.inspector.raise_()
         self.moments.raise_()
+        self.layers.raise_()
         self._resize_panels()
         # Panels that have just been shown take the sizes only once they are laid out.
         QTimer.singleShot(0, self, self._resize_panels)
@@ -189,12 +202,22 @@ class MainWindow(QMainWindow):
     @Slot()
     def _resize_panels(self) -> None:
         digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
-        sides = [
-            min(digits * digit, round(share * self.width()))
-            for digits, share in zip(_SIDE_DIGITS, _SIDE_SHARES, strict=True)
-        ]
+        needed = self.layers.content_width(), _INSPECTOR_DIGITS * digit
+        shares = _SIDE_SHARES_IN_LITTLE if self._is_little() else _SIDE_SHARES
+        sides = [min(width, round(share * self.width())) for width, share in zip(needed, shares, strict=True)]
         self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
-        self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
+        self._layers_width = sides[0]
+        if self.dockWidgetArea(self.moments) is Qt.DockWidgetArea.BottomDockWidgetArea:
+            self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
+
+    @Slot()
+    def _fit_layers(self) -> None:
+        """Another model has longer or shorter names; a width that somebody has chosen stays."""
+        if abs(self.layers.width() - self._layers_width) <= 2:
+            self._resize_panels()
+
+    def _is_little(self) -> bool:
+        return self.height() < _LITTLE_LINES * self.fontMetrics().lineSpacing()
 
     def _show_panels(self) -> None:
         """The first session is open: bring the panels in, as they were left the last time."""

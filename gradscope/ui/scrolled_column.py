@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
@@ -23,18 +23,36 @@ class ScrolledColumn(QScrollArea):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._inner = QWidget()
-        # Narrower than what is in it, that gets shorter; there is nothing to scroll sideways.
-        self._inner.setMinimumWidth(1)
+        # Where it is narrow, texts wrap and get shorter; there is nothing to scroll sideways. The least height of labels
+        # that wrap is that of their least width.
+        self._inner.setMinimumSize(1, 1)
         self._column = QVBoxLayout(self._inner)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(0)
         self.setWidget(self._inner)
         self._inner.installEventFilter(self)
         within.installEventFilter(self)
+        self._wanted: QWidget | None = None
+        self.verticalScrollBar().rangeChanged.connect(self._on_range_changed)
+        self.verticalScrollBar().actionTriggered.connect(self._on_scrolled)
         self.hide()
 
     def add(self, widget: QWidget) -> None:
         self._column.addWidget(widget)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring into sight what has just been shown, once it has been laid out."""
+        self._wanted = widget
+
+    @Slot()
+    def _on_range_changed(self) -> None:
+        if self._wanted is not None:
+            self.ensureWidgetVisible(self._wanted, 0, 0)
+
+    @Slot()
+    def _on_scrolled(self) -> None:
+        """By a person, who knows better."""
+        self._wanted = None
 
     def _fit(self) -> None:
         needed = 0

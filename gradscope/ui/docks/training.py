@@ -268,6 +268,8 @@ class TrainingDock(Panel):
 
     def _assemble(self) -> None:
         self._content = QWidget()
+        # In a narrow panel the fields are short; there is nothing to scroll sideways.
+        self._content.setMinimumWidth(1)
         column = QVBoxLayout(self._content)
         column.setContentsMargins(8, 4, 8, 8)
         column.setSpacing(8)

@@ -26,8 +26,8 @@ from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import GrowingScale, LinearScale
 from gradscope.ui.plots.wording import nothing_yet
-from gradscope.ui.text import shortened_numbers
 from gradscope.ui.scrolled_column import ScrolledColumn
+from gradscope.ui.text import shortened_numbers
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
