@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, Slot
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
@@ -47,7 +47,16 @@ class ScrolledColumn(QScrollArea):
     @Slot()
     def _on_range_changed(self) -> None:
         if self._wanted is not None:
-            self.ensureWidgetVisible(self._wanted, 0, 0)
+            # Its place is that of before.
+            QTimer.singleShot(0, self, self._show_wanted)
+
+    @Slot()
+    def _show_wanted(self) -> None:
+        if self._wanted is not None:
+            # Of a text, Qt's ensureWidgetVisible() would show the line with the cursor.
+            rect = self._wanted.rect()
+            for corner in (rect.bottomLeft(), rect.topLeft()):
+                self.ensureVisible(0, self._wanted.mapTo(self._inner, corner).y(), 0, 0)
 
     @Slot()
     def _on_scrolled(self) -> None:

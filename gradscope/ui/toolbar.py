@@ -15,6 +15,7 @@ from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
+from gradscope.ui.fields import ComboBox, SpinBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.redraw import owing
@@ -89,7 +90,7 @@ class ToolBar(QToolBar):
         )
         self.steps = self._steps_box()
         self.capture = CaptureButton(controller, themes, [actions[action_id] for action_id in _LEVELS], self)
-        self.device = QComboBox(self)
+        self.device = ComboBox(self)
         self.device.setAccessibleName(self.tr("Device"))
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_device_activated)
@@ -143,7 +144,7 @@ class ToolBar(QToolBar):
         return ActionButton(action, icon_name=row.icon, text=text, themes=self._themes, parent=self)
 
     def _steps_box(self) -> QSpinBox:
-        box = QSpinBox(self)
+        box = SpinBox(self)
         box.setRange(1, _MAX_STEPS)
         box.setValue(self._controller.settings.get(Setting.RUN_STEPS))
         box.setAccessibleName(self.tr("Number of steps"))

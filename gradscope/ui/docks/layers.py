@@ -11,6 +11,7 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.docks.layer_view import LayerView
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.fields import clear_on_escape
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
@@ -47,10 +48,11 @@ class LayersDock(Panel):
         self._is_following = Held()
         self._expanded: set[str] | None = None
         self.filter = QLineEdit(self)
-        self.filter.setPlaceholderText(self.tr("Filter by name or type"))
+        self.filter.setPlaceholderText(self.tr("Filter by name, or type:Conv2d"))
         self.filter.setClearButtonEnabled(True)
         self.filter.setAccessibleName(self.tr("Filter layers"))
         self.filter.textChanged.connect(self._on_filter_changed)
+        clear_on_escape(self.filter, within=self)
         self.model = LayerTreeModel(controller.state, themes.theme, self)
         self.view = self._make_view()
         self.menu = LayerMenu(controller, self.view)

@@ -11,6 +11,7 @@ from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.flow_layout import FlowLayout
 from gradscope.ui.inspector.pin_buttons import PinButtons
 from gradscope.ui.optimizer_states import name_of
@@ -152,7 +153,7 @@ class SubjectHeader(QWidget):
         return buttons
 
     def _make_chooser(self, name: str) -> QComboBox:
-        chooser = QComboBox()
+        chooser = ComboBox()
         chooser.setAccessibleName(name)
         chooser.setToolTip(plain_tip(name))
         chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
