@@ -163,7 +163,7 @@ TABLE: dict[ActionId, ActionRow] = {
         needs_session=True,
     ),
     ActionId.SAVE_BEST: ActionRow(
-        text=QT_TRANSLATE_NOOP("Actions", "Save &best weights..."),
+        text=QT_TRANSLATE_NOOP("Actions", "Save best &weights..."),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Write the state_dict of the best validation so far to a file"),
         menu=Menu.FILE,
         needs_session=True,

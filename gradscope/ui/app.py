@@ -21,6 +21,7 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.crash_file import CrashFile
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.error_reporter import ErrorReporter
+from gradscope.ui.focus_ring import FocusRings
 from gradscope.ui.interrupts import Interrupts
 from gradscope.ui.main_window import MainWindow
 from gradscope.ui.settings import Setting, Settings
@@ -105,6 +106,7 @@ def build(app: QApplication, settings: Settings) -> MainWindow:
     """Stage 3: the style, the objects behind the window, and the window, not shown yet."""
     themes = ThemeManager(settings)
     themes.apply(app)
+    FocusRings(app, themes)
     client = EngineClient()
     controller = Controller(AppState(), client, settings)
     window = MainWindow(controller, themes)

@@ -6,18 +6,23 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.plain import WrappedLabel, plain_tip
 
 
 @guarded
-class EmptyNote(PlainLabel):
+class EmptyNote(WrappedLabel):
+    """In a panel that is too small for it, its tooltip has the whole text."""
+
     def __init__(self, text: str, parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
         self.setProperty("role", "muted")
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.setWordWrap(True)
         self.setContentsMargins(16, 16, 16, 16)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+
+    def setText(self, text: str) -> None:
+        super().setText(text)
+        self.setToolTip(plain_tip(text))
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import (
     QFrame,
@@ -25,11 +25,14 @@ from gradscope.protocol.visible import visible, visible_lines
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import Controller
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.flow_layout import FlowLayout
+from gradscope.ui.plain import PlainLabel, WrappedLabel
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
-_DETAIL_LINES = 12
+_DETAIL_LINES, _LEAST_DETAIL_LINES = 12, 5
+_DETAIL_SHARE = 0.25
+"""The traceback takes at most so much of the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ _ICON = {"bad": "error", "warning": "warning", "info": "info"}
 
 class FailureBar(QFrame):
     """Hidden while there is nothing to tell."""
+
+    details_shown = Signal()
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -119,6 +124,8 @@ class FailureBar(QFrame):
     @Slot()
     def _on_toggled(self) -> None:
         self._show_details(not self.details.isVisible())
+        if not self.details.isHidden():
+            self.details_shown.emit()
 
     @Slot()
     def _on_copy(self) -> None:
@@ -196,8 +203,12 @@ class FailureBar(QFrame):
             self.toggle.setText(self.tr("Hide details") if is_death else self.tr("Hide traceback"))
         else:
             self.toggle.setText(self.tr("Show details") if is_death else self.tr("Show traceback"))
-        lines = min(_DETAIL_LINES, self.details.blockCount() + 1)
-        self.details.setFixedHeight(lines * self.details.fontMetrics().lineSpacing() + 16)
+        self._fit_details()
+
+    def _fit_details(self) -> None:
+        line = self.details.fontMetrics().lineSpacing()
+        most = max(_LEAST_DETAIL_LINES, min(_DETAIL_LINES, int(_DETAIL_SHARE * self.window().height() / line)))
+        self.details.setFixedHeight(min(most, self.details.blockCount() + 1) * line + 16)
 
     def _paint_sign(self) -> None:
         severity, theme = self._notice.severity if self._notice is not None else "info", self._themes.theme
@@ -207,8 +218,7 @@ class FailureBar(QFrame):
         self.dismiss.setIcon(icon("close", theme))
 
     def _make_text(self) -> QLabel:
-        label = PlainLabel(parent=self)
-        label.setWordWrap(True)
+        label = WrappedLabel(parent=self)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         return label
@@ -220,11 +230,9 @@ class FailureBar(QFrame):
         return button
 
     def _arrange(self) -> None:
-        buttons = QHBoxLayout()
-        buttons.setSpacing(8)
+        buttons = FlowLayout(spacing=8)
         for button in (self.end, self.restart, self.reopen, self.again, self.show_layer, self.toggle, self.copy):
             buttons.addWidget(button)
-        buttons.addStretch(1)
         texts = QVBoxLayout()
         texts.setSpacing(4)
         texts.addWidget(self.sentence)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
-from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMainWindow, QTabWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain, translated
+from gradscope.ui.centre import Centre
 from gradscope.ui.commands import Commands
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.comparer import Comparer
@@ -27,6 +28,7 @@ from gradscope.ui.docks.moments import MomentsDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.file_bar import FileBar
+from gradscope.ui.focus_order import next_in_order
 from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
@@ -43,10 +45,13 @@ from gradscope.ui.training.layer_menu import LayerMenu
 
 _LAYOUT_VERSION = 1
 _SIZE = (1440, 900)
-_SIDE_DIGITS = (66, 41)
+_INSPECTOR_DIGITS = 41
 _SIDE_SHARES = (0.35, 0.25)
-"""The widths of the panels at the sides: in digits of the font, and at most so much of the window."""
-_BOTTOM_LINES = 15
+_SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
+"""The panels at the sides are as wide as what is in them, and at most so much of the window."""
+_BOTTOM_LINES = 11
+_LITTLE_LINES = 40
+"""In a window that is lower, panels below the others would leave no room for either."""
 _LEAST_CENTRE_SHARE = 0.35
 """Where the window has become narrow, the plots keep so much of it."""
 
@@ -67,6 +72,7 @@ class MainWindow(QMainWindow):
         self.phase_strip = PhaseStrip(controller, themes, self)
         self.status = StatusBar(controller, themes, self)
         self.layers = LayersDock(controller, themes, self)
+        self._layers_width = 0
         self.comparer = Comparer(controller, self)
         self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
         self.moments = MomentsDock(controller, themes, self)
@@ -80,6 +86,7 @@ class MainWindow(QMainWindow):
             open_file=self.commands.open_file,
         )
         self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
+        self.centre = Centre(self)
         self.failure_bar = FailureBar(controller, themes, self)
         self.file_bar = FileBar(controller, themes, self)
         self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
@@ -155,6 +162,10 @@ class MainWindow(QMainWindow):
         self._default_layout()
 
     @Slot()
+    def _on_details_shown(self) -> None:
+        self.centre.notices.scroll_to(self.failure_bar.details)
+
+    @Slot()
     def _on_training_settings_wanted(self) -> None:
         self.training.show()
         self.training.raise_()
@@ -181,17 +192,12 @@ class MainWindow(QMainWindow):
         self.addToolBarBreak()
         self.addToolBar(self.band)
         self.setStatusBar(self.status)
-        self._stack = QStackedWidget(self)
+        self.centre.notices.add(self.failure_bar)
+        self._stack = self.centre.pages
         self._stack.addWidget(self.start_page)
         self._stack.addWidget(self.workspace)
-        centre = QWidget(self)
-        column = QVBoxLayout(centre)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.failure_bar)
-        column.addWidget(self.file_bar)
-        column.addWidget(self._stack, 1)
-        self.setCentralWidget(centre)
+        self.centre.notices.add(self.file_bar)
+        self.setCentralWidget(self.centre)
         self._default_layout()
         for panel in self.panels:
             panel.hide()
@@ -204,11 +210,13 @@ class MainWindow(QMainWindow):
         self.commands.training_settings_wanted.connect(self._on_training_settings_wanted)
         self.commands.comparison_wanted.connect(self.comparer.start)
         self.comparer.changed.connect(self._on_comparison_changed)
+        self.layers.filled.connect(self._fit_layers)
+        self.failure_bar.details_shown.connect(self._on_details_shown)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
         self.commands.start_page_toggled.connect(self._on_start_page_toggled)
 
     def _default_layout(self) -> None:
-        areas = Qt.DockWidgetArea
+        areas, is_little = Qt.DockWidgetArea, self._is_little()
         shown = [panel for panel in self.panels if not panel.isHidden()]
         for panel in self.panels:
             # Qt forgets to hide the tabs of panels that are moved from one place to another.
@@ -218,8 +226,10 @@ class MainWindow(QMainWindow):
         self.addDockWidget(areas.RightDockWidgetArea, self.training)
         self.tabifyDockWidget(self.inspector, self.training)
         self._place_lesson()
-        self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
-        self.addDockWidget(areas.BottomDockWidgetArea, self.log)
+        if is_little:
+            self.tabifyDockWidget(self.layers, self.moments)
+        else:
+            self.addDockWidget(areas.BottomDockWidgetArea, self.moments)
         self.tabifyDockWidget(self.moments, self.log)
         for panel in shown:
             panel.show()
@@ -227,6 +237,7 @@ class MainWindow(QMainWindow):
             panel.title_bar.refresh()
         self.inspector.raise_()
         self.moments.raise_()
+        self.layers.raise_()
         self._resize_panels()
         # Panels that have just been shown take the sizes only once they are laid out.
         QTimer.singleShot(0, self, self._resize_panels)
@@ -240,12 +251,22 @@ class MainWindow(QMainWindow):
     @Slot()
     def _resize_panels(self) -> None:
         digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
-        sides = [
-            min(digits * digit, round(share * self.width()))
-            for digits, share in zip(_SIDE_DIGITS, _SIDE_SHARES, strict=True)
-        ]
+        needed = self.layers.content_width(), _INSPECTOR_DIGITS * digit
+        shares = _SIDE_SHARES_IN_LITTLE if self._is_little() else _SIDE_SHARES
+        sides = [min(width, round(share * self.width())) for width, share in zip(needed, shares, strict=True)]
         self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
-        self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
+        self._layers_width = sides[0]
+        if self.dockWidgetArea(self.moments) is Qt.DockWidgetArea.BottomDockWidgetArea:
+            self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
+
+    @Slot()
+    def _fit_layers(self) -> None:
+        """Another model has longer or shorter names; a width that somebody has chosen stays."""
+        if abs(self.layers.width() - self._layers_width) <= 2:
+            self._resize_panels()
+
+    def _is_little(self) -> bool:
+        return self.height() < _LITTLE_LINES * self.fontMetrics().lineSpacing()
 
     def _place_lesson(self) -> None:
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.lesson)
@@ -322,6 +343,25 @@ class MainWindow(QMainWindow):
         return next((file for file in files if Path(file).suffix == ".py" or may_be_snapshot(Path(file))), None)
 
     # ------------------------------------------------------------------------------------------ Qt
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        zones = (
+            self.toolbar,
+            self.band,
+            self.layers,
+            self.centre,
+            self.inspector,
+            self.training,
+            self.moments,
+            self.log,
+        )
+        widget = next_in_order(self.focusWidget(), zones, forward=forward)
+        if widget is None:
+            return super().focusNextPrevChild(forward)
+        reasons = Qt.FocusReason
+        widget.setFocus(reasons.TabFocusReason if forward else reasons.BacktabFocusReason)
+        self.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
+        return True
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QMenuBar
 
 from gradscope.assets import sample_docs, sample_paths
+from gradscope.ui.access_keys import give_access_keys
 from gradscope.ui.actions import TABLE, ActionId, Actions, Menu
 from gradscope.ui.plain import caption, plain_tip
 from gradscope.ui.settings import Setting, Settings
@@ -46,7 +47,7 @@ class Menus(QObject):
             self._menus[row.menu].addAction(actions[action_id])
             if row.ends_section:
                 self._menus[row.menu].addSeparator()
-        self._samples = QMenu(self.tr("Open &sample"), bar)
+        self._samples = QMenu(self.tr("Open s&ample"), bar)
         self._recent = QMenu(self.tr("Open re&cent"), bar)
         for submenu in (self._samples, self._recent):
             self._menus[Menu.FILE].insertMenu(actions[ActionId.EXPORT], submenu)
@@ -57,6 +58,8 @@ class Menus(QObject):
         view.insertActions(actions[ActionId.RESET_LAYOUT], [*panels, view.addSeparator()])
         view.addSeparator()
         view.addMenu(self._menus[Menu.THEME])
+        for filled in self._menus.values():
+            give_access_keys(filled)
         self._samples.aboutToShow.connect(self._on_samples_about_to_show)
         self._recent.aboutToShow.connect(self._on_recent_about_to_show)
 
@@ -66,6 +69,7 @@ class Menus(QObject):
         for path in sample_paths():
             title, _ = sample_docs(path)
             self._add(self._samples, path.stem, str(path), title)
+        give_access_keys(self._samples)
 
     @Slot()
     def _on_recent_about_to_show(self) -> None:
@@ -74,6 +78,7 @@ class Menus(QObject):
             self._add(self._recent, f"{Path(path).name} ({Path(path).parent})", path, path)
         if self._recent.isEmpty():
             self._recent.addAction(self.tr("No recipe has been opened yet")).setEnabled(False)
+        give_access_keys(self._recent)
 
     def _add(self, menu: QMenu, text: str, path: str, tooltip: str) -> None:
         menu.setToolTipsVisible(True)

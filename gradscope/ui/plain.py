@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import html
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +19,10 @@ from gradscope.protocol.visible import visible, visible_lines
 
 _Model = TypeVar("_Model", bound=type[QAbstractItemModel])
 _ONE_LINE = (int(Qt.ItemDataRole.DisplayRole), int(Qt.ItemDataRole.AccessibleTextRole))
+_LONG_WORD = re.compile(r"\S{16,}")
+_PART = re.compile(r"\w{1,12}[^\w\s]?|[^\w\s]{1,12}")
+_MAY_BREAK = "\u200b"
+"""A space without width."""
 _TOOLTIP = int(Qt.ItemDataRole.ToolTipRole)
 
 
@@ -31,6 +36,22 @@ class PlainLabel(QLabel):
 
     def setText(self, text: str) -> None:
         super().setText(visible_lines(text))
+
+
+class WrappedLabel(PlainLabel):
+    """A label of sentences that fits into any width: a long word, as paths and dotted names are, is broken too."""
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setWordWrap(True)
+        # Else it would ask for the width of its longest word, and for the height that goes with it.
+        self.setMinimumWidth(1)
+
+    def setText(self, text: str) -> None:
+        super().setText(_LONG_WORD.sub(lambda word: _PART.sub(rf"\g<0>{_MAY_BREAK}", word[0]), text))
+
+    def text(self) -> str:
+        return super().text().replace(_MAY_BREAK, "")
 
 
 def plain_tip(text: str) -> str:

@@ -31,8 +31,9 @@ QMenu::item:selected { background: $selection; }
 QMenu::item:disabled { color: $faded; background: transparent; }
 QMenu::separator { height: 1px; background: $border; margin: 4px 8px; }
 QMenu::icon { padding-left: 4px; }
-QToolBar { background: $window; border: none; border-bottom: 1px solid $border; padding: 4px 8px; spacing: 4px; }
+QToolBar { background: $window; border: none; border-bottom: 1px solid $border; padding: 2px 8px; spacing: 4px; }
 QToolBar::separator { background: transparent; width: 8px; }
+#qt_toolbar_ext_button { padding: 0; width: 20px; image: url("$arrow_down"); qproperty-icon: none; }
 QStatusBar { background: $window; border-top: 1px solid $border; color: $muted; }
 QStatusBar::item { border: none; }
 
@@ -148,13 +149,14 @@ QPushButton[role="link"] { color: $accent; text-align: left; padding: 4px; }
 #nonFiniteSign QToolButton { color: $bad; background: transparent; border: none; border-radius: 4px; padding: 0 4px;
                              min-height: 0; }
 #nonFiniteSign QToolButton:hover, #nonFiniteSign QToolButton:focus { background: $selection; }
-#phaseStrip { background: $window; border-bottom: 1px solid $border; }
+#phaseStrip { background: $window; border-bottom: 1px solid $border; padding: 0 8px; }
 #startPage { background: $window; }
 #failureBar { background: $surface; border: 1px solid $border; border-left: 4px solid $bad; }
 #failureBar[severity="warning"] { border-left-color: $warning; }
 #failureBar[severity="info"] { border-left-color: $accent; }
 #fileBar { background: $surface; border: 1px solid $border; border-left: 4px solid $accent; }
-#snapshotBand { background: $selection; border-bottom: 1px solid $border; border-left: 4px solid $accent; }
+#snapshotBand { background: $selection; border-bottom: 1px solid $border; border-left: 4px solid $accent;
+                padding: 0 8px; }
 #failureBar QPlainTextEdit { border-top: 1px solid $border; background: $raised; }
 """)
 

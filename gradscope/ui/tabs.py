@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, QTimer, Slot
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.nonfinite import Stage
@@ -60,6 +60,8 @@ class Workspace(QTabWidget):
         self._themes = themes
         self.setDocumentMode(True)
         self._close_buttons: list[QToolButton] = []
+        self._closable: dict[QWidget, QScrollArea] = {}
+        """Each closable page, and what it scrolls in."""
         themes.changed.connect(self._style_buttons)
         self._pages: list[QVBoxLayout] = []
         self._builders: dict[int, Callable[[], QWidget]] = {}
@@ -82,7 +84,8 @@ class Workspace(QTabWidget):
 
     def add_closable(self, page: QWidget, label: str, *, on_close: Callable[[], None]) -> None:
         """A tab that is there only when it is wanted: `show_page`, `hide_page`."""
-        index = self.addTab(page, label)
+        area = self._closable[page] = _scrolled(page)
+        index = self.addTab(area, label)
         button = QToolButton(self)
         button.setProperty("flat", True)
         button.setAutoRaise(True)
@@ -96,13 +99,13 @@ class Workspace(QTabWidget):
 
     def show_page(self, page: QWidget) -> None:
         """Show a closable tab, and go to it if it was not there."""
-        index = self.indexOf(page)
+        index = self.indexOf(self._closable[page])
         if not self.isTabVisible(index):
             self.setTabVisible(index, True)
             self.setCurrentIndex(index)
 
     def hide_page(self, page: QWidget) -> None:
-        index = self.indexOf(page)
+        index = self.indexOf(self._closable[page])
         if self.isTabVisible(index):
             if self.currentIndex() == index:
                 self.setCurrentIndex(0)
@@ -165,10 +168,12 @@ class Workspace(QTabWidget):
 
     def _add(self, label: str, build: Callable[[], QWidget]) -> int:
         page = QWidget()
+        # A page that is too narrow gets shorter texts; one that is too low scrolls.
+        page.setMinimumWidth(1)
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
         self._pages.append(layout)
-        index = self.addTab(page, label)
+        index = self.addTab(_scrolled(page), label)
         self._builders[index] = build
         return index
 
@@ -238,3 +243,14 @@ class Workspace(QTabWidget):
         super().showEvent(event)
         self._build(self.currentIndex())
         self._idle.start()
+
+
+def _scrolled(page: QWidget) -> QScrollArea:
+    """The page in an area of any height."""
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    area.setWidget(page)
+    return area

@@ -15,6 +15,7 @@ from gradscope.ui.action_button import ActionButton
 from gradscope.ui.actions import TABLE, ActionId, Actions, plain, translated
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.controller import Controller
+from gradscope.ui.fields import ComboBox, SpinBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.redraw import owing
@@ -89,7 +90,7 @@ class ToolBar(QToolBar):
         )
         self.steps = self._steps_box()
         self.capture = CaptureButton(controller, themes, [actions[action_id] for action_id in _LEVELS], self)
-        self.device = QComboBox(self)
+        self.device = ComboBox(self)
         self.device.setAccessibleName(self.tr("Device"))
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_device_activated)
@@ -143,18 +144,13 @@ class ToolBar(QToolBar):
         return ActionButton(action, icon_name=row.icon, text=text, themes=self._themes, parent=self)
 
     def _steps_box(self) -> QSpinBox:
-        box = QSpinBox(self)
+        box = SpinBox(self)
         box.setRange(1, _MAX_STEPS)
         box.setValue(self._controller.settings.get(Setting.RUN_STEPS))
-        box.setSuffix(self.tr(" steps"))
         box.setAccessibleName(self.tr("Number of steps"))
         box.setToolTip(self.tr("How many training steps Run makes"))
         box.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
         box.setKeyboardTracking(False)
-        # The style would leave more room than the largest number needs.
-        box.setMaximumWidth(
-            box.fontMetrics().horizontalAdvance(f"{_MAX_STEPS}{box.suffix()}") + 3 * box.fontMetrics().height()
-        )
         box.valueChanged.connect(self._on_steps_changed)
         return box
 
@@ -162,7 +158,6 @@ class ToolBar(QToolBar):
         field = QLineEdit(self)
         field.setValidator(QRegularExpressionValidator(QRegularExpression("[0-9]{1,10}"), field))
         field.setAccessibleName(self.tr("Seed"))
-        field.setMaximumWidth(field.fontMetrics().horizontalAdvance("0" * 13))
         field.setAlignment(Qt.AlignmentFlag.AlignRight)
         field.editingFinished.connect(self._on_seed_edited)
         return field
@@ -263,6 +258,15 @@ class ToolBar(QToolBar):
         for action_id, button in self.buttons.items():
             limit = _last_with_text(action_id)
             button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if texts <= limit else styles.ToolButtonIconOnly)
+        self._narrow_fields(texts is _Texts.NONE)
+
+    def _narrow_fields(self, is_narrow: bool) -> None:
+        """As wide as the largest number needs, which is less than the style would leave; in a narrow window, as most do."""
+        metrics = self.fontMetrics()
+        suffix, largest, digits = ("", "0" * 5, 6) if is_narrow else (self.tr(" steps"), str(_MAX_STEPS), 13)
+        self.steps.setSuffix(suffix)
+        self.steps.setMaximumWidth(metrics.horizontalAdvance(f"{largest}{suffix}") + 3 * metrics.height())
+        self.seed.setMaximumWidth(metrics.horizontalAdvance("0" * digits))
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -62,7 +62,9 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, screen() as name:
         # Two windows of each title: the small model shows when the window is ready for the large one.
-        recipes = [write(Path(folder), blocks, title) for blocks, title in ((2, "Small"), (options.modules // 3, "Large"))]
+        recipes = [
+            write(Path(folder), blocks, title) for blocks, title in ((2, "Small"), (options.modules // 3, "Large"))
+        ]
         with app(options.checkout, recipes[0], name, folder) as press:
             measure(press, display.Display(name), recipes[1], options.seconds)
     return 0

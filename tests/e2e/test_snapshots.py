@@ -247,7 +247,7 @@ def test_a_hostile_file_is_one_sentence(still: App, content: bytes, two: tuple[P
     app.window.comparer.start(str(path))
     app.wait(lambda: not app.window.comparer.is_busy)
     assert app.state.failure is not None and "hostile.zip" in app.state.failure.sentence
-    assert app.window.workspace.currentWidget() is not app.window.compare
+    assert not app.window.compare.isVisible()
 
 
 def test_a_snapshot_that_is_damaged_later_says_so_in_the_inspector(still: App, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_now_with_a_snapshot(app: App, write_recipe: Callable[..., Path], tmp_pa
     trained(app, write_recipe())
     path = export(app, tmp_path / "shot.zip")
     assert set(compared(app, path).values()) == {Verdict.IDENTICAL}
-    assert app.window.workspace.currentWidget() is app.window.compare
+    assert app.window.compare.isVisible()
     assert "identical" in app.window.compare.result.text()
     app.go(Verb.NEXT_BATCH)
     app.wait(lambda: "moved on" in app.window.compare.result.text())
@@ -290,7 +290,7 @@ def test_now_with_a_snapshot(app: App, write_recipe: Callable[..., Path], tmp_pa
     np.testing.assert_array_equal(chart.picture.values, (now - then).astype(np.float32))
     app.window.comparer.close()
     app.controller.flush()
-    assert app.window.workspace.currentWidget() is not app.window.compare
+    assert not app.window.compare.isVisible()
 
 
 def test_two_snapshots(still: App, two: tuple[Path, Path]) -> None:

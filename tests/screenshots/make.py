@@ -1,7 +1,9 @@
-"""Makes the README's screenshots: `python tests/screenshots/make.py [FOLDER]`, default resources/screenshots.
+"""Makes screenshots: `python tests/screenshots/make.py [FOLDER]` those of the README, by default in resources/screenshots;
+`python tests/screenshots/make.py --states FOLDER` what is hard on a window, to be looked at: little room, large letters,
+many layers and parameter groups, an open traceback.
 
-Starts the real app with a real engine in a window of 1440 x 900 under Xvfb (Debian: xvfb and what `gradscope` itself asks
-for), steps a sample, and saves what the window shows, light and dark.
+Starts the real app with a real engine under Xvfb (Debian: xvfb and what `gradscope` itself asks for), and saves what the
+window shows, light and dark.
 """
 
 from __future__ import annotations
@@ -14,28 +16,41 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-SIZE = (1440, 900)
+if TYPE_CHECKING:
+    from gradscope.ui.main_window import MainWindow
+
+SCREEN = (1440, 900)
+SMALL = (1024, 700)
 TIMEOUT_SECS = 120.0
 _INSIDE = "GRADSCOPE_SCREENSHOTS_INSIDE"
+_README, _SMALL, _LARGE_LETTERS = "readme", "small", "large letters"
 
 
 def main() -> int:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "resources/screenshots").resolve()
+    arguments = sys.argv[1:]
+    are_states = "--states" in arguments
+    folders = [argument for argument in arguments if argument != "--states"] or ["resources/screenshots"]
+    folder = Path(folders[0]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    if os.environ.get(_INSIDE):
-        _take(folder)
+    inside = os.environ.get(_INSIDE)
+    if inside:
+        _take(folder, inside)
         return 0
     if shutil.which("Xvfb") is None:
         print("Xvfb is missing; install it with: sudo apt-get install xvfb", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as settings:
-        return _under_xvfb(folder, settings)
+    codes = []
+    for what in (_SMALL, _LARGE_LETTERS) if are_states else (_README,):
+        with tempfile.TemporaryDirectory() as settings:
+            codes.append(_under_xvfb(folder, settings, what))
+    return max(codes)
 
 
-def _under_xvfb(folder: Path, settings: str) -> int:
+def _under_xvfb(folder: Path, settings: str, what: str) -> int:
     read, write = os.pipe()
-    screen = f"{SIZE[0]}x{SIZE[1]}x24"
+    screen = f"{SCREEN[0]}x{SCREEN[1]}x24"
     # Xvfb chooses a free display and writes its number into the pipe when it is ready.
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", screen], pass_fds=[write], stderr=subprocess.DEVNULL
@@ -48,74 +63,149 @@ def _under_xvfb(folder: Path, settings: str) -> int:
             "DISPLAY": display,
             "QT_QPA_PLATFORM": "xcb",
             "XDG_CONFIG_HOME": settings,
-            _INSIDE: "1",
+            _INSIDE: what,
         }
+        if what == _LARGE_LETTERS:
+            environment["QT_FONT_DPI"] = "192"
         return subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=False).returncode
     finally:
         server.terminate()
         server.wait()
 
 
-def _take(folder: Path) -> None:
-    from gradscope.assets import sample_path
-    from gradscope.protocol.phases import RunUntil, Verb
-    from gradscope.protocol.subjects import SubjectKind
-    from gradscope.state.selection import Selection
-    from gradscope.ui.app import build, make_application
-    from gradscope.ui.settings import Setting, Settings, ThemeChoice
+class _Camera:
+    """The app, driven from outside, and what it is saved as."""
 
-    app = make_application()
-    settings = Settings()
-    settings.set(Setting.THEME, ThemeChoice.LIGHT)
-    window = build(app, settings)
-    window.setGeometry(0, 0, *SIZE)
-    window.show()
-    controller, state = window.controller, window.controller.state
-    controller.start_engine()
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        from gradscope.ui.app import build, make_application
+        from gradscope.ui.settings import Setting, Settings, ThemeChoice
 
-    def wait(condition: Callable[[], bool], settle_secs: float = 0.6) -> None:
+        self._app = make_application()
+        self._folder = folder
+        self._settings = Settings()
+        self._settings.set(Setting.THEME, ThemeChoice.LIGHT)
+        self.window: MainWindow = build(self._app, self._settings)
+        scale = self.window.devicePixelRatio()
+        self.window.setGeometry(0, 0, round(size[0] / scale), round(size[1] / scale))
+        self.window.show()
+        self.controller, self.state = self.window.controller, self.window.controller.state
+        self.controller.start_engine()
+        self.wait(lambda: bool(self.state.engine.torch_version))
+
+    def wait(self, condition: Callable[[], bool] = lambda: True, settle_secs: float = 0.6) -> None:
         deadline = time.monotonic() + TIMEOUT_SECS
         while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError("the app did not get there")
-            app.processEvents()
+            self._app.processEvents()
             time.sleep(0.01)
         until = time.monotonic() + settle_secs
         while time.monotonic() < until:
-            app.processEvents()
+            self._app.processEvents()
             time.sleep(0.01)
 
-    def save(name: str) -> None:
+    def is_still(self) -> bool:
+        return self.state.opening is None and not self.state.position.running
+
+    def open(self, path: Path) -> None:
+        self.window.commands.open_file(str(path))
+        self.wait(lambda: self.state.session is not None and self.state.session.path == str(path) and self.is_still())
+
+    def run(self, steps: int) -> None:
+        from gradscope.protocol.phases import RunUntil
+
+        self.controller.run(RunUntil.STEPS, steps)
+        self.wait(self.is_still)
+
+    def save(self, name: str) -> None:
+        from gradscope.ui.settings import Setting, ThemeChoice
+
         for choice in (ThemeChoice.LIGHT, ThemeChoice.DARK):
-            settings.set(Setting.THEME, choice)
-            wait(lambda: True)
-            window.grab().save(str(folder / f"{name}-{choice.value}.png"))
-        settings.set(Setting.THEME, ThemeChoice.LIGHT)
+            self._settings.set(Setting.THEME, choice)
+            self.wait()
+            self.window.grab().save(str(self._folder / f"{name}-{choice.value}.png"))
+        self._settings.set(Setting.THEME, ThemeChoice.LIGHT)
 
-    def still() -> bool:
-        return state.opening is None and not state.position.running
+    def select_a_weight(self) -> None:
+        from gradscope.protocol.subjects import SubjectKind
+        from gradscope.state.selection import Selection
 
-    wait(lambda: bool(state.engine.torch_version))
+        weights = [key for key in self.state.history.subjects(SubjectKind.GRAD) if key.name.endswith("weight")]
+        self.controller.select(Selection.of_subject(weights[-1]))
+        self.wait(self.is_still, 1.5)
+
+    def close(self) -> None:
+        self.window.close()
+        self.controller.client.shut_down()
+
+
+def _take(folder: Path, what: str) -> None:
+    if what == _README:
+        _take_readme(_Camera(folder, SCREEN))
+    elif what == _SMALL:
+        _take_states(_Camera(folder, SMALL), "small")
+    else:
+        _take_states(_Camera(folder, SCREEN), "large-letters")
+
+
+def _take_readme(camera: _Camera) -> None:
+    from gradscope.assets import sample_path
+    from gradscope.protocol.phases import Verb
+
     path = sample_path("digits_cnn")
     assert path is not None
-    window.commands.open_file(str(path))
-    wait(lambda: state.session is not None and still())
-    controller.run(RunUntil.STEPS, 150)
-    wait(lambda: state.position.step == 150 and still())
-    controller.go(Verb.FORWARD)
-    wait(still)
-    controller.go(Verb.BACKWARD)
-    wait(still)
-    weights = [key for key in state.history.subjects(SubjectKind.GRAD) if key.name.endswith("weight")]
-    controller.select(Selection.of_subject(weights[-1]))
-    wait(still, 1.5)
-    save("overview")
-    window.workspace.setCurrentIndex(2)
-    wait(still, 1.0)
-    save("gradients")
-    window.close()
-    controller.client.shut_down()
+    camera.open(path)
+    camera.run(150)
+    for verb in (Verb.FORWARD, Verb.BACKWARD):
+        camera.controller.go(verb)
+        camera.wait(camera.is_still)
+    camera.select_a_weight()
+    camera.save("overview")
+    camera.window.workspace.setCurrentIndex(2)
+    camera.wait(camera.is_still, 1.0)
+    camera.save("gradients")
+    camera.close()
+
+
+def _take_states(camera: _Camera, prefix: str) -> None:
+    from gradscope.assets import sample_path
+    from tests.screenshots.recipes import write
+
+    camera.wait()
+    camera.save(f"{prefix}-start")
+    sample = sample_path("digits_cnn")
+    assert sample is not None
+    window = camera.window
+    with tempfile.TemporaryDirectory() as made:
+        recipes = write(Path(made))
+        camera.open(sample)
+        camera.run(30)
+        camera.select_a_weight()
+        for tab, name in ((0, "overview"), (2, "gradients")):
+            window.workspace.setCurrentIndex(tab)
+            camera.wait()
+            camera.save(f"{prefix}-{name}")
+        window.training.raise_()
+        camera.save(f"{prefix}-training")
+        camera.open(recipes["groups"])
+        camera.run(5)
+        window.workspace.setCurrentIndex(4)
+        camera.save(f"{prefix}-86-groups")
+        window.inspector.raise_()
+        camera.open(recipes["deep"])
+        camera.run(10)
+        camera.select_a_weight()
+        window.workspace.setCurrentIndex(2)
+        camera.save(f"{prefix}-300-layers")
+        camera.open(recipes["failing"])
+        window.workspace.setCurrentIndex(0)
+        camera.run(30)
+        camera.save(f"{prefix}-failed")
+        window.failure_bar.toggle.click()
+        camera.save(f"{prefix}-traceback")
+    camera.close()
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     sys.exit(main())

@@ -133,7 +133,7 @@ def test_menus_hold_every_action_samples_and_recent_files(
     assert all(actions[action_id] in shown for action_id in ActionId)
     assert panel in menus._menus[Menu.VIEW].actions()
     menus._samples.aboutToShow.emit()
-    assert [action.text() for action in menus._samples.actions()] == [path.stem for path in sample_paths()]
+    assert [plain(action.text()) for action in menus._samples.actions()] == [path.stem for path in sample_paths()]
     menus._samples.actions()[0].trigger()
     menus._recent.aboutToShow.emit()
     assert not menus._recent.actions()[0].isEnabled()

@@ -31,6 +31,7 @@ from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.comparer import Comparer
 from gradscope.ui.controller import SPARE_FACTOR, Controller
+from gradscope.ui.fields import clear_on_escape
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.copy_table import CopyTable
@@ -77,6 +78,7 @@ class CompareTab(QWidget):
         self.filter.setPlaceholderText(self.tr("Filter by name"))
         self.filter.setClearButtonEnabled(True)
         self.filter.setAccessibleName(self.tr("Filter the comparison"))
+        clear_on_escape(self.filter, within=self)
         self.only_differences = QCheckBox(self.tr("Only differences"))
         self.filter.textChanged.connect(self._on_filter_changed)
         self.only_differences.toggled.connect(self._on_filter_changed)

@@ -9,7 +9,6 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
@@ -26,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.parts import Contents, Part
 from gradscope.ui import text
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.snapshot_export import SnapshotExport
@@ -71,7 +71,7 @@ class ExportDialog(QDialog):
         export.setParent(self)
         self._export = export
         self.name = QLineEdit(name, self)
-        self.form = QComboBox(self)
+        self.form = ComboBox(self)
         self.form.addItem(self.tr("Folder"), False)
         self.form.addItem(self.tr("One .zip file"), True)
         self.form.setCurrentIndex(int(as_zip))

@@ -8,7 +8,6 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
@@ -26,6 +25,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.ui.capture_words import cost_of, name_of
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
+from gradscope.ui.fields import ComboBox, SpinBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
@@ -52,20 +52,20 @@ class SettingsDialog(QDialog):
         self._show_spare()
         self.stop = QCheckBox(self.tr("&Stop a run where NaN or Inf begins"), self)
         self.stop.setChecked(settings.get(Setting.STOP_AT_NONFINITE))
-        self.capture = QComboBox(self)
+        self.capture = ComboBox(self)
         for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):
             self.capture.addItem(name_of(level), level)
         self.capture.setCurrentIndex(self.capture.findData(settings.get(Setting.CAPTURE)))
         self.capture_hint = self._make_hint()
         self.capture.currentIndexChanged.connect(self._on_capture_changed)
-        self.budget = QSpinBox(self)
+        self.budget = SpinBox(self)
         self.budget.setRange(1, MAX_BUDGET_MB)
         self.budget.setSuffix(self.tr(" MB"))
         self.budget.setGroupSeparatorShown(True)
         self.budget.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
         self.budget.setValue(settings.get(Setting.BUDGET_MB))
         self.budget_hint = self._make_hint()
-        self.theme = QComboBox(self)
+        self.theme = ComboBox(self)
         for choice, text in (
             (ThemeChoice.SYSTEM, self.tr("As the system")),
             (ThemeChoice.LIGHT, self.tr("Light")),

@@ -104,10 +104,9 @@ class InspectorDock(Panel):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self._numbers)
         below = QWidget()
         self._below = QStackedLayout(below)
-        self._below.addWidget(scroll)
+        self._below.addWidget(self._numbers)
         self._below.addWidget(self._missing)
         page = QWidget()
         column = QVBoxLayout(page)
@@ -115,10 +114,13 @@ class InspectorDock(Panel):
         column.setSpacing(0)
         column.addWidget(self.header)
         column.addWidget(below, 1)
-        self._page = page
+        # In a narrow panel texts wrap and names are shortened; there is nothing to scroll sideways.
+        page.setMinimumWidth(1)
+        scroll.setWidget(page)
+        self._page = scroll
         self._pages = QStackedLayout()
         self._pages.addWidget(self._note)
-        self._pages.addWidget(page)
+        self._pages.addWidget(scroll)
         self.body.addLayout(self._pages, 1)
         controller.panels_refreshed.connect(self._on_refreshed)
 

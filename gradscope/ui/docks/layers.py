@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Slot
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QWidget
 
 from gradscope.state.app_state import Topic
@@ -11,6 +11,7 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.docks.layer_view import LayerView
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.fields import clear_on_escape
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
@@ -29,12 +30,17 @@ _NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
 _NAMES, _FORMS, _LEAST_FORMS = (11, 28), (9, 16), 9
 """Bounds of columns that are as wide as their texts."""
 _LEAST_FLAGS = 6.5
-_LEFT_OUT_FIRST = (Column.FORM, Column.VALUE, Column.UPDATE)
+_FRAME = 4
+"""Pixels of the panel's border, left and right."""
+_LEFT_OUT_FIRST = (Column.VALUE, Column.UPDATE, Column.FORM)
 """In a narrower panel; their tooltips, or the inspector, tell it too."""
 
 
 class LayersDock(Panel):
     """Selecting a row selects the layer everywhere, and the other way round."""
+
+    filled = Signal()
+    """With the layers of another session."""
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Layers"), name="layersDock", themes=themes, parent=parent)
@@ -47,10 +53,11 @@ class LayersDock(Panel):
         """Of the recipe whose tree is shown."""
         self._selection = Selection()
         self.filter = QLineEdit(self)
-        self.filter.setPlaceholderText(self.tr("Filter by name or type"))
+        self.filter.setPlaceholderText(self.tr("Filter by name, or type:Conv2d"))
         self.filter.setClearButtonEnabled(True)
         self.filter.setAccessibleName(self.tr("Filter layers"))
         self.filter.textChanged.connect(self._on_filter_changed)
+        clear_on_escape(self.filter, within=self)
         self.model = LayerTreeModel(controller.state, themes.theme, self)
         self.view = self._make_view()
         self.menu = LayerMenu(controller, self.view)
@@ -87,6 +94,11 @@ class LayersDock(Panel):
                 is_parameter=self._selection.is_parameter,
             )
             self._memory.remember(self._path, shape)
+
+    def content_width(self) -> int:
+        """What the panel needs to show every column whole."""
+        around = self.view.verticalScrollBar().sizeHint().width() + 2 * self.view.frameWidth() + _FRAME
+        return sum(self._wanted_widths().values()) + self._least_flags() + around
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -186,6 +198,7 @@ class LayersDock(Panel):
             else:
                 self._expand_to(1)
             self._fit_columns()
+        self.filled.emit()
         if shape is not None and shape.selected is not None and state.selection.name is None:
             self._select(shape.selected, is_parameter=shape.is_parameter)
 
@@ -204,24 +217,34 @@ class LayersDock(Panel):
     def _fit_columns(self) -> None:
         """Every column that is shown is whole; the flags take what is left."""
         digit, room = self.view.fontMetrics().horizontalAdvance("0"), self.view.viewport().width()
+        widths = self._wanted_widths() | {Column.FLAGS: self._least_flags()}
+        left_out: set[Column] = set()
+
+        def spare() -> int:
+            return room - sum(width for column, width in widths.items() if column not in left_out)
+
+        for column in _LEFT_OUT_FIRST:
+            if spare() + widths[Column.FORM] - _LEAST_FORMS * digit < 0:
+                left_out.add(column)
+        if Column.FORM not in left_out:
+            widths[Column.FORM] = max(_LEAST_FORMS * digit, widths[Column.FORM] + min(0, spare()))
+        widths[Column.FLAGS] += max(0, spare())
+        for column, width in widths.items():
+            self.view.setColumnHidden(column, column in left_out)
+            self.view.header().resizeSection(column, width)
+
+    def _wanted_widths(self) -> dict[Column, int]:
+        """Of every column but the flags."""
+        digit = self.view.fontMetrics().horizontalAdvance("0")
         widths: dict[Column, int] = {column: round(digits * digit) for column, digits in _NUMBERS.items()}
         for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
             header = self.view.header().sectionSizeHint(column)
             needed = max(self.view.sizeHintForColumn(column) + digit, header)
             widths[column] = max(least * digit, min(needed, most * digit))
-        least_flags = round(_LEAST_FLAGS * digit)
-        room -= least_flags
-        spare = room - sum(widths.values())
-        widths[Column.FORM] = max(_LEAST_FORMS * digit, widths[Column.FORM] + min(0, spare))
-        left_out: set[Column] = set()
-        for column in _LEFT_OUT_FIRST:
-            if sum(widths[shown] for shown in widths.keys() - left_out) > room:
-                left_out.add(column)
-        for column, width in widths.items():
-            self.view.setColumnHidden(column, column in left_out)
-            self.view.header().resizeSection(column, width)
-        shown = sum(width for column, width in widths.items() if column not in left_out)
-        self.view.header().resizeSection(Column.FLAGS, max(room - shown, 0) + least_flags)
+        return widths
+
+    def _least_flags(self) -> int:
+        return round(_LEAST_FLAGS * self.view.fontMetrics().horizontalAdvance("0"))
 
     def _follow_selection(self) -> None:
         selection = self._selection = self._controller.state.selection

@@ -8,7 +8,7 @@ from gradscope.ui.docks.panel_title import PanelTitle
 from gradscope.ui.theme import ThemeManager
 
 _MIN_DIGITS = 24
-_MIN_LINES = 5
+_MIN_LINES = 4
 
 
 class Panel(QDockWidget):

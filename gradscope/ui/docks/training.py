@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
 from gradscope.protocol.edits import (
     Choices,
@@ -21,6 +21,7 @@ from gradscope.state.app_state import Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
 from gradscope.ui.plain import PlainLabel, caption
@@ -57,7 +58,7 @@ class TrainingDock(Panel):
         self.table = GroupTable(self.groups, self)
         self.step = StepForm(self)
         self.step.edited.connect(self._send)
-        self.turn = QComboBox(self)
+        self.turn = ComboBox(self)
         self.turn.setAccessibleName(self.tr("Optimizer"))
         self.turn.activated.connect(self._on_turn_chosen)
         self.loss, self.optimizer, self.scheduler = ClassForm(), ClassForm(), ClassForm(has_none=True)
@@ -68,7 +69,7 @@ class TrainingDock(Panel):
         self.fate.setProperty("role", "muted")
         self.optimizer.extra.addRow(self.keep_scheduler)
         self.optimizer.extra.addRow(self.fate)
-        self.scheduler_unit, self.scheduler_metric = QComboBox(self), QComboBox(self)
+        self.scheduler_unit, self.scheduler_metric = ComboBox(self), ComboBox(self)
         self._add_scheduler_fields()
         self.loss.applied.connect(self._on_loss_applied)
         self.optimizer.applied.connect(self._on_optimizer_applied)
@@ -268,6 +269,8 @@ class TrainingDock(Panel):
 
     def _assemble(self) -> None:
         self._content = QWidget()
+        # In a narrow panel the fields are short; there is nothing to scroll sideways.
+        self._content.setMinimumWidth(1)
         column = QVBoxLayout(self._content)
         column.setContentsMargins(8, 4, 8, 8)
         column.setSpacing(8)

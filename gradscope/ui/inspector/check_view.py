@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QPushButton,
     QScrollArea,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -21,6 +20,7 @@ from gradscope.protocol.visible import visible
 from gradscope.protocol.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import Latest
+from gradscope.ui.fields import SpinBox
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.models.cell_table import Cell, CellTableModel
 from gradscope.ui.plots.copy_table import CopyTable
@@ -50,7 +50,7 @@ class CheckView(QWidget):
         self.button = QPushButton(self.tr("Check gradient"))
         self.button.setEnabled(False)
         self.button.clicked.connect(self._on_clicked)
-        self._samples = QSpinBox()
+        self._samples = SpinBox()
         self._samples.setRange(1, _MOST_SAMPLES)
         self._samples.setValue(_SAMPLES)
         self._samples.setSuffix(self.tr(" elements"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QSpinBox, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from gradscope.ui.fields import SpinBox
 from gradscope.ui.plain import PlainLabel, plain_tip
 
 
@@ -16,7 +17,7 @@ class IndexBar(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._sizes: tuple[int, ...] = ()
-        self._spins: list[QSpinBox] = []
+        self._spins: list[SpinBox] = []
         self._layout = QHBoxLayout(self)
         self._layout.setContentsMargins(8, 4, 8, 4)
         self._layout.setSpacing(4)
@@ -38,7 +39,7 @@ class IndexBar(QWidget):
                 widget.deleteLater()
         self._spins = []
         for dimension, size in enumerate(sizes):
-            spin = QSpinBox()
+            spin = SpinBox()
             spin.setRange(0, max(0, size - 1))
             spin.setWrapping(True)
             spin.setAccessibleName(self.tr("Index in dimension {number}").format(number=dimension))

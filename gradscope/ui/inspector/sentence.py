@@ -5,15 +5,14 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.plain import WrappedLabel
 
 
-class Sentence(PlainLabel):
+class Sentence(WrappedLabel):
     """Wrapped, selectable, hidden while it is empty. Roles as in the stylesheet: "", "muted", "good", "warning", "bad"."""
 
     def __init__(self, *, role: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent=parent)
-        self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setProperty("role", role)
         self.hide()

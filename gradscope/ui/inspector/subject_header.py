@@ -11,6 +11,8 @@ from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.ui.fields import ComboBox
+from gradscope.ui.flow_layout import FlowLayout
 from gradscope.ui.inspector.pin_buttons import PinButtons
 from gradscope.ui.optimizer_states import name_of
 from gradscope.ui.plain import PlainLabel, plain_tip
@@ -48,13 +50,9 @@ class SubjectHeader(QWidget):
 
         # Narrower than the buttons' texts, so that a text that wraps gets the height that it needs at the real width.
         self.setMinimumWidth(_LEAST_WIDTH)
-        kinds, optional_kinds = QHBoxLayout(), QHBoxLayout()
-        for row in (kinds, optional_kinds):
-            row.setSpacing(2)
-        for kind, button in self._buttons.items():
-            (optional_kinds if kind in _OPTIONAL else kinds).addWidget(button)
-        for row in (kinds, optional_kinds):
-            row.addStretch(1)
+        kinds = FlowLayout(spacing=2)
+        for kind in sorted(self._buttons, key=lambda kind: kind in _OPTIONAL):
+            kinds.addWidget(self._buttons[kind])
         choosers = QHBoxLayout()
         choosers.setSpacing(4)
         choosers.addWidget(self._calls)
@@ -69,7 +67,6 @@ class SubjectHeader(QWidget):
         name.addWidget(self.pins)
         layout.addLayout(name)
         layout.addLayout(kinds)
-        layout.addLayout(optional_kinds)
         layout.addLayout(choosers)
         layout.addWidget(self._form)
         layout.addWidget(self._moment)
@@ -156,7 +153,7 @@ class SubjectHeader(QWidget):
         return buttons
 
     def _make_chooser(self, name: str) -> QComboBox:
-        chooser = QComboBox()
+        chooser = ComboBox()
         chooser.setAccessibleName(name)
         chooser.setToolTip(plain_tip(name))
         chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QStackedLayout, QVB
 
 from gradscope.state.history import Latest
 from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.fields import SpinBox
 from gradscope.ui.inspector.index_bar import IndexBar
 from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, slice_size
 from gradscope.ui.plain import PlainLabel
@@ -98,7 +99,7 @@ class ValuesView(QWidget):
         self._stack.setCurrentWidget(self._note)
 
     def _make_jump(self, text: str) -> tuple[QLabel, QSpinBox]:
-        label, spin = PlainLabel(text), QSpinBox()
+        label, spin = PlainLabel(text), SpinBox()
         label.setBuddy(spin)
         spin.setAccessibleName(text)
         spin.setSingleStep(MAX_SECTIONS)

@@ -38,6 +38,7 @@ class Column(IntEnum):
     FLAGS = 5
 
 
+_OF_TYPE = "type:"
 _NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
 _NOT_FINITE = frozenset({"NaN", "Inf", "-Inf"})
 
@@ -60,7 +61,8 @@ class LayerTreeModel(QAbstractItemModel):
         self._children: Mapping[int, Sequence[int]] | Sequence[Sequence[int]] = []
         self._place: list[int] = []
         self._matching = 0
-        self._texts: list[str] | None = None
+        self._texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        """Of every node: what a filter looks for, its name and its type."""
         """What the filter looks through, once there is one."""
         self._values = LayerValues(state)
         self._flags = LayerFlags(state)
@@ -128,7 +130,7 @@ class LayerTreeModel(QAbstractItemModel):
         self._tell_all_changed()
 
     def set_filter(self, wanted: str) -> None:
-        """Keep the nodes whose name or type contains the text, with what lies above them; "" keeps all."""
+        """Keep the nodes whose name contains the text, or the type after "type:", with what lies above; "" keeps all."""
         wanted = wanted.strip().lower()
         if wanted != self._filter:
             with resetting(self):
@@ -170,8 +172,11 @@ class LayerTreeModel(QAbstractItemModel):
             self._children, self._place = (root.rows.children, root.rows.places) if root is not None else ([], [])
             return
         if self._texts is None:
-            self._texts = [f"{node.name}\n{describe_node(node)}".lower() for node in self._nodes]
-        matching = [number for number, words in enumerate(self._texts) if self._filter in words]
+            names, types = zip(*((node.name.lower(), describe_node(node).lower()) for node in self._nodes), strict=True)
+            self._texts = (names, types)
+        is_type = self._filter.startswith(_OF_TYPE)
+        wanted = self._filter.removeprefix(_OF_TYPE).strip()
+        matching = [number for number, words in enumerate(self._texts[is_type]) if wanted in words]
         self._matching, kept = len(matching), set(matching)
         for number in matching:
             while (number := self._parents[number]) >= 0 and number not in kept:

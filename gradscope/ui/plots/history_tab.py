@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QW
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.kind_choices import Choices, refill
@@ -44,11 +45,11 @@ class HistoryTab(QWidget):
         self.heat_map.names_width_changed.connect(self.lines.set_axis_width)
         self._controller = controller
         self._choices = choices
-        self._kind = QComboBox()
+        self._kind = ComboBox()
         self._kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._kind.setAccessibleName(self.tr("Of what"))
         self._fill_kinds()
-        self._quantity = QComboBox()
+        self._quantity = ComboBox()
         self._quantity.setAccessibleName(self.tr("Quantity"))
         self._fill_quantities()
         self._kind.currentIndexChanged.connect(self._on_kind_changed)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QComboBox, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import Topic
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.plots.chart_grid import ChartGrid
 from gradscope.ui.plots.kind_choices import has_clipping, refill
 from gradscope.ui.plots.layer_bars import LayerBars
@@ -38,7 +39,7 @@ class GradientFlow(LayerBars):
             ),
             parent=parent,
         )
-        self._choice = QComboBox()
+        self._choice = ComboBox()
         self._fill_choice()
         self._choice.setAccessibleName(self.tr("Which gradients"))
         self._choice.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)

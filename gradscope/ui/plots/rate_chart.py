@@ -26,6 +26,7 @@ from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import GrowingScale, LinearScale
 from gradscope.ui.plots.wording import nothing_yet
+from gradscope.ui.scrolled_column import ScrolledColumn
 from gradscope.ui.text import shortened_numbers
 from gradscope.ui.theme import Theme, ThemeManager
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 AnyFloats = npt.NDArray[np.floating[Any]]
 
 _MAX_GROUPS = 8
+_LEGEND_SHARE = 0.35
+"""Of the chart's height; more groups are scrolled to."""
 _MAX_DASHED_POINTS = 300
 
 
@@ -93,13 +96,15 @@ class RateChart(Chart):
         self.body_layout.addWidget(self._momenta)
         self.body_layout.setStretch(0, 5)
         self.body_layout.setStretch(1, 3)
+        legend = ScrolledColumn(within=self.body, share=_LEGEND_SHARE)
         for label in (self._groups, self._outlook):
             label.setContentsMargins(8, 2, 8, 4)
             if is_detailed:
                 label.setWordWrap(True)
                 label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
                 label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-            self.body_layout.addWidget(label)
+            legend.add(label)
+        self.body_layout.addWidget(legend)
         plot.pointed_at.connect(self._on_pointed_at)
         self._momenta.pointed_at.connect(self._on_pointed_at)
         self.restyle(self.theme)

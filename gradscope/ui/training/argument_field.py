@@ -9,6 +9,7 @@ from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
 from gradscope.protocol.visible import visible
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
 
@@ -48,7 +49,7 @@ class ArgumentField(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         choices = texts_to_choose(argument)
         self.check = QCheckBox(self) if choices == ["True", "False"] else None
-        self.combo = QComboBox(self) if choices and self.check is None else None
+        self.combo = ComboBox(self) if choices and self.check is None else None
         self.line = QLineEdit(self) if not choices else None
         if self.check is not None:
             self.check.toggled.connect(self._on_changed)

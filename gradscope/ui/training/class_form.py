@@ -5,7 +5,6 @@ from __future__ import annotations
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QPushButton,
@@ -16,6 +15,7 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.edits import Chosen, ClassInfo
 from gradscope.protocol.visible import visible
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.training.argument_field import ArgumentField
 
@@ -37,7 +37,7 @@ class ClassForm(QWidget):
         self._chosen: Chosen | None = None
         self._refusal: str | None = None
         self.fields: dict[str, ArgumentField] = {}
-        self.chooser = QComboBox(self)
+        self.chooser = ComboBox(self)
         self.chooser.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.chooser.currentIndexChanged.connect(self._on_class_chosen)
         self._doc = PlainLabel(parent=self)

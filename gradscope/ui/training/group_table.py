@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.visible import visible
+from gradscope.ui.fields import ComboBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
 from gradscope.ui.plain import plain_tip
@@ -97,7 +98,7 @@ class _OptionDelegate(QStyledItemDelegate):
         texts = texts_to_choose(argument) if argument is not None else []
         if not texts:
             return super().createEditor(parent, option, index)
-        combo = QComboBox(parent)
+        combo = ComboBox(parent)
         for text in texts:
             combo.addItem(visible(text.strip("'\"")), text)
         return combo

@@ -6,12 +6,14 @@ from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QInputDialog, QLabel, QMenu, QWidget
+from PySide6.QtWidgets import QAbstractSpinBox, QInputDialog, QLabel, QMenu, QWidget
 
 from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node, walk
+from gradscope.ui.access_keys import give_access_keys
 from gradscope.ui.controller import Controller
+from gradscope.ui.fields import WheelFilter
 from gradscope.ui.plain import caption, plain_tip
 from gradscope.ui.training.capture_menu import add_capture
 from gradscope.ui.training.pin_menu import add_pins
@@ -68,6 +70,7 @@ class LayerMenu(QMenu):
             self._add_dropout(node)
         self.addSeparator()
         add_capture(self, self._controller, node)
+        give_access_keys(self)
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -123,6 +126,8 @@ class LayerMenu(QMenu):
         dialog.setDoubleDecimals(4)
         dialog.setDoubleStep(0.05)
         dialog.setDoubleValue(p)
+        for field in dialog.findChildren(QAbstractSpinBox):
+            WheelFilter(field)
         # Wide enough for its title, with the name of the application.
         dialog.resize(_DIALOG_DIGITS * dialog.fontMetrics().horizontalAdvance("0"), dialog.sizeHint().height())
         dialog.doubleValueSelected.connect(partial(self._set_dropout, layer))

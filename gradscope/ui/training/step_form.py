@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QSizePolicy, QSpinBox, QWidget
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QSizePolicy, QWidget
 
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, EditAccumulation, EditClipping, EditZeroGrad
 from gradscope.protocol.literals import literal
 from gradscope.protocol.messages import SessionInfo
+from gradscope.ui.fields import ComboBox, SpinBox
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.training.argument_field import problem_with
 
@@ -23,11 +24,11 @@ class StepForm(QWidget):
         super().__init__(parent)
         self._session: SessionInfo | None = None
         self.clip_norm, self.clip_value = self._limit("clip_norm"), self._limit("clip_value")
-        self.accumulate = QSpinBox(self)
+        self.accumulate = SpinBox(self)
         self.accumulate.setRange(1, _MOST_MICRO_BATCHES)
         self.accumulate.setAccessibleName("accumulate")
         self.accumulate.editingFinished.connect(self._on_accumulate_entered)
-        self.zero_grad = QComboBox(self)
+        self.zero_grad = ComboBox(self)
         self.zero_grad.addItem(self.tr("at the start of a window"), "auto")
         self.zero_grad.addItem(self.tr("only by hand"), "manual")
         self.zero_grad.setAccessibleName("zero_grad")

@@ -1,0 +1,189 @@
+"""The window fits on a small screen, and with large letters, whatever it has to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from PySide6.QtCore import QSize
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from gradscope.protocol import messages
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.state.app_state import EngineState, EngineStatus, Origin
+from gradscope.state.selection import Selection
+from gradscope.ui.main_window import MainWindow
+from gradscope.ui.theme import ThemeManager
+from tests.ui.fakes import full_training, small_training, started
+from tests.ui.shell_fakes import ShellController
+from tests.ui.test_training_dock import CHOICES
+
+FAILURE = Failure(
+    kind=FailureKind.USER_CODE,
+    sentence="The forward of step 3 failed in layer transformer.encoder.layers.0.attention: ValueError: " + "no " * 90,
+    traceback="\n".join(f"  File 'x.py', line {i}, in forward" for i in range(60)),
+    layer="net.1",
+    undone="The forward was undone. " * 6,
+)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """`most`: what a window may ask for of it."""
+
+    size: tuple[int, int]
+    scale: float
+    most: tuple[int, int]
+
+
+SMALL = Screen((1024, 700), 1, (1024, 700))
+LARGE_LETTERS = Screen((1440, 870), 2, (1440, 870))
+DENSE = Screen((720, 435), 1, (720, 435))
+"""A laptop where everything is drawn twice as large, which is what QT_FONT_DPI=192 comes to under X."""
+
+
+@pytest.fixture(params=[SMALL, LARGE_LETTERS, DENSE], ids=["small", "large letters", "dense"])
+def screen(request: pytest.FixtureRequest, qapp: QApplication) -> Iterator[Screen]:
+    screen: Screen = request.param
+    usual = qapp.font()
+    font = qapp.font()
+    font.setPointSizeF(screen.scale * font.pointSizeF())
+    qapp.setFont(font)
+    yield screen
+    qapp.setFont(usual)
+
+
+@pytest.fixture
+def window(
+    qtbot: QtBot, qapp: QApplication, screen: Screen, controller: ShellController, themes: ThemeManager
+) -> Iterator[MainWindow]:
+    """As it is drawn: with the style sheet."""
+    controller.choices = CHOICES
+    style_sheet, palette = qapp.styleSheet(), qapp.palette()
+    themes.apply(qapp)
+    window = MainWindow(controller, themes)  # type: ignore[arg-type]
+    qtbot.addWidget(window)
+    window.resize(*screen.size)
+    window.show()
+    yield window
+    window.close()
+    qapp.setStyleSheet(style_sheet)
+    qapp.setPalette(palette)
+
+
+@pytest.fixture
+def check(window: MainWindow, screen: Screen, qtbot: QtBot) -> Callable[[str], None]:
+    """Assert that the window fits now, and has not grown."""
+
+    def check(state: str) -> None:
+        qtbot.wait(30)
+        for least in (window.minimumSizeHint(), window.minimumSize()):
+            assert (least.width() <= screen.most[0], least.height() <= screen.most[1]) == (True, True), (state, least)
+        assert window.size() == QSize(*screen.size), state
+
+    return check
+
+
+def fail(controller: ShellController) -> None:
+    controller.play(iter([messages.Failed(failure=FAILURE, position=controller.state.position)]))
+
+
+def each_tab(window: MainWindow, check: Callable[[str], None], state: str) -> None:
+    for i in range(window.workspace.count()):
+        if window.workspace.isTabVisible(i):
+            window.workspace.setCurrentIndex(i)
+            check(f"{state}: {window.workspace.tabText(i)}")
+
+
+def test_a_session_and_each_of_its_tabs(
+    window: MainWindow, controller: ShellController, check: Callable[[str], None]
+) -> None:
+    check("start page")
+    controller.start(full_training(), steps=6)
+    check("session")
+    each_tab(window, check, "session")
+    for panel in (window.training, window.log, window.moments, window.inspector):
+        panel.raise_()
+        check(panel.windowTitle())
+    controller.set_running(True)
+    check("running")
+
+
+def test_86_parameter_groups(window: MainWindow, controller: ShellController, check: Callable[[str], None]) -> None:
+    rates = tuple(0.1 / (i + 1) for i in range(86))
+    controller.start(full_training(rates=rates, momenta=(0.9,) * 86), steps=2)
+    window.training.raise_()
+    each_tab(window, check, "86 groups")
+
+
+def test_a_failure_with_its_traceback(
+    window: MainWindow, controller: ShellController, check: Callable[[str], None]
+) -> None:
+    controller.start(small_training(), steps=1)
+    before = window.minimumSizeHint()
+    fail(controller)
+    check("failed")
+    window.failure_bar.toggle.click()
+    check("traceback")
+    assert window.centre.pages.geometry().top() > window.centre.notices.geometry().bottom(), "below, not behind it"
+    window.failure_bar.dismiss.click()
+    check("dismissed")
+    assert window.minimumSizeHint() == before
+    controller.set_engine(EngineStatus.DEAD, "The engine ended: " + "word " * 200 + "\n" + "stderr\n" * 100)
+    check("dead")
+    window.failure_bar.toggle.click()
+    check("details of the death")
+
+
+def test_a_failure_on_the_start_page(
+    window: MainWindow, controller: ShellController, check: Callable[[str], None]
+) -> None:
+    fail(controller)
+    window.failure_bar.toggle.click()
+    check("traceback")
+
+
+def test_an_engine_that_resists(window: MainWindow, controller: ShellController, check: Callable[[str], None]) -> None:
+    controller.start(small_training(), steps=1)
+    controller.state.set_engine(EngineState(status=EngineStatus.READY, resistance="It goes on. " * 40))
+    controller.flush()
+    check("resisting")
+
+
+def test_a_snapshot_and_a_comparison(
+    window: MainWindow, controller: ShellController, check: Callable[[str], None]
+) -> None:
+    training = small_training()
+    training.name = "Long " * 40
+    state = started(training, steps=2).state
+    state.snapshot = Origin(path="/some/s.zip", created="2026-11-21T11:12:03+01:00")
+    state.set_engine(controller.state.engine)
+    controller.state = state
+    controller.refresh_all()
+    check("snapshot")
+    window.workspace.show_page(window.compare)
+    check("comparing")
+    fail(controller)
+    window.failure_bar.toggle.click()
+    check("snapshot, traceback")
+
+
+def test_what_a_panel_shows_with_large_letters(
+    window: MainWindow, controller: ShellController, qtbot: QtBot, check: Callable[[str], None]
+) -> None:
+    """At least some values of the inspector and of the training panel are in sight, and whole."""
+    controller.start(full_training(), steps=2)
+    controller.select(Selection.of_node("net.0.weight", is_parameter=True))
+    check("selected")
+    summary = window.inspector.summary
+    seen = summary.visibleRegion().boundingRect()
+    assert seen.height() >= 2 * summary.rowHeight(0)
+    assert summary.columnViewportPosition(1) + summary.columnWidth(1) <= seen.width()
+    window.training.raise_()
+    check("training")
+    table = window.training.table
+    seen = table.viewport().visibleRegion().boundingRect()
+    assert seen.height() >= table.rowHeight(0)
+    assert table.columnWidth(0) <= seen.width()
