@@ -25,6 +25,8 @@ class PlotView(pg.PlotWidget):
     row_key_pressed = Signal(int)
     """Up (-1) or Down (+1)."""
     following_changed = Signal(bool)
+    scale_changed = Signal()
+    """`units_per_pixel` may be others."""
 
     def __init__(
         self, *, axes: dict[str, pg.AxisItem], zoom_x: bool, zoom_y: bool, parent: QWidget | None = None
@@ -47,6 +49,8 @@ class PlotView(pg.PlotWidget):
             xMin=-REACH, xMax=REACH, yMin=-REACH, yMax=REACH, minXRange=LEAST_WIDTH, minYRange=LEAST_WIDTH
         )
         self.box.sigRangeChangedManually.connect(self._on_range_changed_manually)
+        self.box.sigRangeChanged.connect(self._on_range_changed)
+        self.box.sigResized.connect(self._on_range_changed)
         self.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.scene().sigMouseClicked.connect(self._on_mouse_clicked)
         self.setMinimumSize(80, 60)
@@ -84,6 +88,12 @@ class PlotView(pg.PlotWidget):
             self.box.setRange(xRange=within_reach(x), yRange=within_reach(y), padding=0, disableAutoRange=True)
             self._applied = self._wanted
 
+    @property
+    def units_per_pixel(self) -> tuple[float, float]:
+        """How much of each axis a pixel takes now."""
+        x, y = self.box.viewRange()
+        return (x[1] - x[0]) / max(1.0, self.box.width()), (y[1] - y[0]) / max(1.0, self.box.height())
+
     @Slot()
     def fit(self) -> None:
         """Follow the data again."""
@@ -96,6 +106,10 @@ class PlotView(pg.PlotWidget):
         edits = self.marks.text_at(self._pointed_x) if self.marks is not None else ""
         text = "\n\n".join(part for part in (text, edits) if part)
         QToolTip.showText(self.cursor().pos(), plain_tip(text), self)
+
+    @Slot()
+    def _on_range_changed(self) -> None:
+        self.scale_changed.emit()
 
     @Slot()
     def _on_range_changed_manually(self) -> None:

@@ -83,6 +83,13 @@ class GrowingScale:
             drawn = np.log(values) * np.float32(1 / math.log(10))
         return np.maximum(drawn, np.float32(self.low))
 
+    def place_apart(self, values: Floats) -> Floats:
+        """The same, but that on a LOG scale zeros lie a power of ten below the low end: worse than what is small."""
+        drawn = self.place(values)
+        if self.scale is Scale.LOG:
+            drawn[values == 0] = self.low - 1
+        return drawn
+
     def _log_low(self) -> float:
         if not math.isfinite(self._low):
             return 0.0
