@@ -11,6 +11,7 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.axes import StepAxis
 from gradscope.ui.plots.edit_marks import EditMarks
+from gradscope.ui.plots.elided_label import elided
 from gradscope.ui.plots.reach import LEAST_WIDTH, REACH, Range, within_reach
 from gradscope.ui.theme import Theme
 
@@ -139,7 +140,7 @@ class PlotView(pg.PlotWidget):
     def _fit_label(self, name: str) -> None:
         """The whole label, or as much of it as the axis is long."""
         axis, length = self.getAxis(name), self.height() - 60 if name == "left" else self.width() - 60
-        text = self.fontMetrics().elidedText(self._labels[name], Qt.TextElideMode.ElideRight, max(40, length))
+        text = elided(self._labels[name], self.fontMetrics(), max(40, length))
         if axis.labelText != text:
             axis.setLabel(text, **axis.labelStyle)
             axis.set_font(self.font())
