@@ -48,11 +48,14 @@ def test_blocks() -> None:
 
 @pytest.mark.parametrize("room", [18, 14, 9])
 def test_the_middle_goes_first(room: int) -> None:
-    assert squeezed("24.attn.qkv.weight", lambda text: len(text) <= room) == {
-        18: "24.attn.qkv.weight",
-        14: "24…qkv.weight",
-        9: "24…weight",
-    }[room]
+    assert (
+        squeezed("24.attn.qkv.weight", lambda text: len(text) <= room)
+        == {
+            18: "24.attn.qkv.weight",
+            14: "24…qkv.weight",
+            9: "24…weight",
+        }[room]
+    )
 
 
 def test_all_labels_that_are_seen_differ(qapp: object) -> None:
