@@ -1,5 +1,7 @@
 """Names beside rows: they tell rows apart, stand for blocks where there is no room for each, and never overlap."""
 
+import itertools
+
 import pytest
 from PySide6.QtGui import QFont, QFontMetricsF
 
@@ -76,7 +78,7 @@ def test_labels_of_many_rows_are_those_of_blocks_and_do_not_overlap(qapp: object
     height = QFontMetricsF(QFont()).height()
     places = [row * size / rows for row, _ in found]
     assert len(found) > 5
-    assert all(b - a >= height for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= height for a, b in itertools.pairwise(places))
     assert all(names[int(row)].startswith(("transformer.blocks.", "transformer.embed", "head")) for row, _ in found)
     block_rows = [row for row, _ in found if "blocks" in names[int(row)]]
     assert all((row - 1) % len(PARTS) == 0 for row in block_rows)
@@ -87,4 +89,4 @@ def test_labels_of_many_rows_are_those_of_blocks_and_do_not_overlap(qapp: object
 def test_names_without_blocks_have_labels_at_equal_distances(qapp: object) -> None:
     axis = axis_of([f"layer_{chr(97 + i % 26)}{i // 26}" for i in range(200)])
     rows = [row for row, _ in labels_of(axis, -0.5, 199.5, 300)]
-    assert len({b - a for a, b in zip(rows, rows[1:], strict=False)}) == 1
+    assert len({b - a for a, b in itertools.pairwise(rows)}) == 1

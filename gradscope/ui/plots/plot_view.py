@@ -38,7 +38,10 @@ class PlotView(pg.PlotWidget):
         self._labels: dict[str, str] = {}
         self._wanted: tuple[Range, Range] = ((0.0, 1.0), (0.0, 1.0))
         self._applied: tuple[Range, Range] | None = None
-        self._is_zoomable = zoom_x or zoom_y
+        self.held_steps: Range | None = None
+        """Of the x axis, while another plot says what it shows."""
+        self._zooms = (zoom_x, zoom_y)
+        self.is_zoomable = zoom_x or zoom_y
         self.box = self.plotItem.vb
         self.plotItem.hideButtons()
         self.plotItem.setMenuEnabled(False)
@@ -85,9 +88,21 @@ class PlotView(pg.PlotWidget):
     def show_range(self, x: Range, y: Range) -> None:
         """What the plot shows as long as a person has not moved it; see `within_reach`."""
         self._wanted = (x, y)
-        if self.is_following and self._applied != self._wanted:
-            self.box.setRange(xRange=within_reach(x), yRange=within_reach(y), padding=0, disableAutoRange=True)
-            self._applied = self._wanted
+        shown = (self.held_steps or x, y)
+        if self.is_following and self._applied != shown:
+            self.box.setRange(
+                xRange=within_reach(shown[0]), yRange=within_reach(shown[1]), padding=0, disableAutoRange=True
+            )
+            self._applied = shown
+
+    def hold_steps(self, x: Range) -> None:
+        """Show these steps until `fit`; the values are followed as before, unless a person has moved them."""
+        self.held_steps = x
+        if self.is_following:
+            self.show_range(*self._wanted)
+        else:
+            self.box.setXRange(*within_reach(x), padding=0)
+        self.following_changed.emit(False)
 
     @property
     def units_per_pixel(self) -> tuple[float, float]:
@@ -98,9 +113,17 @@ class PlotView(pg.PlotWidget):
     @Slot()
     def fit(self) -> None:
         """Follow the data again."""
-        self._set_following(True)
-        self._applied = None
+        is_news = not self.is_following or self.held_steps is not None
+        self.is_following, self.held_steps, self._applied = True, None, None
         self.show_range(*self._wanted)
+        if is_news:
+            self.following_changed.emit(True)
+
+    def zoom(self, factor: float) -> None:
+        """Show so many times as much around the middle, of the axes that can be zoomed."""
+        x, y = self._zooms
+        self.box.scaleBy((factor if x else 1.0, factor if y else 1.0))
+        self._on_range_changed_manually()
 
     def show_tip(self, text: str) -> None:
         """Say what is under the mouse, with the edits near it."""
@@ -114,7 +137,8 @@ class PlotView(pg.PlotWidget):
 
     @Slot()
     def _on_range_changed_manually(self) -> None:
-        self._set_following(False)
+        self.is_following, self.held_steps = False, None
+        self.following_changed.emit(False)
 
     @Slot(object)
     def _on_mouse_moved(self, position: QPointF) -> None:
@@ -145,11 +169,6 @@ class PlotView(pg.PlotWidget):
             axis.setLabel(text, **axis.labelStyle)
             axis.set_font(self.font())
 
-    def _set_following(self, is_following: bool) -> None:
-        if is_following != self.is_following:
-            self.is_following = is_following
-            self.following_changed.emit(is_following)
-
     # ------------------------------------------------------------------------------------------ Qt
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -159,7 +178,7 @@ class PlotView(pg.PlotWidget):
             self._fit_label(name)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if self._is_zoomable and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+        if self.is_zoomable and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             super().wheelEvent(event)
         else:
             event.ignore()

@@ -13,7 +13,7 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
-from gradscope.protocol.numbers import exact, number
+from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plain import PlainLabel, plain_tip
@@ -215,7 +215,7 @@ class RateChart(Chart):
         rates = [number(float(rate), digits=6) for rate in now]
         self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
         self.readout.setToolTip(
-            plain_tip(self.tr("now {rates}").format(rates=", ".join(exact(float(rate)) for rate in now)))
+            plain_tip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))
         )
         if self._is_detailed:
             lines = []
@@ -279,7 +279,7 @@ class RateChart(Chart):
             if column >= 2 + groups:
                 rates, column = (momenta if is_past else momenta_ahead), column - groups
             is_known = row < len(rates) and column - 2 < rates.shape[1]
-            return float(rates[row, column - 2]) if is_known else ""
+            return repr(float(rates[row, column - 2])) if is_known else ""
 
         rows = len(past_steps) + len(ahead_steps)
         return TableData(headers=(self.tr("Step"), self.tr("When"), *names), rows=rows, cell=cell)
@@ -304,5 +304,5 @@ class RateChart(Chart):
         if not self._momenta.isHidden() and position < len(momenta):
             text = self.tr("Momentum, {group}: {value}")
             values = enumerate(momenta[position])
-            lines += [text.format(group=self._named(i), value=exact(float(value))) for i, value in values]
+            lines += [text.format(group=self._named(i), value=repr(float(value))) for i, value in values]
         self.plot.show_tip("\n".join([step.format(step=int(steps[position])), *lines]))

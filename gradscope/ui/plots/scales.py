@@ -76,11 +76,11 @@ class GrowingScale:
         return has_beyond
 
     def place(self, values: Floats) -> Floats:
-        """Where values lie on the drawn scale; on a LOG one, zeros lie at the low end."""
+        """Where values lie on the drawn scale; on a LOG one, what is not above zero lies at the low end."""
         if self.scale is not Scale.LOG:
             return shifted(values, -self.exponent)
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = np.log(values) * np.float32(1 / math.log(10))
+            drawn = np.log(np.maximum(values, 0)) * np.float32(1 / math.log(10))
         return np.maximum(drawn, np.float32(self.low))
 
     def place_apart(self, values: Floats) -> Floats:
