@@ -223,7 +223,7 @@ def test_a_check_and_its_result(qtbot: QtBot, tmp_path: Path) -> None:
     assert text.startswith("✗ 1 of 2 elements differ, by up to 0.5, worst at [3, 7]")
     assert "custom backward" in text and "A note of the engine" in text and "1e-7" in text
     assert dock.check._verdict.property("role") == "bad"
-    assert cells(dock, "check") == [["✗ [3, 7]", "1", "1.5", "5.0e-01"], ["✓ [0, 1]", "1", "1.5", "1.0e-09"]]
+    assert cells(dock, "check") == [["✗ [3, 7]", "1", "1.5", "0.5"], ["✓ [0, 1]", "1", "1.5", "1e-9"]]
     dock.grab()
     # Each parameter has its own result.
     controller.select(Selection.of_subject(SubjectKey(SubjectKind.PARAMETER, BIAS)))

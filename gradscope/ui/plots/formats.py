@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gradscope.protocol.numbers import exact, number, of_special, percent, scientific
+from gradscope.protocol.numbers import exact, number, percent, scientific
 from gradscope.state.kept_numbers import LEAST
 
 __all__ = [
@@ -31,7 +31,7 @@ def short(value: float) -> str:
 
 def two_digits(value: float) -> str:
     """ "1.2e-7": for errors, of which only the size matters."""
-    return of_special(value) or scientific(value, digits=2)
+    return number(value, digits=2)
 
 
 def scaled(value: float, exponent: int) -> str:
