@@ -122,6 +122,7 @@ class Session:
         try:
             self.loop = Loop(self.training, batches, self.observer, self.device, self._make_validator())
             self.observer.scale_of, self.observer.is_left_over = self.loop.scale_of, self.loop.is_left_over
+            self.observer.others_names = self.loop.others_names
             self.info: SessionInfo = self.describe()
         except BaseException:
             self.observer.close()
