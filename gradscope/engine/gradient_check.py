@@ -26,6 +26,7 @@ from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import RandomStates
 from gradscope.engine.undo import ForwardUndo
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.numbers import exact, number
 
 TOLERANCE = 1e-4
 """Relative error up to which an element agrees."""
@@ -155,7 +156,7 @@ def check_gradient(
             elements = [replace(element, actual=float(real[element.index])) for element in elements]
         else:
             notes.append(
-                f"The copy's loss is {loss:.6g}, the step's {_told(actual.loss)}: .grad belongs to other random numbers, "
+                f"The copy's loss is {_told(loss)}, the step's {_told(actual.loss)}: .grad belongs to other random numbers, "
                 "another precision or another state of the code, and is not compared"
             )
     return GradientCheck(
@@ -252,8 +253,8 @@ def _notes(copy: Float64Copy, loss: float, again: float, gradient: Tensor | None
         found.append(f"The loss comes out as {dtype}, since some code converts to it: differences are rough")
     if abs(again - loss) > _REPEATABLE * max(abs(loss), _EPS):
         found.append(
-            f"The same evaluation twice gives {loss:.9g} and {again:.9g}: the loss depends on more than parameters, batch "
-            "and random numbers, and differences are not to be trusted"
+            f"The same evaluation twice gives {exact(loss)} and {exact(again)}: the loss depends on more than parameters, "
+            "batch and random numbers, and differences are not to be trusted"
         )
     return found
 
@@ -274,4 +275,4 @@ def _relative_norm(part: Tensor, whole: Tensor) -> float:
 
 
 def _told(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.6g}"
+    return "unknown" if value is None else number(value, digits=6)

@@ -22,6 +22,7 @@ from gradscope.engine.session import Session
 from gradscope.engine.snapshot import write_snapshot
 from gradscope.engine.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
+from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import ascii_json, visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.standard_streams import tell, unwritable
@@ -123,10 +124,8 @@ def _train(session: Session, options: RunOptions, out: TextIO | None, events: Ev
         tell(f"stopped after {done} of {options.steps} steps, since there is NaN or Inf (--keep-going goes on)")
     _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
-        last = session.history[-1]
-        _say(
-            f"{session.info.name}: {len(session.history)} steps, loss {session.history[0].loss:.6g} -> {last.loss:.6g}"
-        )
+        before, last = (number(session.history[i].loss, digits=6) for i in (0, -1))
+        _say(f"{session.info.name}: {len(session.history)} steps, loss {before} -> {last}")
     return EXIT_NONFINITE if is_stopped else EXIT_DONE
 
 
@@ -310,9 +309,8 @@ class _Progress:
         self._drawn = now
         filled = _BAR_WIDTH * done // self._steps
         rate = done / max(now - self._started, 1e-9)
-        text = (
-            f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{self._steps}  {rate:.1f} steps/s  loss {loss:.5g}"
-        )
+        bar = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}]"
+        text = f"{bar} {done}/{self._steps}  {rate:.1f} steps/s  loss {number(loss, digits=5)}"
         with contextlib.suppress(OSError):
             print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 

@@ -27,6 +27,9 @@ class Keeper:
         """What is watched, and how many others come before it."""
         self._watched_in_pass: frozenset[SubjectKey] = frozenset()
         """What was watched when the newest pass began."""
+        self._kept_all_in_pass = True
+        self._gone: set[SubjectKey] = set()
+        """What was kept of an earlier pass, and of no newer one."""
         self._budget_bytes = budget_bytes
         self._kept: OrderedDict[SubjectKey, Tensor] = OrderedDict()
         self._bytes = 0
@@ -59,6 +62,7 @@ class Keeper:
         with torch.no_grad():
             kept = tensor.detach().clone() if scale is None else tensor.detach().to(at_least_float32(tensor)) / scale
         self._kept[key] = kept
+        self._gone.discard(key)
         self._bytes += _bytes_of(kept)
 
     def get(self, key: SubjectKey) -> Tensor | None:
@@ -68,16 +72,23 @@ class Keeper:
         """Why the values of a subject are not here."""
         if key in self._refused:
             return f"The values were not kept: {self._refused[key]}"
-        if not self.keeps_all and key not in self._watched_in_pass:
-            return "A run keeps only the values of what was selected or pinned: press Next batch to see these"
+        if not self._kept_all_in_pass and key not in self._watched_in_pass:
+            return (
+                "A run keeps only the values of what was selected or pinned: press Forward or Next batch to see these, or "
+                "pin it before the next run"
+            )
+        if key in self._gone:
+            return "These values went when a newer pass began: press Next batch to see new ones"
         return "Nothing was captured for this in the newest pass"
 
     def forget(self, *kinds: SubjectKind) -> None:
         """Drop every copy of these kinds: a new pass begins."""
         for key in [key for key in self._kept if key.kind in kinds]:
             self._drop(key)
+            self._gone.add(key)
         self._refused = {key: why for key, why in self._refused.items() if key.kind not in kinds}
         self._watched_in_pass = frozenset(self._ranks)
+        self._kept_all_in_pass = self.keeps_all
 
     def _make_room(self, key: SubjectKey, size: int) -> bool:
         """Drop what has to give way to a subject. False, and nothing is dropped, where that would not be enough."""

@@ -84,7 +84,7 @@ def _picture(tensor: Tensor, request: FetchPicture) -> Picture:
         shape=tuple(tensor.shape),
         index=index,
         block=block,
-        values=slices.means(values, block),
+        values=slices.strongest(values, block),
         unit=unit,
     )
 

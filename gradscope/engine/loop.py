@@ -593,6 +593,14 @@ class Loop:
             return False
         return all(tensor is not own for own in self.turn.parameters)
 
+    def others_names(self) -> frozenset[str]:
+        """The parameters that only other optimizers hold than the one whose turn it is."""
+        if len(self.training.turns) == 1:
+            return frozenset()
+        own = {id(tensor) for tensor in self.turn.parameters}
+        others = {id(tensor) for turn in self.training.turns for tensor in turn.parameters} - own
+        return frozenset(name for name, tensor in self._observer.tensors().items() if id(tensor) in others)
+
     def own_names(self) -> set[str]:
         """The parameters that this step is to move."""
         own = {id(tensor) for tensor in self.turn.parameters}

@@ -64,6 +64,8 @@ class Observer:
         """The same of one parameter, when the backward is over."""
         self.is_left_over: Callable[[str, Tensor], bool] = lambda name, tensor: False
         """Whether a parameter's gradient has nothing to do with this backward."""
+        self.others_names: Callable[[], frozenset[str]] = frozenset
+        """The parameters that other optimizers hold than the one whose turn it is."""
         self._is_muted = False
         self._tensors: Mapping[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
@@ -416,8 +418,7 @@ class Observer:
         for name, tensor in self._wanted_tensors().items():
             key = self._sites.of_parameter(name).gradient.key
             if tensor.grad is not None and self.is_left_over(name, tensor):
-                reason = "no gradient reached it in this turn (its .grad is of another optimizer's)"
-                record.absent.append(Absence(name=name, kind=key.kind.value, reason=reason))
+                record.absent.append(Absence(name=name, kind=key.kind.value, reason=absences.LEFT_OVER))
             elif tensor.grad is not None:
                 # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
                 reference, version = self._seen_gradients.get(name, (None, 0))
@@ -427,12 +428,27 @@ class Observer:
                 # It arrived, and a hook of the user's has used it up.
                 continue
             else:
-                self._tell(record, key, absences.NO_GRADIENT if tensor.requires_grad else absences.FROZEN)
+                reason = self._why_no_gradient(name) if tensor.requires_grad else absences.FROZEN
+                self._tell(record, key, reason)
         for slot, reason in self._awaited.items():
-            self._tell(record, slot.key, reason)
+            is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
+            self._tell(record, slot.key, self._why_no_gradient(slot.key.name, reason) if is_unreached else reason)
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(self._structure.modules(), self._never_called, self._calls, reached)
+
+    def _why_no_gradient(self, name: str, otherwise: str = absences.NO_GRADIENT) -> str:
+        """Of a parameter or a layer that no gradient reached. Where others train it, that is as it should be."""
+        others = self.others_names()
+        if not others:
+            return otherwise
+        while name and name not in others:
+            inside = [known for known in self.tensors() if known.startswith(name + ".")]
+            if inside:
+                return absences.OTHERS_TURN if others.issuperset(inside) else otherwise
+            # A layer without parameters is of the network that it is in.
+            name = name.rpartition(".")[0]
+        return absences.OTHERS_TURN if name else otherwise
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for stack in self._entered.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import warnings
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.blame import users_code
+from gradscope.engine.schedule_span import steps_left
 from gradscope.engine.training import Training, Turn, momenta_of, rates_of
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
@@ -90,6 +92,18 @@ def _shared_by_copies(training: Training) -> dict[str, object]:
     return found
 
 
+def steps_to_end(training: Training, timing: Timing) -> int | None:
+    """How many steps the longest of the schedules still has by its own arguments; None where none has an end."""
+    lengths = []
+    for number, turn in enumerate(training.turns):
+        with contextlib.suppress(_Unforeseeable, Exception):
+            interval = _interval(training, turn, number, timing)
+            left = None if interval is None or turn.scheduler is None else steps_left(turn.scheduler)
+            if interval is not None and left:
+                lengths.append(interval.first + (left - 1) * interval.then + 1)
+    return max(lengths, default=None)
+
+
 def _interval(training: Training, turn: Turn, number: int, timing: Timing) -> _Interval | None:
     """None: there is no schedule."""
     scheduler = turn.scheduler
@@ -124,10 +138,12 @@ def _simulate(
 ) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     found: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
     until_next = interval.first
+    now = rates_of([optimizer]), momenta_of([optimizer])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         while len(found) < steps:
-            found.append((rates_of([optimizer]), momenta_of([optimizer])))
+            # Between two steps of the scheduler nothing moves: a schedule by epochs costs next to nothing.
+            found.append(now)
             until_next -= 1
             if until_next > 0:
                 continue
@@ -137,6 +153,7 @@ def _simulate(
             except ValueError:
                 # OneCycleLR ends with an error after its last step: there is no rate beyond.
                 break
+            now = rates_of([optimizer]), momenta_of([optimizer])
     return found
 
 

@@ -36,7 +36,7 @@ from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
-from gradscope.engine.schedule import foretell
+from gradscope.engine.schedule import foretell, steps_to_end
 from gradscope.engine.step_record import StepRecord
 from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import is_interruption
@@ -124,6 +124,7 @@ class Session:
         try:
             self.loop = Loop(self.training, batches, self.observer, self.device, self._make_validator())
             self.observer.scale_of, self.observer.is_left_over = self.loop.scale_of, self.loop.is_left_over
+            self.observer.others_names = self.loop.others_names
             self.info: SessionInfo = self.describe()
         except BaseException:
             self.observer.close()
@@ -530,9 +531,18 @@ class Session:
 
     def schedule(self, steps: int) -> Schedule:
         """The rates of the next `steps` steps, simulated on stand-ins."""
-        # Stopped after the scheduler has moved, the rates are those of the next step already.
-        ahead = 1 if self._inside is Phase.STEP and self.observer.last_passed is SubStep.SCHEDULE else 0
+        ahead = self._steps_scheduled
         return foretell(self.training, self.loop.timing(steps_done=ahead), first_step=self._step + ahead, steps=steps)
+
+    @property
+    def steps_to_schedule_end(self) -> int | None:
+        """How many steps the schedule still has by its own arguments; None where it has no end."""
+        return steps_to_end(self.training, self.loop.timing(steps_done=self._steps_scheduled))
+
+    @property
+    def _steps_scheduled(self) -> int:
+        # Stopped after the scheduler has moved, the rates are those of the next step already.
+        return 1 if self._inside is Phase.STEP and self.observer.last_passed is SubStep.SCHEDULE else 0
 
     def explain(self, name: str) -> Explanation:
         """Why the newest step moved this parameter as it did: the terms of its delta, or why it is not explained."""

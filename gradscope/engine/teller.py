@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from gradscope.engine.blame import failure_of
 from gradscope.engine.outbox import Outbox
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
+from gradscope.engine.training import rates_of
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages
 from gradscope.protocol.phases import Rest
 
 SCHEDULE_INTERVAL_SECS = 2.0
-FEWEST_STEPS_AHEAD, MOST_STEPS_AHEAD = 300, 2000
+FEWEST_STEPS_AHEAD, USUAL_STEPS_AHEAD, MOST_STEPS_AHEAD = 300, 2000, 20_000
+"""How far rates are foretold of a schedule without an end: three epochs, between the first two; of another to its end."""
 MOST_RATES_AHEAD = 500_000
 """Of all parameter groups together: they and the momenta fit a frame."""
 ROWS_AT_ONCE = 5000
@@ -34,6 +38,8 @@ class Teller:
         self._sent_validations = 0
         self._told_errors = 0
         self._scheduled_at = 0.0
+        self._schedule: messages.Schedule | None = None
+        """What was told, of a schedule that is long."""
         self._told_of_schedule = ""
 
     def introduce(self, session: Session, *, is_new: bool) -> None:
@@ -58,7 +64,7 @@ class Teller:
         self._outbox.put(report.raw)
         self._tell_capture_errors(session)
         is_due = time.monotonic() - self._scheduled_at > SCHEDULE_INTERVAL_SECS
-        if is_due and session.position.rest is Rest.READY:
+        if is_due and session.position.rest is Rest.READY and not self._goes_as_told(session):
             self.tell_schedule(session)
 
     def tell_validations(self, session: Session) -> None:
@@ -75,9 +81,15 @@ class Teller:
         self._scheduled_at = time.monotonic()
         three_epochs = 3 * (session.info.batches_per_epoch or 0)
         room = max(1, MOST_RATES_AHEAD // max(1, len(session.info.groups)))
-        ahead = min(MOST_STEPS_AHEAD, max(FEWEST_STEPS_AHEAD, three_epochs), room)
+        usual = min(USUAL_STEPS_AHEAD, max(FEWEST_STEPS_AHEAD, three_epochs))
+        self._schedule = None
         try:
-            self._outbox.put(session.schedule(ahead))
+            left = session.steps_to_schedule_end or 0
+            ahead = min(max(usual, left), MOST_STEPS_AHEAD, room)
+            schedule = session.schedule(ahead)
+            self._outbox.put(schedule)
+            # A long one is not simulated again and again.
+            self._schedule = schedule if left > USUAL_STEPS_AHEAD else None
         except BaseException as error:
             if is_interruption(error):
                 raise
@@ -86,6 +98,15 @@ class Teller:
             if text != self._told_of_schedule:
                 self._outbox.put(messages.Note(text=text, warning=True))
             self._told_of_schedule = text
+
+    def _goes_as_told(self, session: Session) -> bool:
+        """Whether the rates are those that were foretold, and much of what was told is still to come."""
+        if self._schedule is None:
+            return False
+        ahead = self._schedule.from_step(session.position.step)
+        if ahead.rates.shape[1] < max(1, self._schedule.rates.shape[1] // 2):
+            return False
+        return bool(np.array_equal(ahead.rates[:, 0], rates_of(session.training.optimizers), equal_nan=True))
 
     def _tell_tables(self, session: Session) -> None:
         tables = session.observer.tables

@@ -36,6 +36,8 @@ FUSED = (
 )
 
 NO_GRADIENT = "no gradient reached it"
+OTHERS_TURN = "no gradient reached it in this turn: it belongs to another optimizer, whose turn comes by itself"
+LEFT_OVER = "no gradient reached it in this turn (its .grad is of another optimizer's)"
 NO_GRADIENT_OF_VIEW = (
     "no gradient reached it: it is a view, and the model used the tensor behind it, or changed that in place, or nothing "
     "used it"

@@ -432,7 +432,8 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A 2-d slice as float32 (rows, columns), each pixel the mean of block[0] x block[1] elements.
+    """A 2-d slice as float32 (rows, columns), each pixel the largest magnitude of block[0] x block[1] elements;
+    NaN where there is one.
 
     Where float64 numbers are beyond float32, a value stands for so many times `unit`, a power of two.
     """

@@ -75,7 +75,7 @@ def strongest_difference(shape: tuple[int, int], block: Block, ours: Part, their
             found = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, a - b)
             return _held(np.abs(found) if found.dtype.kind == "c" else found, a, b)
 
-    return pieces.picture(shape, block, difference, pieces.strongest)
+    return pieces.picture(shape, block, difference)
 
 
 def _held(difference: FloatArray, a: Array, b: Array) -> FloatArray:

@@ -73,7 +73,7 @@ def _picture(snapshot: Snapshot, info: TensorInfo, request: FetchPicture) -> Pic
     shape = slices.plane_shape(info.shape)
     need_few(math.prod(shape), "draw")
     block = slices.block_of(shape, request.side)
-    values, unit = pieces.picture(shape, block, lambda rows, columns: real(plane(rows, columns)), pieces.means)
+    values, unit = pieces.picture(shape, block, lambda rows, columns: real(plane(rows, columns)))
     return Picture(subject=request.subject, shape=info.shape, index=index, block=block, values=values, unit=unit)
 
 

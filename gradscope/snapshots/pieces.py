@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.extremes import worst
 
 PIECE = 1 << 20
 """Elements that are looked at at a time."""
@@ -23,8 +24,6 @@ Flat = Callable[[int, int], Array]
 """flat(start, stop): elements of a tensor in the order of its rows, shape (stop - start,)."""
 Part = Callable[[slice, slice], Array]
 """part(rows, columns): of a 2-d slice of a tensor."""
-Reduced = Callable[[tuple[int, int], Block, Part], Plane]
-"""`means` or `strongest`."""
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _FLOAT64 = np.finfo(np.float64)
 
@@ -47,8 +46,7 @@ def flat_pieces(count: int) -> Iterator[tuple[int, int]]:
 def plane_pieces(shape: tuple[int, int], block: Block) -> Iterator[tuple[slice, slice]]:
     """A plane in pieces of at most PIECE elements, as they follow each other in a file.
 
-    Each is some rows of blocks, or lies within one row of blocks. A block's mean so has the same rounding whatever came
-    before it, as far as blocks are small.
+    Each is some rows of blocks, or lies within one row of blocks.
     """
     rows, columns = shape
     if block[0] * columns <= PIECE:
@@ -68,8 +66,8 @@ def plane_pieces(shape: tuple[int, int], block: Block) -> Iterator[tuple[slice, 
 # ----------------------------------------------------------------------------------------------- pictures
 
 
-def picture(shape: tuple[int, int], block: Block, part: Part, reduced: Reduced) -> tuple[Plane, float]:
-    """(the blocks of real numbers, `reduced` in float32; what 1 in it stands for).
+def picture(shape: tuple[int, int], block: Block, part: Part) -> tuple[Plane, float]:
+    """(the `strongest` of the blocks of real numbers, in float32; what 1 in it stands for).
 
     That is 1 but for float64 whose largest finite magnitude float32 does not hold; then it is a power of two, and not above
     that magnitude. To find it, float64 is read twice.
@@ -81,7 +79,7 @@ def picture(shape: tuple[int, int], block: Block, part: Part, reduced: Reduced) 
             break
         largest = max(largest, largest_finite(plane))
     unit = unit_of(largest)
-    return reduced(shape, block, lambda rows, columns: in_units(part(rows, columns), unit)), unit
+    return strongest(shape, block, lambda rows, columns: in_units(part(rows, columns), unit)), unit
 
 
 def largest_finite(plane: Array) -> float:
@@ -103,22 +101,6 @@ def in_units(plane: Array, unit: float) -> Plane:
         return (plane if unit == 1 else plane / unit).astype(np.float32, copy=False)
 
 
-def means(shape: tuple[int, int], block: Block, part: Part) -> Plane:
-    """The mean of every block, at the edges of what there is."""
-    sums = np.zeros(_tiles(shape, block))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for rows, columns in plane_pieces(shape, block) if sums.size else ():
-            plane = part(rows, columns).astype(np.float32, copy=False)
-            (tops, at_rows), (lefts, at_columns) = _starts(rows, block[0]), _starts(columns, block[1])
-            # A strip at a time: reduceat along the rows is twenty times as slow.
-            strips = [strip.sum(axis=0, dtype=np.float64) for strip in np.split(plane, tops[1:])]
-            sums[at_rows, at_columns] += np.add.reduceat(np.stack(strips), lefts, axis=1)
-        heights, widths = (
-            np.minimum(step, size - np.arange(0, size, step)) for size, step in zip(shape, block, strict=True)
-        )
-        return np.asarray(sums / (heights[:, None] * widths), dtype=np.float32)
-
-
 def strongest(shape: tuple[int, int], block: Block, part: Part) -> Plane:
     """The number of the largest magnitude in every block; NaN if there is one."""
     low = np.full(_tiles(shape, block), np.inf, dtype=np.float32)
@@ -130,7 +112,7 @@ def strongest(shape: tuple[int, int], block: Block, part: Part) -> Plane:
         most = np.maximum.reduceat(np.stack([strip.max(axis=0) for strip in strips]), lefts, axis=1)
         low[at_rows, at_columns] = np.minimum(low[at_rows, at_columns], least)
         high[at_rows, at_columns] = np.maximum(high[at_rows, at_columns], most)
-    return np.where(np.abs(low) > np.abs(high), low, high)
+    return worst(low, high)
 
 
 def _tiles(shape: tuple[int, int], block: Block) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from gradscope.protocol import absences
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Report, SessionInfo
 from gradscope.protocol.phases import Phase
@@ -41,6 +42,8 @@ _NOUNS: dict[str, tuple[str, str]] = {
     SubjectKind.CLIPPED_GRAD: ("clipped gradient", "clipped gradients"),
     SubjectKind.OPTIMIZER_STATE: ("optimizer state", "optimizer states"),
 }
+_AS_IT_SHOULD_BE = frozenset({absences.OTHERS_TURN, absences.LEFT_OVER})
+"""Reasons for an absence that are no finding."""
 _MAY_BE_ZERO = frozenset({SubjectKind.PARAMETER, SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE})
 """A bias often begins at zero; of the others the gradient tells."""
 
@@ -108,7 +111,7 @@ def _of_absences(report: Report, frozen: frozenset[str]) -> list[Remark]:
         by_reason.setdefault((absence.kind, absence.reason), []).append(absence.name or "(model)")
     return [
         Remark(
-            severity=Severity.NOTE if frozen.issuperset(names) else Severity.WARNING,
+            severity=Severity.NOTE if frozen.issuperset(names) or reason in _AS_IT_SHOULD_BE else Severity.WARNING,
             sentence=f"{counted(len(names), *nouns(kind))} missing ({when(report)}): {reason}",
             places=tuple(names),
         )

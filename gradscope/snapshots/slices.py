@@ -63,11 +63,11 @@ def in_float32(plane: np.ndarray[Any, Any]) -> tuple[Plane, float]:
     return pieces.in_units(plane, unit), unit
 
 
-def means(plane: Plane, block: Block) -> Plane:
-    """The mean of every block, at the edges of what there is."""
+def strongest(plane: Plane, block: Block) -> Plane:
+    """The number of the largest magnitude in every block; NaN if there is one."""
     if block == (1, 1):
         return plane
-    return pieces.means((plane.shape[0], plane.shape[1]), block, pieces.of_plane(plane))
+    return pieces.strongest((plane.shape[0], plane.shape[1]), block, pieces.of_plane(plane))
 
 
 def histogram(values: np.ndarray[Any, Any], bins: int) -> tuple[FloatArray, IntArray, int, int]:

@@ -14,6 +14,7 @@ from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.leaner import with_histograms
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.nonfinite import FirstNonFinite
+from gradscope.protocol.numbers import number
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
 from gradscope.protocol.stacks import unstacked
 from gradscope.protocol.subjects import SubjectKey
@@ -504,7 +505,7 @@ def _with_step(sentence: str, step: int) -> str:
 
 def _in_words(validated: Validated) -> str:
     known = {VALIDATION_LOSS: validated.loss, **validated.metrics}
-    numbers = ", ".join(f"{name} {value:.5g}" for name, value in known.items() if value is not None)
+    numbers = ", ".join(f"{name} {number(value, digits=5)}" for name, value in known.items() if value is not None)
     when = "before the first step" if validated.step < 0 else f"after step {validated.step}"
     best = ", the best so far" if validated.is_best else ""
     return f"Validation {when}: {numbers}{best} ({validated.samples} samples)"

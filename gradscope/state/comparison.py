@@ -40,13 +40,16 @@ class Side:
 
     name: str
     step: int
+    """The newest that there are numbers of."""
     snapshot: Origin | None
     """None: the session, now."""
 
     @staticmethod
     def of(state: AppState) -> Side:
         name = state.session.name if state.session is not None else ""
-        return Side(name=name, step=state.position.step, snapshot=state.snapshot)
+        # The step whose numbers are shown; the position is at the next one already when a step is done.
+        step = max((report.step for report in state.reports.values()), default=state.position.step)
+        return Side(name=name, step=step, snapshot=state.snapshot)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gradscope.protocol.messages import Report
+from gradscope.protocol.numbers import exact
 from gradscope.protocol.phases import Phase
 
 _COUNTS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
@@ -41,5 +42,5 @@ class StepNotes:
 def _skipped(report: Report) -> tuple[str, ...]:
     if not report.skipped:
         return ()
-    scale = "" if report.scale is None else f" with a loss scale of {report.scale:g}"
+    scale = "" if report.scale is None else f" with a loss scale of {exact(report.scale)}"
     return (f"Step {report.step} was skipped: a gradient was not finite{scale}",)

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QFont, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidget
 
+from gradscope.protocol.numbers import number as text_of_number
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
@@ -16,7 +17,6 @@ from gradscope.ui.controller import Controller
 from gradscope.ui.guarded import guarded
 from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps
 from gradscope.ui.redraw import owing
-from gradscope.ui.text import number as text_of_number
 from gradscope.ui.theme import Theme, ThemeManager
 
 _MARGIN = 24
@@ -113,11 +113,11 @@ class PhaseStrip(QToolBar):
         if step is not None and step.evaluations:
             cells.append(Cell(name=self.tr("evaluations"), value=str(step.evaluations), rank=7))
         if backward is not None and backward.scale is not None:
-            cells.append(Cell(name=self.tr("scale"), value=f"{backward.scale:g}", rank=8))
+            cells.append(Cell(name=self.tr("scale"), value=text_of_number(backward.scale, digits=9), rank=8))
         if step is not None and step.skipped and step.step + 1 == position.step:
             name = self.tr("step {number}").format(number=step.step)
             cells.append(Cell(name=name, value=self.tr("skipped"), rank=4, is_warning=True))
-        newest = text_of_number(float(loss.values[-1, 0]), digits=4) if len(loss) else "–"
+        newest = text_of_number(float(loss.values[-1, 0])) if len(loss) else "–"
         cells.append(Cell(name=self.tr("loss"), value=newest, rank=1))
         return cells
 

@@ -1,44 +1,16 @@
-"""Numbers, shapes and durations as short text for tables and labels."""
+"""Shapes, durations, sizes and times as short text for tables and labels."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from gradscope.protocol.numbers import number
+
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _MAX_TIME = 32
-_LEAST_PLAIN, _MOST_PLAIN = 1e-99, 1e100
-_DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?:e[+-]?\d+)?(?![\w.])|(?<![\w.])\d+e[+-]?\d+(?![\w.])")
 _TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
-
-
-def number(value: float | None, *, digits: int = 3) -> str:
-    """Three significant digits; "NaN", "Inf" and "-Inf" by their names; nothing for None."""
-    if value is None:
-        return ""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Inf" if value > 0 else "-Inf"
-    if value and not _LEAST_PLAIN < abs(value) < _MOST_PLAIN:
-        # Exponents of three digits take the place of a digit: "2.2e154".
-        return f"{value:.{max(digits - 2, 1)}e}".replace("e+", "e")
-    if 0 < abs(value) < 1e-3:
-        # 8.8e-4, where "g" would write 0.00088.
-        return f"{value:.{digits - 1}e}".replace("e-0", "e-")
-    return f"{value:.{digits}g}".replace("e+0", "e+")
-
-
-def shortened_numbers(text: str, *, at_most: int = 9) -> str:
-    """A text of Python in which every decimal number that is longer is rounded to six significant digits."""
-
-    def short(found: re.Match[str]) -> str:
-        value = float(found[0])
-        return found[0] if len(found[0]) <= at_most or math.isinf(value) else f"{value:.6g}"
-
-    return _DECIMAL.sub(short, text)
 
 
 def shape(sizes: Sequence[int]) -> str:
@@ -60,10 +32,10 @@ def duration(seconds: float) -> str:
     """ "1.23 ms"; nothing for NaN and Inf."""
     if not math.isfinite(seconds):
         return ""
-    for size, unit in _TIME_UNITS:
-        if abs(seconds) >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.2g} µs"
+    in_units = ((number(seconds / size, digits=3), unit) for size, unit in _TIME_UNITS)
+    # 0.9996 ms is 1 ms, and not 1000 µs.
+    text, unit = next(((text, unit) for text, unit in in_units if abs(float(text)) >= 1), ("", ""))
+    return f"{text} {unit}" if text else f"{number(seconds / _TIME_UNITS[-1][0], digits=2)} µs"
 
 
 def byte_size(count: float) -> str:
@@ -71,8 +43,9 @@ def byte_size(count: float) -> str:
     if not math.isfinite(count):
         return ""
     for unit in _BYTE_UNITS:
-        if abs(count) < 1024 or unit == _BYTE_UNITS[-1]:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        text = f"{count:.0f}" if unit == "B" else number(count, digits=3)
+        if abs(float(text)) < 1024 or unit == _BYTE_UNITS[-1]:
+            return f"{text} {unit}"
         count /= 1024
     raise AssertionError("the last unit takes everything")
 

@@ -32,6 +32,9 @@ from torch.optim.lr_scheduler import (
 )
 
 from gradscope import Recipe, Session, UserCodeFailed
+from gradscope.engine import teller
+from gradscope.protocol.messages import Schedule
+from gradscope.protocol.phases import Phase
 
 STEPS = 12
 PER_EPOCH = 3
@@ -233,3 +236,64 @@ def test_a_group_without_a_rate() -> None:
     with Session(plain.seeded(lambda: zoo.classifier(m := zoo.mlp(), optimizer=Fixed(m.parameters())))) as session:
         assert math.isnan(session.next_batch()[0].lr[0])
         assert np.isnan(session.schedule(3).rates).all()
+
+
+LENGTHS = {
+    "MultiStepLR": 9,
+    "warmup and cosine": 12,
+    "OneCycleLR": 40,
+    "warm restarts": 3,
+    "CyclicLR": 8,
+    "ConstantLR": 5,
+    "PolynomialLR": 9,
+    "ChainedScheduler": 2,
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_how_far_a_schedule_goes_by_its_own_arguments(name: str) -> None:
+    with Session(plain.seeded(lambda: make(SCHEDULES[name], "step"))) as session:
+        left = session.steps_to_schedule_end
+        if name not in LENGTHS and name != "OneCycleLR without momentum":
+            assert left is None
+            return
+        assert left is not None and left == LENGTHS.get(name, 40) + 1
+        plain.train_observed(session, steps=1)
+        assert session.steps_to_schedule_end == left - 1
+
+
+def test_a_schedule_by_epochs_goes_on_for_as_many() -> None:
+    with Session(plain.seeded(lambda: make(lambda o: CosineAnnealingLR(o, 8), "epoch"))) as session:
+        left = session.steps_to_schedule_end
+        assert left == 8 * PER_EPOCH + 1
+        rates = session.schedule(left).rates[0]
+        assert rates[-1] == pytest.approx(0.0, abs=1e-9) and rates[-2] > 1e-3
+
+
+class Box:
+    """Takes messages in the place of a connection."""
+
+    def __init__(self) -> None:
+        self.schedules: list[Schedule] = []
+
+    def put(self, message: object, *, number: int = 0) -> None:
+        if isinstance(message, Schedule):
+            self.schedules.append(message)
+
+
+def test_a_long_schedule_is_told_to_its_end_and_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teller, "SCHEDULE_INTERVAL_SECS", 0.0)
+    box = Box()
+    tell = teller.Teller(box)  # type: ignore[arg-type]
+    with Session(plain.seeded(lambda: make(lambda o: CosineAnnealingLR(o, 5000), "step"))) as session:
+        tell.tell_schedule(session)
+        assert box.schedules[-1].rates.shape == (2, 5001)
+        assert box.schedules[-1].rates[0, -1] == pytest.approx(0.0, abs=1e-9)
+        for _ in range(3):
+            plain.train_observed(session, steps=session.position.step + 1)
+            tell.tell_report(session, session.reports[Phase.STEP])
+        assert len(box.schedules) == 1
+        session.training.optimizers[0].param_groups[0]["lr"] = 0.123
+        plain.train_observed(session, steps=session.position.step + 1)
+        tell.tell_report(session, session.reports[Phase.STEP])
+        assert len(box.schedules) == 2

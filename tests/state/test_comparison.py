@@ -47,7 +47,7 @@ def test_every_subject_of_either_side_is_a_row() -> None:
     assert verdicts[SubjectKey(SubjectKind.GRAD, "net.2.bias")] is Verdict.ONLY_OURS
     assert verdicts[SubjectKey(SubjectKind.UPDATE, "head.bias")] is Verdict.ONLY_THEIRS
     assert made.verdicts().total() == len(made.rows) == len({row.key for row in made.rows})
-    assert (made.ours.snapshot, made.ours.step, made.path) == (None, 2, "/s.zip")
+    assert (made.ours.snapshot, made.ours.step, made.path) == (None, 1, "/s.zip"), "the newest step with numbers"
     asked = made.next_batch()
     assert set(asked) == {key for key, verdict in verdicts.items() if verdict is Verdict.WAITING}
     assert made.next_batch() == ()

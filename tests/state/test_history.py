@@ -67,11 +67,20 @@ def test_a_curve_grows_and_halves() -> None:
     curve = Curve(max_points=100)
     for step in range(1000):
         curve.add(step, (float(step), -1.0) if step > 500 else (float(step),))
-    assert len(curve) <= 100
-    assert curve.steps[-1] >= 999 - 16
-    assert np.diff(curve.steps).max() <= 32
+    assert len(curve) <= 101
+    assert curve.steps[-1] == 999
+    assert np.diff(curve.steps).max() <= 64
     assert curve.values[-1, 1] == -1.0
     np.testing.assert_array_equal(curve.values[:, 0], curve.steps)
+
+
+def test_a_curve_never_drops_a_peak() -> None:
+    curve = Curve()
+    for step in range(50_000):
+        curve.add(step, ({12_345: 1e4, 33_333: -50.0}.get(step, 1 + step % 7),))
+    assert len(curve) <= 20_001 and curve.steps[-1] == 49_999
+    assert curve.steps[curve.values[:, 0].argmax()] == 12_345
+    assert curve.steps[curve.values[:, 0].argmin()] == 33_333
 
 
 def test_a_curve_never_drops_a_nan() -> None:

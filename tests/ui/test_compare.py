@@ -87,8 +87,8 @@ def test_identical_says_identical(lab: Lab) -> None:
     assert set(lab.column(Column.REMARK)) == {"identical"}
     assert set(lab.column(Column.ABSOLUTE)) == {"0"}
     assert not lab.comparer.is_busy and not lab.controller.fetches
-    assert lab.tab.ours.text() == "Small, step 2, now"
-    assert lab.tab.theirs.text() == "Small, step 2, of s.zip, written 2026-11-21 10:12 UTC"
+    assert lab.tab.ours.text() == "Small, step 1, now"
+    assert lab.tab.theirs.text() == "Small, step 1, of s.zip, written 2026-11-21 10:12 UTC"
 
 
 def test_the_largest_difference_comes_first(lab: Lab) -> None:

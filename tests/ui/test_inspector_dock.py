@@ -297,12 +297,12 @@ def test_the_picture_says_how_coarse_it_is(qtbot: QtBot, tmp_path: Path) -> None
     dock.tabs.setCurrentIndex(1)
     select(controller, K.GRAD, "net.0.weight")
     assert dock.picture.message == ""
-    assert dock.picture.readout.text() == "a pixel is the mean of 50 × 13"
+    assert dock.picture.readout.text() == "a pixel is the largest magnitude of 50 × 13"
     assert dock.picture._image.image.shape == (60, 40, 4)
     tips: list[str] = []
     dock.picture.plot.show_tip = tips.append
     dock.picture.plot.pointed_at.emit(20.0, 120.0)
-    assert tips[0].startswith("Rows 100 to 149, columns 13 to 25: mean ")
+    assert tips[0].startswith("Rows 100 to 149, columns 13 to 25: largest magnitude ")
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (7, 3), (5, 4, 7, 3)])

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol import numbers
 from gradscope.ui import text
 from gradscope.ui.plots import formats, palette
 from gradscope.ui.plots.axes import ChartAxis, LogAxis, NameAxis, StepAxis
@@ -147,10 +148,10 @@ def test_ticks_rise_are_few_and_have_short_names(
 def test_an_axis_in_powers_of_ten_names_what_no_float_holds(qapp: object) -> None:
     axis = ChartAxis("left")
     axis.show_exponent(308)
-    assert axis.tickStrings([0.0, 0.5, 1.0, 2.0, -1.5], 1.0, 0.5) == ["0", "5e+307", "1e+308", "2e+308", "-1.5e+308"]
+    assert axis.tickStrings([0.0, 0.5, 1.0, 2.0, -1.5], 1.0, 0.5) == ["0", "5e307", "1e308", "2e308", "-1.5e308"]
     axis.show_exponent(0)
-    assert axis.tickStrings([0.0, 0.5, 20000.0], 1.0, 0.5) == ["0", "0.5", "2e+04"]
-    assert LogAxis("left").tickStrings([308 + math.log10(2), -323.7], 1.0, 1.0) == ["2e+308", "2e-324"]
+    assert axis.tickStrings([0.0, 0.5, 20000.0], 1.0, 0.5) == ["0", "0.5", "20000"]
+    assert LogAxis("left").tickStrings([308 + math.log10(2), -323.7], 1.0, 1.0) == ["2e308", "2e-324"]
 
 
 @few
@@ -256,7 +257,7 @@ def test_a_number_of_the_history_is_not_called_infinite() -> None:
 @given(st.integers(0, 400), st.integers(0, 9))
 def test_numbers_in_a_text_are_shortened_or_left(exponent: int, digit: int) -> None:
     written = f"lr={digit}.123456789012e{exponent}, betas=({digit}e-{exponent}, 0.9)"
-    assert "inf" not in text.shortened_numbers(written)
+    assert "inf" not in numbers.shortened_numbers(written)
 
 
 # --------------------------------------------------------------------------------------------------------- sampling

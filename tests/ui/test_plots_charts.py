@@ -229,9 +229,9 @@ def test_the_range_is_a_person_s_once_it_was_moved(qtbot: QtBot, themes: ThemeMa
     chart.plot.box.sigRangeChangedManually.emit([True, True])
     controller.play(training.steps(5))
     assert chart.plot.box.viewRange()[0] == pytest.approx([3, 6])
-    assert chart._fit_button.isVisible()
+    assert chart._fit_button.isVisible() and chart._fit_button.isEnabled()
     chart._fit_button.click()
-    assert chart.plot.box.viewRange()[0][1] > 30 and not chart._fit_button.isVisible()
+    assert chart.plot.box.viewRange()[0][1] > 30 and not chart._fit_button.isEnabled()
 
 
 def test_the_gradient_says_which_one_it_is(qtbot: QtBot, themes: ThemeManager) -> None:

@@ -70,17 +70,18 @@ def test_a_peak_of_one_step_is_in_the_picture(
     chart = HeatMap(controller, themes, title="Activations")
     chart.show_quantity(K.ACTIVATION, quantity)
     shown(qtbot, chart, width)
-    assert chart._grid is not None
+    assert chart._grids is not None
+    grid = chart._grids[0]
     colours = chart._image.image[0].view(np.uint8)
-    usual, peak = (colours[chart._grid.column_at(step)].tolist() for step in (1000, PEAKS[0]))
+    usual, peak = (colours[grid.column_at(step)].tolist() for step in (1000, PEAKS[0]))
     assert usual != peak
     for step in PEAKS:
-        assert colours[chart._grid.column_at(step)].tolist() == peak
+        assert colours[grid.column_at(step)].tolist() == peak
     bad = palette.coloured(
         np.array([[palette.NON_FINITE]]), palette.table(chart._scale_for(controller.state).scale, themes.theme)
     )
     for step in (*NANS, *INFS):
-        assert colours[chart._grid.column_at(step)].tolist() == bad[0, 0].view(np.uint8).tolist()
+        assert colours[grid.column_at(step)].tolist() == bad[0, 0].view(np.uint8).tolist()
 
 
 def test_a_cell_names_the_steps(themes: ThemeManager, controller: FakeController) -> None:

@@ -114,7 +114,7 @@ def test_a_few_zeros_are_not_none() -> None:
 
 
 def test_powers() -> None:
-    assert [power_of_ten(e) for e in (-9, -4, -3, 0, 2, 3, 4)] == ["1e-9", "1e-4", "0.001", "1", "100", "1000", "1e4"]
+    assert [power_of_ten(e) for e in (-9, -4, -3, 0, 2, 3, 4)] == ["1e-9", "1e-4", "0.001", "1", "100", "1000", "10000"]
 
 
 def test_what_all_names_share_is_left_out() -> None:

@@ -12,12 +12,11 @@ from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy
 from PySide6.QtWidgets import QTreeView, QWidget
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol import absences, messages
+from gradscope.protocol import absences, messages, numbers
 from gradscope.protocol.messages import Absence, ModuleInfo, ParameterInfo, SessionInfo
 from gradscope.protocol.phases import Phase, Position, Rest
 from gradscope.protocol.subjects import L2, MEAN, STD, SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
-from gradscope.ui import text
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.theme import DARK, LIGHT, ThemeManager
@@ -87,9 +86,11 @@ def test_the_numbers_are_the_newest_summaries(dock: LayersDock, controller: Shel
     gradient, update = latest(SubjectKey(K.GRAD, "net.0.weight")), latest(SubjectKey(K.UPDATE, "net.0.weight"))
     assert output and weight and gradient and update
     value = cell(dock.model, "net.1", Column.VALUE)
-    assert value == f"{text.number(output.summary[MEAN], digits=2)} ± {text.number(output.summary[STD], digits=2)}"
+    assert (
+        value == f"{numbers.number(output.summary[MEAN], digits=2)} ± {numbers.number(output.summary[STD], digits=2)}"
+    )
     shown = cell(dock.model, "net.0.weight", Column.GRADIENT, is_parameter=True)
-    assert shown == text.number(gradient.summary[L2])
+    assert shown == numbers.number(gradient.summary[L2], digits=3)
     shown = cell(dock.model, "net.0.weight", Column.UPDATE, is_parameter=True)
     assert float(shown) == pytest.approx(update.summary[L2] / weight.summary[L2], rel=0.05)
     index = dock.model.index_of("net.1", is_parameter=False).siblingAtColumn(Column.VALUE)

@@ -125,3 +125,17 @@ def test_numbers_are_right_aligned(dock: MomentsDock, controller: ShellControlle
     for wanted in (Column.START, Column.DURATION, Column.MEMORY):
         alignment = dock.model.index(1, wanted).data(Qt.ItemDataRole.TextAlignmentRole)
         assert alignment & Qt.AlignmentFlag.AlignRight
+
+
+def test_starts_count_from_the_beginning_of_the_step(dock: MomentsDock, controller: ShellController) -> None:
+    training = small_training()
+    controller.start(training)
+    controller.play(with_places(training.steps(1)))
+    starts = dock.model._times[:, 0]
+    substeps = column(dock.model, Column.SUBSTEP)
+    assert (starts[1:] >= starts[:-1]).all()
+    forward, backward, step = (starts[substeps.index(name)] for name in ("forward", "backward", "step"))
+    assert forward < backward < step
+    # Until the first gradient the whole forward has passed, as long as it took.
+    took = dock.model._times[substeps.index("forward"), 1]
+    assert backward >= forward + took

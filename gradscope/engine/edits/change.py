@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradscope.protocol.edits import EditMade
+from gradscope.protocol.numbers import shortened_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ def set_attributes(thing: Any, **values: Any) -> Callable[[], None]:
 
 def arrow(before: object, after: object) -> str:
     """ "0.1 → 0.01"."""
-    return f"{before} → {after}"
+    return shortened_numbers(f"{before} → {after}")
 
 
 def counted(count: int, noun: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from gradscope.engine.explain.parts import Factor, Given, Parts, Term, scalar
 from gradscope.engine.explain.wording import decay_term, gradient_term, momentum_term, rate_factor, scale_factor
+from gradscope.protocol.numbers import number
 
 
 def adam(given: Given) -> Parts:
@@ -31,7 +32,8 @@ def adam(given: Given) -> Parts:
     if old is not None:
         terms.append(momentum_term("−lr · β₁ · m · b · s", beta1, -reach * beta1 * old))
     if decay and is_decoupled:
-        sentence = f"The pull towards zero, apart from the gradient: lr times weight_decay {decay:g} of the weight w"
+        share = number(decay, digits=6)
+        sentence = f"The pull towards zero, apart from the gradient: lr times weight_decay {share} of the weight w"
         terms.append(Term("weight decay", "−lr · weight_decay · w", sentence, -rate * decay * given.parameter))
     elif decay:
         formula = "−lr · (1 − β₁) · weight_decay · w · b · s"

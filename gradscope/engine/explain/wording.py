@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gradscope.engine.explain.parts import Factor, Term, scalar
+from gradscope.protocol.numbers import number
 
 
 def gradient_term(formula: str, tensor: Tensor) -> Term:
@@ -12,12 +13,15 @@ def gradient_term(formula: str, tensor: Tensor) -> Term:
 
 
 def momentum_term(formula: str, kept: float, tensor: Tensor) -> Term:
-    sentence = f"What the gradients of earlier steps still contribute: {kept:g} of the old average m is kept"
+    sentence = (
+        f"What the gradients of earlier steps still contribute: {number(kept, digits=6)} of the old average m is kept"
+    )
     return Term("momentum", formula, sentence, tensor)
 
 
 def decay_term(formula: str, decay: float, tensor: Tensor) -> Term:
-    sentence = f"The pull towards zero: weight_decay {decay:g} adds a share of the weight w itself to the gradient"
+    share = number(decay, digits=6)
+    sentence = f"The pull towards zero: weight_decay {share} adds a share of the weight w itself to the gradient"
     return Term("weight decay", formula, sentence, tensor)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gradscope.protocol.numbers import number
+
 _PLAIN_TYPES = (Tensor, nn.Parameter)
 _FLOAT32, _STRIDED = torch.float32, torch.strided
 _is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
@@ -182,4 +184,4 @@ def _flat(tensor: Tensor) -> Tensor:
 
 def _density(stored: int, total: int) -> str:
     share = 100 * stored / total if total else 0.0
-    return f"of the {stored} stored values ({share:.3g}% dense)"
+    return f"of the {stored} stored values ({number(share, digits=3)}% dense)"

@@ -21,12 +21,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gradscope.protocol import numbers
 from gradscope.protocol.subjects import COLUMNS, COUNT, MIN
 from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison, Row
 from gradscope.state.history import Latest
 from gradscope.state.selection import Selection
-from gradscope.ui import text
 from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.comparer import Comparer
@@ -291,4 +291,4 @@ def _cell(latest: Latest | None, column: int) -> object:
     number = float(latest.summary[column])
     if math.isnan(number):
         return "–"
-    return f"{number:,.0f}" if COUNT <= column < MIN else text.number(number, digits=4)
+    return f"{number:,.0f}" if COUNT <= column < MIN else numbers.number(number)

@@ -8,10 +8,10 @@ from enum import IntEnum
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
+from gradscope.protocol import numbers
 from gradscope.protocol.subjects import COUNT, L2, SubjectKey
 from gradscope.state.comparison import Comparison, Row, Verdict
 from gradscope.state.history import Latest
-from gradscope.ui import text
 from gradscope.ui.compare.words import kind_text, remark
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_items
@@ -156,7 +156,7 @@ class ComparisonTableModel(QAbstractTableModel):
             return ""
         if is_exact:
             return repr(number)
-        return percent(number) if column is Column.DIFFERING else text.number(number, digits=4)
+        return percent(number) if column is Column.DIFFERING else numbers.number(number)
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication
 
+from gradscope.protocol.numbers import number
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.comparison import Comparison, Row, Side, Verdict
@@ -95,6 +96,6 @@ def largest_text(row: Row | None) -> str:
         return ""
     return _tr("Largest difference at [{index}]: A {ours}, B {theirs}").format(
         index=", ".join(str(i) for i in difference.at),
-        ours=text.number(difference.ours, digits=9),
-        theirs=text.number(difference.theirs, digits=9),
+        ours=number(difference.ours, digits=9),
+        theirs=number(difference.theirs, digits=9),
     )

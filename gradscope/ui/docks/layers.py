@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Signal, Slot
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QStyle, QWidget
 
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
@@ -13,6 +13,7 @@ from gradscope.ui.docks.panel import Panel
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.fields import clear_on_escape
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
+from gradscope.ui.number_delegate import NumberDelegate
 from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
@@ -26,7 +27,7 @@ _DEEPEST = 200
 _LOOKED_AT_FOR_WIDTH = 60
 """Rows whose texts a column is to be wide enough for."""
 _NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
-"""Widths in digits of the view's font: a number that is cut looks like another number."""
+"""Least widths in digits of the view's font; longer numbers make their column wider."""
 _NAMES, _FORMS, _LEAST_FORMS = (11, 28), (9, 16), 9
 """Bounds of columns that are as wide as their texts."""
 _LEAST_FLAGS = 6.5
@@ -59,6 +60,7 @@ class LayersDock(Panel):
         self.filter.textChanged.connect(self._on_filter_changed)
         clear_on_escape(self.filter, within=self)
         self.model = LayerTreeModel(controller.state, themes.theme, self)
+        self._numbers = NumberDelegate(self)
         self.view = self._make_view()
         self.menu = LayerMenu(controller, self.view)
         self._empty = EmptyNote(self.tr("The layers of the model appear here once a recipe is open"), self)
@@ -111,6 +113,7 @@ class LayersDock(Panel):
             self.model.refresh_settings()
         elif Topic.HISTORY in topics:
             self.model.refresh_values()
+            self._widen_for_numbers()
         if Topic.PINS in topics:
             self.model.refresh_pins()
         if topics & {Topic.SESSION, Topic.SELECTION}:
@@ -172,6 +175,8 @@ class LayersDock(Panel):
         header.setResizeContentsPrecision(_LOOKED_AT_FOR_WIDTH)
         header.setMinimumSectionSize(32)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        for column in _NUMBERS:
+            view.setItemDelegateForColumn(column, self._numbers)
         view.resized.connect(self._fit_columns)
         view.menu_requested.connect(self._on_menu_requested)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
@@ -236,7 +241,10 @@ class LayersDock(Panel):
     def _wanted_widths(self) -> dict[Column, int]:
         """Of every column but the flags."""
         digit = self.view.fontMetrics().horizontalAdvance("0")
-        widths: dict[Column, int] = {column: round(digits * digit) for column, digits in _NUMBERS.items()}
+        numbers = self._widths_of_numbers()
+        widths: dict[Column, int] = {
+            column: max(round(digits * digit), numbers[column]) for column, digits in _NUMBERS.items()
+        }
         for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
             header = self.view.header().sectionSizeHint(column)
             needed = max(self.view.sizeHintForColumn(column) + digit, header)
@@ -245,6 +253,26 @@ class LayersDock(Panel):
 
     def _least_flags(self) -> int:
         return round(_LEAST_FLAGS * self.view.fontMetrics().horizontalAdvance("0"))
+
+    def _widen_for_numbers(self) -> None:
+        """Where a number has become longer than its column is wide."""
+        needed = self._widths_of_numbers()
+        shown = [column for column in _NUMBERS if not self.view.isColumnHidden(column)]
+        if any(needed[column] > self.view.columnWidth(column) for column in shown):
+            self._fit_columns()
+
+    def _widths_of_numbers(self) -> dict[Column, int]:
+        """What the numbers of the rows that are seen need; cheaper than the view's own hints, which ask for all roles."""
+        metrics, style = self.view.fontMetrics(), self.view.style()
+        margin = 2 * (style.pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin) + 2)
+        widths = dict.fromkeys(_NUMBERS, 0)
+        index, bottom = self.view.indexAt(QPoint(0, 0)), self.view.viewport().height()
+        while index.isValid() and self.view.visualRect(index).top() < bottom:
+            for column in _NUMBERS:
+                text = str(index.siblingAtColumn(column).data() or "")
+                widths[column] = max(widths[column], metrics.horizontalAdvance(text) + margin if text else 0)
+            index = self.view.indexBelow(index)
+        return widths
 
     def _follow_selection(self) -> None:
         selection = self._selection = self._controller.state.selection

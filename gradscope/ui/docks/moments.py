@@ -15,6 +15,7 @@ from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.share_delegate import ShareDelegate
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.models.moments import Column, MomentsModel
+from gradscope.ui.number_delegate import NumberDelegate
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.redraw import Held, owing
 from gradscope.ui.theme import Theme, ThemeManager
@@ -29,6 +30,7 @@ class MomentsDock(Panel):
         self._is_following = Held()
         self.model = MomentsModel(controller.state, themes.theme, self)
         self._bars = ShareDelegate(themes, role=MomentsModel.SHARE_ROLE, parent=self)
+        self._numbers = NumberDelegate(self)
         self.view = self._make_view()
         self._empty = EmptyNote("", self)
         self._stack = QStackedLayout()
@@ -115,6 +117,7 @@ class MomentsDock(Panel):
         view = QTableView(self)
         view.setModel(self.model)
         view.setAccessibleName(self.tr("Moments"))
+        view.setItemDelegate(self._numbers)
         view.setItemDelegateForColumn(Column.DURATION, self._bars)
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRectF
 from PySide6.QtGui import QColor, QPainter
-from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QStyleOptionViewItem
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.number_delegate import NumberDelegate
 from gradscope.ui.theme import ThemeManager
 
 _HEIGHT = 3
 
 
 @guarded
-class ShareDelegate(QStyledItemDelegate):
+class ShareDelegate(NumberDelegate):
     """`role` is the model's role of the share, from 0 to 1."""
 
     def __init__(self, themes: ThemeManager, *, role: int, parent: QObject | None = None) -> None:

@@ -6,10 +6,11 @@ import math
 
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRectF
 from PySide6.QtGui import QColor, QPainter
-from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QStyleOptionViewItem
 
 from gradscope.ui.guarded import guarded
 from gradscope.ui.models.cell_table import SHARE_ROLE
+from gradscope.ui.number_delegate import NumberDelegate
 from gradscope.ui.theme import ThemeManager
 
 _HEIGHT = 4
@@ -19,7 +20,7 @@ _MOST = 1e300
 
 
 @guarded
-class SignedBarDelegate(QStyledItemDelegate):
+class SignedBarDelegate(NumberDelegate):
     """All bars have one scale, from `low` (at most 0) to `high` (at least 1); what is not finite ends there."""
 
     def __init__(self, themes: ThemeManager, parent: QObject | None = None) -> None:

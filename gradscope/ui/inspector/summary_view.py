@@ -9,6 +9,7 @@ from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHeaderView, QSizePolicy, QWidget
 
+from gradscope.protocol.numbers import number
 from gradscope.protocol.subjects import (
     COUNT,
     INF,
@@ -119,7 +120,7 @@ class SummaryView(CopyTable):
         if math.isinf(value):
             # Of finite numbers only, so it is the sum that no float holds; Inf is counted elsewhere.
             return Entry(name=name, text=_beyond(value), exact=repr(value), note=self.tr("more than a float64 holds"))
-        return Entry(name=name, text=f"{value:.{self._digits}g}", exact=repr(value))
+        return Entry(name=name, text=number(value, digits=self._digits), exact=repr(value))
 
     # ------------------------------------------------------------------------------------------ Qt
 

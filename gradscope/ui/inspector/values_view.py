@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QStackedLayout, QVBoxLayout, QWidget
 
+from gradscope.protocol.numbers import scientific
 from gradscope.state.history import Latest
 from gradscope.ui.empty_note import EmptyNote
 from gradscope.ui.fields import SpinBox
 from gradscope.ui.inspector.index_bar import IndexBar
-from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, slice_size
+from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, digits_of, slice_size
 from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.copy_table import CopyTable
 
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
+
+
+_LONGEST = 8.8888888888888888e-300
 
 
 class ValuesView(QWidget):
@@ -34,7 +38,6 @@ class ValuesView(QWidget):
         self.table = CopyTable()
         self.table.setModel(self.model)
         self.table.setAccessibleName(self.tr("Values"))
-        self.table.horizontalHeader().setDefaultSectionSize(self.fontMetrics().horizontalAdvance("-0.000000000e-00"))
         self._note = EmptyNote("")
         page = QWidget()
         jumps = QHBoxLayout()
@@ -92,6 +95,9 @@ class ValuesView(QWidget):
             return
         self._stack.setCurrentIndex(0)
         first = (self._jumps[0][1].value(), self._jumps[1][1].value())
+        # Wide enough for the longest number of the type, so that none is rounded.
+        longest = scientific(-_LONGEST, digits=digits_of(row.dtype)) + "00"
+        self.table.horizontalHeader().setDefaultSectionSize(self.fontMetrics().horizontalAdvance(longest))
         self.model.show_slice(row.key, shape=row.shape, dtype=row.dtype, index=self._index_bar.index, first=first)
 
     def _say(self, text: str) -> None:

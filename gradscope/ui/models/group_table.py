@@ -8,13 +8,13 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.messages import GroupInfo, Schedule
+from gradscope.protocol.numbers import shortened_numbers
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_items
 from gradscope.ui.plots.copy_table import COPY_ROLE
 from gradscope.ui.redraw import resetting
-from gradscope.ui.text import shortened_numbers
 
 Index = QModelIndex | QPersistentModelIndex
 

@@ -61,6 +61,8 @@ _ABSENCES = {
     absences.NOT_DIFFERENTIABLE: (Severity.NEUTRAL, _NO_GRADIENT),
     absences.NEEDS_NO_GRADIENT: (Severity.NEUTRAL, _NO_GRADIENT),
     absences.WITHOUT_GRAPH: (Severity.NEUTRAL, _NO_GRADIENT),
+    absences.OTHERS_TURN: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not its turn")),
+    absences.LEFT_OVER: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not its turn")),
 }
 """Reason -> how grave it is, and a word for it; others are warnings by their kind."""
 _SCRIPTED = (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "scripted"))

@@ -10,6 +10,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont, QIcon
 
+from gradscope.protocol import numbers
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
@@ -211,9 +212,9 @@ class LayerTreeModel(QAbstractItemModel):
             case Column.VALUE:
                 return self._values.value(node)
             case Column.GRADIENT:
-                return text.number(self._values.gradient(node))
+                return numbers.number(self._values.gradient(node), digits=3)
             case Column.UPDATE:
-                return text.number(self._values.update_ratio(node), digits=2)
+                return numbers.number(self._values.update_ratio(node), digits=2)
             case _:
                 return ", ".join(flag.word for flag in self._flags_at(number))
 

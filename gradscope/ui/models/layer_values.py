@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.numbers import number
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COUNT, INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind, has_norms_only
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
-from gradscope.ui import text
 
 
 class LayerValues:
@@ -39,7 +39,7 @@ class LayerValues:
             return "NaN" if summary[NAN] > 0 else "Inf"
         if has_norms_only(summary) or math.isnan(summary[MEAN]):
             return "–"
-        return f"{text.number(float(summary[MEAN]), digits=2)} ± {text.number(float(summary[STD]), digits=2)}"
+        return f"{number(float(summary[MEAN]), digits=2)} ± {number(float(summary[STD]), digits=2)}"
 
     def exact_value(self, node: Node) -> str:
         """The same with all its digits."""

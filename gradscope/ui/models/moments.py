@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -47,6 +47,17 @@ class Section:
     times: FloatArray
 
 
+def _from_start(sections: list[Section]) -> list[Section]:
+    """With times since the first of them began: each goes on where the one before has ended, however long it stood still."""
+    moved, start = [], 0.0
+    for section in sections:
+        times = section.times + np.array([start, 0.0, 0.0])
+        moved.append(replace(section, times=times))
+        ends = times[:, 0] + np.nan_to_num(times[:, 1])
+        start = float(np.max(ends, where=np.isfinite(ends), initial=start))
+    return moved
+
+
 @guarded
 @plain_items
 class MomentsModel(QAbstractTableModel):
@@ -69,7 +80,10 @@ class MomentsModel(QAbstractTableModel):
             Column.LAYER: (self.tr("Layer"), self.tr("The layer that was called, or whose gradient arrived")),
             Column.CALL: (self.tr("Call"), self.tr("Which call of the layer in this forward, from 0")),
             Column.SHAPE: (self.tr("Shape"), self.tr("The shape of what came out")),
-            Column.START: (self.tr("Start"), self.tr("Time since the phase began")),
+            Column.START: (
+                self.tr("Start"),
+                self.tr("Time since the step began, without what passed between its phases"),
+            ),
             Column.DURATION: (self.tr("Duration"), self.tr("Without the time that gradscope took to look")),
             Column.MEMORY: (self.tr("Memory"), self.tr("The size of the output")),
         }
@@ -86,7 +100,7 @@ class MomentsModel(QAbstractTableModel):
 
     def refresh(self) -> None:
         """Take in the newest reports; rows are only made anew if other things ran."""
-        sections = [self._section(report) for report in self._newest_reports()]
+        sections = _from_start([self._section(report) for report in self._newest_reports()])
         structure = (len(self._state.places), *[(section.phase, section.numbers) for section in sections])
         times = np.concatenate([section.times for section in sections]) if sections else np.zeros((0, 3))
         durations = times[:, 1][np.isfinite(times[:, 1])]

@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchPage, Page, Unavailable
+from gradscope.protocol.numbers import number
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_items
@@ -73,7 +74,7 @@ class ValueTableModel(QAbstractTableModel):
         self._pages.clear()
         self._wanted.clear()
         self._under_way = None
-        self._digits = _DIGITS.get(dtype, 9)
+        self._digits = digits_of(dtype)
         if old == (*shown, first):
             # The same table with other numbers keeps its scroll position.
             self._subject, self._index = subject, index
@@ -145,11 +146,9 @@ class ValueTableModel(QAbstractTableModel):
             self._timer.start()
 
     def _text(self, value: float) -> str:
-        if np.isnan(value):
-            return "NaN"
-        if np.isinf(value):
-            return "Inf" if value > 0 else "-Inf"
-        return f"{value:.0f}" if self._integer else f"{value:.{self._digits}g}"
+        if self._integer and np.isfinite(value):
+            return f"{value:.0f}"
+        return number(value, digits=self._digits)
 
     # ------------------------------------------------------------------------------------------ Qt
 
@@ -177,6 +176,11 @@ class ValueTableModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         return str(section + self._first[0 if orientation is Qt.Orientation.Vertical else 1])
+
+
+def digits_of(dtype: str) -> int:
+    """Significant digits that tell all numbers of a type apart."""
+    return _DIGITS.get(dtype, 9)
 
 
 def slice_size(shape: tuple[int, ...]) -> Place:

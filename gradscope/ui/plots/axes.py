@@ -10,11 +10,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont, QFontMetricsF
 
 from gradscope.ui.plots.formats import from_log10, power_of_ten, scaled
-from gradscope.ui.plots.names import shortened
+from gradscope.ui.plots.names import block_of, row_labels, squeezed
 from gradscope.ui.plots.reach import within_reach
 
 _BETWEEN = (math.log10(2), math.log10(5))
 _MOST_DIGITS = 1e16
+_LONG_BLOCK = 4
+"""Blocks of more labels than that have rows named inside of them."""
 Ticks = list[tuple[float, list[float]]]
 
 
@@ -125,19 +127,23 @@ class LogAxis(ChartAxis):
 
 
 class NameAxis(ChartAxis):
-    """The names of rows 0, 1, 2 ..., as many as there is room for; long ones without what all of them share."""
+    """The names of rows 0, 1, 2 ..., or of the blocks that they belong to where there is no room for each."""
 
     def __init__(self, orientation: str = "left") -> None:
         super().__init__(orientation)
         self._names: list[str] = []
-        self._short: list[str] = []
-        self._shown: dict[int, str] = {}
+        self._labels: list[str] = []
+        self._blocks: dict[int, str] = {}
+        """The name of each block by its first row."""
+        self._shown: dict[str, str] = {}
         self._room = 100.0
         self._width_for_text = 100.0
 
     def set_names(self, names: list[str]) -> None:
         if names != self._names:
             self._names = names
+            blocks = [block_of(name) for name in names]
+            self._blocks = {row: block for row, block in enumerate(blocks) if row == 0 or block != blocks[row - 1]}
             self._fit()
 
     def set_font(self, font: QFont) -> None:
@@ -156,27 +162,46 @@ class NameAxis(ChartAxis):
         low, high = max(0, math.ceil(minVal)), min(len(self._names) - 1, math.floor(maxVal))
         if high < low:
             return []
-        row_height = QFontMetricsF(self._font).height() + 1
-        stride = max(1, math.ceil((maxVal - minVal) * row_height / max(1.0, size)))
-        return [(float(stride), [float(row) for row in range(-(-low // stride) * stride, high + 1, stride)])]
+        stride = self._stride(minVal, maxVal, size)
+        return [(float(stride), [float(row) for row in self._labelled(stride) if low <= row <= high])]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        return [self._elided(int(value)) for value in values]
+        names_blocks = spacing > 1 and self._tells_blocks(round(spacing))
+        return [self._fitted(self._blocks[int(v)] if names_blocks else self._labels[int(v)]) for v in values]
 
-    def _elided(self, row: int) -> str:
-        if row not in self._shown:
+    def _stride(self, low: float, high: float, size: float) -> int:
+        """How many rows a label takes."""
+        row_height = QFontMetricsF(self._font).height() + 1
+        return max(1, math.ceil((high - low) * row_height / max(1.0, size)))
+
+    def _tells_blocks(self, stride: int) -> bool:
+        """Whether labels that far apart are those of blocks: not where most blocks are much longer than that."""
+        return 1 < len(self._blocks) < len(self._names) and len(self._names) / len(self._blocks) < _LONG_BLOCK * stride
+
+    def _labelled(self, stride: int) -> list[int]:
+        """The rows that have a label, no two of them nearer than the stride."""
+        if stride == 1 or not self._tells_blocks(stride):
+            return list(range(0, len(self._names), stride))
+        chosen: list[int] = []
+        for row in self._blocks:
+            if not chosen or row - chosen[-1] >= stride:
+                chosen.append(row)
+        return chosen
+
+    def _fitted(self, label: str) -> str:
+        if label not in self._shown:
             metrics = QFontMetricsF(self._font)
-            middle = Qt.TextElideMode.ElideMiddle
-            self._shown[row] = metrics.elidedText(self._short[row], middle, self._width_for_text)
-        return self._shown[row]
+            short = squeezed(label, lambda text: metrics.horizontalAdvance(text) <= self._width_for_text)
+            self._shown[label] = metrics.elidedText(short, Qt.TextElideMode.ElideMiddle, self._width_for_text)
+        return self._shown[label]
 
     def _fit(self) -> None:
         metrics = QFontMetricsF(self._font)
         room = max(40.0, self._room)
-        self._short, longest = self._names, self._longest(metrics, self._names)
+        self._labels, longest = self._names, self._longest(metrics, self._names)
         if longest + 14 > room:
-            self._short = shortened(self._names)
-            longest = self._longest(metrics, self._short)
+            self._labels = row_labels(self._names)
+            longest = self._longest(metrics, self._labels)
         # Never narrower than the numbers of another plot below, so that their steps lie below each other.
         least = metrics.horizontalAdvance(self._widest) + metrics.height() + 12
         width = round(max(least, min(longest + 14, room)))

@@ -14,6 +14,13 @@ from gradscope.ui.plots.wording import kept_number
 _CONTEXT = "CellText"
 
 
+def others_in_line(keys: list[SubjectKey], rows: slice) -> str:
+    """Which rows share a pixel, of which the worst is the one that is named."""
+    text = QCoreApplication.translate(_CONTEXT, "The worst of {count} rows that share this pixel: {first} to {last}")
+    first, last = keys[rows.start].shown(), keys[rows.stop - 1].shown()
+    return text.format(count=rows.stop - rows.start, first=first, last=last)
+
+
 def cell_lines(history: History, key: SubjectKey, quantity: Quantity, start: int, end: int) -> list[str]:
     """`start` and `end`: the positions of the first and the last column of the history that the cell is of."""
     translate, block = QCoreApplication.translate, history.blocks[key.kind]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LONGEST_NUMBER = "-8.88888888e+308"
 _CELL_MARGINS = 10
 _FITTED_COLUMNS = 100
+_ZOOM = 1.5
 
 
 @guarded
@@ -147,7 +148,7 @@ class Chart(QWidget):
 
     @Slot(bool)
     def _on_following_changed(self, is_following: bool) -> None:
-        self._fit_button.setVisible(not is_following)
+        self._fit_button.setEnabled(not is_following)
 
     @Slot(bool)
     def _on_table_toggled(self, _checked: bool) -> None:
@@ -228,7 +229,11 @@ class Chart(QWidget):
         self._fit_button.setText(self.tr("Fit"))
         self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
         self._fit_button.clicked.connect(self.plot.fit)
-        self._fit_button.hide()
+        self._fit_button.setEnabled(False)
+        zooms = [
+            self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
+            self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
+        ]
         self._table_button = QToolButton()
         self._table_button.setText(self.tr("Table"))
         self._table_button.setCheckable(True)
@@ -243,10 +248,21 @@ class Chart(QWidget):
         row = QHBoxLayout(buttons)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)
-        for button in (self._fit_button, self._table_button, self._info_button):
+        for button in (*zooms, self._fit_button, self._table_button, self._info_button):
             button.setProperty("flat", True)
             row.addWidget(button)
+        for button in (*zooms, self._fit_button):
+            button.setVisible(self.plot.is_zoomable)
         return buttons
+
+    def _make_zoom_button(self, sign: str, tip: str, factor: float) -> QToolButton:
+        button = QToolButton()
+        button.setText(sign)
+        button.setToolTip(tip)
+        button.setAccessibleName(tip)
+        button.setAutoRepeat(True)
+        button.clicked.connect(lambda: self.plot.zoom(factor))
+        return button
 
     def _style_buttons(self, theme: Theme) -> None:
         self._info_button.setIcon(icon("info", theme, colour=theme.muted))

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QWidget
 
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.time_link import TimeLink
 
 _TWO_COLUMNS_FROM_EMS = 36
 _LEAST_CHART_EMS = 15
@@ -24,6 +25,7 @@ class ChartGrid(QScrollArea):
         super().__init__(parent)
         self.charts: list[Chart] = []
         self._to_build: list[Callable[[], Chart]] = []
+        self._link = TimeLink(self)
         # A child, so that it ends with this widget.
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -51,7 +53,11 @@ class ChartGrid(QScrollArea):
     @Slot()
     def _build_next(self) -> None:
         if self.isVisible() and self._to_build:
-            self.charts.append(self._to_build.pop(0)())
+            chart = self._to_build.pop(0)()
+            if chart.plot.marks is not None:
+                # Only plots over steps have a place for marks of edits.
+                self._link.add(chart.plot)
+            self.charts.append(chart)
             self._arrange()
             self._timer.start()
 

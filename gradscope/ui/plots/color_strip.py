@@ -63,7 +63,7 @@ class ColorStrip(QWidget):
     def _keys_of(self, table: Table, special: set[int]) -> tuple[Key, ...]:
         texts = {
             BEYOND: self.tr("beyond {most}, drawn as infinite").format(most=MOST),
-            ZERO: self.tr("all zero"),
+            ZERO: self.tr("exactly 0"),
             NON_FINITE: self.tr("NaN or Inf"),
             UNMEASURED: self.tr("not measured"),
         }

@@ -7,6 +7,7 @@ from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from gradscope.ui.guarded import guarded
+from gradscope.ui.number_delegate import NumberDelegate
 
 COPY_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 """A model may offer an exact text here for what it shows shortened."""
@@ -19,6 +20,7 @@ class CopyTable(QTableView):
         super().__init__(parent)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setWordWrap(False)
+        self.setItemDelegate(NumberDelegate(self))
         self.setTabKeyNavigation(False)
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QStyle, QWidget
 
+from gradscope.protocol.numbers import without_part_of_number
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel, plain_tip
+
+
+def elided(text: str, metrics: QFontMetrics, width: int, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> str:
+    """A text made shorter to have room; what is cut off at its end is whole numbers, never some of their digits."""
+    short = metrics.elidedText(text, mode, width)
+    if short == text or mode is not Qt.TextElideMode.ElideRight:
+        return short
+    return text[: without_part_of_number(text, len(short) - 1)].rstrip() + "…"
 
 
 @guarded
@@ -43,7 +52,7 @@ class ElidedLabel(PlainLabel):
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)
-        text = self.fontMetrics().elidedText(self.text(), self._mode, self.contentsRect().width())
+        text = elided(self.text(), self.fontMetrics(), self.contentsRect().width(), self._mode)
         flags = QStyle.visualAlignment(self.layoutDirection(), self.alignment())
         self.style().drawItemText(
             painter, self.contentsRect(), int(flags), self.palette(), self.isEnabled(), text, self.foregroundRole()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.state.history import History
+from gradscope.state.block import Block
 from gradscope.state.selection import Selection
 from gradscope.ui.capture_words import why_unmeasured
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots import palette
 from gradscope.ui.plots.axes import NameAxis, StepAxis
-from gradscope.ui.plots.cell_text import cell_lines
+from gradscope.ui.plots.cell_text import cell_lines, others_in_line
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.color_strip import ColorStrip
 from gradscope.ui.plots.formats import kept_cell
@@ -35,9 +36,10 @@ from gradscope.ui.plots.quantities import (
     Scale,
     has_lost_ratios,
     non_finite,
+    usual_of,
     values_of,
 )
-from gradscope.ui.plots.sampling import StepGrid, step_range
+from gradscope.ui.plots.sampling import RowGrid, StepGrid, step_range
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
 from gradscope.ui.plots.wording import lost_ratios_note, what_to_press
@@ -82,7 +84,11 @@ class HeatMap(Chart):
         self._scales: dict[tuple[SubjectKind, str | None, Quantity], GrowingScale] = {}
         self._history: object = None
         self._keys: list[SubjectKey] = []
-        self._grid: StepGrid | None = None
+        self._grids: tuple[StepGrid, RowGrid] | None = None
+        self._drawn = np.zeros((0, 0), dtype=np.float32)
+        """What the lines are the worst of: rows as they lie, columns of the grid, on the drawn scale."""
+        self._bad = np.zeros((0, 0), dtype=bool)
+        self._usual = 0.0
         self._image = pg.ImageItem(axisOrder="row-major")
         self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
         self._outline = QGraphicsRectItem()
@@ -93,6 +99,7 @@ class HeatMap(Chart):
         self.body_layout.addWidget(self._strip)
         plot.pointed_at.connect(self._on_pointed_at)
         plot.clicked.connect(self._on_clicked)
+        plot.scale_changed.connect(self._on_scale_changed)
         plot.row_key_pressed.connect(self._on_row_key_pressed)
         self.restyle(self.theme)
 
@@ -116,34 +123,57 @@ class HeatMap(Chart):
 
     def draw(self, state: AppState) -> str:
         block = state.history.blocks[self._kind]
+        self._grids = None
         if not block.keys or not len(block.steps):
             return what_to_press(state, self._kind)
         not_captured = why_unmeasured(state, self._kind, self._quantity)
         if not_captured and not non_finite(block).any():
             return not_captured
         note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
-        self.readout.show_text("; ".join(part for part in (note, newest_moment(state, self._kind)) if part))
         order = execution_order(state, self._kind, self._leaf)
         self._keys = [block.keys[i] for i in order]
-        columns = max(50, int(self.plot.box.width()))
-        grid = StepGrid.of(block.steps, max_columns=columns, is_merged=block.is_merged)
-        values = self._values(state.history, grid)
-        found = trouble(block, order, grid)
-        if order != list(range(len(values))):
-            values = values[order]
-        scale = self._scale_for(state)
-        has_beyond = scale.widen_by_kept(values)
-        self._grid = grid
-        self._draw_image(scale, values, found.cells, has_beyond=has_beyond)
-        self._draw_crosses(found)
         self._draw_frame(state, block.steps)
+        self._draw_cells(state, order)
+        said = (self._rows_text(), note, newest_moment(state, self._kind))
+        self.readout.show_text("; ".join(part for part in said if part))
         return ""
 
-    def _values(self, history: History, grid: StepGrid) -> npt.NDArray[np.float32]:
-        """Of several steps the greatest where that is known: a peak is not to fall between two pixels."""
-        if self._quantity in ORIGINS:
-            return grid.greatest(values_of(history, self._kind, self._quantity, greatest=True))
-        return values_of(history, self._kind, self._quantity, grid.shown)
+    def _draw_cells(self, state: AppState, order: list[int]) -> None:
+        block, info = state.history.blocks[self._kind], QUANTITIES[self._quantity]
+        self._grids = self._wanted_grids(block)
+        grid, rows = self._grids
+        newest = values_of(state.history, self._kind, self._quantity)
+        greatest = newest
+        if block.is_merged and self._quantity in ORIGINS:
+            greatest = values_of(state.history, self._kind, self._quantity, greatest=True)
+        found = trouble(block, order, grid)
+        scale = self._scale_for(state)
+        has_beyond = scale.widen_by_kept(greatest)
+        least = scale.place_apart(newest)
+        most = least if greatest is newest else scale.place_apart(greatest)
+        self._usual = usual_of(info, most, low=scale.low)
+        drawn = grid.worst(least, most, self._usual)
+        if order != list(range(len(drawn))):
+            drawn = drawn[order]
+        self._drawn, self._bad = drawn, found.cells
+        self._draw_image(scale, rows.worst(drawn, self._usual), rows.any(found.cells), has_beyond=has_beyond)
+        self._draw_crosses(found)
+        self._image.setRect(QRectF(grid.first - 0.5, -0.5, grid.columns * grid.stride, rows.lines * rows.stride))
+
+    def _wanted_grids(self, block: Block) -> tuple[StepGrid, RowGrid]:
+        """As many columns and lines as have a pixel of their own."""
+        steps, count = block.steps, len(self._keys)
+        x, y = self.plot.units_per_pixel
+        span = int(steps[-1]) - int(steps[0]) + 1
+        grid = StepGrid.of(steps, max_columns=math.floor(span / max(x, 1e-9)), is_merged=block.is_merged)
+        return grid, RowGrid.of(count, max_lines=math.floor(count / max(y, 1e-9)))
+
+    def _rows_text(self) -> str:
+        """How many rows a pixel holds, where it holds several."""
+        if self._grids is None or self._grids[1].is_identity:
+            return ""
+        text = self.tr("a pixel shows the worst of {count} rows: point at it, or zoom in")
+        return text.format(count=self._grids[1].stride)
 
     def _scale_for(self, state: AppState) -> GrowingScale:
         if state.history is not self._history:
@@ -159,10 +189,10 @@ class HeatMap(Chart):
         self, scale: GrowingScale, shown: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], *, has_beyond: bool
     ) -> None:
         colours = palette.table(scale.scale, self.theme)
-        index = palette.index_of(scale.place(shown), scale.low, scale.high)
+        index = palette.index_of(shown, scale.low, scale.high)
         special = {palette.BEYOND} if has_beyond else set()
         if scale.scale is Scale.LOG:
-            zeros = shown == 0
+            zeros = shown < scale.low
             if zeros.any():
                 index[zeros] = palette.ZERO
                 special.add(palette.ZERO)
@@ -180,16 +210,14 @@ class HeatMap(Chart):
             self._crosses.setData(found.steps[:_MAX_CROSSES].astype(np.float64), found.rows[:_MAX_CROSSES])
 
     def _draw_frame(self, state: AppState, steps: npt.NDArray[np.int64]) -> None:
-        assert self._grid is not None
-        first, newest = self._grid.first, int(steps[-1])
-        width, height = self._grid.columns * self._grid.stride, len(self._keys)
-        self._image.setRect(QRectF(first - 0.5, -0.5, width, height))
+        first, newest = int(steps[0]), int(steps[-1])
+        width, height = newest - first + 1, len(self._keys)
         self._names.set_room(_NAMES_SHARE * self.width())
         self._names.set_names([self._label(key) for key in self._keys])
         rows = max(height, _LEAST_ROWS)
         # Two pixels above and below, for the outline of what is selected.
         pad = 2 * rows / max(50.0, self.plot.box.height())
-        self.plot.show_range(step_range(first, first + width - 1), (-0.5 - pad, rows - 0.5 + pad))
+        self.plot.show_range(step_range(first, newest), (-0.5 - pad, rows - 0.5 + pad))
         self.names_width_changed.emit(self._names.fixedWidth)
         self._playhead.setValue(newest)
         selected = rows_of_selection(self._keys, state.selection)
@@ -217,21 +245,51 @@ class HeatMap(Chart):
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, y: float) -> None:
-        row = round(y)
-        column = self._grid.column_at(x) if self._grid is not None else None
-        if self._grid is None or column is None or not 0 <= row < len(self._keys):
+        column = self._grids[0].column_at(x) if self._grids is not None else None
+        row = self._row_at(x, y)
+        if self._grids is None or column is None or row is None:
             self.plot.show_tip("")
             return
+        grid, rows = self._grids
         history, key = self.controller.state.history, self._keys[row]
-        start, end = int(self._grid.starts[column]), int(self._grid.ends[column])
+        start, end = int(grid.starts[column]), int(grid.ends[column])
         if end >= len(history.blocks[self._kind].steps):
             return
         lines = [key.shown(), *cell_lines(history, key, self._quantity, start, end)]
+        if not rows.is_identity:
+            line = rows.line_at(y)
+            assert line is not None
+            lines.append(others_in_line(self._keys, rows.rows_of(line)))
         self.plot.show_tip("\n".join(lines))
 
     @Slot(float, float)
-    def _on_clicked(self, _x: float, y: float) -> None:
-        self._select_row(round(y))
+    def _on_clicked(self, x: float, y: float) -> None:
+        row = self._row_at(x, y)
+        if row is not None:
+            self._select_row(row)
+
+    @Slot()
+    def _on_scale_changed(self) -> None:
+        """Other rows and steps share a pixel: a person has zoomed, or there is other room."""
+        state = self.controller.state
+        block = state.history.blocks[self._kind]
+        if self._grids is None or not len(block.steps) or len(block.keys) < len(self._keys):
+            return
+        grid, rows = self._wanted_grids(block)
+        if (grid.stride, rows.stride) != (self._grids[0].stride, self._grids[1].stride):
+            self.mark_dirty()
+
+    def _row_at(self, x: float, y: float) -> int | None:
+        """The row below the mouse; where several share a pixel, the one that is seen."""
+        if self._grids is None:
+            return None
+        grid, rows = self._grids
+        line, column = rows.line_at(y), grid.column_at(x)
+        if line is None or rows.is_identity:
+            return line
+        if column is None or column >= self._drawn.shape[1]:
+            column = -1
+        return rows.worst_row(line, self._drawn[:, column], self._bad[:, column], self._usual)
 
     @Slot(int)
     def _on_row_key_pressed(self, move: int) -> None:

@@ -17,6 +17,7 @@ from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.kind_choices import Choices, refill
 from gradscope.ui.plots.lines_chart import LinesChart
 from gradscope.ui.plots.quantities import CHOICES, QUANTITIES, Quantity, text
+from gradscope.ui.plots.time_link import TimeLink
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import ThemeManager
 
@@ -43,6 +44,9 @@ class HistoryTab(QWidget):
         self.lines = LinesChart(controller, themes)
         self.charts = (self.heat_map, self.lines)
         self.heat_map.names_width_changed.connect(self.lines.set_axis_width)
+        self._link = TimeLink(self)
+        for chart in self.charts:
+            self._link.add(chart.plot)
         self._controller = controller
         self._choices = choices
         self._kind = ComboBox()

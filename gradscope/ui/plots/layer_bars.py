@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +18,22 @@ from gradscope.state.selection import Selection
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.axes import LogAxis, NameAxis
 from gradscope.ui.plots.band import Band
+from gradscope.ui.plots.cell_text import others_in_line
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import kept_cell
 from gradscope.ui.plots.moment_text import is_left_behind, newest_moment
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, newest_values, non_finite, text
+from gradscope.ui.plots.quantities import (
+    QUANTITIES,
+    Quantity,
+    Scale,
+    newest_values,
+    non_finite,
+    text,
+    usual_of,
+)
+from gradscope.ui.plots.sampling import RowGrid
 from gradscope.ui.plots.scales import GrowingScale
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection
 from gradscope.ui.plots.wording import kept_number, what_to_press
@@ -62,6 +73,10 @@ class LayerBars(Chart):
         self._scale = GrowingScale(Scale.LOG)
         self._keys: list[SubjectKey] = []
         self._values: FloatArray = np.zeros(0)
+        self._drawn: FloatArray = np.zeros(0)
+        """The values on the drawn scale."""
+        self._grid: RowGrid | None = None
+        self._usual = 0.0
         self._bad = np.zeros(0, dtype=bool)
         self._band = Band(plot, horizontal=False)
         self._bars, self._odd_bars, self._bad_bars = (pg.BarGraphItem(x0=[], x1=[], y=[], height=0.7) for _ in range(3))
@@ -72,6 +87,7 @@ class LayerBars(Chart):
             plot.addItem(item, ignoreBounds=True)
         plot.pointed_at.connect(self._on_pointed_at)
         plot.clicked.connect(self._on_clicked)
+        plot.scale_changed.connect(self._on_scale_changed)
         plot.row_key_pressed.connect(self._on_row_key_pressed)
         self.restyle(self.theme)
 
@@ -103,45 +119,67 @@ class LayerBars(Chart):
 
     def draw(self, state: AppState) -> str:
         block = state.history.blocks[self._kind]
+        self._grid = None
         if not block.keys or not len(block.steps) or is_left_behind(state, self._kind):
             # Bars of an older step beside what is newest everywhere else would be taken for it.
             return what_to_press(state, self._kind)
         if state.history is not self._history:
             self._history = state.history
             self._scale = GrowingScale(Scale.LOG, band=self._info.band)
-        self.readout.show_text(newest_moment(state, self._kind))
         order = execution_order(state, self._kind)
         self._keys = [block.keys[i] for i in order]
         self._values = newest_values(state.history, self._kind, self._quantity)[order]
         self._bad = non_finite(block, _NEWEST)[order, 0]
         self._scale.widen_by_kept(self._values)
-        self._draw_bars()
         self._draw_frame(state)
+        self._draw_bars()
+        newest = newest_moment(state, self._kind)
+        self.readout.show_text("; ".join(part for part in (self._rows_text(), newest) if part))
         return ""
 
+    @property
+    def _low(self) -> float:
+        """Where bars begin: a power of ten below the scale, so that what lies at its low end has a bar, too."""
+        return self._scale.low - 1
+
     def _draw_bars(self) -> None:
-        low, high = self._scale.low, self._scale.high
-        rows = np.arange(len(self._keys))
-        # Infinite ones are beyond float32: they go on to the end.
-        drawn = np.minimum(self._scale.place(self._values), high)
-        is_bar = (self._values > 0) & ~self._bad
-        is_odd = np.zeros(len(rows), dtype=bool)
+        low, high = self._low, self._scale.high
+        self._grid = grid = self._wanted_grid()
+        drawn = self._scale.place_apart(self._values).astype(np.float64)
+        self._usual = usual_of(self._info, drawn, low=self._scale.low)
+        self._drawn = drawn
+        bad, worst = grid.any(self._bad), grid.worst(drawn, self._usual)
+        is_zero = (worst < self._scale.low) & ~bad
+        is_bar = (worst >= self._scale.low) & ~bad
+        is_odd = np.zeros(grid.lines, dtype=bool)
         if self._info.band is not None:
-            is_odd = is_bar & ((self._values < self._info.band[0]) | (self._values > self._info.band[1]))
+            is_odd = is_bar & ((worst < np.log10(self._info.band[0])) | (worst > np.log10(self._info.band[1])))
+        y = grid.middles
         # Bars of a pixel or two would show gaps where the rounding falls.
-        height = 0.7 if self.plot.box.height() > 4 * len(rows) else 1.0
+        height = 0.7 if self.plot.box.height() > 4 * len(self._keys) else grid.stride
         for bars in (self._bars, self._odd_bars, self._bad_bars):
             bars.opts["height"] = height
         for bars, which in ((self._bars, is_bar & ~is_odd), (self._odd_bars, is_odd)):
-            bars.setOpts(x0=np.full(int(which.sum()), low), x1=drawn[which], y=rows[which])
-        bad = rows[self._bad]
-        self._bad_bars.setOpts(x0=np.full(len(bad), low), x1=np.full(len(bad), high), y=bad)
-        self._crosses.setData(np.full(len(bad), (low + high) / 2), bad)
-        zeros = rows[(self._values == 0) & ~self._bad]
-        self._zeros.setData(np.full(len(zeros), low), zeros)
+            # Infinite ones are beyond float32: they go on to the end.
+            bars.setOpts(x0=np.full(int(which.sum()), low), x1=np.minimum(worst[which], high), y=y[which])
+        self._bad_bars.setOpts(x0=np.full(int(bad.sum()), low), x1=np.full(int(bad.sum()), high), y=y[bad])
+        self._crosses.setData(np.full(int(bad.sum()), (low + high) / 2), y[bad])
+        self._zeros.setData(np.full(int(is_zero.sum()), low), y[is_zero])
+
+    def _wanted_grid(self) -> RowGrid:
+        """As many lines as have a pixel of their own."""
+        rows = len(self._keys)
+        return RowGrid.of(rows, max_lines=math.floor(rows / max(self.plot.units_per_pixel[1], 1e-9)))
+
+    def _rows_text(self) -> str:
+        """How many rows a pixel holds, where it holds several."""
+        if self._grid is None or self._grid.is_identity:
+            return ""
+        text = self.tr("a pixel shows the worst of {count} rows: point at it, or zoom in")
+        return text.format(count=self._grid.stride)
 
     def _draw_frame(self, state: AppState) -> None:
-        low, high = self._scale.low, self._scale.high
+        low, high = self._low, self._scale.high
         pad = 0.03 * (high - low)
         band = self._info.band
         self._band.show_between(None if band is None else (np.log10(band[0]), np.log10(band[1])))
@@ -170,8 +208,8 @@ class LayerBars(Chart):
 
     @Slot(float, float)
     def _on_pointed_at(self, _x: float, y: float) -> None:
-        row = round(y)
-        if not 0 <= row < len(self._keys):
+        row = self._row_at(y)
+        if row is None or self._grid is None:
             self.plot.show_tip("")
             return
         key, value = self._keys[row], float(self._values[row])
@@ -184,11 +222,29 @@ class LayerBars(Chart):
         if self._bad[row]:
             nan, inf = (int(block.series(key, which)[-1]) for which in (NAN, INF))
             lines.append(self.tr("{nan} NaN, {inf} Inf (the number is of the rest)").format(nan=nan, inf=inf))
+        line = self._grid.line_at(y)
+        if line is not None and not self._grid.is_identity:
+            lines.append(others_in_line(self._keys, self._grid.rows_of(line)))
         self.plot.show_tip("\n".join(lines))
 
     @Slot(float, float)
     def _on_clicked(self, _x: float, y: float) -> None:
-        self._select_row(round(y))
+        row = self._row_at(y)
+        if row is not None:
+            self._select_row(row)
+
+    @Slot()
+    def _on_scale_changed(self) -> None:
+        """Other rows share a pixel: a person has zoomed, or there is other room."""
+        if self._grid is not None and self._wanted_grid().stride != self._grid.stride:
+            self.mark_dirty()
+
+    def _row_at(self, y: float) -> int | None:
+        """The row below the mouse; where several share a pixel, the one that is seen."""
+        line = None if self._grid is None else self._grid.line_at(y)
+        if self._grid is None or line is None or self._grid.is_identity:
+            return line
+        return self._grid.worst_row(line, self._drawn, self._bad, self._usual)
 
     @Slot(int)
     def _on_row_key_pressed(self, move: int) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from gradscope.protocol.visible import visible
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
+from gradscope.ui.plots.elided_label import elided
 
 _MARGIN = 8
 _GAP = 5
@@ -59,7 +60,7 @@ class Legend(QWidget):
             painter.setPen(QColor(entry.colour))
             painter.drawText(QRect(x, 0, room, self.height()), Qt.AlignmentFlag.AlignVCenter, entry.glyph)
             x += metrics.horizontalAdvance(entry.glyph) + (_GAP if entry.glyph else 0)
-            text = metrics.elidedText(entry.text, Qt.TextElideMode.ElideRight, self.width() - _MARGIN - x)
+            text = elided(entry.text, metrics, self.width() - _MARGIN - x)
             painter.setPen(self.palette().windowText().color())
             painter.drawText(QRect(x, 0, self.width() - x, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
             x += metrics.horizontalAdvance(text) + _BETWEEN

@@ -9,22 +9,25 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Slot
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import VALIDATION_LOSS
 from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.curve import Curve
 from gradscope.state.history import History
-from gradscope.ui.plots.axes import ChartAxis, StepAxis
+from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.formats import exact, short
 from gradscope.ui.plots.legend import Legend, LegendEntry
 from gradscope.ui.plots.loss_line import LossLine
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import apart, step_range
-from gradscope.ui.plots.scales import LinearScale
+from gradscope.ui.plots.scales import GrowingScale, LinearScale
+from gradscope.ui.plots.smoothing_button import SmoothingButton
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.theme import Theme, ThemeManager
 
@@ -41,7 +44,8 @@ class LossChart(Chart):
     topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.NONFINITE})
 
     def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
-        self._values_axis = ChartAxis("left")
+        self._values_axis = LogAxis("left")
+        self._values_axis.is_log = False
         plot = PlotView(axes={"left": self._values_axis, "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True)
         super().__init__(
             controller,
@@ -50,9 +54,10 @@ class LossChart(Chart):
             title=self.tr("Loss"),
             explanation=self.tr(
                 "The thin line is the loss of each step (the mean of its micro-batches), the strong one its average over "
-                "about the last ten; several optimizers have a line each, and diamonds are the validation's. It should "
-                "fall, quickly at first; a red cross on the axis is a step whose loss was NaN or Inf, one at the end of the "
-                "line where that began for good, a triangle at the top a step that the gradient scaler left out."
+                "about as many of the last ones as “Smooth” says; several optimizers have a line each, and diamonds are "
+                "the validation's. It should fall, quickly at first; a red cross on the axis is a step whose loss was NaN "
+                "or Inf, one at the end of the line where that began for good, a triangle at the top a step that the "
+                "gradient scaler left out."
             ),
             parent=parent,
         )
@@ -73,6 +78,17 @@ class LossChart(Chart):
         self._legend = Legend()
         self.body_layout.addWidget(self._legend)
         plot.pointed_at.connect(self._on_pointed_at)
+        self._log = QToolButton()
+        self._log.setText(self.tr("Log"))
+        self._log.setToolTip(self.tr("A logarithmic scale; what is not above zero lies at its lower end"))
+        self._log.setAccessibleName(self.tr("Logarithmic"))
+        self._log.setCheckable(True)
+        self._log.toggled.connect(self._on_log_toggled)
+        self._smoothing = SmoothingButton()
+        self._smoothing.changed.connect(self._on_smoothing_changed)
+        for position, button in enumerate((self._smoothing, self._log), start=2):
+            button.setProperty("flat", True)
+            self.header.insertWidget(position, button)
         self.restyle(self.theme)
 
     def restyle(self, theme: Theme) -> None:
@@ -119,17 +135,18 @@ class LossChart(Chart):
         steps = np.concatenate([*(line.steps for _, line in self._shown), self._validation.steps])
         values = np.concatenate([*(line.values for _, line in self._shown), self._validation.values[:, 0]])
         is_finite = np.isfinite(values)
-        scale = LinearScale.around(values)
+        scale = self._scale_around(values)
+        self._values_axis.is_log = isinstance(scale, GrowingScale)
         self._values_axis.show_exponent(scale.exponent)
         for line in self._lines:
             line.draw(scale)
         low, high = scale.low, scale.high
-        if low > 0 and low < 0.4 * high:
+        if not self._values_axis.is_log and 0 < low < 0.4 * high:
             low = 0.0
         pad = 0.04 * (high - low)
         shown = step_range(int(steps.min()), int(steps.max()))
         x, loss = self._validation.steps.astype(np.float64), self._validation.values[:, 0]
-        loss = scale.place(np.where(np.isfinite(loss), loss, np.nan))
+        loss = np.asarray(scale.place(np.where(np.isfinite(loss), loss, np.nan)), dtype=np.float64)
         self._validation_curve.setData(x, loss, connect="finite")
         gap = _MARK_PIXELS * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())
         marked = apart(x, at_least=gap) & np.isfinite(loss)
@@ -143,6 +160,13 @@ class LossChart(Chart):
         skipped = skipped[apart(skipped, at_least=gap / 2)]
         self._skipped.setData(skipped, np.full(len(skipped), high))
         self.plot.show_range(shown, (low - pad, high + pad))
+
+    def _scale_around(self, values: FloatArray) -> LinearScale | GrowingScale:
+        if not self._log.isChecked():
+            return LinearScale.around(values)
+        scale = GrowingScale(Scale.LOG)
+        scale.widen(values)
+        return scale
 
     def _style_lines(self, theme: Theme) -> None:
         for line, colour in zip(self._lines, theme.series, strict=False):
@@ -217,6 +241,17 @@ class LossChart(Chart):
         )
 
     # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(bool)
+    def _on_log_toggled(self, _checked: bool) -> None:
+        self.plot.fit()
+        self.mark_dirty()
+
+    @Slot(int)
+    def _on_smoothing_changed(self, steps: int) -> None:
+        for line in self._lines:
+            line.smooth_over(steps)
+        self.mark_dirty()
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:

@@ -10,7 +10,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.curve import Curve
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.sampling import Smoother, decimate
-from gradscope.ui.plots.scales import LinearScale
+from gradscope.ui.plots.scales import GrowingScale, LinearScale
 
 _FEW = 3
 """With fewer steps there is no line yet."""
@@ -21,7 +21,8 @@ class LossLine:
 
     def __init__(self, plot: PlotView) -> None:
         self._plot = plot
-        self._smoother = Smoother()
+        self._weight = 0.9
+        self._smoother = Smoother(weight=self._weight)
         self.steps: IntArray = np.zeros(0, dtype=np.int64)
         self.values: FloatArray = np.zeros(0)
         self.smooth: FloatArray = np.zeros(0)
@@ -41,9 +42,14 @@ class LossLine:
 
     def forget(self) -> None:
         """Other training: nothing is known of it."""
-        self._smoother = Smoother()
+        self._smoother = Smoother(weight=self._weight)
         self.take(Curve())
         self.draw(LinearScale())
+
+    def smooth_over(self, steps: int) -> None:
+        """The average is over about so many of the last steps; 1 is the loss itself."""
+        self._weight = 1 - 1 / steps
+        self._smoother = Smoother(weight=self._weight)
 
     def take(self, curve: Curve) -> None:
         """Read the losses; `draw` shows them."""
@@ -53,12 +59,13 @@ class LossLine:
         bad_from = int(np.flatnonzero(is_finite)[-1]) + 1 if is_finite.any() else 0
         self.bad_from = bad_from if bad_from < len(self.values) else None
 
-    def draw(self, scale: LinearScale) -> None:
+    def draw(self, scale: LinearScale | GrowingScale) -> None:
         x, is_finite = self.steps.astype(np.float64), np.isfinite(self.values)
-        values = scale.place(np.where(is_finite, self.values, np.nan))
+        values = np.asarray(scale.place(np.where(is_finite, self.values, np.nan)), dtype=np.float64)
+        smooth = np.asarray(scale.place(self.smooth), dtype=np.float64)
         max_points = 2 * max(100, int(self._plot.box.width()))
         self._raw.setData(*decimate(x, values, max_points=max_points), connect="finite")
-        self._strong.setData(*decimate(x, scale.place(self.smooth), max_points=max_points), connect="finite")
+        self._strong.setData(*decimate(x, smooth, max_points=max_points), connect="finite")
         few = is_finite if len(x) < _FEW else np.zeros(len(x), dtype=bool)
         self._points.setData(x[few], values[few])
 

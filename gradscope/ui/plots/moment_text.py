@@ -11,7 +11,7 @@ from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.ui.optimizer_states import meaning_of
-from gradscope.ui.plots.formats import short
+from gradscope.ui.plots.formats import exact, short
 
 _CONTEXT = "Wording"
 _GRADIENTS = (SubjectKind.GRAD, SubjectKind.ACTIVATION_GRAD)
@@ -75,7 +75,7 @@ def moment_text(
     parts = [_subject(kind, step, report), *_turn(report)]
     if kind in _GRADIENTS and report is not None and report.scale is not None:
         text = QCoreApplication.translate(_CONTEXT, "divided by the loss scale {scale}")
-        parts.append(text.format(scale=f"{report.scale:g}"))
+        parts.append(text.format(scale=exact(report.scale)))
     if owner and report is not None and report.optimizer not in ("", owner):
         # Only the other optimizer clears it, at the start of its own turn.
         text = QCoreApplication.translate(_CONTEXT, "added to what the turn of {optimizer} has left, and not used")

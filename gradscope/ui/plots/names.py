@@ -1,8 +1,9 @@
-"""Long names made short by leaving out what all of them share. No Qt."""
+"""Long names made short so that they still tell their rows apart, and the blocks that rows belong to. No Qt."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -19,6 +20,47 @@ def shortened(names: Sequence[str]) -> list[str]:
     return [
         ("…" if before else "") + ".".join(part[before : len(part) - after]) + ("…" if after else "") for part in parts
     ]
+
+
+def row_labels(names: Sequence[str]) -> list[str]:
+    """Each name from the number of its block on, or from so far before as tells it from all others; the whole name where
+    there is no block.
+
+    "model.blocks.24.attn.qkv.weight" becomes "24.attn.qkv.weight".
+    """
+    parts = [name.split(".") for name in names]
+    starts = [max(0, _block_part(part)) for part in parts]
+    labels = [".".join(part[start:]) for part, start in zip(parts, starts, strict=True)]
+    while True:
+        counts = Counter(labels)
+        longer = [i for i, label in enumerate(labels) if counts[label] > 1 and starts[i] > 0]
+        if not longer:
+            return labels
+        for i in longer:
+            starts[i] -= 1
+            labels[i] = ".".join(parts[i][starts[i] :])
+
+
+def block_of(name: str) -> str:
+    """The first numbered part of a name with all before it: "model.blocks.24"; the name itself where none has a number."""
+    parts = name.split(".")
+    return ".".join(parts[: _block_part(parts) + 1]) or name
+
+
+def squeezed(label: str, fits: Callable[[str], bool]) -> str:
+    """A label with parts in its middle left out until it fits, its first and its last ones kept: "24…qkv.weight"; what
+    comes back may still be too long."""
+    parts = label.split(".")
+    for start in range(1, len(parts)):
+        if fits(label):
+            break
+        label = f"{parts[0]}…{'.'.join(parts[start + 1 :] or parts[-1:])}"
+    return label
+
+
+def _block_part(parts: Sequence[str]) -> int:
+    """Which part is the number of a block; -1 for none. The last part names the row itself."""
+    return next((i for i, part in enumerate(parts) if part.isdigit()), -1)
 
 
 def _shared(parts: list[list[str]], at_most: int) -> int:

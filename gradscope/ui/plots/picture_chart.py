@@ -60,7 +60,8 @@ class PictureChart(Chart):
             or self.tr(
                 "The rows and columns of the tensor's last two dimensions, blue where a value is negative, orange where "
                 "it is positive, the background where it is zero. Whole lines of one colour, or of none, are units "
-                "that do all the work, or nothing."
+                "that do all the work, or nothing. Where a pixel takes several elements, it shows the one farthest from "
+                "zero, or red where one is NaN or Inf."
             ),
             parent=parent,
         )
@@ -116,11 +117,11 @@ class PictureChart(Chart):
 
     def pixel_text(self, block: tuple[int, int]) -> str:
         """What a pixel is where it takes several elements."""
-        return self.tr("a pixel is the mean of {rows} × {columns}").format(rows=block[0], columns=block[1])
+        return self.tr("a pixel is the largest magnitude of {rows} × {columns}").format(rows=block[0], columns=block[1])
 
     def area_text(self) -> str:
         """The same where the mouse points."""
-        return self.tr("Rows {top} to {bottom}, columns {left} to {right}: mean {value}")
+        return self.tr("Rows {top} to {bottom}, columns {left} to {right}: largest magnitude {value}")
 
     # ------------------------------------------------------------------------------------------ drawing
 

@@ -11,6 +11,7 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.axes import StepAxis
 from gradscope.ui.plots.edit_marks import EditMarks
+from gradscope.ui.plots.elided_label import elided
 from gradscope.ui.plots.reach import LEAST_WIDTH, REACH, Range, within_reach
 from gradscope.ui.theme import Theme
 
@@ -25,6 +26,8 @@ class PlotView(pg.PlotWidget):
     row_key_pressed = Signal(int)
     """Up (-1) or Down (+1)."""
     following_changed = Signal(bool)
+    scale_changed = Signal()
+    """`units_per_pixel` may be others."""
 
     def __init__(
         self, *, axes: dict[str, pg.AxisItem], zoom_x: bool, zoom_y: bool, parent: QWidget | None = None
@@ -35,7 +38,10 @@ class PlotView(pg.PlotWidget):
         self._labels: dict[str, str] = {}
         self._wanted: tuple[Range, Range] = ((0.0, 1.0), (0.0, 1.0))
         self._applied: tuple[Range, Range] | None = None
-        self._is_zoomable = zoom_x or zoom_y
+        self.held_steps: Range | None = None
+        """Of the x axis, while another plot says what it shows."""
+        self._zooms = (zoom_x, zoom_y)
+        self.is_zoomable = zoom_x or zoom_y
         self.box = self.plotItem.vb
         self.plotItem.hideButtons()
         self.plotItem.setMenuEnabled(False)
@@ -47,6 +53,8 @@ class PlotView(pg.PlotWidget):
             xMin=-REACH, xMax=REACH, yMin=-REACH, yMax=REACH, minXRange=LEAST_WIDTH, minYRange=LEAST_WIDTH
         )
         self.box.sigRangeChangedManually.connect(self._on_range_changed_manually)
+        self.box.sigRangeChanged.connect(self._on_range_changed)
+        self.box.sigResized.connect(self._on_range_changed)
         self.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.scene().sigMouseClicked.connect(self._on_mouse_clicked)
         self.setMinimumSize(80, 60)
@@ -80,16 +88,42 @@ class PlotView(pg.PlotWidget):
     def show_range(self, x: Range, y: Range) -> None:
         """What the plot shows as long as a person has not moved it; see `within_reach`."""
         self._wanted = (x, y)
-        if self.is_following and self._applied != self._wanted:
-            self.box.setRange(xRange=within_reach(x), yRange=within_reach(y), padding=0, disableAutoRange=True)
-            self._applied = self._wanted
+        shown = (self.held_steps or x, y)
+        if self.is_following and self._applied != shown:
+            self.box.setRange(
+                xRange=within_reach(shown[0]), yRange=within_reach(shown[1]), padding=0, disableAutoRange=True
+            )
+            self._applied = shown
+
+    def hold_steps(self, x: Range) -> None:
+        """Show these steps until `fit`; the values are followed as before, unless a person has moved them."""
+        self.held_steps = x
+        if self.is_following:
+            self.show_range(*self._wanted)
+        else:
+            self.box.setXRange(*within_reach(x), padding=0)
+        self.following_changed.emit(False)
+
+    @property
+    def units_per_pixel(self) -> tuple[float, float]:
+        """How much of each axis a pixel takes now."""
+        x, y = self.box.viewRange()
+        return (x[1] - x[0]) / max(1.0, self.box.width()), (y[1] - y[0]) / max(1.0, self.box.height())
 
     @Slot()
     def fit(self) -> None:
         """Follow the data again."""
-        self._set_following(True)
-        self._applied = None
+        is_news = not self.is_following or self.held_steps is not None
+        self.is_following, self.held_steps, self._applied = True, None, None
         self.show_range(*self._wanted)
+        if is_news:
+            self.following_changed.emit(True)
+
+    def zoom(self, factor: float) -> None:
+        """Show so many times as much around the middle, of the axes that can be zoomed."""
+        x, y = self._zooms
+        self.box.scaleBy((factor if x else 1.0, factor if y else 1.0))
+        self._on_range_changed_manually()
 
     def show_tip(self, text: str) -> None:
         """Say what is under the mouse, with the edits near it."""
@@ -98,8 +132,13 @@ class PlotView(pg.PlotWidget):
         QToolTip.showText(self.cursor().pos(), plain_tip(text), self)
 
     @Slot()
+    def _on_range_changed(self) -> None:
+        self.scale_changed.emit()
+
+    @Slot()
     def _on_range_changed_manually(self) -> None:
-        self._set_following(False)
+        self.is_following, self.held_steps = False, None
+        self.following_changed.emit(False)
 
     @Slot(object)
     def _on_mouse_moved(self, position: QPointF) -> None:
@@ -125,15 +164,10 @@ class PlotView(pg.PlotWidget):
     def _fit_label(self, name: str) -> None:
         """The whole label, or as much of it as the axis is long."""
         axis, length = self.getAxis(name), self.height() - 60 if name == "left" else self.width() - 60
-        text = self.fontMetrics().elidedText(self._labels[name], Qt.TextElideMode.ElideRight, max(40, length))
+        text = elided(self._labels[name], self.fontMetrics(), max(40, length))
         if axis.labelText != text:
             axis.setLabel(text, **axis.labelStyle)
             axis.set_font(self.font())
-
-    def _set_following(self, is_following: bool) -> None:
-        if is_following != self.is_following:
-            self.is_following = is_following
-            self.following_changed.emit(is_following)
 
     # ------------------------------------------------------------------------------------------ Qt
 
@@ -144,7 +178,7 @@ class PlotView(pg.PlotWidget):
             self._fit_label(name)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if self._is_zoomable and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+        if self.is_zoomable and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             super().wheelEvent(event)
         else:
             event.ignore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
 ALL_STEPS = slice(None)
+_MEDIAN_STEPS = 8
 HEALTHY_UPDATE_RATIO = (1e-4, 1e-1)
 
 
@@ -27,6 +29,15 @@ class Scale(Enum):
     SIGNED = "signed"
     """Linear, the same on both sides of zero."""
     PERCENT = "percent"
+
+
+class BadEnd(Enum):
+    """Which of several numbers that share a pixel is the one to be seen."""
+
+    HIGH = "high"
+    FAR_FROM_ZERO = "far from zero"
+    UNUSUAL = "unusual"
+    """Both ends: the one that is most powers of ten away from the middle of the band, or from most others."""
 
 
 class Quantity(Enum):
@@ -46,6 +57,7 @@ class QuantityInfo:
     axis: str
     """With the unit."""
     scale: Scale
+    bad: BadEnd
     meaning: str
     """One line below the plot: what is healthy."""
     band: tuple[float, float] | None = None
@@ -56,6 +68,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
         label=QT_TRANSLATE_NOOP("Quantities", "Standard deviation"),
         axis=QT_TRANSLATE_NOOP("Quantities", "Standard deviation"),
         scale=Scale.LOG,
+        bad=BadEnd.UNUSUAL,
         meaning=QT_TRANSLATE_NOOP(
             "Quantities",
             "How far the values spread. It should stay within a few powers of ten from the first layer to the last; "
@@ -66,6 +79,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
         label=QT_TRANSLATE_NOOP("Quantities", "L2 norm"),
         axis=QT_TRANSLATE_NOOP("Quantities", "L2 norm"),
         scale=Scale.LOG,
+        bad=BadEnd.UNUSUAL,
         meaning=QT_TRANSLATE_NOOP(
             "Quantities",
             "The length of the whole tensor as one vector; larger tensors are longer. Sudden jumps are worth a look",
@@ -75,6 +89,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
         label=QT_TRANSLATE_NOOP("Quantities", "Mean"),
         axis=QT_TRANSLATE_NOOP("Quantities", "Mean"),
         scale=Scale.SIGNED,
+        bad=BadEnd.FAR_FROM_ZERO,
         meaning=QT_TRANSLATE_NOOP(
             "Quantities", "The average value. A mean that wanders away from zero step after step is a drift"
         ),
@@ -83,6 +98,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
         label=QT_TRANSLATE_NOOP("Quantities", "Largest |x|"),
         axis=QT_TRANSLATE_NOOP("Quantities", "Largest absolute value"),
         scale=Scale.LOG,
+        bad=BadEnd.UNUSUAL,
         meaning=QT_TRANSLATE_NOOP(
             "Quantities",
             "The one value that is farthest from zero. Above 65,504 it no longer fits into float16",
@@ -92,6 +108,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
         label=QT_TRANSLATE_NOOP("Quantities", "Zeros"),
         axis=QT_TRANSLATE_NOOP("Quantities", "Zeros (% of the values)"),
         scale=Scale.PERCENT,
+        bad=BadEnd.HIGH,
         meaning=QT_TRANSLATE_NOOP(
             "Quantities",
             "The share of exact zeros. About half is usual behind a ReLU; near 100 % for many steps, units are dead",
@@ -101,6 +118,7 @@ QUANTITIES: dict[Quantity, QuantityInfo] = {
         label=QT_TRANSLATE_NOOP("Quantities", "Update ratio"),
         axis=QT_TRANSLATE_NOOP("Quantities", "‖update‖ / ‖parameter‖"),
         scale=Scale.LOG,
+        bad=BadEnd.UNUSUAL,
         band=HEALTHY_UPDATE_RATIO,
         meaning=QT_TRANSLATE_NOOP(
             "Quantities",
@@ -136,6 +154,20 @@ CHOICES: dict[SubjectKind, tuple[Quantity, ...]] = {
 def text(marked: str) -> str:
     """A text of this table, in the language of the app."""
     return QCoreApplication.translate("Quantities", marked)
+
+
+def usual_of(info: QuantityInfo, drawn: npt.NDArray[np.floating], *, low: float) -> float:
+    """What is usual (see `protocol.extremes`), on the drawn scale; `low`: what lies below is zero."""
+    if info.bad is BadEnd.HIGH:
+        return -math.inf
+    if info.bad is BadEnd.FAR_FROM_ZERO:
+        return 0.0
+    if info.band is not None:
+        return math.log10(info.band[0] * info.band[1]) / 2
+    # Some of the steps will do: it is only the middle.
+    some = drawn[..., :: max(1, drawn.shape[-1] // _MEDIAN_STEPS)] if drawn.ndim > 1 else drawn
+    known = some[np.isfinite(some) & (some >= low)]
+    return float(np.median(known)) if known.size else low
 
 
 def values_of(

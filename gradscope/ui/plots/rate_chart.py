@@ -13,6 +13,7 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plain import PlainLabel, plain_tip
@@ -27,7 +28,6 @@ from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import GrowingScale, LinearScale
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.scrolled_column import ScrolledColumn
-from gradscope.ui.text import shortened_numbers
 from gradscope.ui.theme import Theme, ThemeManager
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class RateChart(Chart):
     def _write(self, state: AppState) -> None:
         assert state.session is not None
         now = self._ahead[0] if len(self._ahead) else self._past[-1]
-        rates = [shortened_numbers(repr(float(rate))) for rate in now]
+        rates = [number(float(rate), digits=6) for rate in now]
         self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
         self.readout.setToolTip(
             plain_tip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))

@@ -1,4 +1,7 @@
-"""Fewer numbers for as many pixels: steps into equal columns, long lines into their extremes. numpy only."""
+"""Fewer numbers for as many pixels: steps into equal columns, rows into lines, long lines into their extremes. numpy only.
+
+What stands for several is the worst of them, see `protocol.extremes`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.extremes import worst
 
 LEAST_STEPS = 20
 _MAX = float(np.finfo(np.float64).max)
 _T = TypeVar("_T", bound=np.generic)
+_F = TypeVar("_F", np.float32, np.float64)
 NEVER = np.iinfo(np.int64).max
 
 
@@ -65,9 +70,13 @@ class StepGrid:
             return np.zeros((len(flags), self.columns), dtype=bool)
         return self._reduced(np.logical_or, flags)
 
-    def greatest(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The greatest known value of each column."""
-        return self._reduced(np.fmax, values)
+    def worst(
+        self, least: npt.NDArray[np.float32], greatest: npt.NDArray[np.float32], usual: float
+    ) -> npt.NDArray[np.float32]:
+        """The worst known value of each column; a step's own least and greatest differ where it stands for several."""
+        if self.is_identity and least is greatest:
+            return least
+        return worst(self._reduced(np.fmin, least), self._reduced(np.fmax, greatest), usual)
 
     def first_of(
         self, flags: npt.NDArray[np.bool_], steps: npt.NDArray[np.uint32], *, inside: bool
@@ -92,6 +101,65 @@ class StepGrid:
         for i in range(1, int((self.ends - self.starts).max()) + 1):
             join(reduced, np.take(values, np.minimum(self.starts + i, self.ends), axis=1), out=reduced)
         return reduced
+
+
+@dataclass(frozen=True)
+class RowGrid:
+    """Rows as lines of equal height, none of which is less than a pixel: line l is of the rows from l * stride.
+
+    All lines have as many rows: one of more would look worse than its neighbours for that alone.
+    """
+
+    rows: int
+    stride: int
+
+    @staticmethod
+    def of(rows: int, *, max_lines: int) -> RowGrid:
+        return RowGrid(rows, max(1, -(-rows // max(1, max_lines))))
+
+    @property
+    def lines(self) -> int:
+        return -(-self.rows // self.stride)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.stride == 1
+
+    @property
+    def middles(self) -> FloatArray:
+        """Where lines are drawn, shape (lines,), where row r is drawn from r - 0.5 to r + 0.5."""
+        return (np.arange(self.lines, dtype=np.float64) + 0.5) * self.stride - 0.5
+
+    def line_at(self, y: float) -> int | None:
+        line = int(np.floor((y + 0.5) / self.stride))
+        return line if 0 <= line < self.lines else None
+
+    def rows_of(self, line: int) -> slice:
+        return slice(line * self.stride, min((line + 1) * self.stride, self.rows))
+
+    def any(self, flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Whether any row of a line is flagged; along the first axis."""
+        return flags if self.is_identity else np.logical_or.reduceat(flags, self._starts, axis=0)
+
+    def worst(self, values: npt.NDArray[_F], usual: float) -> npt.NDArray[_F]:
+        """The worst known value of each line; along the first axis."""
+        if self.is_identity:
+            return values
+        least, greatest = (join.reduceat(values, self._starts, axis=0) for join in (np.fmin, np.fmax))
+        return worst(least, greatest, usual)
+
+    def worst_row(self, line: int, values: npt.NDArray[_F], is_bad: npt.NDArray[np.bool_], usual: float) -> int:
+        """Which row of a line is seen, of values and flags by row: the first bad one, or the one that is farthest off."""
+        rows = self.rows_of(line)
+        if is_bad[rows].any():
+            return rows.start + int(is_bad[rows].argmax())
+        known = values[rows]
+        seen = worst(np.fmin.reduce(known), np.fmax.reduce(known), usual)
+        return rows.start + int((known == seen).argmax())
+
+    @property
+    def _starts(self) -> IntArray:
+        return np.arange(0, self.rows, self.stride)
 
 
 def decimate(x: FloatArray, y: FloatArray, *, max_points: int) -> tuple[FloatArray, FloatArray]:

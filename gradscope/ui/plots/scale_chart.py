@@ -15,7 +15,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.plots.axes import ChartAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.formats import from_log10
+from gradscope.ui.plots.formats import exact, from_log10
 from gradscope.ui.plots.legend import Legend, LegendEntry
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
@@ -39,7 +39,7 @@ class PowerOfTwoAxis(ChartAxis):
         return [(max(1.0, float(round(spacing))), 0) for spacing, _ in levels]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        return [f"{2.0**value:.6g}" if abs(value) < 1000 else from_log10(value * math.log10(2)) for value in values]
+        return [exact(2.0**value) if abs(value) < 1000 else from_log10(value * math.log10(2)) for value in values]
 
 
 class ScaleChart(Chart):
@@ -107,7 +107,7 @@ class ScaleChart(Chart):
 
     def _write(self, skipped: int) -> None:
         text = self.tr("{scale} in step {step}; skipped steps so far: {count}")
-        scale = f"{self._scales[-1]:g}"
+        scale = exact(float(self._scales[-1]))
         self.readout.show_text(text.format(scale=scale, step=int(self._steps[-1]), count=skipped))
         entry = LegendEntry(SKIPPED_GLYPH, self.theme.warning, self.tr("skipped step"))
         self._legend.show_entries([entry] if skipped else [])
@@ -130,7 +130,7 @@ class ScaleChart(Chart):
             return
         point = int(np.argmin(np.abs(self._steps - x)))
         step = int(self._steps[point])
-        text = self.tr("Step {step}\nLoss scale: {scale}").format(step=step, scale=f"{self._scales[point]:g}")
+        text = self.tr("Step {step}\nLoss scale: {scale}").format(step=step, scale=exact(float(self._scales[point])))
         if step in self._skipped_steps:
             text += "\n" + self.tr("Skipped: a gradient was not finite")
         self.plot.show_tip(text)

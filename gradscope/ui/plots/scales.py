@@ -76,12 +76,19 @@ class GrowingScale:
         return has_beyond
 
     def place(self, values: Floats) -> Floats:
-        """Where values lie on the drawn scale; on a LOG one, zeros lie at the low end."""
+        """Where values lie on the drawn scale; on a LOG one, what is not above zero lies at the low end."""
         if self.scale is not Scale.LOG:
             return shifted(values, -self.exponent)
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = np.log(values) * np.float32(1 / math.log(10))
+            drawn = np.log(np.maximum(values, 0)) * np.float32(1 / math.log(10))
         return np.maximum(drawn, np.float32(self.low))
+
+    def place_apart(self, values: Floats) -> Floats:
+        """The same, but that on a LOG scale zeros lie a power of ten below the low end: worse than what is small."""
+        drawn = self.place(values)
+        if self.scale is Scale.LOG:
+            drawn[values == 0] = self.low - 1
+        return drawn
 
     def _log_low(self) -> float:
         if not math.isfinite(self._low):

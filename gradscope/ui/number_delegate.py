@@ -1,0 +1,27 @@
+"""Paints cells with numbers: where one has too little room it is rounded, where Qt would cut its end off."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QFontMetrics
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+
+from gradscope.protocol.numbers import fitted
+from gradscope.ui.guarded import guarded
+
+
+@guarded
+class NumberDelegate(QStyledItemDelegate):
+    """Numbers are what stands at the right of its cell."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        super().initStyleOption(option, index)
+        text = option.text
+        if not text or not option.displayAlignment & Qt.AlignmentFlag.AlignRight:
+            return
+        metrics = QFontMetrics(option.font)
+        margin = (
+            0 if option.widget is None else option.widget.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin)
+        )
+        room = option.rect.width() - 2 * (margin + 1)
+        option.text = fitted(text, lambda shown: metrics.horizontalAdvance(shown) <= room)
