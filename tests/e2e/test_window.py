@@ -22,6 +22,7 @@ from gradscope.ui.actions import ActionId
 from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.settings import Setting
 from tests.e2e.driver import App
+from tests.patience import patient
 
 WARNING_SAMPLES = {
     "mixed_precision": "leave this step out",
@@ -192,4 +193,4 @@ def test_the_app_never_imports_torch() -> None:
         "app = make_application(); window = build(app, Settings()); window.show()\n"
         "assert 'torch' not in sys.modules, 'torch'\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=patient(60))

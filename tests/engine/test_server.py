@@ -22,6 +22,7 @@ from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Ve
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
 from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.snapshots.reader import open_snapshot
+from tests.patience import patient
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -282,7 +283,7 @@ def test_a_device_that_is_lost_ends_the_engine_in_words(write_recipe: Callable[.
         assert isinstance(failed, messages.Failed) and "device-side assert" in failed.failure.sentence
         lost = peer.event(messages.DeviceLost)
         assert "cannot be used any more" in lost.reason and "started again" in lost.reason
-        assert peer.process.wait(10) == 0
+        assert peer.process.wait(patient(10)) == 0
     finally:
         peer.close()
 
@@ -298,7 +299,7 @@ def test_a_device_that_is_lost_while_stopped_inside_a_phase_ends_the_engine(writ
         peer.ask(messages.Pause())
         assert peer.reply(number).position.rest is Rest.IN_FORWARD
         assert isinstance(peer.ask(messages.SetCapture(capture="nonsense")), messages.Failed)
-        assert peer.process.wait(10) == 0
+        assert peer.process.wait(patient(10)) == 0
     finally:
         peer.close()
 
@@ -491,10 +492,10 @@ def test_shutdown_and_a_closed_socket_end_the_process(state: str, ending: str, s
         bring_to(peer, state, slow)
         if ending == "shutdown":
             peer.send(messages.Shutdown())
-            assert peer.process.wait(8) == 0
+            assert peer.process.wait(patient(8)) == 0
         else:
             peer.connection.close()
-            assert peer.process.wait(8) != 0
+            assert peer.process.wait(patient(8)) != 0
     finally:
         peer.close()
 
@@ -513,7 +514,7 @@ def bring_to(peer: Peer, state: str, slow: Callable[[str], Path]) -> None:
 
 def test_a_malformed_frame_ends_the_engine(own: Peer) -> None:
     own.connection.sendall(b"\xff" * 64)
-    assert own.process.wait(8) != 0
+    assert own.process.wait(patient(8)) != 0
     assert own.process.stdout is not None
     assert b"connection to the app has failed" in own.process.stdout.read()
 
@@ -524,7 +525,9 @@ def test_started_by_hand_it_says_who_starts_it() -> None:
     from peer import ENGINE
 
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADSCOPE_")}
-    done = subprocess.run([sys.executable, str(ENGINE)], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, str(ENGINE)], env=environment, capture_output=True, text=True, timeout=patient(30)
+    )
     assert done.returncode == 3
     assert "the app starts the engine, people start the app" in done.stderr
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import EVERYTHING, Contents
+from tests.patience import patient
 from tests.torch_python import engine_python
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def write(path: Path, *, phases: int = 5, capture: str = "full") -> Path:
         _write(path, phases, capture)
     else:
         command = [python, "-m", "tests.snapshots.made", str(path), str(phases), capture]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=patient(120))
     return path
 
 
