@@ -365,14 +365,15 @@ def test_six_hundred_layers_are_fast(dock: LayersDock, controller: ShellControll
     stream = list(training.steps(1))
     for message in stream:
         controller.state.apply(message)
-    started = time.perf_counter()
+    # The time of the processor: others may have it meanwhile.
+    started = time.thread_time()
     controller.flush()
     dock.view.grab()
-    refreshing = time.perf_counter() - started
-    started = time.perf_counter()
+    refreshing = time.thread_time() - started
+    started = time.thread_time()
     dock.filter.setText("layers.7.")
     dock.view.grab()
-    filtering = time.perf_counter() - started
+    filtering = time.thread_time() - started
     assert dock.view.uniformRowHeights()
     assert refreshing < 0.25
     assert filtering < 0.5
