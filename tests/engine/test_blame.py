@@ -121,9 +121,9 @@ def with_notes(notes: Any) -> BaseException:
 @pytest.mark.parametrize("name", ODD)
 def test_telling_an_odd_error(name: str) -> None:
     make, said = ODD[name]
-    error, started = raised(make()), time.perf_counter()
+    error, started = raised(make()), time.process_time()
     texts = describe_error(error), cut_traceback(error), failure_of(error).sentence
-    assert time.perf_counter() - started < 20.0, "it takes less than one second on a machine at rest"
+    assert time.process_time() - started < 20.0, "it takes less than one second on a machine at rest"
     assert said in texts[0]
     for text in texts:
         assert len(text) < 60_000
