@@ -8,18 +8,22 @@ What a gradient scaler takes care of is no finding: too large a scale makes Inf,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from gradscope.engine import notes
+from gradscope.engine.modules import own_name, walk
+from gradscope.engine.nonfinite.backward import BackwardAgain
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
 from gradscope.engine.nonfinite.operation import NOTHING, Findings
 from gradscope.engine.nonfinite.wording import found, made_by, of_layer, rounded_eps
+from gradscope.engine.objective import Objective
 from gradscope.engine.record import Collected
-from gradscope.protocol.nonfinite import FirstNonFinite, Stage
+from gradscope.protocol.nonfinite import FirstNonFinite, Operation, Stage
 from gradscope.protocol.subjects import COUNT, INF, NAN, SubjectKey, SubjectKind
 
 if TYPE_CHECKING:
@@ -146,7 +150,7 @@ class NonFiniteWatch:
                 + (" or in layers that are not captured" if self._observer.capture.is_partial else "")
             )
             return found(step, Stage.FORWARD, f"input of {place}", counts, what + self._whose(), subject=key)
-        own = [] if module is None else [*module.named_parameters(key.name), *module.named_buffers(key.name)]
+        own = [] if module is None else list(_tensors_of(key.name, module))
         bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
         if bad is not None:
             what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
@@ -162,7 +166,9 @@ class NonFiniteWatch:
         if birth.again is None:
             return NOTHING
         with self._observer.lifted():
-            return birth.again.run(self._loop.training.autocast)
+            findings = birth.again.run(self._loop.training.autocast)
+        self._loop.notes += findings.notes
+        return findings
 
     # ------------------------------------------------------------------------------------------ backward
 
@@ -183,7 +189,23 @@ class NonFiniteWatch:
         if before:
             seen = " that was captured" if self._observer.capture.is_partial else ""
             rest = f"; going backward, the last{seen} before it was finite: {self._place_of_gradient(before[-1])}"
-        return found(step, Stage.BACKWARD, place, counts, f"{counts.words()}{rest}{self._whose()}", subject=key)
+        operation = self._operation_in_backward()
+        what = f"{counts.words()}{rest}{made_by(operation, in_backward=True)}{self._whose()}"
+        return found(step, Stage.BACKWARD, place, counts, what, subject=key, operation=operation)
+
+    def _operation_in_backward(self) -> Operation | None:
+        loop, turn = self._loop, self._loop.turn
+        again = BackwardAgain(
+            objective=Objective(loop.training.model, loop.training.loss, turn.training_step),
+            batch=loop.own_batch(),
+            leaves=[tensor for tensor in loop.movable().values() if tensor.requires_grad and tensor.is_leaf],
+            begin=loop.forward_undo.restore,
+            scaled=loop.differentiated,
+        )
+        with self._observer.lifted():
+            operation, told = again.run(self._loop.training.autocast)
+        self._loop.notes += told
+        return operation
 
     def _place_of_gradient(self, key: SubjectKey) -> str:
         if key.kind is SubjectKind.GRAD:
@@ -262,6 +284,14 @@ class NonFiniteWatch:
         parts = [f"micro-batch {window.micro + 1} of {window.size}"] * (window.size > 1)
         parts += [f"turn of {name}"] * (len(loop.training.turns) > 1)
         return f" ({', '.join(parts)})" if parts else ""
+
+
+def _tensors_of(name: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers of a layer and of those inside it, by their names in the model."""
+    for inner, part in walk(module):
+        for key, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                yield ".".join(piece for piece in (name, own_name(inner), key) if piece), tensor
 
 
 def _is_inside(name: str, other: str) -> bool:
