@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
+from gradscope.engine.nonfinite.watch import NonFiniteWatch
+from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -156,8 +158,31 @@ def test_the_operation_is_found_with_everything_put_back() -> None:
         assert torch.equal(other.model.seen, recipe.model.seen)
 
 
+def count_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, whose work is not waited for."""
+    monkeypatch.setattr(SummaryBatch, "is_known_bad", lambda *_: False)
+    begin = NonFiniteWatch.__init__
+    monkeypatch.setattr(NonFiniteWatch, "__init__", lambda self, loop, seen, **_: begin(self, loop, seen, is_late=True))
+
+
+def test_counts_that_come_after_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_late(monkeypatch)
+    first = found(lambda: recipe_of(stack(Log(), nn.Linear(4, 4))))
+    assert first.place == "1 (Log)" and "no output before it had any" in first.sentence and first.operation is None
+    assert found(lambda: recipe_of(nn.Sequential(nn.Identity(), Between()))).place == "1.last (Linear)"
+    x = X.clone()
+    x[3, 1] = torch.nan
+    assert found(lambda: recipe_of(stack(nn.Tanh()), x=x)).stage is Stage.BATCH
+
+
 @pytest.mark.parametrize("in_layers", [True, False])
-def test_masks_that_a_softmax_takes_away_are_no_finding(*, in_layers: bool) -> None:
+@pytest.mark.parametrize("is_late", [True, False])
+def test_masks_that_a_softmax_takes_away_are_no_finding(
+    monkeypatch: pytest.MonkeyPatch, *, in_layers: bool, is_late: bool
+) -> None:
+    if is_late:
+        count_late(monkeypatch)
+
     class Mask(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.masked_fill(torch.ones_like(x, dtype=torch.bool).triu(1), -INF)

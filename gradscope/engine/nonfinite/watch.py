@@ -43,8 +43,9 @@ _STAGES = {
 class NonFiniteWatch:
     """Of one session. `after_...` is called when a phase is complete, and answers what has been found in it."""
 
-    def __init__(self, loop: Loop, observer: Observer) -> None:
-        self._loop, self._observer = loop, observer
+    def __init__(self, loop: Loop, observer: Observer, *, is_late: bool) -> None:
+        """`is_late`: the counts are known at the end of a phase only (on a GPU)."""
+        self._loop, self._observer, self._is_late = loop, observer, is_late
         self.first: FirstNonFinite | None = None
         self._forward: Collected | None = None
 
@@ -70,6 +71,8 @@ class NonFiniteWatch:
             return None
         births, bad = self._observer.births, self._bad_rows(collected)
         if not bad:
+            if self._is_late and self._forward is not None:
+                self._look_back(self._forward)
             births.tolerate()
             return None
         if self._is_left_to_scaler(bad):
@@ -97,7 +100,9 @@ class NonFiniteWatch:
     # ------------------------------------------------------------------------------------------ forward
 
     def _look_back(self, collected: Collected) -> None:
-        """Where the counts came too late to look at inputs (on a GPU): which outputs were bad, as far as names tell."""
+        """Where the counts came too late to look at inputs: which outputs were bad, as far as names tell."""
+        if not self._is_late:
+            return
         births = self._observer.births
         bad = dict(self._bad_rows(collected))
         outputs = [key for key in self._keys(collected) if key.kind is SubjectKind.ACTIVATION]
