@@ -369,6 +369,21 @@ def test_parameters_that_are_bad_before_the_forward(capture: str) -> None:
     assert first.subject == SubjectKey(SubjectKind.PARAMETER, "2.weight")
 
 
+def test_a_layer_that_writes_nan_into_its_own_buffers() -> None:
+    class Statistic(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = (x - x) / (x - x)
+            self.mean = x.detach().mean(0)
+            return x
+
+    first = found(lambda: recipe_of(stack(Statistic())))
+    assert first.stage is Stage.FORWARD and first.place == "1 (Statistic)"
+
+
 # --------------------------------------------------------------------------------------------------- backward
 
 

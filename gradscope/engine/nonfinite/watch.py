@@ -8,14 +8,12 @@ What a gradient scaler takes care of is no finding: too large a scale makes Inf,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from gradscope.engine import notes
-from gradscope.engine.modules import own_name, walk
 from gradscope.engine.nonfinite.backward import BackwardAgain
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
@@ -122,11 +120,13 @@ class NonFiniteWatch:
             return self._of_birth(step, candidates[[*is_mask, False].index(False)])
         counts = Counts(nan=int(math.isnan(loss)), inf=int(math.isinf(loss)), negative=int(loss == -math.inf), count=1)
         capture = self._observer.capture
-        if capture.is_off:
-            rest = "with capture off, no layer was looked at"
+        if capture.is_off or not self._observer.modules():
+            rest = "with capture off, no layer was looked at" if capture.is_off else "the model has no layers"
         else:
             rest = "the outputs of all layers" if not capture.is_partial else "those outputs that were captured"
-            rest = f"{rest} were finite, or what was not did not reach the loss"
+            rest = f"{rest} were finite" + (
+                ", but for what was taken away before" if self._observer.births.seen else ""
+            )
         return found(step, Stage.LOSS, "", counts, f"the loss is {_number(loss)}{self._whose()}; {rest}")
 
     def _of_batch(self, step: int) -> FirstNonFinite | None:
@@ -155,12 +155,13 @@ class NonFiniteWatch:
                 + (" or in layers that are not captured" if self._observer.capture.is_partial else "")
             )
             return found(step, Stage.FORWARD, f"input of {place}", counts, what + self._whose(), subject=key)
-        own = [] if module is None else list(_tensors_of(key.name, module))
+        # Not its buffers: a forward may write into them.
+        inside = f"{key.name}." if key.name else ""
+        own = ((name, tensor) for name, tensor in self._observer.tensors().items() if name.startswith(inside))
         bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
         if bad is not None:
             what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
-            known = bad[0] if bad[0] in self._observer.tensors() else None
-            subject = key if known is None else SubjectKey(SubjectKind.PARAMETER, known)
+            subject = SubjectKey(SubjectKind.PARAMETER, bad[0])
             return found(step, Stage.PARAMETERS, bad[0], bad[1], what, subject=subject)
         operation = self._again(birth).operation
         inputs = " while its inputs were finite" if birth.is_sure else "; no output before it had any"
@@ -178,12 +179,13 @@ class NonFiniteWatch:
     # ------------------------------------------------------------------------------------------ backward
 
     def _is_left_to_scaler(self, bad: list[Row]) -> bool:
-        """With a scale of 1 or less, it is not the scale that is too large."""
+        """With a scale of 1 or less, it is not the scale that is too large. It looks at the gradients of what its
+        optimizer moves."""
         scale = self._loop.scale
         if scale is None or scale <= 1:
             return False
-        own = self._loop.own_names()
-        return any(key.kind is SubjectKind.GRAD and key.name in own for key, _ in bad)
+        names, own = {key.name for key, _ in bad if key.kind is SubjectKind.GRAD}, self._loop.own_names()
+        return not names or bool(names & own)
 
     def _of_gradient(self, step: int, collected: Collected, row: Row) -> FirstNonFinite:
         key, counts = row
@@ -289,14 +291,6 @@ class NonFiniteWatch:
         parts = [f"micro-batch {window.micro + 1} of {window.size}"] * (window.size > 1)
         parts += [f"turn of {name}"] * (len(loop.training.turns) > 1)
         return f" ({', '.join(parts)})" if parts else ""
-
-
-def _tensors_of(name: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers of a layer and of those inside it, by their names in the model."""
-    for inner, part in walk(module):
-        for key, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None:
-                yield ".".join(piece for piece in (name, own_name(inner), key) if piece), tensor
 
 
 def _is_inside(name: str, other: str) -> bool:
