@@ -267,11 +267,11 @@ def test_what_is_undefined_is_null(
 ) -> None:
     out = tmp_path / "out.jsonl"
     body = "return (output * float('nan')).sum()"
-    done = in_process(capsys, "run", recipe(body), "--steps", 2, "--jsonl", out, "--quiet")
+    done = in_process(capsys, "run", recipe(body), "--steps", 2, "--jsonl", out, "--quiet", "--keep-going")
     assert done.returncode == 0, done.stderr
     lines = [strict(text) for text in out.read_text().splitlines()]
     for line in lines:
-        check_line(line, extra={"loss_text", "notes"})
+        check_line(line, extra={"loss_text", "notes", "first_nonfinite"})
         assert line["loss"] is None and line["loss_text"] == "nan"
     gradient = next(s for s in lines[1]["subjects"] if s["kind"] == "grad")
     assert gradient["nan"] == gradient["count"] and gradient["min"] is gradient["l2"] is None

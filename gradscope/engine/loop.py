@@ -250,7 +250,7 @@ class Loop:
         self._observer.gradient_scale = self.scale
         start = self._observer.elapsed()
         with self.user_code():
-            self._scaled(self._divided(self._graph)).backward()
+            self.differentiated(self._graph).backward()
         self._graph = None
         if is_noted:
             self._note_touched(before, movable)
@@ -283,6 +283,14 @@ class Loop:
             return False
         # A hook of the user's may have stepped the optimizer, and dropped the gradient.
         return not (capture.is_off or capture.is_partial or self.own_names().intersection(self._observer.reached))
+
+    def differentiated(self, loss: Tensor) -> Tensor:
+        """What the backward of a micro-batch with this loss starts from."""
+        return self._scaled(self._divided(loss))
+
+    def own_batch(self) -> Any:
+        """A copy of the newest batch."""
+        return copy_batch(self.batch, self._device)
 
     def _divided(self, loss: Tensor) -> Tensor:
         return loss / self.window.size if self.window.size > 1 else loss

@@ -111,7 +111,10 @@ def _ids(turn: Turn) -> set[int]:
 
 def left_to_scaler(bad: list[tuple[SubjectKey, Counts]]) -> list[str]:
     """After a backward with a gradient scaler: the parameters whose gradients have become too large for their type."""
-    (key, counts), *others = [(key, counts) for key, counts in bad if key.kind is SubjectKind.GRAD]
+    parameters = [(key, counts) for key, counts in bad if key.kind is SubjectKind.GRAD]
+    if not parameters:
+        return []
+    (key, counts), *others = parameters
     more = f" and those of {len(others)} more parameters are" if len(others) > 1 else " is"
     more = " and that of 1 more parameter are" if len(others) == 1 else more
     return [

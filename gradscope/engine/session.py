@@ -129,7 +129,7 @@ class Session:
         except BaseException:
             self.observer.close()
             raise
-        self._watch = NonFiniteWatch(self.loop, self.observer)
+        self._watch = NonFiniteWatch(self.loop, self.observer, is_late=self.device.type != "cpu")
         self._found: FirstNonFinite | None = None
         """In the newest phase."""
         self.editor = Editor(self)

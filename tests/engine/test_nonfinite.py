@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
+from gradscope.engine.nonfinite.watch import NonFiniteWatch
+from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -128,6 +130,7 @@ def test_the_operation_is_found_with_everything_put_back() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             self.calls.append(len(self.calls))
+            SEEN.append(len(SEEN))
             self.seen += x.detach().mean(0)
             x = F.dropout(x, 0.5) + torch.randn(2)
             x = x / (0 if len(self.calls) >= 3 else 1)
@@ -136,6 +139,7 @@ def test_the_operation_is_found_with_everything_put_back() -> None:
     def make() -> Recipe:
         return recipe_of(Stateful(), x=X[:4], batch_size=1)
 
+    SEEN.clear()
     recipe = plain.seeded(make)
     with Session(recipe) as session:
         for _ in range(4):
@@ -143,7 +147,7 @@ def test_the_operation_is_found_with_everything_put_back() -> None:
         first = session.first_nonfinite
         assert first is not None and first.step == 2
         assert first.operation is not None and first.operation.name == "div"
-        assert recipe.model.calls == [0, 1, 2, 3]
+        assert recipe.model.calls == SEEN == [0, 1, 2, 3], "its own list, and one that its code can reach"
         assert torch.allclose(recipe.model.seen, X[:4].sum(0))
         after = torch.get_rng_state()
     other = plain.seeded(make)
@@ -154,8 +158,31 @@ def test_the_operation_is_found_with_everything_put_back() -> None:
         assert torch.equal(other.model.seen, recipe.model.seen)
 
 
+def count_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, whose work is not waited for."""
+    monkeypatch.setattr(SummaryBatch, "is_known_bad", lambda *_: False)
+    begin = NonFiniteWatch.__init__
+    monkeypatch.setattr(NonFiniteWatch, "__init__", lambda self, loop, seen, **_: begin(self, loop, seen, is_late=True))
+
+
+def test_counts_that_come_after_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_late(monkeypatch)
+    first = found(lambda: recipe_of(stack(Log(), nn.Linear(4, 4))))
+    assert first.place == "1 (Log)" and "no output before it had any" in first.sentence and first.operation is None
+    assert found(lambda: recipe_of(nn.Sequential(nn.Identity(), Between()))).place == "1.last (Linear)"
+    x = X.clone()
+    x[3, 1] = torch.nan
+    assert found(lambda: recipe_of(stack(nn.Tanh()), x=x)).stage is Stage.BATCH
+
+
 @pytest.mark.parametrize("in_layers", [True, False])
-def test_masks_that_a_softmax_takes_away_are_no_finding(*, in_layers: bool) -> None:
+@pytest.mark.parametrize("is_late", [True, False])
+def test_masks_that_a_softmax_takes_away_are_no_finding(
+    monkeypatch: pytest.MonkeyPatch, *, in_layers: bool, is_late: bool
+) -> None:
+    if is_late:
+        count_late(monkeypatch)
+
     class Mask(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.masked_fill(torch.ones_like(x, dtype=torch.bool).triu(1), -INF)
@@ -342,6 +369,21 @@ def test_parameters_that_are_bad_before_the_forward(capture: str) -> None:
     assert first.subject == SubjectKey(SubjectKind.PARAMETER, "2.weight")
 
 
+def test_a_layer_that_writes_nan_into_its_own_buffers() -> None:
+    class Statistic(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = (x - x) / (x - x)
+            self.mean = x.detach().mean(0)
+            return x
+
+    first = found(lambda: recipe_of(stack(Statistic())))
+    assert first.stage is Stage.FORWARD and first.place == "1 (Statistic)"
+
+
 # --------------------------------------------------------------------------------------------------- backward
 
 
@@ -369,6 +411,51 @@ def test_the_backward() -> None:
     assert first.stage is Stage.BACKWARD and first.place == "gradient of the output of 0 (Linear)"
     assert first.subject == SubjectKey(SubjectKind.ACTIVATION_GRAD, "0") and (first.nan, first.count) == (1, 32)
     assert "the last before it was finite: gradient of the output of 1 (BadBackward)" in first.sentence
+
+    assert first.operation is not None and first.operation.name == "Root.backward"
+    assert "; made by Root.backward in test_nonfinite.py, line " in first.sentence
+
+
+class NormOfZero(nn.Module):
+    """The square root of zero, whose gradient is infinite; and all the state that another run could disturb."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        SEEN.append(len(SEEN))
+        self.calls.append(len(self.calls))
+        hidden = self.norm(self.first(x))
+        squares = (hidden * (0 if len(self.calls) >= 2 else 1)).square().sum(1, keepdim=True)
+        length = torch.sqrt(squares)
+        return self.last(F.dropout(hidden, 0.5)) + length
+
+
+SEEN: list[int] = []
+
+
+def test_the_operation_in_the_backward_is_found_with_everything_put_back() -> None:
+    def run(capture: str) -> tuple[FirstNonFinite | None, dict[str, Tensor], Tensor, list[int], list[int]]:
+        SEEN.clear()
+        recipe = plain.seeded(lambda: recipe_of(NormOfZero()))
+        with Session(recipe, capture=capture) as session:
+            for _ in range(3):
+                session.next_batch()
+            assert not session.observer.errors
+            state = {name: tensor.clone().nan_to_num(7) for name, tensor in recipe.model.state_dict().items()}
+            return session.first_nonfinite, state, torch.get_rng_state(), list(SEEN), recipe.model.calls
+
+    first, state, random, seen, calls = run("full")
+    _, other_state, other_random, other_seen, other_calls = run("off")
+    assert first is not None and first.stage is Stage.BACKWARD and first.step == 1
+    assert first.operation is not None and first.operation.name == "sqrt"
+    assert first.operation.code == "length = torch.sqrt(squares)"
+    assert "; made in the backward of sqrt in test_nonfinite.py, line " in first.sentence
+    assert all(torch.equal(state[name], other_state[name]) for name in state)
+    assert torch.equal(random, other_random)
+    assert seen == other_seen == calls == other_calls == [0, 1, 2]
 
 
 def test_a_gradient_that_a_scaler_takes_care_of_is_noted_and_no_finding() -> None:

@@ -244,6 +244,14 @@ def test_the_gradient_says_which_one_it_is(qtbot: QtBot, themes: ThemeManager) -
 # ------------------------------------------------------------------------------------------ lines
 
 
+def test_a_line_whose_newest_numbers_are_nan_in_part_says_so(qtbot: QtBot, themes: ThemeManager) -> None:
+    key = SubjectKey(K.ACTIVATION, "net.1")
+    controller = started(small_training(non_finite_from={key: 2}), steps=4)
+    controller.select(Selection.of_subject(key))
+    chart = shown(qtbot, LinesChart(controller, themes))
+    assert chart.readout.text() == "net.1: NaN at step 3"
+
+
 def test_lines_are_the_selected_row_and_its_siblings(qtbot: QtBot, themes: ThemeManager) -> None:
     controller = started(small_training(), steps=4)
     chart = shown(qtbot, LinesChart(controller, themes))

@@ -1,7 +1,7 @@
 """Which operation in a layer made the first NaN or Inf: the call once more, on copies of its inputs and of the layer.
 
-Nothing that training goes on with is touched: the layer is a deep copy, the inputs are clones, random states are put back.
-Where that cannot be, or another run comes to something else, nothing is said.
+Nothing that training goes on with is touched: the layer is a deep copy, the inputs are clones, and what its code can reach
+beside them is put back (`Aside`). Where that cannot be, or another run comes to something else, nothing is said.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from gradscope.engine.aside.door import Aside
 from gradscope.engine.error_parts import wire_text
 from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.modules import modules_in
 from gradscope.engine.nonfinite.counts import counts_of
-from gradscope.engine.randomness import RandomStates
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import is_users_file
 from gradscope.protocol.nonfinite import Operation
 
+Line = tuple[str, int]
+"""A file, and the number of a line in it."""
 MOST_BYTES = 256 * 1024 * 1024
 """Of inputs and of a layer that are copied."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, slice)
@@ -46,6 +49,8 @@ class Findings:
     operation: Operation | None
     is_mask: bool
     """-Inf was written on purpose, and no operation made NaN or Inf otherwise."""
+    notes: tuple[str, ...] = ()
+    """What could not be put back."""
 
 
 NOTHING = Findings(None, is_mask=False)
@@ -74,23 +79,23 @@ class Again:
 
     def run(self, around: Callable[[], AbstractContextManager[Any]]) -> Findings:
         """Call a copy of the layer inside of `around()`, and watch each operation."""
-        states = RandomStates.capture()
+        tensors = [tensor for part in modules_in(self.module) for tensor in _own_tensors(part)]
+        if _bytes_of(tensors) > MOST_BYTES:
+            return NOTHING
         finder = _Finder()
+        aside = Aside({"layer": self.module}, copies_parameters=False)
         try:
-            if _bytes_of((list(self.module.parameters()), list(self.module.buffers()))) > MOST_BYTES:
-                return NOTHING
-            module = copy.deepcopy(self.module)
-            finder.expect(buffer for buffer in module.buffers())
-            with around(), torch.no_grad(), finder:
-                # Not its __call__: the hooks on it have seen this call.
-                module.forward(*self.args, **self.kwargs)
+            with aside:
+                module = copy.deepcopy(self.module)
+                finder.expect(buffer for part in modules_in(module) for buffer in part._buffers.values())
+                with around(), torch.no_grad(), finder:
+                    # Not its __call__: the hooks on it have seen this call.
+                    module.forward(*self.args, **self.kwargs)
         except BaseException as error:
             # The user's code; what it found before it raised is true all the same.
             if is_interruption(error):
                 raise
-        finally:
-            states.restore()
-        return Findings(finder.found, is_mask=finder.has_masks and finder.found is None)
+        return Findings(finder.found, is_mask=finder.has_masks and finder.found is None, notes=aside.notes)
 
 
 class _Finder(TorchFunctionMode):
@@ -99,6 +104,7 @@ class _Finder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: Operation | None = None
+        self._is_over = False
         self._masks: list[Tensor] = []
         """Tensors with -Inf that was written on purpose, and what came of them."""
 
@@ -108,13 +114,13 @@ class _Finder(TorchFunctionMode):
 
     def expect(self, tensors: Any) -> None:
         """These are meant to be so."""
-        self._masks += [tensor for tensor in tensors if counts_of(tensor).is_mask_like]
+        self._masks += [tensor for tensor in tensors if tensor is not None and counts_of(tensor).is_mask_like]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.found is not None:
+        if self._is_over:
             return func(*args, **kwargs)
         given = _tensors_in((args, kwargs))
         # Before it runs: it may write into them.
@@ -132,7 +138,9 @@ class _Finder(TorchFunctionMode):
             if is_meant or (has_mask and counts.is_mask_like):
                 self._masks.append(tensor)
             else:
-                self.found = _operation(func)
+                line = line_of_user()
+                self.found = None if line is None else operation_at(getattr(func, "__name__", ""), line)
+                self._is_over = True
             break
         return result
 
@@ -151,21 +159,26 @@ def _names_infinity(value: Any, depth: int = 0) -> bool:
     return isinstance(value, (tuple, list)) and depth < 2 and any(_names_infinity(item, depth + 1) for item in value)
 
 
-def _operation(func: Callable[..., Any]) -> Operation | None:
-    """Named by the user's innermost line; None where that is not known."""
-    frame: FrameType | None = sys._getframe(2)
+def line_of_user() -> Line | None:
+    """The user's innermost line that is running; None where there is none."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_users_file(frame.f_code.co_filename):
         frame = frame.f_back
-    if frame is None:
-        return None
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    code = linecache.getline(file, line).strip()
-    name = getattr(func, "__name__", "").strip("_")
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def operation_at(name: str, line: Line) -> Operation:
+    file, number = line
+    code = linecache.getline(file, number).strip()
     return Operation(
-        name=wire_text(name, _LONGEST_LINE),
-        source=wire_text(f"{Path(file).name}, line {line}", _LONGEST_LINE),
+        name=wire_text(name.strip("_"), _LONGEST_LINE),
+        source=wire_text(f"{Path(file).name}, line {number}", _LONGEST_LINE),
         code=wire_text(code, _LONGEST_LINE),
     )
+
+
+def _own_tensors(module: nn.Module) -> list[Tensor]:
+    return [tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None]
 
 
 def _copied(value: Any) -> Any:

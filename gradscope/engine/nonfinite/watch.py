@@ -14,12 +14,14 @@ import numpy as np
 from torch import nn
 
 from gradscope.engine import notes
+from gradscope.engine.nonfinite.backward import BackwardAgain
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
 from gradscope.engine.nonfinite.operation import NOTHING, Findings
 from gradscope.engine.nonfinite.wording import found, made_by, of_layer, rounded_eps
+from gradscope.engine.objective import Objective
 from gradscope.engine.record import Collected
-from gradscope.protocol.nonfinite import FirstNonFinite, Stage
+from gradscope.protocol.nonfinite import FirstNonFinite, Operation, Stage
 from gradscope.protocol.subjects import COUNT, INF, NAN, SubjectKey, SubjectKind
 
 if TYPE_CHECKING:
@@ -39,8 +41,9 @@ _STAGES = {
 class NonFiniteWatch:
     """Of one session. `after_...` is called when a phase is complete, and answers what has been found in it."""
 
-    def __init__(self, loop: Loop, observer: Observer) -> None:
-        self._loop, self._observer = loop, observer
+    def __init__(self, loop: Loop, observer: Observer, *, is_late: bool) -> None:
+        """`is_late`: the counts are known at the end of a phase only (on a GPU)."""
+        self._loop, self._observer, self._is_late = loop, observer, is_late
         self.first: FirstNonFinite | None = None
         self._forward: Collected | None = None
 
@@ -66,6 +69,8 @@ class NonFiniteWatch:
             return None
         births, bad = self._observer.births, self._bad_rows(collected)
         if not bad:
+            if self._is_late and self._forward is not None:
+                self._look_back(self._forward)
             births.tolerate()
             return None
         if self._is_left_to_scaler(bad):
@@ -93,7 +98,9 @@ class NonFiniteWatch:
     # ------------------------------------------------------------------------------------------ forward
 
     def _look_back(self, collected: Collected) -> None:
-        """Where the counts came too late to look at inputs (on a GPU): which outputs were bad, as far as names tell."""
+        """Where the counts came too late to look at inputs: which outputs were bad, as far as names tell."""
+        if not self._is_late:
+            return
         births = self._observer.births
         bad = dict(self._bad_rows(collected))
         outputs = [key for key in self._keys(collected) if key.kind is SubjectKind.ACTIVATION]
@@ -113,11 +120,13 @@ class NonFiniteWatch:
             return self._of_birth(step, candidates[[*is_mask, False].index(False)])
         counts = Counts(nan=int(math.isnan(loss)), inf=int(math.isinf(loss)), negative=int(loss == -math.inf), count=1)
         capture = self._observer.capture
-        if capture.is_off:
-            rest = "with capture off, no layer was looked at"
+        if capture.is_off or not self._observer.modules():
+            rest = "with capture off, no layer was looked at" if capture.is_off else "the model has no layers"
         else:
             rest = "the outputs of all layers" if not capture.is_partial else "those outputs that were captured"
-            rest = f"{rest} were finite, or what was not did not reach the loss"
+            rest = f"{rest} were finite" + (
+                ", but for what was taken away before" if self._observer.births.seen else ""
+            )
         return found(step, Stage.LOSS, "", counts, f"the loss is {_number(loss)}{self._whose()}; {rest}")
 
     def _of_batch(self, step: int) -> FirstNonFinite | None:
@@ -146,12 +155,13 @@ class NonFiniteWatch:
                 + (" or in layers that are not captured" if self._observer.capture.is_partial else "")
             )
             return found(step, Stage.FORWARD, f"input of {place}", counts, what + self._whose(), subject=key)
-        own = [] if module is None else [*module.named_parameters(key.name), *module.named_buffers(key.name)]
+        # Not its buffers: a forward may write into them.
+        inside = f"{key.name}." if key.name else ""
+        own = ((name, tensor) for name, tensor in self._observer.tensors().items() if name.startswith(inside))
         bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
         if bad is not None:
             what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
-            known = bad[0] if bad[0] in self._observer.tensors() else None
-            subject = key if known is None else SubjectKey(SubjectKind.PARAMETER, known)
+            subject = SubjectKey(SubjectKind.PARAMETER, bad[0])
             return found(step, Stage.PARAMETERS, bad[0], bad[1], what, subject=subject)
         operation = self._again(birth).operation
         inputs = " while its inputs were finite" if birth.is_sure else "; no output before it had any"
@@ -162,17 +172,20 @@ class NonFiniteWatch:
         if birth.again is None:
             return NOTHING
         with self._observer.lifted():
-            return birth.again.run(self._loop.training.autocast)
+            findings = birth.again.run(self._loop.training.autocast)
+        self._loop.notes += findings.notes
+        return findings
 
     # ------------------------------------------------------------------------------------------ backward
 
     def _is_left_to_scaler(self, bad: list[Row]) -> bool:
-        """With a scale of 1 or less, it is not the scale that is too large."""
+        """With a scale of 1 or less, it is not the scale that is too large. It looks at the gradients of what its
+        optimizer moves."""
         scale = self._loop.scale
         if scale is None or scale <= 1:
             return False
-        own = self._loop.own_names()
-        return any(key.kind is SubjectKind.GRAD and key.name in own for key, _ in bad)
+        names, own = {key.name for key, _ in bad if key.kind is SubjectKind.GRAD}, self._loop.own_names()
+        return not names or bool(names & own)
 
     def _of_gradient(self, step: int, collected: Collected, row: Row) -> FirstNonFinite:
         key, counts = row
@@ -183,7 +196,23 @@ class NonFiniteWatch:
         if before:
             seen = " that was captured" if self._observer.capture.is_partial else ""
             rest = f"; going backward, the last{seen} before it was finite: {self._place_of_gradient(before[-1])}"
-        return found(step, Stage.BACKWARD, place, counts, f"{counts.words()}{rest}{self._whose()}", subject=key)
+        operation = self._operation_in_backward()
+        what = f"{counts.words()}{rest}{made_by(operation, in_backward=True)}{self._whose()}"
+        return found(step, Stage.BACKWARD, place, counts, what, subject=key, operation=operation)
+
+    def _operation_in_backward(self) -> Operation | None:
+        loop, turn = self._loop, self._loop.turn
+        again = BackwardAgain(
+            objective=Objective(loop.training.model, loop.training.loss, turn.training_step),
+            batch=loop.own_batch(),
+            leaves=[tensor for tensor in loop.movable().values() if tensor.requires_grad and tensor.is_leaf],
+            begin=loop.forward_undo.restore,
+            scaled=loop.differentiated,
+        )
+        with self._observer.lifted():
+            operation, told = again.run(self._loop.training.autocast)
+        self._loop.notes += told
+        return operation
 
     def _place_of_gradient(self, key: SubjectKey) -> str:
         if key.kind is SubjectKind.GRAD:

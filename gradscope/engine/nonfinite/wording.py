@@ -43,11 +43,13 @@ def of_layer(key: SubjectKey, module: nn.Module | None) -> str:
     return key.label() if module is None else f"{key.label()} ({type(module).__name__})"
 
 
-def made_by(operation: Operation | None) -> str:
+def made_by(operation: Operation | None, *, in_backward: bool = False) -> str:
     if operation is None:
         return ""
     code = f": {operation.code}" if operation.code else ""
-    return f"; made by {operation.name} in {operation.source}{code}"
+    is_of_user = operation.name.endswith(".backward")
+    how = "made in the backward of" if in_backward and not is_of_user else "made by"
+    return f"; {how} {operation.name} in {operation.source}{code}"
 
 
 def rounded_eps(group: dict[str, object], parameter: Tensor) -> str:

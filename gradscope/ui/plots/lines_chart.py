@@ -213,9 +213,13 @@ class LinesChart(Chart):
     def _latest_text(self, history: History) -> str:
         if not self._series or not len(self._series[0]):
             return ""
-        value = float(series_of(history, self._drawn_keys[0], self._quantity)[-1])
+        key = self._drawn_keys[0]
+        value = float(series_of(history, key, self._quantity)[-1])
+        block = history.blocks[key.kind]
+        # The number would be that of the finite part.
+        bad = next((word for column, word in ((NAN, "NaN"), (INF, "Inf")) if block.series(key, column)[-1] > 0), "")
         return self.tr("{name}: {value} at step {step}").format(
-            name=self._drawn_keys[0].shown(), value=kept_number(value), step=int(self._steps[-1])
+            name=key.shown(), value=bad or kept_number(value), step=int(self._steps[-1])
         )
 
     def table(self, state: AppState) -> TableData:
