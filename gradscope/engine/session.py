@@ -30,6 +30,7 @@ from gradscope.engine.gate import Gate
 from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.loop import Loop
+from gradscope.engine.modules import set_training
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe import Recipe
@@ -603,7 +604,7 @@ class Session:
             for optimizer in self.recipe.optimizers.values():
                 move_optimizer_state(optimizer)
             if isinstance(self.recipe.loss, nn.Module):
-                self.recipe.loss.to(self.device)
+                move_model(self.recipe.loss, self.device)
         except BaseException as error:
             if is_interruption(error) or own_failure(error) is not None:
                 raise
@@ -611,7 +612,7 @@ class Session:
             raise BadInput(said, traceback=cut_traceback(error)) from error
         if isinstance(self.recipe.model, nn.Module):
             with users_code("model.train()"):
-                self.recipe.model.train()
+                set_training(self.recipe.model, True)
 
     def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
         if self.gate is None or not self.gate.is_armed:

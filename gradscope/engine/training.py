@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gradscope.engine.blame import users_code
 from gradscope.engine.compiled import eager
-from gradscope.engine.modules import modules_in
+from gradscope.engine.modules import modules_in, parameters_of
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.recipe_checks import needs_closure
 from gradscope.protocol.phases import SubStep
@@ -105,7 +105,7 @@ class Training:
         """The parameters whose gradients are clipped together."""
         if len(self.turns) > 1:
             return turn.parameters
-        return list(self.model.parameters() if isinstance(self.model, nn.Module) else self.model.values())
+        return [*(parameters_of(self.model) if isinstance(self.model, nn.Module) else self.model.values())]
 
     def modules(self) -> Iterator[nn.Module]:
         """Every module that a forward runs: the model's, and those of a loss that is one."""
