@@ -59,7 +59,8 @@ class Recipe:
        of the optimizer whose turn it is. The scaler is `torch.amp.GradScaler(device.type)`; after a step that it skips,
        a scheduler that is stepped per step is not. With `zero_grad="manual"` nothing is cleared.
        An optimizer whose step needs a closure (LBFGS) gets one that does the lines from `zero_grad` to the clipping; what
-       the phases have computed already is the closure's first evaluation. `ReduceLROnPlateau` is stepped per epoch with
+       the phases have computed already is the closure's first evaluation. One that says `closure=None`, and fails for want
+       of it in its first step, is called again with one. `ReduceLROnPlateau` is stepped per epoch with
        `scheduler_metric`.
     5. Several named optimizers take turns on each batch, in the order of the dict: each turn is a step as above with
        the `training_step` and the scheduler of that name. What happens after an epoch's last step happens after the

@@ -39,6 +39,11 @@ def needs_closure(optimizer: Optimizer) -> bool:
     return "closure" in parameters and parameters["closure"].default is inspect.Parameter.empty
 
 
+def takes_closure(optimizer: Optimizer) -> bool:
+    """True where its step can be given one."""
+    return "closure" in inspect.signature(optimizer.step).parameters
+
+
 def _wrong(name: str, value: object, expected: str) -> BadInput:
     return BadInput(f"Recipe({name}=...) is {_describe(value)}; expected {expected}")
 
