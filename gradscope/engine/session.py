@@ -38,6 +38,7 @@ from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.schedule import foretell
 from gradscope.engine.step_record import StepRecord
+from gradscope.engine.tracing import Origin, traced
 from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
@@ -146,6 +147,9 @@ class Session:
         self._is_window_complete = True
         self._judgement: tuple[Validated, Best | None] | None = None
         self._slowness_is_told = False
+        self.is_traced = False
+        """Forward and backward run in torch's anomaly mode: a backward that fails names the line of the forward."""
+        self._origin: Origin | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -294,7 +298,11 @@ class Session:
         self._inside = phase
         self._report_identity = self._identity()
         try:
-            body()
+            if self.is_traced:
+                self._origin = None
+                traced(body, self._note_origin)
+            else:
+                body()
             self._report_identity = self._identity()
             collected = self.observer.end(self._more(phase))
         except BaseException as error:
@@ -407,19 +415,29 @@ class Session:
         said = told.sentence if told else advised(describe_error(error), advised_by)
         report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            said = advised(said, origin.sentence)
+        traceback = cut_traceback(error) if told is None else told.traceback
+        if origin is not None and origin.frames:
+            traceback = f"In the forward:\n{origin.frames}\n{traceback}"
         failure = Failure(
             kind=FailureKind.BAD_INPUT if type(error) is EmptyData else FailureKind.USER_CODE,
             sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {said}",
-            traceback=cut_traceback(error) if told is None else told.traceback,
+            traceback=traceback,
             phase=phase,
             substep=substep,
             layer=inside[0] if inside else (moment.layer if moment and moment.event == "gradient" else None),
             call=inside[1] if inside else 0,
             undone=self.undone,
+            can_be_traced=substep is SubStep.BACKWARD and not self.is_traced and not self.is_broken,
         )
         failed = UserCodeFailed(failure)
         failed.report = report
         return failed
+
+    def _note_origin(self, origin: Origin) -> None:
+        self._origin = origin
 
     def _leave_failed(self, phase: Phase, undo: Callable[[], str]) -> PhaseReport | None:
         """Undo the phase; what it has shown so far is its report now."""

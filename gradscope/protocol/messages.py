@@ -142,6 +142,8 @@ class Go:
     until: RunUntil = RunUntil.PAUSED
     steps: int = 1
     """For RunUntil.STEPS: how many steps to complete."""
+    traced: bool = False
+    """In torch's anomaly mode: where a backward fails, the failure names the line of the forward. Several times as slow."""
 
 
 @dataclass(frozen=True, kw_only=True)

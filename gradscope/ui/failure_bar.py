@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Rest
+from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.visible import visible, visible_lines
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.state.selection import Selection
@@ -46,6 +46,8 @@ class _Notice:
     is_session_lost: bool = False
     is_resistance: bool = False
     """The engine goes on after an Interrupt."""
+    can_be_traced: bool = False
+    """Run once more, a backward that has failed would name the line of the forward."""
 
 
 _SEVERITY = {
@@ -72,6 +74,13 @@ class FailureBar(QFrame):
         self.more = self._make_text()
         self.more.setProperty("role", "muted")
         self.show_layer = self._make_button(self.tr("Show layer"), self._on_show_layer)
+        self.trace = self._make_button(self.tr("Run again to find the line"), controller.go_traced)
+        self.trace.setToolTip(
+            self.tr(
+                "The same batch once more in torch's anomaly mode, several times as slow: the failure then names the line of "
+                "the forward whose backward fails"
+            )
+        )
         self.toggle = self._make_button(self.tr("Show traceback"), self._on_toggled)
         self.copy = self._make_button(self.tr("Copy"), self._on_copy)
         self.restart = self._make_button(self.tr("Restart engine"), controller.restart_engine)
@@ -165,7 +174,10 @@ class FailureBar(QFrame):
             return _Notice(
                 sentence=sentence.format(name=visible(name)), more=more, severity="info", is_session_lost=True
             )
-        return _notice_of_failure(state.failure) if state.failure is not None else None
+        if state.failure is None:
+            return None
+        can_be_traced = state.failure.can_be_traced and state.refusal(Verb.NEXT_BATCH) is None
+        return replace(_notice_of_failure(state.failure), can_be_traced=can_be_traced)
 
     def _show(self, notice: _Notice) -> None:
         self.sentence.setText(visible(notice.sentence))
@@ -174,6 +186,7 @@ class FailureBar(QFrame):
         self.details.setPlainText(visible_lines(notice.details))
         self.toggle.setVisible(bool(notice.details))
         self.show_layer.setVisible(notice.layer is not None)
+        self.trace.setVisible(notice.can_be_traced)
         self.restart.setVisible(notice.is_engine_death)
         self.reopen.setVisible(notice.is_session_lost)
         self.end.setVisible(notice.is_resistance)
@@ -216,7 +229,7 @@ class FailureBar(QFrame):
     def _arrange(self) -> None:
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
-        for button in (self.end, self.restart, self.reopen, self.show_layer, self.toggle, self.copy):
+        for button in (self.end, self.restart, self.reopen, self.trace, self.show_layer, self.toggle, self.copy):
             buttons.addWidget(button)
         buttons.addStretch(1)
         texts = QVBoxLayout()
