@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gradscope.engine.aside.walk import Place, Reached
+from gradscope.engine.aside.places import Place
+from gradscope.engine.aside.walk import Reached
 from gradscope.engine.notes import listed
 from gradscope.engine.training import Training, Turn
 from gradscope.protocol.visible import visible

@@ -68,7 +68,9 @@ class Recipe:
     6. After the last step of an epoch, and before schedulers that are stepped per epoch, the model is set to `eval()` and
        the validation data goes through it under `torch.no_grad()` (and autocast). Loss and metrics are means over the
        batches, weighted by their number of samples (the first dimension of a batch's first tensor). Random states,
-       buffers and train/eval flags are then put back: training goes on as if there had been no validation.
+       buffers, train/eval flags and whatever else the code of model, loss and training steps can reach (attributes,
+       variables of closures, globals, containers) are then put back: training goes on as if there had been no validation.
+       What cannot be put back (a generator that has moved) is told.
 
     Observing draws no random numbers and changes no tensor.
     What torch.compile has compiled (the model, a part of it, the loss, a step) runs eagerly, as it was before: the contract
