@@ -46,8 +46,8 @@ class ForeignLeaves:
         one = len(leaves) == 1
         return [
             f"{len(leaves)} tensor{'' if one else 's'} outside the model get{'s' if one else ''} gradients: {listed(names)}. "
-            "No optimizer moves them, and their gradients add up; layers in a list belong in an nn.ModuleList, a tensor in "
-            "an nn.Parameter, and what is not to be trained needs requires_grad_(False)"
+            "No optimizer moves them, and their gradients add up; to be trained, layers in a list belong in an "
+            "nn.ModuleList, and a tensor in an nn.Parameter"
         ]
 
 

@@ -417,7 +417,7 @@ class Session:
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
         origin, self._origin = self._origin, None
         if origin is not None:
-            said = advised(said, origin.sentence)
+            where += origin.where
         traceback = cut_traceback(error) if told is None else told.traceback
         if origin is not None and origin.frames:
             traceback = f"In the forward:\n{origin.frames}\n{traceback}"

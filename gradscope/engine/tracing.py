@@ -27,13 +27,12 @@ class Origin:
     frames: str
     """The user's frames of that call, as in a traceback; "" where nothing was noted: it is of an earlier step."""
     place: str = ""
-    """ "model.py, line 12: x.sigmoid_()"."""
+    """ "model.py, line 12 (x.sigmoid_())"."""
 
     @property
-    def sentence(self) -> str:
-        if self.place:
-            return f"What fails is the backward ({self.node}) of {self.place}"
-        return f"What fails is the backward ({self.node}) of an operation of an earlier step"
+    def where(self) -> str:
+        """After "failed": in which operation."""
+        return f" at {self.node}, the backward of {self.place or 'an operation of an earlier step'}"
 
 
 def traced(body: Callable[[], None], found: Callable[[Origin], None]) -> None:
@@ -57,5 +56,5 @@ def _origin(text: str) -> Origin | None:
     if not frames or _NO_INFORMATION in text:
         return Origin(detected["node"], "")
     last = frames[-1]
-    place = f"{Path(last['path']).name}, line {last['line']}" + (f": {last['source']}" if last["source"] else "")
+    place = f"{Path(last['path']).name}, line {last['line']}" + (f" ({last['source']})" if last["source"] else "")
     return Origin(detected["node"], "".join(frame[0].rstrip("\n") + "\n" for frame in frames), place)

@@ -36,9 +36,9 @@ def test_the_line_is_found_by_one_press(app: App, tmp_path: Path) -> None:
     app.go(Verb.NEXT_BATCH)
     bar = app.window.failure_bar
     app.wait(lambda: bar.isVisible() and bar.trace.isVisible())
-    assert "What fails" not in bar.sentence.text()
+    assert "SigmoidBackward0" not in bar.sentence.text()
     bar.trace.click()
-    app.wait(lambda: "What fails is the backward (SigmoidBackward0) of inplace.py, line 13" in bar.sentence.text())
+    app.wait(lambda: "failed at SigmoidBackward0, the backward of inplace.py, line 13" in bar.sentence.text())
     assert not bar.trace.isVisible()
     assert bar.details.toPlainText().startswith("In the forward:")
     assert app.state.position.step == 0

@@ -45,13 +45,14 @@ def test_the_line_of_the_forward_is_named(write_recipe: Callable[..., Path]) -> 
     with Session(load_recipe(write_recipe(TEXT))) as session:
         with pytest.raises(UserCodeFailed) as failed:
             session.next_batch()
-        assert failed.value.failure.can_be_traced and "What fails" not in failed.value.failure.sentence
+        assert failed.value.failure.can_be_traced and " at " not in failed.value.failure.sentence.partition(":")[0]
         session.is_traced = True
         with pytest.raises(UserCodeFailed) as failed:
             session.next_batch()
         failure = failed.value.failure
-        assert failure.sentence.endswith(
-            "What fails is the backward (SigmoidBackward0) of recipe.py, line 13: y = self.inside(x).sigmoid()"
+        assert failure.sentence.startswith(
+            "The backward of step 0 failed at SigmoidBackward0, the backward of recipe.py, line 13 "
+            "(y = self.inside(x).sigmoid()): RuntimeError: one of the variables"
         )
         assert (
             failure.traceback.startswith("In the forward:\n") and "y = self.inside(x).sigmoid()\n" in failure.traceback
@@ -60,7 +61,7 @@ def test_the_line_of_the_forward_is_named(write_recipe: Callable[..., Path]) -> 
         session.is_traced = False
         with pytest.raises(UserCodeFailed) as failed:
             session.next_batch()
-        assert "What fails" not in failed.value.failure.sentence
+        assert " at " not in failed.value.failure.sentence.partition(":")[0]
 
 
 def test_a_failed_forward_has_nothing_to_trace() -> None:
