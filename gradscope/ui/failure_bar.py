@@ -25,7 +25,7 @@ from gradscope.protocol.visible import visible, visible_lines
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import Controller
-from gradscope.ui.flow_layout import FlowLayout
+from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.plain import PlainLabel, WrappedLabel
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -242,16 +242,16 @@ class FailureBar(QFrame):
         return button
 
     def _arrange(self) -> None:
-        buttons = FlowLayout(spacing=8)
+        buttons = FlowRow(self, spacing=8)
         shown = (self.end, self.restart, self.reopen, self.trace, self.again, self.show_layer, self.toggle, self.copy)
         for button in shown:
-            buttons.addWidget(button)
+            buttons.add(button)
         texts = QVBoxLayout()
         texts.setSpacing(4)
         texts.addWidget(self.sentence)
         texts.addWidget(self.more)
         texts.addSpacing(4)
-        texts.addLayout(buttons)
+        texts.addWidget(buttons)
         line = QHBoxLayout()
         line.setContentsMargins(8, 8, 8, 8)
         line.setSpacing(8)

@@ -478,7 +478,7 @@ def test_the_rows_of_a_filter_are_those_of_the_whole(dock: LayersDock, controlle
     controller.flush()
     dock.filter.setText("b1.")
     assert names(dock.model) == ["Net", "b1", *(f"l{k}" for k in range(9))]
-    dock.filter.setText("block")
+    dock.filter.setText("type:block")
     assert names(dock.model) == ["Net", *(f"b{i}" for i in range(12))]
     dock.filter.setText("nothing of that name")
     assert names(dock.model) == [] and dock.model.matches() == 0
