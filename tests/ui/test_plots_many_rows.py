@@ -134,7 +134,7 @@ def test_pointing_and_zooming_find_the_row(qtbot: QtBot, themes: ThemeManager, m
     grabbed(qtbot, chart)
     assert chart._grids is not None
     stride = chart._grids[1].stride
-    assert f"the worst of {stride} rows" in chart.readout.text() and stride > 5
+    assert f"worst of {stride} rows a pixel" in chart.readout.text() and stride > 5
     tips: list[str] = []
     monkeypatch.setattr(QToolTip, "showText", lambda _position, text, _widget: tips.append(text))
     for row, _ in odd.values():
@@ -215,3 +215,15 @@ def test_a_column_of_steps_is_the_worst_of_them() -> None:
     found = grid.worst(values, values, -2.0)
     assert found[0, 55] == -6 and found[0, 12] == 2 and (found == -2).sum() == 98
     assert grid.worst(values, values, -np.inf)[0, 55] == -2
+
+
+@pytest.mark.parametrize("value", [1.0, 1e-5, 3e4])
+def test_a_value_at_the_low_end_has_a_bar(qtbot: QtBot, themes: ThemeManager, value: float) -> None:
+    controller = started(small_training(), steps=1)
+    block = controller.state.history.blocks[SubjectKind.GRAD] = Block()
+    keys = [SubjectKey(SubjectKind.GRAD, f"net.{i}.weight") for i in range(3)]
+    block.add(0, keys, np.array([summary(value)] * 3))
+    chart = GradientFlow(controller, themes)
+    pixels = grabbed(qtbot, chart)
+    assert chart._bars.opts["x1"][0] - chart._bars.opts["x0"][0] >= 0.99
+    assert len(lines_with(pixels, colour_of(LIGHT.series[0])))

@@ -77,7 +77,7 @@ class HeatMap(Chart):
             parent=parent,
         )
         plot.box.invertY(True)
-        plot.set_axis_label("bottom", self.tr("Training step"))
+        # The plot below has the same axis, and says what it is of.
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
         self._leaf: str | None = None
@@ -172,7 +172,7 @@ class HeatMap(Chart):
         """How many rows a pixel holds, where it holds several."""
         if self._grids is None or self._grids[1].is_identity:
             return ""
-        text = self.tr("a pixel shows the worst of {count} rows: point at it, or zoom in")
+        text = self.tr("worst of {count} rows a pixel")
         return text.format(count=self._grids[1].stride)
 
     def _scale_for(self, state: AppState) -> GrowingScale:

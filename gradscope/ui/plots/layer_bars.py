@@ -175,7 +175,7 @@ class LayerBars(Chart):
         """How many rows a pixel holds, where it holds several."""
         if self._grid is None or self._grid.is_identity:
             return ""
-        text = self.tr("a pixel shows the worst of {count} rows: point at it, or zoom in")
+        text = self.tr("worst of {count} rows a pixel")
         return text.format(count=self._grid.stride)
 
     def _draw_frame(self, state: AppState) -> None:
