@@ -8,6 +8,7 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.block import Block
 from gradscope.ui.plots import palette
@@ -202,9 +203,9 @@ def test_rows_share_lines_evenly() -> None:
     assert grid.stride == 8 and grid.lines == 375 and grid.rows_of(374) == slice(2992, 3000)
     values = np.zeros(3000)
     values[17], values[1203] = -5, 3
-    found = grid.worst(values, 0.0)
+    found = worst(*grid.bounds(values, values))
     assert np.flatnonzero(found).tolist() == [17 // 8, 1203 // 8]
-    assert grid.worst_row(2, values, np.zeros(3000, dtype=bool), 0.0) == 17
+    assert grid.worst_row(2, values[grid.rows_of(2)], np.zeros(8, dtype=bool), 0.0) == 17
     assert RowGrid.of(5, max_lines=400).is_identity
 
 
@@ -212,9 +213,9 @@ def test_a_column_of_steps_is_the_worst_of_them() -> None:
     grid = StepGrid.of(np.arange(1000), max_columns=100)
     values = np.full((1, 1000), -2.0, dtype=np.float32)
     values[0, 555], values[0, 123] = -6, 2
-    found = grid.worst(values, values, -2.0)
+    found = worst(*grid.bounds(values, values), -2.0)
     assert found[0, 55] == -6 and found[0, 12] == 2 and (found == -2).sum() == 98
-    assert grid.worst(values, values, -np.inf)[0, 55] == -2
+    assert worst(*grid.bounds(values, values), -np.inf)[0, 55] == -2
 
 
 @pytest.mark.parametrize("value", [1.0, 1e-5, 3e4])

@@ -20,7 +20,6 @@ from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
 ALL_STEPS = slice(None)
-_MEDIAN_STEPS = 8
 HEALTHY_UPDATE_RATIO = (1e-4, 1e-1)
 
 
@@ -164,9 +163,7 @@ def usual_of(info: QuantityInfo, drawn: npt.NDArray[np.floating], *, low: float)
         return 0.0
     if info.band is not None:
         return math.log10(info.band[0] * info.band[1]) / 2
-    # Some of the steps will do: it is only the middle.
-    some = drawn[..., :: max(1, drawn.shape[-1] // _MEDIAN_STEPS)] if drawn.ndim > 1 else drawn
-    known = some[np.isfinite(some) & (some >= low)]
+    known = drawn[np.isfinite(drawn) & (drawn >= low)]
     return float(np.median(known)) if known.size else low
 
 
