@@ -1,7 +1,8 @@
 """Makes the README's screenshots: `python tests/screenshots/make.py [FOLDER]`, default resources/screenshots.
 
 Starts the real app with a real engine in a window of 1440 x 900 under Xvfb (Debian: xvfb and what `gradscope` itself asks
-for), steps a sample, and saves what the window shows, light and dark.
+for), steps a sample, and saves what the window shows, light and dark. In another folder than the README's it also saves a
+model of 300 layers (deep.py): those are for looking at.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 SIZE = (1440, 900)
+README_FOLDER = Path("resources/screenshots").resolve()
 TIMEOUT_SECS = 120.0
 _INSIDE = "GRADSCOPE_SCREENSHOTS_INSIDE"
 
 
 def main() -> int:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "resources/screenshots").resolve()
+    folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else README_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if os.environ.get(_INSIDE):
         _take(folder)
@@ -95,6 +97,20 @@ def _take(folder: Path) -> None:
     def still() -> bool:
         return state.opening is None and not state.position.running
 
+    def deep() -> None:
+        path = Path(__file__).with_name("deep.py")
+        window.commands.open_file(str(path))
+        wait(lambda: state.session is not None and state.session.path == str(path) and still())
+        controller.run(RunUntil.STEPS, 30)
+        wait(lambda: state.position.step == 30 and still())
+        for index, name in enumerate(("overview", "activations", "gradients", "updates")):
+            window.workspace.setCurrentIndex(index)
+            wait(still, 1.0)
+            save(f"300-layers-{name}")
+        window.resize(1024, 700)
+        wait(still, 1.0)
+        save("300-layers-small")
+
     wait(lambda: bool(state.engine.torch_version))
     path = sample_path("digits_cnn")
     assert path is not None
@@ -113,6 +129,8 @@ def _take(folder: Path) -> None:
     window.workspace.setCurrentIndex(2)
     wait(still, 1.0)
     save("gradients")
+    if folder != README_FOLDER:
+        deep()
     window.close()
     controller.client.shut_down()
 

@@ -196,6 +196,15 @@ def test_one_odd_step_of_many_is_seen(
     row = pixels[len(pixels) * 3 // 8][5:-5]
     colours = np.unique(row, axis=0)
     assert (len(colours) > 1) == is_seen
+    # The same where each eight steps share a column of the history already.
+    block = controller.state.history.blocks[SubjectKind.ACTIVATION] = Block(max_steps=200)
+    for step in range(1400):
+        block.add(step, keys, np.array([usual, odd if step == 701 else usual, usual]))
+    assert block.is_merged
+    chart.redraw()
+    pixels = grabbed(qtbot, chart)
+    row = pixels[len(pixels) * 3 // 8][5:-5]
+    assert (len(np.unique(row, axis=0)) > 1) == is_seen
 
 
 def test_rows_share_lines_evenly() -> None:

@@ -31,11 +31,11 @@ from gradscope.ui.plots.non_finite import Trouble, trouble
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import (
-    ORIGINS,
     QUANTITIES,
     Floats,
     Quantity,
     Scale,
+    bounds_of,
     has_lost_ratios,
     non_finite,
     usual_of,
@@ -146,13 +146,9 @@ class HeatMap(Chart):
         block, info = state.history.blocks[self._kind], QUANTITIES[self._quantity]
         self._grids = self._wanted_grids(block)
         grid, rows = self._grids
-        newest = values_of(state.history, self._kind, self._quantity)
-        greatest = newest
-        if block.is_merged and self._quantity in ORIGINS:
-            greatest = values_of(state.history, self._kind, self._quantity, greatest=True)
         found = trouble(block, order, grid)
         scale = self._scale_for(state)
-        least, most = grid.bounds(newest, greatest)
+        least, most = grid.bounds(*bounds_of(state.history, self._kind, self._quantity))
         if order != list(range(len(most))):
             least, most = least[order], most[order]
         has_beyond = scale.widen_by_kept(most)
