@@ -269,7 +269,7 @@ class Chart(QWidget):
     def _make_zoom_button(self, sign: str, tip: str, factor: float) -> QToolButton:
         button = QToolButton()
         button.setText(sign)
-        button.setToolTip(tip)
+        button.setToolTip(plain_tip(tip))
         button.setAccessibleName(tip)
         button.setAutoRepeat(True)
         button.clicked.connect(lambda: self.plot.zoom(factor))
