@@ -132,6 +132,10 @@ class ShellController(FakeController):
         if self.choices is not None:
             on_reply(self.choices)
 
+    def dismiss_nonfinite(self) -> None:
+        self.state.dismiss_nonfinite()
+        self.flush()
+
     def dismiss_failure(self) -> None:
         self.state.dismiss_failure()
         self.flush()

@@ -18,7 +18,7 @@ from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
-from gradscope.ui.actions import TABLE, ActionId, Actions, Menu
+from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain
 from gradscope.ui.app import Options, problem
 from gradscope.ui.capture_button import CaptureButton
 from gradscope.ui.commands import Commands
@@ -232,7 +232,7 @@ def menu(qtbot: QtBot, controller: ShellController) -> LayerMenu:
 def choices(menu: LayerMenu, controller: ShellController, name: str) -> dict[str, QAction]:
     assert controller.state.tree is not None
     menu.fill(next(node for node in walk(controller.state.tree) if node.name == name))
-    return {action.text(): action for action in menu.actions() if "apture" in action.text()}
+    return {plain(action.text()): action for action in menu.actions() if "apture" in action.text()}
 
 
 def test_a_layer_s_menu_captures_it(menu: LayerMenu, controller: ShellController) -> None:

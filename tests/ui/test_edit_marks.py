@@ -16,6 +16,7 @@ from gradscope.protocol.edits import EditDropout, EditMade, EditMembership, Edit
 from gradscope.protocol.phases import Rest
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, walk
+from gradscope.ui.actions import plain
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.models.layer_tree import Column
 from gradscope.ui.plots.layer_bars import LayerBars
@@ -109,11 +110,12 @@ def node(controller: ShellController, name: str) -> Node:
 def texts(menu: LayerMenu) -> list[str]:
     """Of the edits; what is captured or pinned is no edit."""
     others = re.compile("apture|^Pin ")
-    return [action.text() for action in menu.actions() if action.text() and not others.search(action.text())]
+    found = [plain(action.text()) for action in menu.actions()]
+    return [text for text in found if text and not others.search(text)]
 
 
 def trigger(menu: LayerMenu, text: str) -> None:
-    next(action for action in menu.actions() if action.text() == text).trigger()
+    next(action for action in menu.actions() if plain(action.text()) == text).trigger()
 
 
 def test_a_layer(menu: LayerMenu, controller: ShellController) -> None:

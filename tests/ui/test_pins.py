@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, find
-from gradscope.ui.actions import ActionId, Actions
+from gradscope.ui.actions import ActionId, Actions, plain
 from gradscope.ui.commands import Commands
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
@@ -211,7 +211,8 @@ def node(controller: ShellController, name: str, *, is_parameter: bool = False) 
 
 
 def entries(menu: LayerMenu) -> dict[str, QAction]:
-    return {action.text(): action for action in menu.actions() if action.text().startswith("Pin ")}
+    found = {plain(action.text()): action for action in menu.actions()}
+    return {text: action for text, action in found.items() if text.startswith("Pin ")}
 
 
 def test_the_menu_of_a_row(qtbot: QtBot, controller: ShellController) -> None:
