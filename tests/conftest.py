@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import patience
+from tests.patience import PatientBot
 from tests.torch_python import has_torch, skip_without_torch
 
 _USER_DIRS = (
@@ -61,6 +63,10 @@ _listen_to_ctrl_c()
 skip_without_torch()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(patience)
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
@@ -83,6 +89,12 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture
+def qtbot(qapp: object, request: pytest.FixtureRequest) -> PatientBot:
+    """pytest-qt's, with the patience of all tests."""
+    return PatientBot(request)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.test_cli_run import ROOT, in_process
 
 
@@ -61,11 +62,11 @@ def test_an_interrupted_run_says_what_was_not_written(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=patient(60))
     assert process.returncode == 130 and not checkpoint.exists()
     assert f"nothing was written to {checkpoint}: that is done after the last step" in told
     assert re.search(r"has ended after [1-9]\d* of 1000000", told) and "interrupted" in told

@@ -18,6 +18,7 @@ import torch
 from gradscope import __version__, cli
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
+from tests.patience import patient
 
 ROOT = Path(__file__).parents[1]
 TOP = ["step", "phase", "epoch", "batch", "micro", "loss", "lr", "subjects"]
@@ -69,7 +70,7 @@ def gradscope(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Com
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
     )
 
 
@@ -478,5 +479,5 @@ def test_what_stays_light(name: str) -> None:
         "heavy = {'torch', 'PySide6', 'shiboken6', 'pyqtgraph'} & {m.partition('.')[0] for m in sys.modules}\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/", timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/", timeout=patient(60))
     assert done.returncode == 0, done.stderr

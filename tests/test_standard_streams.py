@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.torch_python import engine_python
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -27,7 +28,7 @@ def shell(command: str, *, python: str = sys.executable, **environ: str) -> tupl
         env={**environment, **environ},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
     )
     return done.returncode, done.stdout, done.stderr
 

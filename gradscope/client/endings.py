@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gradscope.protocol.phases import INSIDE, Position
 from gradscope.protocol.signals import name_and_meaning, name_of
 
 _MAX_LAST_OUTPUT = 400
@@ -50,6 +51,15 @@ def with_ended(sentence: str, number: int) -> str:
     return f"{first}. {ended} with it{newline}{lines}"
 
 
+def with_place(sentence: str, place: Position | None) -> str:
+    """The sentence, and where training stood. Further lines stay."""
+    phase = None if place is None else next((phase for phase, rest in INSIDE.items() if rest is place.rest), None)
+    if place is None or phase is None:
+        return sentence
+    first, newline, lines = sentence.partition("\n")
+    return f"{first}. It was in the {phase.value} of step {place.step}{newline}{lines}"
+
+
 def last_lines(output: str, *, crashed: bool) -> list[str]:
     """Of the error output, what may tell how it ended; after a crash that is all of faulthandler's dump.
 
@@ -68,7 +78,8 @@ def with_last_output(sentence: str, lines: list[str], *, was_ready: bool = True)
         return lines[-1].removeprefix(_OWN_WORDS)
     gist = _gist_of_dump(lines) or " / ".join(line.strip() for line in lines[-3:])
     if len(gist) > _MAX_LAST_OUTPUT:
-        gist = "..." + gist[-_MAX_LAST_OUTPUT:]
+        # From a whole word on.
+        gist = "... " + (gist[-_MAX_LAST_OUTPUT:].partition(" ")[2] or gist[-_MAX_LAST_OUTPUT:])
     return "\n".join([f"{sentence}. Last error output: {gist}", *lines])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from gradscope.client.endings import in_its_own_words, with_ended
+from gradscope.client.endings import in_its_own_words, with_ended, with_place
 from gradscope.client.launch import Launch
 from gradscope.client.link import Link, LinkError
 from gradscope.client.spare import Spare
@@ -234,7 +234,7 @@ class EngineClient(QObject):
             self.restart()
             return
         text = self._unfit or in_its_own_words(words, sentence)
-        text = with_ended(text, ended_with_it)
+        text = with_place(with_ended(text, ended_with_it), place)
         executable = self._state.executable
         self._set(EngineState(status=EngineStatus.DEAD, text=text, executable=executable, last_place=place))
         if self._is_to_restart:

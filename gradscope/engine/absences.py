@@ -54,10 +54,12 @@ def unseen_after_backward(
 
     A parameter that a called layer has too (a tied weight) proves nothing.
     """
-    elsewhere = {id(p) for name in called if name in modules for p in modules[name].parameters(recurse=False)}
+    elsewhere = {id(p) for name in called if name in modules for p in modules[name]._parameters.values()}
     for name in never_called:
         module = modules.get(name)
-        own = [p for p in module.parameters(recurse=False) if p.requires_grad] if module is not None else []
+        own = (
+            [p for p in module._parameters.values() if p is not None and p.requires_grad] if module is not None else []
+        )
         telling = [p for p in own if id(p) not in elsewhere]
         if any(id(p) in reached for p in telling):
             yield Absence(name=name, kind=_OUTPUT, reason=absences.USED_WITHOUT_CALL)

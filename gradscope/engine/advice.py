@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
 from gradscope.engine.error_parts import message_of, safely
 from gradscope.engine.foreign_leaves import kept_results
 from gradscope.engine.notes import listed
+from gradscope.engine.recipe_checks import takes_closure
 from gradscope.engine.training import Turn
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.visible import visible
@@ -32,14 +32,19 @@ def advice(error: BaseException, loop: Loop) -> str:
             f"Something of an earlier step is used again, a state that the model or the loss has kept{found}: detach() what "
             "is carried over from one step to the next"
         )
-    is_about_closure = "closure" in message.lower() or message == _NOT_CALLABLE
-    if substep is SubStep.STEP and is_about_closure and safely(lambda: _may_leave_closure_out(turn), False):
+    if substep is SubStep.STEP and asks_for_closure(error) and safely(lambda: _may_leave_closure_out(turn), False):
         name = type(turn.optimizer).__name__
         return (
             f"{name}.step() was called without a closure, which its signature says can be left out; with "
             "step(self, closure) it is given one"
         )
     return ""
+
+
+def asks_for_closure(error: BaseException) -> bool:
+    """Whether an optimizer's step seems to have failed for want of one."""
+    message = message_of(error)
+    return "closure" in message.lower() or message == _NOT_CALLABLE
 
 
 def advised(said: str, sentence: str) -> str:
@@ -50,4 +55,4 @@ def advised(said: str, sentence: str) -> str:
 
 
 def _may_leave_closure_out(turn: Turn) -> bool:
-    return not turn.needs_closure and "closure" in inspect.signature(turn.optimizer.step).parameters
+    return not turn.needs_closure and takes_closure(turn.optimizer)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gradscope.engine.blame import users_code
+from gradscope.engine.modules import state_dict_of
 from gradscope.engine.recipe import Recipe
 from gradscope.protocol.messages import Validated
 
@@ -45,5 +46,5 @@ def _is_better(value: float, best: Best | None, mode: str) -> bool:
 
 def _copy_of_state(model: Any) -> dict[str, Any]:
     with users_code("model.state_dict()"):
-        state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
+        state = state_dict_of(model) if isinstance(model, nn.Module) else dict(model)
     return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state.items()}

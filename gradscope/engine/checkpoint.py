@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gradscope.engine.blame import users_code
 from gradscope.engine.checkpoint_file import write
 from gradscope.engine.dropout import dropout_of
-from gradscope.engine.modules import named_modules
+from gradscope.engine.modules import named_buffers, named_modules, state_dict_of
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import plain
 from gradscope.engine.randomness import RandomStates
@@ -105,7 +105,7 @@ def _optimizers(turns: list[Turn]) -> dict[str, Any]:
 def state_of(model: Any) -> Mapping[str, Any]:
     """The state_dict of a model, or of a dict of tensors."""
     with users_code("model.state_dict()"):
-        return model.state_dict() if isinstance(model, nn.Module) else dict(model)
+        return state_dict_of(model) if isinstance(model, nn.Module) else dict(model)
 
 
 def _own_part(session: Session) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def hidden_buffers(model: Any) -> Iterator[tuple[str, Tensor]]:
     if isinstance(model, nn.Module):
         shown = state_of(model).keys()
         with users_code("model.named_buffers()"):
-            buffers = list(model.named_buffers())
+            buffers = list(named_buffers(model))
         for name, buffer in buffers:
             if name not in shown and not is_uninitialised(buffer):
                 yield name, buffer

@@ -31,7 +31,7 @@ from gradscope.engine.checkpoint_undo import SessionUndo
 from gradscope.engine.dropout import set_dropout
 from gradscope.engine.forms import Misfit
 from gradscope.engine.loader_position import LoaderPosition
-from gradscope.engine.modules import named_modules
+from gradscope.engine.modules import named_modules, unhidden
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import like
 from gradscope.engine.randomness import RandomStates
@@ -236,7 +236,8 @@ def _set_flags(model: Any, packed: Mapping[str, Any]) -> None:
 def _load_weights(found: Found, session: Session, loaded: list[str]) -> None:
     model = session.recipe.model
     if isinstance(model, nn.Module):
-        model.load_state_dict(found.weights, strict=False)
+        with unhidden(model):
+            model.load_state_dict(found.weights, strict=False)
     else:
         _copy_all(found.weights, model)
     for _, tensor in trained_tensors(session):

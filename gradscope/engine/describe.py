@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gradscope.engine.compiled import compiled_functions
 from gradscope.engine.dropout import dropout_of
 from gradscope.engine.error_parts import safe_text, safely, wire_text
-from gradscope.engine.modules import named_modules
+from gradscope.engine.modules import method_of, named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
@@ -100,7 +100,7 @@ def _run_eagerly(recipe: Recipe, modules: Iterable[str]) -> Iterator[str]:
 
 def _extra(module: nn.Module) -> str:
     # A user's extra_repr may be broken; the name of the class is enough.
-    return safely(lambda: wire_text(str(module.extra_repr())), "")
+    return safely(lambda: wire_text(str(method_of(module, "extra_repr")())), "")
 
 
 def _parameters(model: Model, training: Training) -> tuple[ParameterInfo, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.optim import Optimizer
 
+from gradscope.engine.modules import move
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import DeviceInfo
 
@@ -77,7 +78,7 @@ def copy_batch(value: Any, device: torch.device) -> Any:
 def move_model(model: nn.Module | Mapping[str, Tensor], device: torch.device) -> None:
     """In place: parameters and leaf tensors keep their identity, so that the optimizer still holds them."""
     if isinstance(model, nn.Module):
-        model.to(device)
+        move(model, device)
         return
     for tensor in model.values():
         tensor.data = tensor.data.to(device)

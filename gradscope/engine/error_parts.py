@@ -37,6 +37,17 @@ def wire_text(text: str, most: int = MOST_CHARACTERS) -> str:
     return short.encode("utf-8", "backslashreplace").decode() + end
 
 
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters and a mark: up to the end of a sentence, or else of a word, where there is one."""
+    if len(text) <= most:
+        return text
+    kept = text[:most]
+    sentence = kept.rfind(". ") + 1
+    word = kept.rfind(" ")
+    end = sentence if sentence > most // 2 else word if word > most // 2 else most
+    return f"{kept[:end]} ..."
+
+
 def safe_text(value: object, make: Callable[[Any], str] = str, *, most: int = MOST_CHARACTERS) -> str:
     """`str(value)` (or `repr`) of anything. Where that raises, the class and what it raised."""
     try:

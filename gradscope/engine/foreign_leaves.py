@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gradscope.engine.aside.walk import Place, Reached
+from gradscope.engine.aside.places import Place
+from gradscope.engine.aside.walk import Reached
 from gradscope.engine.notes import listed
 from gradscope.engine.training import Training, Turn
 from gradscope.protocol.visible import visible
@@ -45,8 +46,8 @@ class ForeignLeaves:
         one = len(leaves) == 1
         return [
             f"{len(leaves)} tensor{'' if one else 's'} outside the model get{'s' if one else ''} gradients: {listed(names)}. "
-            "No optimizer moves them, and their gradients add up; layers in a list belong in an nn.ModuleList, a tensor in "
-            "an nn.Parameter, and what is not to be trained needs requires_grad_(False)"
+            "No optimizer moves them, and their gradients add up; to be trained, layers in a list belong in an "
+            "nn.ModuleList, and a tensor in an nn.Parameter"
         ]
 
 

@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
 from gradscope.engine.leaves import tensor_leaves
-from gradscope.engine.modules import inside_scripted, modules_in
+from gradscope.engine.modules import inside_scripted, modules_in, parameters_of
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a call."""
@@ -245,7 +245,7 @@ class ModuleHooks:
 
 def may_run_fused(layer: nn.Module, args: Any) -> bool:
     """What `nn.TransformerEncoderLayer.forward` asks for before it looks for hooks, as far as training comes into it."""
-    tensors = [*layer.parameters(), *(tensor for _, tensor in tensor_leaves(args))]
+    tensors = [*parameters_of(layer), *(tensor for _, tensor in tensor_leaves(args))]
     return not layer.training and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
 

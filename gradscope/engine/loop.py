@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradscope.engine import notes
+from gradscope.engine.advice import asks_for_closure
 from gradscope.engine.batches import BatchSource
 from gradscope.engine.checks import checked_loss, input_and_target, loss_of, or_nan
 from gradscope.engine.clipping import clip_gradients
@@ -308,7 +309,7 @@ class Loop:
     def finish_micro_batch(self, *, is_complete: bool) -> None:
         """After a backward: note its loss, and go on to the next micro-batch if there is one in this window."""
         self.window.losses.append(or_nan(self.loss))
-        if self.turn.needs_closure:
+        if self.turn.needs_closure or self.turn.may_need_closure:
             self.window.batches.append(self.batch)
         if not is_complete:
             self.window.micro += 1
@@ -347,13 +348,16 @@ class Loop:
             passing(SubStep.CLIP, start=start)
         start, self.substep = elapsed(), SubStep.STEP
         self._has_moved = True
-        with self.user_code():
-            if scaler is not None:
-                scaler.step(turn.optimizer)
-            elif turn.needs_closure:
-                turn.optimizer.step(self._closure)  # type: ignore[arg-type]
-            else:
-                turn.optimizer.step()
+        if scaler is None and turn.may_need_closure:
+            self._step_with_or_without_closure(turn)
+        else:
+            with self.user_code():
+                if scaler is not None:
+                    scaler.step(turn.optimizer)
+                elif turn.needs_closure:
+                    turn.optimizer.step(self._closure)  # type: ignore[arg-type]
+                else:
+                    turn.optimizer.step()
         passing(SubStep.STEP, start=start)
         if scaler is not None:
             self.substep = SubStep.UPDATE
@@ -369,6 +373,31 @@ class Loop:
         start, self.substep = elapsed(), SubStep.SCHEDULE
         self._schedule(ends_epoch=ends_epoch)
         passing(SubStep.SCHEDULE, start=start)
+
+    def _step_with_or_without_closure(self, turn: Turn) -> None:
+        """The first step of an optimizer whose signature leaves it open: without, and with one where that fails for it."""
+        versions = [tensor._version for tensor in self._movable.values()]
+        try:
+            with self.user_code():
+                turn.optimizer.step()
+        except Exception as error:
+            is_untouched = versions == [tensor._version for tensor in self._movable.values()]
+            if not asks_for_closure(error) or not (is_untouched or self.keeps_copies):
+                raise
+            self._restore_step()
+            turn.settle_closure(is_needed=True)
+            self._remember_step()
+            if self.training.clips:
+                self.clip, self._clipped = self._clip(turn), {}
+            self._has_moved = True
+            with self.user_code():
+                turn.optimizer.step(self._closure)  # type: ignore[arg-type]
+            self.notes.append(
+                f"{type(turn.optimizer).__name__}.step() is given a closure from now on: without one it failed "
+                f"({describe_error(error)})"
+            )
+        else:
+            turn.settle_closure(is_needed=False)
 
     def _validate_after(self, number: int) -> None:
         """The validation of a step that ends an epoch. Where the step could not be undone, it stands without it."""
@@ -501,13 +530,17 @@ class Loop:
     def undo_step(self) -> str:
         if not self.keeps_copies and (self._has_moved or self._are_gradients_lost):
             raise NothingKept("with capture off, no copy of the parameters is kept")
+        self._restore_step()
+        undone = "The step was undone: parameters, gradients, rates and schedule are as before"
+        return f"{undone}; {self.batches.fate}" if self.batches.is_broken_off else undone
+
+    def _restore_step(self) -> None:
+        """What `_remember_step` has copied, as far as it has."""
         self._observer.previous.restore()
         self._seen_gradients.restore()
         self._unscaled = set()
         self._closure_undo.restore()
         self._step_undo.restore()
-        undone = "The step was undone: parameters, gradients, rates and schedule are as before"
-        return f"{undone}; {self.batches.fate}" if self.batches.is_broken_off else undone
 
     # ------------------------------------------------------------------------------------------ beside the phases
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
 from typing import Any
 
 import torch
@@ -10,6 +12,9 @@ from torch import Tensor, nn
 
 _WRAPPED = "_orig_mod"
 """The attribute in which torch.compile's wrapper holds the module, and so a part of every name inside it."""
+
+
+_METHODS = {name for name in dir(nn.Module) if callable(getattr(nn.Module, name))}
 
 
 def walk(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:
@@ -33,30 +38,97 @@ def modules_in(model: object) -> list[nn.Module]:
     return [module for _, module in walk(model)] if isinstance(model, nn.Module) else []
 
 
+def method_of(module: nn.Module, name: str) -> Callable[..., Any]:
+    """As `getattr(module, name)`; what a module has under the name of a method and cannot be called is something else."""
+    own = vars(module).get(name)
+    return own if callable(own) else MethodType(getattr(type(module), name), module)
+
+
+def has_own(module: nn.Module, name: str) -> bool:
+    """Whether a method is another than nn.Module's: a plain loop would call that one."""
+    return callable(vars(module).get(name)) or getattr(type(module), name) is not getattr(nn.Module, name)
+
+
+@contextlib.contextmanager
+def unhidden(model: nn.Module) -> Iterator[None]:
+    """Inside, nothing hides a method, which torch looks up on every module that it goes through."""
+    hiding = [
+        (vars(module), name, vars(module)[name])
+        for module in modules_in(model)
+        for name in _METHODS & vars(module).keys()
+        if not callable(vars(module)[name])
+    ]
+    for attributes, name, _ in hiding:
+        del attributes[name]
+    try:
+        yield
+    finally:
+        for attributes, name, value in hiding:
+            attributes[name] = value
+
+
 def set_training(model: object, mode: bool) -> None:
-    """`model.train(mode)`, with every module's own `train()` where its class has another one; no attribute of a module hides
-    a method. Nothing for what is no module."""
+    """`model.train()` or `model.eval()`, with every module's own where it has another one. Nothing for what is no module."""
     if not isinstance(model, nn.Module):
         return
-    cls: Any = type(model)
-    if not mode and cls.eval is not nn.Module.eval:
-        cls.eval(model)
-    elif cls.train is not nn.Module.train:
-        cls.train(model, mode)
+    if not mode and has_own(model, "eval"):
+        method_of(model, "eval")()
+    elif has_own(model, "train"):
+        method_of(model, "train")(mode)
     else:
         model.training = mode
         for part in model._modules.values():
             set_training(part, mode)
 
 
-def apply_to_tensors(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
-    """As `model._apply(change)`, which moves and converts all parameters and buffers, also where an attribute hides
-    `children`."""
-    if not any("children" in vars(module) for module in modules_in(model)):
-        type(model)._apply(model, change)
+def named_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """`model.named_parameters(remove_duplicate=False)`."""
+    if has_own(model, "named_parameters"):
+        yield from method_of(model, "named_parameters")(remove_duplicate=False)
         return
-    for module in modules_in(model):
-        type(module)._apply(module, change, recurse=False)
+    for name, module in walk(model, remove_duplicate=False):
+        for key, tensor in module._parameters.items():
+            if tensor is not None:
+                yield f"{name}.{key}" if name else key, tensor
+
+
+def parameters_of(model: nn.Module) -> list[nn.Parameter]:
+    """`list(model.parameters())`."""
+    if has_own(model, "parameters"):
+        return list(method_of(model, "parameters")())
+    return list({id(tensor): tensor for _, tensor in named_parameters(model)}.values())
+
+
+def named_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """`model.named_buffers()`."""
+    if has_own(model, "named_buffers"):
+        yield from method_of(model, "named_buffers")()
+        return
+    seen: set[int] = set()
+    for name, module in walk(model):
+        for key, tensor in module._buffers.items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield f"{name}.{key}" if name else key, tensor
+
+
+def state_dict_of(model: nn.Module) -> dict[str, Any]:
+    """`model.state_dict()`."""
+    with unhidden(model):
+        state: dict[str, Any] = method_of(model, "state_dict")()
+    return state
+
+
+def apply_to_tensors(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """`model._apply(change)`, which moves and converts all parameters and buffers."""
+    with unhidden(model):
+        model._apply(change)
+
+
+def move(model: nn.Module, device: torch.device) -> None:
+    """`model.to(device)`."""
+    with unhidden(model):
+        model.to(device)
 
 
 def named_modules(model: nn.Module, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module]]:

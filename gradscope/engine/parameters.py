@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from gradscope.engine.blame import users_code
 from gradscope.engine.copies import Renewal, put_back
-from gradscope.engine.modules import own_name
+from gradscope.engine.modules import named_parameters, own_name
 
 Model = nn.Module | Mapping[str, Tensor]
 
@@ -19,9 +19,7 @@ def named_tensors(model: Model) -> dict[str, tuple[Tensor, tuple[str, ...]]]:
     """name -> (tensor, its other names), each tensor once under its first name. Tied parameters have several names."""
     if isinstance(model, nn.Module):
         with users_code("The model's named_parameters()"):
-            pairs: list[tuple[str, Tensor]] = [
-                (own_name(name), tensor) for name, tensor in model.named_parameters(remove_duplicate=False)
-            ]
+            pairs: list[tuple[str, Tensor]] = [(own_name(name), tensor) for name, tensor in named_parameters(model)]
     else:
         pairs = list(model.items())
     names: dict[int, list[str]] = {}

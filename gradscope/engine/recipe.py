@@ -59,7 +59,8 @@ class Recipe:
        of the optimizer whose turn it is. The scaler is `torch.amp.GradScaler(device.type)`; after a step that it skips,
        a scheduler that is stepped per step is not. With `zero_grad="manual"` nothing is cleared.
        An optimizer whose step needs a closure (LBFGS) gets one that does the lines from `zero_grad` to the clipping; what
-       the phases have computed already is the closure's first evaluation. `ReduceLROnPlateau` is stepped per epoch with
+       the phases have computed already is the closure's first evaluation. One that says `closure=None`, and fails for want
+       of it in its first step, is called again with one. `ReduceLROnPlateau` is stepped per epoch with
        `scheduler_metric`.
     5. Several named optimizers take turns on each batch, in the order of the dict: each turn is a step as above with
        the `training_step` and the scheduler of that name. What happens after an epoch's last step happens after the
@@ -67,7 +68,9 @@ class Recipe:
     6. After the last step of an epoch, and before schedulers that are stepped per epoch, the model is set to `eval()` and
        the validation data goes through it under `torch.no_grad()` (and autocast). Loss and metrics are means over the
        batches, weighted by their number of samples (the first dimension of a batch's first tensor). Random states,
-       buffers and train/eval flags are then put back: training goes on as if there had been no validation.
+       buffers, train/eval flags and whatever else the code of model, loss and training steps can reach (attributes,
+       variables of closures, globals, containers) are then put back: training goes on as if there had been no validation.
+       What cannot be put back (a generator that has moved) is told.
 
     Observing draws no random numbers and changes no tensor.
     What torch.compile has compiled (the model, a part of it, the loss, a step) runs eagerly, as it was before: the contract

@@ -7,8 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gradscope.engine.error_parts import shortened
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import VALIDATION_LOSS
+
+_LONGEST_VALUE = 60
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -39,13 +42,18 @@ def needs_closure(optimizer: Optimizer) -> bool:
     return "closure" in parameters and parameters["closure"].default is inspect.Parameter.empty
 
 
+def takes_closure(optimizer: Optimizer) -> bool:
+    """True where its step can be given one."""
+    return "closure" in inspect.signature(optimizer.step).parameters
+
+
 def _wrong(name: str, value: object, expected: str) -> BadInput:
     return BadInput(f"Recipe({name}=...) is {_describe(value)}; expected {expected}")
 
 
 def _describe(value: object) -> str:
     if value is None or isinstance(value, (bool, int, float, str)):
-        return f"{value!r:.60}"
+        return shortened(repr(value), _LONGEST_VALUE)
     if isinstance(value, type):
         return f"the class {value.__name__} (an instance is needed)"
     article = "an" if type(value).__name__[:1].upper() in "AEIOU" else "a"

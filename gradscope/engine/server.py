@@ -397,6 +397,7 @@ class Server:
             return
         if go.verb is Verb.RUN and go.until is RunUntil.STEPS and go.steps < 1:
             raise BadInput(f"A run of {go.steps} steps was asked for; expected at least one")
+        session.is_traced = go.traced
         self._goal = Goal.of(number, go, position, first_optimizer=session.training.turns[0].name)
         # A pause that was asked for after this Go is meant for it; one from before, like an old interruption, is over.
         self._pause_wanted = self._pause_wanted and self._pause_number > number

@@ -30,6 +30,7 @@ from gradscope.engine.gate import Gate
 from gradscope.engine.gradient_check import GradientCheck
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES, Keeper
 from gradscope.engine.loop import Loop
+from gradscope.engine.modules import set_training
 from gradscope.engine.nonfinite.watch import NonFiniteWatch
 from gradscope.engine.observer import Observer
 from gradscope.engine.parameters import is_uninitialised, named_tensors
@@ -38,6 +39,7 @@ from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.schedule import foretell, steps_to_end
 from gradscope.engine.step_record import StepRecord
+from gradscope.engine.tracing import Origin, traced
 from gradscope.engine.training import Training, momenta_of, rates_of
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
@@ -151,6 +153,9 @@ class Session:
         self._is_window_complete = True
         self._judgement: tuple[Validated, Best | None] | None = None
         self._slowness_is_told = False
+        self.is_traced = False
+        """Forward and backward run in torch's anomaly mode: a backward that fails names the line of the forward."""
+        self._origin: Origin | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -299,7 +304,11 @@ class Session:
         self._inside = phase
         self._report_identity = self._identity()
         try:
-            body()
+            if self.is_traced:
+                self._origin = None
+                traced(body, self._note_origin)
+            else:
+                body()
             self._report_identity = self._identity()
             collected = self.observer.end(self._more(phase))
         except BaseException as error:
@@ -422,19 +431,29 @@ class Session:
         said = told.sentence if told else advised(describe_error(error), advised_by)
         report = self._leave_failed(phase, undo)
         where = f" in layer {inside[0] or '(model)'}" if inside else ""
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            where += origin.where
+        traceback = cut_traceback(error) if told is None else told.traceback
+        if origin is not None and origin.frames:
+            traceback = f"In the forward:\n{origin.frames}\n{traceback}"
         failure = Failure(
             kind=FailureKind.BAD_INPUT if type(error) is EmptyData else FailureKind.USER_CODE,
             sentence=f"The {_NOUNS.get(substep, substep.value)} of step {self._step} failed{where}: {said}",
-            traceback=cut_traceback(error) if told is None else told.traceback,
+            traceback=traceback,
             phase=phase,
             substep=substep,
             layer=inside[0] if inside else (moment.layer if moment and moment.event == "gradient" else None),
             call=inside[1] if inside else 0,
             undone=self.undone,
+            can_be_traced=substep is SubStep.BACKWARD and not self.is_traced and not self.is_broken,
         )
         failed = UserCodeFailed(failure)
         failed.report = report
         return failed
+
+    def _note_origin(self, origin: Origin) -> None:
+        self._origin = origin
 
     def _leave_failed(self, phase: Phase, undo: Callable[[], str]) -> PhaseReport | None:
         """Undo the phase; what it has shown so far is its report now."""
@@ -629,7 +648,7 @@ class Session:
             for optimizer in self.recipe.optimizers.values():
                 move_optimizer_state(optimizer)
             if isinstance(self.recipe.loss, nn.Module):
-                self.recipe.loss.to(self.device)
+                move_model(self.recipe.loss, self.device)
         except BaseException as error:
             if is_interruption(error) or own_failure(error) is not None:
                 raise
@@ -637,7 +656,7 @@ class Session:
             raise BadInput(said, traceback=cut_traceback(error)) from error
         if isinstance(self.recipe.model, nn.Module):
             with users_code("model.train()"):
-                self.recipe.model.train()
+                set_training(self.recipe.model, True)
 
     def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
         if self.gate is None or not self.gate.is_armed:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import torch
@@ -15,12 +16,21 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gradscope.engine.blame import users_code
 from gradscope.engine.compiled import eager
-from gradscope.engine.modules import modules_in
+from gradscope.engine.error_parts import module_name
+from gradscope.engine.modules import modules_in, parameters_of
 from gradscope.engine.recipe import Recipe
-from gradscope.engine.recipe_checks import needs_closure
+from gradscope.engine.recipe_checks import needs_closure, takes_closure
 from gradscope.protocol.phases import SubStep
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class _Closure(Enum):
+    """What an optimizer's step does with a closure."""
+
+    NEEDED = auto()
+    UNUSED = auto()
+    UNKNOWN = auto()
 
 
 @dataclass
@@ -32,15 +42,30 @@ class Turn:
     scheduler: LRScheduler | None
     training_step: Callable[[Any, Any], Any] | None
 
-    _known: tuple[Any, bool] = (None, False)
-    """The newest step function that was looked at, and whether it needs a closure."""
+    _known: tuple[Any, _Closure] = (None, _Closure.UNUSED)
+    """The newest step function that was looked at, and what it does with a closure."""
 
     @property
     def needs_closure(self) -> bool:
+        return self._closure is _Closure.NEEDED
+
+    @property
+    def may_need_closure(self) -> bool:
+        """Its signature says that a closure can be left out, and it has not been seen to do without."""
+        return self._closure is _Closure.UNKNOWN
+
+    def settle_closure(self, *, is_needed: bool) -> None:
+        """It has been seen whether this optimizer's step needs one."""
+        self._known = self._known[0], _Closure.NEEDED if is_needed else _Closure.UNUSED
+
+    @property
+    def _closure(self) -> _Closure:
         step = self.optimizer.step
         function = getattr(step, "__func__", step)
         if function is not self._known[0]:
-            self._known = function, needs_closure(self.optimizer)
+            is_torchs = module_name(type(self.optimizer)).partition(".")[0] == "torch"
+            use = _Closure.UNKNOWN if takes_closure(self.optimizer) and not is_torchs else _Closure.UNUSED
+            self._known = function, _Closure.NEEDED if needs_closure(self.optimizer) else use
         return self._known[1]
 
     @property
@@ -105,7 +130,7 @@ class Training:
         """The parameters whose gradients are clipped together."""
         if len(self.turns) > 1:
             return turn.parameters
-        return list(self.model.parameters() if isinstance(self.model, nn.Module) else self.model.values())
+        return [*(parameters_of(self.model) if isinstance(self.model, nn.Module) else self.model.values())]
 
     def modules(self) -> Iterator[nn.Module]:
         """Every module that a forward runs: the model's, and those of a loss that is one."""

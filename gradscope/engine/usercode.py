@@ -26,6 +26,7 @@ from gradscope.engine.error_parts import (
     qualified_name,
     safe_text,
     safely,
+    shortened,
     wire_text,
 )
 
@@ -148,7 +149,7 @@ def describe_error(error: BaseException) -> str:
         return elsewhere
     if issubclass(type(error), SystemExit):
         code = safely(lambda: error.code, None)  # type: ignore[attr-defined]
-        text = f"sys.exit({safe_text(code, repr, most=300)}) was called"
+        text = f"sys.exit({shortened(safe_text(code, repr), _MAX_LINE)}) was called"
     else:
         name, message = class_name(type(error)), message_of(error)
         text = f"{name}: {_first_line(message)}" if message else name
@@ -158,7 +159,7 @@ def describe_error(error: BaseException) -> str:
 
 def _first_line(message: str) -> str:
     line = message.splitlines()[0]
-    return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE].rpartition(' ')[0] or line[:_MAX_LINE]} ..."
+    return shortened(line, _MAX_LINE)
 
 
 def _raised_elsewhere(error: BaseException) -> str | None:

@@ -48,8 +48,7 @@ class Validator:
         """Raises what the user's code raises; training is as before then too. `copies_parameters`: see `Aside`."""
         started = time.perf_counter()
         sums, samples, batches = _Sums(), 0, 0
-        roots = self._training.roots() | {"dataset": self._recipe.dataset}
-        aside = Aside(roots, copies_parameters=copies_parameters)
+        aside = Aside(self._training.roots(), copies_parameters=copies_parameters)
         with aside, self._in_eval(), torch.no_grad():
             with self._user_code(), without_signals():
                 iterator = iter(self._loader)

@@ -36,6 +36,8 @@ class Failure:
     call: Count = 0
     undone: Sentence = ""
     """What was undone, and where the session stands now."""
+    can_be_traced: bool = False
+    """A backward has failed: with `Go(traced=True)` it would say of which line."""
 
 
 class GradscopeError(Exception):

@@ -26,6 +26,7 @@ MAX_METRICS = 10_000
 """Of a validation."""
 MAX_DIMENSIONS = 64
 _MAX_SIDE = 2**62
+_LONGEST_WORD = 40
 _LONGEST_NAME = 255
 _COUNTS_UTF_16 = sys.platform in ("win32", "darwin")
 """Names of files are measured in UTF-16 there, elsewhere in bytes."""
@@ -64,7 +65,12 @@ class CutAt(Limit):
     lines: int | None = None
 
     def applied(self, value: str) -> str:
-        kept = value[: self.characters] if len(value) > self.characters else value
+        kept = value
+        if len(value) > self.characters:
+            # Not within a word, where there are words.
+            kept = value[: self.characters]
+            word = kept.rfind(" ")
+            kept = kept[:word] if word > self.characters - _LONGEST_WORD else kept
         if self.lines is not None and kept.count("\n") >= self.lines:
             kept = "\n".join(kept.split("\n", self.lines)[: self.lines])
         left_out = len(value) - len(kept)

@@ -145,6 +145,8 @@ class Go:
     """For RunUntil.STEPS: how many steps to complete."""
     keep_going: bool = False
     """A run does not stop where the first NaN or Inf is found."""
+    traced: bool = False
+    """In torch's anomaly mode: where a backward fails, the failure names the line of the forward. Several times as slow."""
 
 
 @dataclass(frozen=True, kw_only=True)

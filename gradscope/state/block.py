@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, SubjectKey
 from gradscope.snapshots.saved_history import SavedBlock
-from gradscope.state.cells import LAST_STEP, Cells, Origin
+from gradscope.state.cells import DATED, LAST_STEP, Cells, Origin
 from gradscope.state.moving import Move
 
 MAX_STEPS = 1500
@@ -154,7 +154,7 @@ class Block:
             keys=tuple(self.keys),
             steps=self.steps.copy(),
             values=values[: len(COLUMNS)].copy(),
-            tops=values[len(COLUMNS) :].copy() if self.is_merged else None,
+            tops=values[DATED].copy() if self.is_merged else None,
             origins=origins.astype(np.int64) if self.is_merged else None,
             stride=self._stride,
             in_last=self._in_last,
@@ -169,7 +169,7 @@ class Block:
         block._steps = saved.steps.copy()
         block._cells = Cells.of(saved.steps, saved.values.transpose(2, 1, 0))
         if saved.tops is not None:
-            block._cells.values[len(COLUMNS) :] = saved.tops
+            block._cells.values[DATED] = saved.tops
         if saved.origins is not None:
             block._cells.origins[:] = np.clip(saved.origins, 0, LAST_STEP)
         block._used = len(saved.steps)

@@ -1,7 +1,8 @@
 """Summaries of subjects over steps, and the one rule for what becomes of them when several steps share a column.
 
 The newest known number stands for all of them. Of the counts of NaN and Inf, and of the standard deviation, the norm and the
-extremes, the greatest is kept as well, with the step at which it was: nothing that went wrong is averaged away.
+extremes, the greatest is kept as well, with the step at which it was; also the least standard deviation and norm, the
+greatest share of zeros, and the mean that was farthest from zero: nothing that went wrong is averaged away.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.arrays import IntArray
-from gradscope.protocol.subjects import COLUMNS, INF, L2, MAX, MIN, NAN, STD
+from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO
 from gradscope.state.kept_numbers import as_kept
 
-TOP_STD, TOP_L2 = len(COLUMNS), len(COLUMNS) + 1
-"""Behind the columns of a summary: the greatest standard deviation and the greatest norm."""
-PLANES = len(COLUMNS) + 2
-_TOPS = slice(TOP_STD, TOP_L2 + 1)
+TOP_STD, TOP_L2, TOP_ZEROS, LOW_STD, LOW_L2, FAR_MEAN = range(len(COLUMNS), len(COLUMNS) + 6)
+"""Behind the columns of a summary: the greatest standard deviation, norm and share of zeros in percent, the least standard
+deviation and norm, and the mean that is farthest from zero."""
+PLANES = len(COLUMNS) + 6
+DATED = slice(TOP_STD, TOP_L2 + 1)
+"""Those of which the step is known."""
+_TOPS, _LOWS = slice(TOP_STD, TOP_ZEROS + 1), slice(LOW_STD, LOW_L2 + 1)
 _BAD_COUNTS = slice(NAN, INF + 1)
 Floats = npt.NDArray[np.float32]
 Origins = npt.NDArray[np.uint32]
@@ -42,7 +46,7 @@ class Origin(IntEnum):
 @dataclass(frozen=True)
 class Cells:
     values: Floats
-    """Shape (PLANES, subjects, columns): the columns of a summary and the two behind them. NaN where unseen."""
+    """Shape (PLANES, subjects, columns): the columns of a summary and the planes behind them. NaN where unseen."""
     origins: Origins
     """Shape (len(Origin), subjects, columns): steps."""
 
@@ -58,7 +62,10 @@ class Cells:
         """One column a step. `summaries` has the shape (steps, subjects, len(COLUMNS))."""
         values = np.empty((PLANES, summaries.shape[1], len(steps)), dtype=np.float32)
         values[: len(COLUMNS)] = as_kept(summaries).transpose(2, 1, 0)
-        values[TOP_STD], values[TOP_L2] = values[STD], values[L2]
+        values[TOP_STD], values[TOP_L2] = values[LOW_STD], values[LOW_L2] = values[STD], values[L2]
+        values[FAR_MEAN] = values[MEAN]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.divide(100 * values[ZERO], values[COUNT], out=values[TOP_ZEROS])
         origins = np.empty((len(Origin), *values.shape[1:]), dtype=np.uint32)
         origins[:] = np.minimum(steps, LAST_STEP)
         return cls(values, origins)
@@ -93,10 +100,12 @@ class Cells:
         values = np.where(np.isnan(b), a, b)
         for planes in (_BAD_COUNTS, MAX, _TOPS):
             np.fmax(a[planes], b[planes], out=values[planes])
-        np.fmin(a[MIN], b[MIN], out=values[MIN])
+        for planes in (MIN, _LOWS):
+            np.fmin(a[planes], b[planes], out=values[planes])
+        np.copyto(values[FAR_MEAN], a[FAR_MEAN], where=_exceeds(np.abs(a[FAR_MEAN]), np.abs(b[FAR_MEAN])))
         is_later = np.empty(self.origins.shape, dtype=bool)
         is_later[Origin.BAD] = bad(b) & ~bad(a)
-        is_later[Origin.STD : Origin.L2 + 1] = _exceeds(b[_TOPS], a[_TOPS])
+        is_later[Origin.STD : Origin.L2 + 1] = _exceeds(b[DATED], a[DATED])
         is_later[Origin.LARGEST] = _exceeds(largest(b), largest(a))
         return Cells(values, np.where(is_later, later.origins, self.origins))
 

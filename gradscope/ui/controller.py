@@ -149,6 +149,10 @@ class Controller(QObject):
         """Any verb but Run, Pause and Reset; nothing happens where the phase table does not allow it."""
         self._go(messages.Go(verb=verb))
 
+    def go_traced(self) -> None:
+        """The batch whose backward has failed once more, in torch's anomaly mode: the failure names the line."""
+        self._go(messages.Go(verb=Verb.NEXT_BATCH, traced=True))
+
     def run(self, until: RunUntil, steps: int = 1) -> None:
         """Run until a number of steps is done, the epoch is over, or Pause; or, by the settings, NaN or Inf is found."""
         keep_going = not self.settings.get(Setting.STOP_AT_NONFINITE)

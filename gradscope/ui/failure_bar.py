@@ -20,12 +20,12 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Rest
+from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.visible import visible, visible_lines
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.controller import Controller
-from gradscope.ui.flow_layout import FlowLayout
+from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.plain import PlainLabel, WrappedLabel
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
@@ -51,6 +51,8 @@ class _Notice:
     """It has kept a recipe from being opened."""
     is_resistance: bool = False
     """The engine goes on after an Interrupt."""
+    can_be_traced: bool = False
+    """Run once more, a backward that has failed would name the line of the forward."""
 
 
 _SEVERITY = {
@@ -79,6 +81,13 @@ class FailureBar(QFrame):
         self.more = self._make_text()
         self.more.setProperty("role", "muted")
         self.show_layer = self._make_button(self.tr("Show layer"), self._on_show_layer)
+        self.trace = self._make_button(self.tr("Run again to find the line"), controller.go_traced)
+        self.trace.setToolTip(
+            self.tr(
+                "The same batch once more in torch's anomaly mode, several times as slow: the failure then names the line of "
+                "the forward whose backward fails"
+            )
+        )
         self.toggle = self._make_button(self.tr("Show traceback"), self._on_toggled)
         self.copy = self._make_button(self.tr("Copy"), self._on_copy)
         self.restart = self._make_button(self.tr("Restart engine"), controller.restart_engine)
@@ -177,7 +186,9 @@ class FailureBar(QFrame):
             )
         if state.failure is None:
             return None
-        return replace(_notice_of_failure(state.failure), is_unopened=state.unopened is not None)
+        can_be_traced = state.failure.can_be_traced and state.refusal(Verb.NEXT_BATCH) is None
+        notice = _notice_of_failure(state.failure)
+        return replace(notice, is_unopened=state.unopened is not None, can_be_traced=can_be_traced)
 
     def _show(self, notice: _Notice) -> None:
         self.sentence.setText(visible(notice.sentence))
@@ -186,6 +197,7 @@ class FailureBar(QFrame):
         self.details.setPlainText(visible_lines(notice.details))
         self.toggle.setVisible(bool(notice.details))
         self.show_layer.setVisible(notice.layer is not None)
+        self.trace.setVisible(notice.can_be_traced)
         self.restart.setVisible(notice.is_engine_death)
         self.reopen.setVisible(notice.is_session_lost)
         self.again.setVisible(notice.is_unopened)
@@ -230,15 +242,16 @@ class FailureBar(QFrame):
         return button
 
     def _arrange(self) -> None:
-        buttons = FlowLayout(spacing=8)
-        for button in (self.end, self.restart, self.reopen, self.again, self.show_layer, self.toggle, self.copy):
-            buttons.addWidget(button)
+        buttons = FlowRow(self, spacing=8)
+        shown = (self.end, self.restart, self.reopen, self.trace, self.again, self.show_layer, self.toggle, self.copy)
+        for button in shown:
+            buttons.add(button)
         texts = QVBoxLayout()
         texts.setSpacing(4)
         texts.addWidget(self.sentence)
         texts.addWidget(self.more)
         texts.addSpacing(4)
-        texts.addLayout(buttons)
+        texts.addWidget(buttons)
         line = QHBoxLayout()
         line.setContentsMargins(8, 8, 8, 8)
         line.setSpacing(8)

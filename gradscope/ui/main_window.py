@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
-from PySide6.QtWidgets import QMainWindow, QTabWidget
+from PySide6.QtWidgets import QApplication, QMainWindow, QTabWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
@@ -72,7 +72,8 @@ class MainWindow(QMainWindow):
         self.phase_strip = PhaseStrip(controller, themes, self)
         self.status = StatusBar(controller, themes, self)
         self.layers = LayersDock(controller, themes, self)
-        self._layers_width = 0
+        self._is_width_chosen = False
+        """By a person, for the layers."""
         self.comparer = Comparer(controller, self)
         self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
         self.moments = MomentsDock(controller, themes, self)
@@ -158,7 +159,7 @@ class MainWindow(QMainWindow):
         for panel in self.panels:
             panel.setFloating(False)
             panel.setVisible(panel is not self.lesson or self.lesson.lesson is not None)
-        self._has_panels = True
+        self._has_panels, self._is_width_chosen = True, False
         self._default_layout()
 
     @Slot()
@@ -210,7 +211,8 @@ class MainWindow(QMainWindow):
         self.commands.training_settings_wanted.connect(self._on_training_settings_wanted)
         self.commands.comparison_wanted.connect(self.comparer.start)
         self.comparer.changed.connect(self._on_comparison_changed)
-        self.layers.filled.connect(self._fit_layers)
+        self.layers.view.resized.connect(self._on_layers_resized)
+        self.layers.filled.connect(self._fit_layers, Qt.ConnectionType.QueuedConnection)
         self.failure_bar.details_shown.connect(self._on_details_shown)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
         self.commands.start_page_toggled.connect(self._on_start_page_toggled)
@@ -237,7 +239,8 @@ class MainWindow(QMainWindow):
             panel.title_bar.refresh()
         self.inspector.raise_()
         self.moments.raise_()
-        self.layers.raise_()
+        if is_little:
+            self.layers.raise_()
         self._resize_panels()
         # Panels that have just been shown take the sizes only once they are laid out.
         QTimer.singleShot(0, self, self._resize_panels)
@@ -251,19 +254,23 @@ class MainWindow(QMainWindow):
     @Slot()
     def _resize_panels(self) -> None:
         digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
-        needed = self.layers.content_width(), _INSPECTOR_DIGITS * digit
         shares = _SIDE_SHARES_IN_LITTLE if self._is_little() else _SIDE_SHARES
-        sides = [min(width, round(share * self.width())) for width, share in zip(needed, shares, strict=True)]
+        most = [round(share * self.width()) for share in shares]
+        sides = [self.layers.width_for(most[0]), min(_INSPECTOR_DIGITS * digit, most[1])]
         self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
-        self._layers_width = sides[0]
         if self.dockWidgetArea(self.moments) is Qt.DockWidgetArea.BottomDockWidgetArea:
             self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
 
     @Slot()
     def _fit_layers(self) -> None:
         """Another model has longer or shorter names; a width that somebody has chosen stays."""
-        if abs(self.layers.width() - self._layers_width) <= 2:
+        if self._has_panels and not self._is_width_chosen:
             self._resize_panels()
+
+    @Slot()
+    def _on_layers_resized(self) -> None:
+        if QApplication.mouseButtons() & Qt.MouseButton.LeftButton:
+            self._is_width_chosen = True
 
     def _is_little(self) -> bool:
         return self.height() < _LITTLE_LINES * self.fontMetrics().lineSpacing()
@@ -291,7 +298,8 @@ class MainWindow(QMainWindow):
         """A session is open: bring the panels in, as they were left the last time."""
         self._has_panels = True
         layout = self.controller.settings.get(Setting.LAYOUT)
-        if layout.isEmpty() or not self.restoreState(layout, _LAYOUT_VERSION):
+        self._is_width_chosen = not layout.isEmpty() and self.restoreState(layout, _LAYOUT_VERSION)
+        if not self._is_width_chosen:
             self._on_layout_reset()
         if self.dockWidgetArea(self.lesson) is Qt.DockWidgetArea.NoDockWidgetArea:
             # A layout of a version that had no such panel.

@@ -17,7 +17,8 @@ class NumberDelegate(QStyledItemDelegate):
     def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
         super().initStyleOption(option, index)
         text = option.text
-        if not text or not option.displayAlignment & Qt.AlignmentFlag.AlignRight:
+        is_right = bool(option.displayAlignment & Qt.AlignmentFlag.AlignRight)
+        if not is_right or not any(character.isdigit() for character in text):
             return
         metrics = QFontMetrics(option.font)
         margin = (

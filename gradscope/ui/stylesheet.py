@@ -74,6 +74,11 @@ QToolButton[flat="true"], QPushButton[flat="true"] { background: transparent; bo
 QToolButton[flat="true"][checkable="true"] { border-color: $border; }
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover { background: $selection; }
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus { border-color: $accent; }
+QToolButton[compact="true"] { padding: 1px 5px; }
+QToolButton[compact="true"][popupMode="2"] { padding-right: 18px; }
+QToolButton[tiny="true"] { background: transparent; border: 1px solid transparent; padding: 0 3px; min-height: 0; }
+QToolButton[tiny="true"]:hover { background: $selection; }
+QToolButton[tiny="true"]:focus { border-color: $accent; }
 QToolButton[popupMode="1"] { padding-right: 24px; }
 QToolButton[popupMode="2"] { padding-right: 22px; }
 QToolButton[differs="true"] { border-color: $warning; }

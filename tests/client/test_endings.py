@@ -4,7 +4,15 @@ import signal
 
 import pytest
 
-from gradscope.client.endings import describe_end, in_its_own_words, last_lines, with_ended, with_last_output
+from gradscope.client.endings import (
+    describe_end,
+    in_its_own_words,
+    last_lines,
+    with_ended,
+    with_last_output,
+    with_place,
+)
+from gradscope.protocol.phases import Position, Rest
 
 DUMP = """Fatal Python error: Segmentation fault
 
@@ -95,3 +103,9 @@ def test_how_many_processes_were_ended_with_it() -> None:
     assert with_ended("It ended\nline", 0) == "It ended\nline"
     assert with_ended("It ended\nline", 1) == "It ended. A process that it had started was ended with it\nline"
     assert with_ended("It ended", 3) == "It ended. 3 processes that it had started were ended with it"
+
+
+def test_where_training_stood() -> None:
+    place = Position(rest=Rest.IN_BACKWARD, step=7)
+    assert with_place("It ended\nline", place) == "It ended. It was in the backward of step 7\nline"
+    assert with_place("It ended", Position(rest=Rest.READY, step=7)) == with_place("It ended", None) == "It ended"

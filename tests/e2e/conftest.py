@@ -2,13 +2,16 @@
 
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from gradscope.state.app_state import EngineStatus
 from gradscope.ui.app import build
+from gradscope.ui.main_window import MainWindow
 from gradscope.ui.settings import Setting, Settings
 from tests.e2e.driver import RECIPE, App, AppProcess
 from tests.torch_python import engine_python, has_torch
@@ -16,14 +19,41 @@ from tests.torch_python import engine_python, has_torch
 
 @pytest.fixture
 def app(qapp: QApplication, qtbot: QtBot) -> Iterator[App]:
-    settings = Settings()
+    with _window(qapp) as window:
+        yield App(window, qtbot)
+
+
+@pytest.fixture(scope="module")
+def window_of_module(qapp: QApplication, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MainWindow]:
+    with _window(qapp, tmp_path_factory.mktemp("settings") / "settings.ini") as window:
+        yield window
+
+
+@pytest.fixture
+def shared_app(window_of_module: MainWindow, qtbot: QtBot) -> Iterator[App]:
+    """One window and one engine for the tests of a module: each opens a recipe of its own, which is another session.
+
+    For tests that are not about a fresh window. An engine that imports torch costs more than most of them.
+    """
+    app = App(window_of_module, qtbot)
+    if app.state.engine.status is EngineStatus.DEAD:
+        app.controller.start_engine()
+    yield app
+    if app.state.position.running:
+        app.controller.interrupt()
+        app.wait_for_rest()
+    app.controller.dismiss_failure()
+
+
+@contextmanager
+def _window(qapp: QApplication, settings_path: Path | None = None) -> Iterator[MainWindow]:
+    settings = Settings(settings_path)
     if not has_torch():
         settings.override(Setting.PYTHON, engine_python())
     window = build(qapp, settings)
     window.show()
     window.controller.start_engine()
-    app = App(window, qtbot)
-    yield app
+    yield window
     window.close()
     window.controller.client.shut_down()
     window.deleteLater()

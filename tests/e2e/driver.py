@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.app_state import AppState, EngineStatus
 from gradscope.ui.main_window import MainWindow
+from tests.patience import patient
 from tests.torch_python import engine_python, has_torch
 
 ENGINE_TIMEOUT_MS = 60_000
@@ -105,7 +106,7 @@ class AppProcess:
 
     def engine_pid(self, timeout_secs: float = 60) -> int:
         """Of the engine, when it has made itself a process group."""
-        deadline = time.monotonic() + timeout_secs
+        deadline = time.monotonic() + patient(timeout_secs)
         while time.monotonic() < deadline:
             for pid in children_of(self.process.pid):
                 if "engine" in _command(pid) and _leads_its_group(pid):
@@ -115,7 +116,7 @@ class AppProcess:
         raise AssertionError("no engine was started")
 
     def wait_for(self, condition: Callable[[], bool], timeout_secs: float = 60) -> None:
-        deadline = time.monotonic() + timeout_secs
+        deadline = time.monotonic() + patient(timeout_secs)
         while not condition():
             assert time.monotonic() < deadline and self.process.poll() is None
             time.sleep(0.05)
@@ -126,7 +127,7 @@ class AppProcess:
     def close(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(patient(10))
         if self.process.stdout:
             self.process.stdout.close()
 
@@ -143,7 +144,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int, timeout_secs: float = 10) -> None:
-    deadline = time.monotonic() + timeout_secs
+    deadline = time.monotonic() + patient(timeout_secs)
     while is_alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.02)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
@@ -15,6 +16,11 @@ from gradscope.ui.actions import ActionId
 from tests.e2e.driver import App
 
 WEIGHT = SubjectKey(SubjectKind.UPDATE, "linear.weight")
+
+
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
 
 
 def enter_rate(app: App, qtbot: QtBot, text: str) -> None:

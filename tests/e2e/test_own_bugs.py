@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-TIMEOUT_SECS = 240
+from tests.patience import patient
+
+TIMEOUT_SECS = patient(60)
 
 DRIVE = """
 import sys, time
@@ -23,7 +25,7 @@ def fail(*arguments, **named):
 def reports(window):
     return [dialog for dialog in window.findChildren(ErrorReportDialog) if dialog.isVisible()]
 
-def wait_for(condition, secs=60):
+def wait_for(condition, secs=300):
     until = time.monotonic() + secs
     while not condition():
         assert time.monotonic() < until, "waited in vain"

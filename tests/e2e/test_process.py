@@ -25,6 +25,7 @@ from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.log import MAX_LINES
 from tests.e2e.driver import App, AppProcess, is_alive, wait_until_gone
+from tests.patience import patient
 
 WriteRecipe = Callable[..., Path]
 NOT_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
@@ -110,7 +111,7 @@ def test_an_engine_with_the_wrong_token_gives_up(qtbot: QtBot) -> None:
 
 
 def test_the_engine_is_not_for_people() -> None:
-    done = subprocess.run([sys.executable, str(ENGINE_SCRIPT)], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, str(ENGINE_SCRIPT)], capture_output=True, text=True, timeout=patient(30))
     assert done.returncode == 3
     assert "people start the app" in done.stderr
 

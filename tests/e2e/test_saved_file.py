@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -11,6 +12,11 @@ from gradscope.state.app_state import EngineStatus
 from tests.e2e.driver import App
 
 WriteRecipe = Callable[..., Path]
+
+
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
 
 
 def press(app: App, qtbot: QtBot, button: object) -> None:

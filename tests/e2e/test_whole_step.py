@@ -77,6 +77,11 @@ def write_step(tmp_path: Path) -> WriteStep:
     return write
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
 def press(app: App, action: ActionId) -> None:
     """As a person would: wait until it can be pressed, press it, and wait until it is done."""
     button = app.window.actions_[action]

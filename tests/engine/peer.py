@@ -14,12 +14,13 @@ from typing import Any
 from gradscope.protocol import codec, messages
 from gradscope.protocol.phases import Position, RunUntil, Verb
 from gradscope.protocol.stacks import unstacked
+from tests.patience import patient
 
 ENGINE = Path(__file__).parents[2] / "gradscope/engine/__main__.py"
 TOKEN = "a token of this test"
-PATIENCE_SECS = 30.0
+PATIENCE_SECS = patient(30.0)
 """For an engine that starts and imports torch."""
-ANSWER_SECS = 30.0
+ANSWER_SECS = patient(30.0)
 
 
 def _apart(frame: codec.Frame) -> list[codec.Frame]:
@@ -62,7 +63,7 @@ class Peer:
     def close(self) -> None:
         self.connection.close()
         try:
-            self.process.wait(10)
+            self.process.wait(patient(10))
         finally:
             self.process.kill()
             self.process.wait()

@@ -121,9 +121,9 @@ def with_notes(notes: Any) -> BaseException:
 @pytest.mark.parametrize("name", ODD)
 def test_telling_an_odd_error(name: str) -> None:
     make, said = ODD[name]
-    error, started = raised(make()), time.perf_counter()
+    error, started = raised(make()), time.process_time()
     texts = describe_error(error), cut_traceback(error), failure_of(error).sentence
-    assert time.perf_counter() - started < 20.0, "it takes less than one second on a machine at rest"
+    assert time.process_time() - started < 20.0, "it takes less than one second on a machine at rest"
     assert said in texts[0]
     for text in texts:
         assert len(text) < 60_000
@@ -330,6 +330,7 @@ def test_what_to_do_is_said_where_the_error_does_not() -> None:
             session.next_batch()
     model = nn.Linear(3, 2)
     with Session(recipe_with(model, optimizer=Sharp(model.parameters(), lr=0.1))) as session:
-        with pytest.raises(UserCodeFailed, match=r"Sharp.step\(\) was called without a closure"):
-            session.next_batch()
-        assert session.position.step == 0
+        (note,) = session.next_batch()[2].raw.notes
+        assert note.startswith(
+            "Sharp.step() is given a closure from now on: without one it failed (TypeError: 'NoneType'"
+        )

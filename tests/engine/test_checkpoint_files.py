@@ -25,6 +25,7 @@ from gradscope import Recipe, Session
 from gradscope.engine import checkpoint_file, checkpoint_load
 from gradscope.engine.checkpoint_load import DoesNotFit
 from gradscope.protocol.failure import BadInput
+from tests.patience import patient
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -211,7 +212,9 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
         except BadInput as error:
             print(error)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=patient(120)
+    )
     assert "cannot be written to" in done.stdout and "File too large" in done.stdout, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
     assert torch.load(tmp_path / "c.pt", weights_only=True)["state_dict"]["w"].shape == (3,)
@@ -225,7 +228,9 @@ def test_a_kill_leaves_the_older_file(tmp_path: Path) -> None:
         os.fsync = lambda descriptor: os._exit(9)
         write({str(tmp_path / "c.pt")!r}, {{"step": 2}})
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=patient(120)
+    )
     assert done.returncode == 9, done.stderr
     assert torch.load(tmp_path / "c.pt", weights_only=True) == {"step": 1}
 

@@ -31,6 +31,7 @@ from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import GPU_FLOATS, Readable, readable_in_place
 from gradscope.protocol import messages
 from gradscope.protocol.phases import Phase
+from tests.patience import patient
 
 pytestmark = pytest.mark.cuda
 DEVICE = "cuda:0"
@@ -304,6 +305,6 @@ def test_a_device_side_assert_ends_the_engine_in_words(write_recipe: Callable[..
         failed = peer.run_steps(8)
         assert isinstance(failed, messages.Failed) and "assert" in failed.failure.sentence
         assert "cannot be used any more" in peer.event(messages.DeviceLost).reason
-        assert peer.process.wait(30) == 0 and os.name == "posix"
+        assert peer.process.wait(patient(30)) == 0 and os.name == "posix"
     finally:
         peer.close()

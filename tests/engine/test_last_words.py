@@ -13,6 +13,7 @@ from gradscope.engine import guard
 from gradscope.engine.__main__ import EXIT_UNFIT
 from gradscope.engine.last_words import EXIT_APP_GONE
 from gradscope.protocol.last_place import LastPlace
+from tests.patience import patient
 
 PREPARE = """
 import builtins, os, sys
@@ -38,7 +39,9 @@ def test_words_come_through(breakage: str) -> None:
     place = LastPlace.made()
     assert place is not None
     script = f"{PREPARE}\n{breakage}\nwords.end('it cannot go on', error)"
-    done = subprocess.run([sys.executable, "-c", script, place.path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, place.path], capture_output=True, text=True, timeout=patient(60)
+    )
     assert done.returncode == EXIT_APP_GONE
     assert place.words() == "it cannot go on: ValueError: no cheese"
     if "closerange" not in breakage:
@@ -50,7 +53,9 @@ def test_the_end_comes_also_where_nothing_can_be_said() -> None:
     script = f"{PREPARE}\nclass Bad(Exception):\n def __str__(self): raise OSError\nwords.end('it ends', Bad())"
     place = LastPlace.made()
     assert place is not None
-    done = subprocess.run([sys.executable, "-c", script, place.path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, place.path], capture_output=True, text=True, timeout=patient(60)
+    )
     assert done.returncode == EXIT_APP_GONE
     assert place.words() == "it ends: an error that cannot be told"
     place.close()
@@ -59,7 +64,7 @@ def test_the_end_comes_also_where_nothing_can_be_said() -> None:
 def test_the_guard_is_forked_before_numpy() -> None:
     """Its memory stays beside the engine's, and numpy may be what is missing."""
     script = "import sys, gradscope.engine.guard, gradscope.engine.last_words; print('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=patient(60))
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -67,7 +72,7 @@ def test_that_numpy_is_missing_is_one_sentence(tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     python = tmp_path / "bare" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     script = Path(gradscope.__file__).parent / "engine" / "__main__.py"
-    done = subprocess.run([python, script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([python, script], capture_output=True, text=True, timeout=patient(60))
     assert done.returncode == EXIT_UNFIT
     sentence = f"numpy is missing in {python}; install it with: {python} -m pip install numpy torch safetensors"
     assert done.stderr == f"gradscope engine: {sentence}\n"
@@ -84,5 +89,7 @@ guard.begin(None)
 os._exit(7 if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN else 8)
 """
     wanted = {**os.environ, guard.GUARD_VARIABLE: "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=wanted, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=wanted, capture_output=True, text=True, timeout=patient(60)
+    )
     assert (done.returncode, done.stderr) == (7, "")

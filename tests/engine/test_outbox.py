@@ -19,6 +19,7 @@ from gradscope.protocol.codec import Decoder
 from gradscope.protocol.messages import Done, Note, Report, Reports, Skipped
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.stacks import unstacked
+from tests.patience import patient
 from tests.protocol.test_stacks import assert_same, report
 
 PHASES = (Phase.FORWARD, Phase.BACKWARD, Phase.STEP)
@@ -171,7 +172,7 @@ def test_a_spill_gives_back_what_it_got_in_order() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is POSIX")
 def test_a_spill_before_a_disk_that_is_full_for_a_while() -> None:
     """Whole frames, small and large, before, while, and after there was no room."""
-    done = subprocess.run([sys.executable, "-c", FULL_FOR_A_WHILE], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FULL_FOR_A_WHILE], capture_output=True, text=True, timeout=patient(60))
     assert (done.returncode, done.stdout, done.stderr) == (0, "12 refused, 12 left\n", "")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gate import Gate
 from peer import TOKEN, Peer
 
 from gradscope import Session, load_recipe
@@ -22,6 +23,7 @@ from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Ve
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
 from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.snapshots.reader import open_snapshot
+from tests.patience import patient
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -66,6 +68,11 @@ def own() -> Iterator[Peer]:
     peer = Peer()
     yield peer
     peer.close()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
 
 
 @pytest.fixture
@@ -209,12 +216,12 @@ def test_a_pause_while_nothing_runs_does_not_stop_the_next_go(shared: Peer, mlp:
     assert not shared.run_steps(2).paused
 
 
-def test_stopped_inside_a_phase(shared: Peer, slow: Callable[[str], Path]) -> None:
-    shared.open(slow("time.sleep(0.5)"))
+def test_stopped_inside_a_phase(shared: Peer, slow: Callable[[str], Path], gate: Gate) -> None:
+    shared.open(slow(gate.code))
     number = shared.send(messages.Go(verb=Verb.FORWARD))
-    shared.position_when(lambda p: p.running)
-    time.sleep(0.2)
+    gate.wait()
     shared.ask(messages.Pause())
+    gate.open()
     done = shared.reply(number)
     assert done.paused and done.position.rest is Rest.IN_FORWARD
     moment = done.position.moment
@@ -282,39 +289,45 @@ def test_a_device_that_is_lost_ends_the_engine_in_words(write_recipe: Callable[.
         assert isinstance(failed, messages.Failed) and "device-side assert" in failed.failure.sentence
         lost = peer.event(messages.DeviceLost)
         assert "cannot be used any more" in lost.reason and "started again" in lost.reason
-        assert peer.process.wait(10) == 0
+        assert peer.process.wait(patient(10)) == 0
     finally:
         peer.close()
 
 
-def test_a_device_that_is_lost_while_stopped_inside_a_phase_ends_the_engine(write_recipe: Callable[..., Path]) -> None:
+def test_a_device_that_is_lost_while_stopped_inside_a_phase_ends_the_engine(
+    write_recipe: Callable[..., Path], gate: Gate
+) -> None:
     peer = Peer()
     try:
-        peer.open(write_recipe(LOST_GPU.replace("Net.calls == 3", "False").replace("return super", SLOW_AND_LOST)))
+        lost = SLOW_AND_LOST.format(wait=gate.code)
+        peer.open(write_recipe(LOST_GPU.replace("Net.calls == 3", "False").replace("return super", lost)))
         number = peer.send(messages.Go(verb=Verb.RUN))
-        peer.position_when(lambda p: p.running)
-        # Into the layer, which sleeps first.
-        time.sleep(0.3)
+        gate.wait()
         peer.ask(messages.Pause())
+        gate.open()
         assert peer.reply(number).position.rest is Rest.IN_FORWARD
         assert isinstance(peer.ask(messages.SetCapture(capture="nonsense")), messages.Failed)
-        assert peer.process.wait(10) == 0
+        assert peer.process.wait(patient(10)) == 0
     finally:
         peer.close()
 
 
-SLOW_AND_LOST = """import time
-        time.sleep(0.5)
+SLOW_AND_LOST = """{wait}
         devices.still_answers = lambda device: False
         return super"""
 
 
-def test_reset_and_open_while_stopped_inside(shared: Peer, slow: Callable[[str], Path], mlp: Path) -> None:
-    for request in (messages.Reset(), messages.Open(path=str(mlp))):
-        shared.open(slow("time.sleep(0.3)"))
+def test_reset_and_open_while_stopped_inside(
+    shared: Peer, slow: Callable[[str], Path], mlp: Path, tmp_path: Path
+) -> None:
+    for i, request in enumerate((messages.Reset(), messages.Open(path=str(mlp)))):
+        (tmp_path / str(i)).mkdir()
+        gate = Gate(tmp_path / str(i))
+        shared.open(slow(gate.code))
         number = shared.send(messages.Go(verb=Verb.RUN))
-        shared.position_when(lambda p: p.running)
+        gate.wait()
         shared.ask(messages.Pause())
+        gate.open()
         assert shared.reply(number).position.rest is Rest.IN_FORWARD
         opened = shared.ask(request)
         assert isinstance(opened, messages.Opened) and opened.position.rest is Rest.READY
@@ -341,17 +354,17 @@ def test_reset_reads_the_file_again(shared: Peer, slow: Callable[[str], Path]) -
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "time.sleep(600)", "[i for i in iter(int, 1)]"])
-def test_interrupt(body: str, shared: Peer, slow: Callable[[str], Path]) -> None:
-    shared.open(slow(body))
+def test_interrupt(body: str, shared: Peer, slow: Callable[[str], Path], gate: Gate) -> None:
+    gate.open()
+    shared.open(slow(f"{gate.code}\n        {body}"))
     number = shared.send(messages.Go(verb=Verb.FORWARD))
-    shared.position_when(lambda p: p.running)
-    time.sleep(0.3)
+    gate.wait()
     # The reader thread answers all the while.
     assert isinstance(shared.ask(messages.Ping()), messages.Pong)
     started = time.monotonic()
     shared.ask(messages.Interrupt())
     failed = shared.reply(number)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < patient(3)
     assert failed.failure.kind is FailureKind.CANCELLED
     assert failed.position.rest is Rest.READY and failed.position.moment is None
     # The session is usable, and batch normalisation did not move.
@@ -365,10 +378,12 @@ def test_an_interrupt_while_nothing_runs_does_nothing(shared: Peer, mlp: Path) -
     assert isinstance(shared.run_steps(2), messages.Done)
 
 
-def test_interrupt_a_recipe_that_loads_for_ever(shared: Peer, mlp: Path, write_recipe: Callable[..., Path]) -> None:
+def test_interrupt_a_recipe_that_loads_for_ever(
+    shared: Peer, mlp: Path, write_recipe: Callable[..., Path], gate: Gate
+) -> None:
     shared.open(mlp)
-    number = shared.send(messages.Open(path=str(write_recipe("import time\ntime.sleep(600)\n"))))
-    time.sleep(0.3)
+    number = shared.send(messages.Open(path=str(write_recipe(f"{gate.code}\n"))))
+    gate.wait()
     shared.ask(messages.Interrupt())
     assert shared.reply(number).failure.kind is FailureKind.CANCELLED
     assert shared.run_steps(1).position.step == 1
@@ -485,35 +500,39 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize(("state", "ending"), ENDINGS)
-def test_shutdown_and_a_closed_socket_end_the_process(state: str, ending: str, slow: Callable[[str], Path]) -> None:
+def test_shutdown_and_a_closed_socket_end_the_process(
+    state: str, ending: str, slow: Callable[[str], Path], gate: Gate
+) -> None:
     peer = Peer(welcome=state != "before ready")
     try:
-        bring_to(peer, state, slow)
+        bring_to(peer, state, slow, gate)
         if ending == "shutdown":
             peer.send(messages.Shutdown())
-            assert peer.process.wait(8) == 0
+            assert peer.process.wait(patient(8)) == 0
         else:
             peer.connection.close()
-            assert peer.process.wait(8) != 0
+            assert peer.process.wait(patient(8)) != 0
     finally:
         peer.close()
 
 
-def bring_to(peer: Peer, state: str, slow: Callable[[str], Path]) -> None:
+def bring_to(peer: Peer, state: str, slow: Callable[[str], Path], gate: Gate) -> None:
     if state in ("idle", "before ready"):
         return
-    body = {"running": "pass", "hanging": "while True: pass", "stopped inside": "time.sleep(0.3)"}[state]
+    body = {"running": "pass", "hanging": "while True: pass", "stopped inside": gate.code}[state]
     peer.open(slow(body))
     number = peer.send(messages.Go(verb=Verb.RUN))
     peer.position_when(lambda p: p.running)
     if state == "stopped inside":
+        gate.wait()
         peer.ask(messages.Pause())
+        gate.open()
         assert peer.reply(number).position.rest is Rest.IN_FORWARD
 
 
 def test_a_malformed_frame_ends_the_engine(own: Peer) -> None:
     own.connection.sendall(b"\xff" * 64)
-    assert own.process.wait(8) != 0
+    assert own.process.wait(patient(8)) != 0
     assert own.process.stdout is not None
     assert b"connection to the app has failed" in own.process.stdout.read()
 
@@ -524,7 +543,9 @@ def test_started_by_hand_it_says_who_starts_it() -> None:
     from peer import ENGINE
 
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADSCOPE_")}
-    done = subprocess.run([sys.executable, str(ENGINE)], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, str(ENGINE)], env=environment, capture_output=True, text=True, timeout=patient(30)
+    )
     assert done.returncode == 3
     assert "the app starts the engine, people start the app" in done.stderr
 
@@ -535,8 +556,7 @@ from torch import nn
 from gradscope import Recipe
 
 def accuracy(output, target):
-    if {slow}:
-        time.sleep(30)
+    {wait}
     return (output.argmax(1) == target).float().mean()
 
 def recipe():
@@ -548,7 +568,7 @@ def recipe():
 
 
 def test_a_window_through_the_server(shared: Peer, write_recipe: Callable[..., Path]) -> None:
-    opened = shared.open(write_recipe(WINDOW.format(slow=False)))
+    opened = shared.open(write_recipe(WINDOW.format(wait="pass")))
     assert opened.session.accumulate == 2 and opened.session.zero_grad == "manual"
     shared.go(Verb.FORWARD)
     assert shared.go(Verb.BACKWARD).position.rest is Rest.ACCUMULATING
@@ -563,10 +583,10 @@ def test_a_window_through_the_server(shared: Peer, write_recipe: Callable[..., P
     assert again.loss == validated[0].loss and again.metrics == validated[0].metrics
 
 
-def test_interrupt_a_validation(shared: Peer, write_recipe: Callable[..., Path]) -> None:
-    shared.open(write_recipe(WINDOW.format(slow=True)))
+def test_interrupt_a_validation(shared: Peer, write_recipe: Callable[..., Path], gate: Gate) -> None:
+    shared.open(write_recipe(WINDOW.format(wait=gate.code)))
     number = shared.send(messages.Go(verb=Verb.VALIDATE))
-    time.sleep(0.3)
+    gate.wait()
     shared.send(messages.Interrupt())
     failed = shared.reply(number)
     assert failed.failure.kind is FailureKind.CANCELLED and "training is as before" in failed.failure.undone
@@ -675,7 +695,7 @@ def test_a_check_is_broken_off(shared: Peer, slow: Callable[[str], Path]) -> Non
     assert shared.go(Verb.BACKWARD).position.rest is Rest.BACKWARD
 
 
-def test_no_check_while_running_or_inside_a_phase(shared: Peer, slow: Callable[[str], Path]) -> None:
+def test_no_check_while_running_or_inside_a_phase(shared: Peer, slow: Callable[[str], Path], gate: Gate) -> None:
     shared.open(slow("time.sleep(0.5)"))
     number = shared.send(messages.Go(verb=Verb.RUN, until=RunUntil.PAUSED))
     shared.position_when(lambda p: p.running)
@@ -683,11 +703,11 @@ def test_no_check_while_running_or_inside_a_phase(shared: Peer, slow: Callable[[
     assert "press Pause first" in shared.reply(check).failure.sentence
     shared.send(messages.Interrupt())
     assert shared.reply(number).failure.kind is FailureKind.CANCELLED
-    shared.open(slow("time.sleep(0.5)"))
+    shared.open(slow(gate.code))
     number = shared.send(messages.Go(verb=Verb.FORWARD))
-    shared.position_when(lambda p: p.running)
-    time.sleep(0.2)
-    shared.send(messages.Pause())
+    gate.wait()
+    shared.ask(messages.Pause())
+    gate.open()
     assert shared.reply(number).position.rest is Rest.IN_FORWARD
     refused = shared.ask(CheckGradient(parameter="linear.weight"))
     assert "between two phases" in refused.failure.sentence
@@ -737,7 +757,7 @@ from gradscope import Recipe
 class Data(torch.utils.data.IterableDataset):
     def __iter__(self):
         for i in range(8):
-            time.sleep({seconds})
+            {wait}
             yield torch.randn(2), torch.zeros(1)
 
 def recipe():
@@ -748,20 +768,20 @@ def recipe():
 
 
 def test_going_through_the_data_again_can_be_interrupted(
-    own: Peer, write_recipe: Callable[..., Path], tmp_path: Path
+    own: Peer, write_recipe: Callable[..., Path], tmp_path: Path, gate: Gate
 ) -> None:
     file = str(tmp_path / "c.pt")
-    recipe = write_recipe(LOOKS_BACK.format(seconds=0))
+    recipe = write_recipe(LOOKS_BACK.format(wait="pass"))
     own.open(recipe)
     own.run_steps(4)
     own.ask(checkpoints.SaveCheckpoint(path=file))
     content = torch.load(file, weights_only=True)
-    write_recipe(LOOKS_BACK.format(seconds=60))
+    write_recipe(LOOKS_BACK.format(wait=gate.code))
     opened = own.open(recipe)
     content["gradscope"]["recipe_sha256"] = opened.session.sha256
     torch.save(content, file)
     number = own.send(checkpoints.LoadCheckpoint(path=file))
-    time.sleep(0.5)
+    gate.wait()
     own.send(messages.Interrupt())
     broken_off = own.reply(number)
     assert isinstance(broken_off, messages.Failed) and broken_off.failure.kind is FailureKind.CANCELLED
@@ -826,15 +846,14 @@ def recipe():
 
 @pytest.mark.parametrize("ending", ["done", "failed", "interrupted", "paused"])
 def test_however_a_run_ends_the_rate_of_the_next_step_is_told(
-    ending: str, shared: Peer, write_recipe: Callable[..., Path]
+    ending: str, shared: Peer, write_recipe: Callable[..., Path], gate: Gate
 ) -> None:
-    trap = "import time; print('hanging', flush=True); time.sleep(1000)"
-    body = {"failed": "raise RuntimeError('boom')", "interrupted": trap}.get(ending, "pass")
+    body = {"failed": "raise RuntimeError('boom')", "interrupted": gate.code}.get(ending, "pass")
     shared.open(write_recipe(FAILS_AT_40.format(body=body)))
     number = shared.send(messages.Go(verb=Verb.RUN, until=RunUntil.STEPS, steps=39 if ending == "done" else 100_000))
     if ending == "interrupted":
         shared.until(lambda frame: isinstance(frame.message, messages.Report) and frame.message.step == 38)
-        time.sleep(0.3)
+        gate.wait()
         shared.send(messages.Interrupt())
     elif ending == "paused":
         shared.until(lambda frame: isinstance(frame.message, messages.Report) and frame.message.step == 50)

@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, IterableDataset
 
 from gradscope import Recipe, Session
-from gradscope.protocol.failure import BadInput
+from gradscope.protocol.failure import BadInput, UserCodeFailed
 from gradscope.protocol.phases import Phase, Rest, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -507,3 +507,66 @@ def test_other_gradients_that_are_not_finite_are_counted(layers: int, told: str)
     with Session(plain.seeded(make)) as session:
         session.forward()
         assert told in session.backward().notes[0]
+
+
+class Sharp(torch.optim.Optimizer):
+    """Sharpness-aware minimisation: goes up to where the loss is steepest before it asks for the gradient again."""
+
+    def __init__(self, parameters: Any, *, moves_first: bool) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+        self._moves_first = moves_first
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        own = self.param_groups[0]["params"]
+        if not self._moves_first:
+            assert closure is not None, "this needs a closure"
+            with torch.enable_grad():
+                closure()
+        shifts = [0.05 * p.grad / (p.grad.norm() + 1e-12) for p in own]
+        for p, shift in zip(own, shifts, strict=True):
+            p.add_(shift)
+            self.state[p]["seen"] = self.state[p].get("seen", 0) + 1
+        if self._moves_first:
+            with torch.enable_grad():
+                closure()
+        with torch.enable_grad():
+            loss = closure()
+        for p, shift in zip(own, shifts, strict=True):
+            p.sub_(shift).sub_(0.1 * p.grad)
+        return loss
+
+
+class Sharper(Sharp):
+    """The same, and says so."""
+
+    def step(self, closure: Any) -> Any:
+        return super().step(closure)
+
+
+def sharp(kind: type[Sharp], moves_first: bool, **fields: Any) -> Recipe:
+    model = nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Dropout(0.2), nn.BatchNorm1d(8), nn.Linear(8, zoo.CLASSES))
+    return zoo.classifier(model, optimizer=kind(model.parameters(), moves_first=moves_first), batch_size=4, **fields)
+
+
+@pytest.mark.parametrize("moves_first", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"accumulate": 2}, {"clip_norm": 0.1}])
+def test_a_closure_that_could_be_left_out_and_is_needed(moves_first: bool, fields: dict[str, Any]) -> None:
+    with Session(plain.seeded(lambda: sharp(Sharper, moves_first, **fields))) as session:
+        expected = plain.train_observed(session, steps=5)
+    with Session(plain.seeded(lambda: sharp(Sharp, moves_first, **fields))) as session:
+        found = plain.train_observed(session, steps=5)
+        assert session.reports[Phase.STEP].raw.evaluations == 2
+        assert session.reports[Phase.STEP].raw.notes == ()
+    plain.assert_same_outcome(expected, found)
+
+
+def test_without_copies_a_closure_is_given_where_nothing_has_moved() -> None:
+    with Session(plain.seeded(lambda: sharp(Sharp, False)), capture="off") as session:
+        session.next_batch()
+        assert session.position.step == 1
+    with (
+        Session(plain.seeded(lambda: sharp(Sharp, True)), capture="off") as session,
+        pytest.raises(UserCodeFailed, match=r"Sharp.step\(\) was called without a closure"),
+    ):
+        session.next_batch()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gradscope import assets
+from tests.patience import patient
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> s
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=patient(120),
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -150,7 +151,7 @@ controller.start_engine()
 window.commands.open_file(str(sample_path("digits_mlp")))
 
 def wait(condition):
-    end = time.monotonic() + 90
+    end = time.monotonic() + patient(90)
     while not condition():
         assert time.monotonic() < end, (state.engine, state.failure)
         app.processEvents()

@@ -13,6 +13,7 @@ import pytest
 import gradscope
 from gradscope.protocol.arrays import ArrayOf
 from gradscope.protocol.codec import MESSAGE_TYPES
+from tests.patience import patient
 
 PACKAGE = Path(gradscope.__file__).parent
 
@@ -35,7 +36,7 @@ print(frame.message.rates.tolist())
 
 def test_an_array_arrives_whatever_numpys_alias_is() -> None:
     command = [sys.executable, "-c", OPAQUE]
-    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=patient(60))
     assert (done.stdout, done.stderr) == ("[[0.5, 0.25]]\n", "")
 
 

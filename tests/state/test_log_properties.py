@@ -58,12 +58,12 @@ def test_since_more_than_is_kept() -> None:
 @pytest.mark.parametrize("is_fed", [True, False])
 def test_millions_of_line_breaks_take_no_time(is_fed: bool) -> None:
     log, breaks = Log(), 3_000_000
-    started = time.perf_counter()
+    started = time.process_time()
     if is_fed:
         log.feed("\n" * breaks + "x\n", source=Source.STDOUT)
     else:
         log.add("\n" * breaks + "x\n")
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert log.total == breaks + 1
     assert len(log.lines) == MAX_LINES
     assert log.lines[-1].text == "x"

@@ -52,6 +52,9 @@ class ShellController(FakeController):
         self.reading_progress: tuple[str, float] | None = None
         self.set_engine(EngineStatus.READY)
 
+    def go_traced(self) -> None:
+        self.asked.append(("go_traced",))
+
     def cancel_snapshot(self) -> None:
         self.asked.append(("cancel_snapshot",))
 

@@ -29,6 +29,7 @@ from gradscope.ui.settings import Setting, Settings
 from gradscope.ui.theme import ThemeManager
 from gradscope.ui.toolbar import ToolBar
 from gradscope.ui.training.layer_menu import LayerMenu
+from tests.patience import patient
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 
@@ -313,7 +314,7 @@ def test_the_command_line_s_level_is_checked(tmp_path: Path) -> None:
 
 def test_a_bad_level_is_refused_before_there_is_a_window() -> None:
     command = [sys.executable, "-m", "gradscope.cli", "--capture", "everything"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=patient(60))
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "--capture: 'everything' is no capture level; expected full" in ended.stderr

@@ -18,8 +18,9 @@ import gradscope.client
 import gradscope.ui
 from gradscope.ui import guarded as guards
 from gradscope.ui.guarded import guarded, is_guarded, is_virtual, qt_base
+from tests.patience import patient
 
-CHILD_TIMEOUT_SECS = 240
+CHILD_TIMEOUT_SECS = patient(60)
 _NOT_VIRTUAL = frozenset({"setText"})
 """Only Python calls them, which can take an exception."""
 

@@ -8,6 +8,7 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.block import Block
 from gradscope.ui.plots import palette
@@ -134,7 +135,7 @@ def test_pointing_and_zooming_find_the_row(qtbot: QtBot, themes: ThemeManager, m
     grabbed(qtbot, chart)
     assert chart._grids is not None
     stride = chart._grids[1].stride
-    assert f"the worst of {stride} rows" in chart.readout.text() and stride > 5
+    assert f"worst of {stride} rows a pixel" in chart.readout.text() and stride > 5
     tips: list[str] = []
     monkeypatch.setattr(QToolTip, "showText", lambda _position, text, _widget: tips.append(text))
     for row, _ in odd.values():
@@ -195,6 +196,15 @@ def test_one_odd_step_of_many_is_seen(
     row = pixels[len(pixels) * 3 // 8][5:-5]
     colours = np.unique(row, axis=0)
     assert (len(colours) > 1) == is_seen
+    # The same where each eight steps share a column of the history already.
+    block = controller.state.history.blocks[SubjectKind.ACTIVATION] = Block(max_steps=200)
+    for step in range(1400):
+        block.add(step, keys, np.array([usual, odd if step == 701 else usual, usual]))
+    assert block.is_merged
+    chart.redraw()
+    pixels = grabbed(qtbot, chart)
+    row = pixels[len(pixels) * 3 // 8][5:-5]
+    assert (len(np.unique(row, axis=0)) > 1) == is_seen
 
 
 def test_rows_share_lines_evenly() -> None:
@@ -202,9 +212,9 @@ def test_rows_share_lines_evenly() -> None:
     assert grid.stride == 8 and grid.lines == 375 and grid.rows_of(374) == slice(2992, 3000)
     values = np.zeros(3000)
     values[17], values[1203] = -5, 3
-    found = grid.worst(values, 0.0)
+    found = worst(*grid.bounds(values, values))
     assert np.flatnonzero(found).tolist() == [17 // 8, 1203 // 8]
-    assert grid.worst_row(2, values, np.zeros(3000, dtype=bool), 0.0) == 17
+    assert grid.worst_row(2, values[grid.rows_of(2)], np.zeros(8, dtype=bool), 0.0) == 17
     assert RowGrid.of(5, max_lines=400).is_identity
 
 
@@ -212,6 +222,18 @@ def test_a_column_of_steps_is_the_worst_of_them() -> None:
     grid = StepGrid.of(np.arange(1000), max_columns=100)
     values = np.full((1, 1000), -2.0, dtype=np.float32)
     values[0, 555], values[0, 123] = -6, 2
-    found = grid.worst(values, values, -2.0)
+    found = worst(*grid.bounds(values, values), -2.0)
     assert found[0, 55] == -6 and found[0, 12] == 2 and (found == -2).sum() == 98
-    assert grid.worst(values, values, -np.inf)[0, 55] == -2
+    assert worst(*grid.bounds(values, values), -np.inf)[0, 55] == -2
+
+
+@pytest.mark.parametrize("value", [1.0, 1e-5, 3e4])
+def test_a_value_at_the_low_end_has_a_bar(qtbot: QtBot, themes: ThemeManager, value: float) -> None:
+    controller = started(small_training(), steps=1)
+    block = controller.state.history.blocks[SubjectKind.GRAD] = Block()
+    keys = [SubjectKey(SubjectKind.GRAD, f"net.{i}.weight") for i in range(3)]
+    block.add(0, keys, np.array([summary(value)] * 3))
+    chart = GradientFlow(controller, themes)
+    pixels = grabbed(qtbot, chart)
+    assert chart._bars.opts["x1"][0] - chart._bars.opts["x0"][0] >= 0.99
+    assert len(lines_with(pixels, colour_of(LIGHT.series[0])))

@@ -131,3 +131,28 @@ def test_how_much_the_loss_is_smoothed_is_chosen(qtbot: QtBot, themes: ThemeMana
     assert chart._smoothing.text() == "Smooth 200"
     chart._smoothing.choose(1)
     np.testing.assert_allclose(chart._lines[0].smooth, chart._lines[0].values)
+
+
+@pytest.mark.parametrize("height", [400, 480, 700])
+def test_the_heat_map_has_a_third_of_the_height(qtbot: QtBot, themes: ThemeManager, height: int) -> None:
+    controller = started(small_training(), steps=40)
+    tab = history_tab(qtbot, controller, themes)
+    tab.resize(560, height)
+    qtbot.wait(1)
+    assert tab.heat_map.plot.box.height() >= height / 3 - 3
+    assert tab.minimumSizeHint().height() < 330
+
+
+def test_a_longer_text_below_does_not_move_the_plot(qtbot: QtBot, themes: ThemeManager) -> None:
+    controller = started(small_training(), steps=10)
+    tab = history_tab(qtbot, controller, themes)
+    tab.resize(420, 900)
+    qtbot.wait(1)
+    lines = tab.lines
+    lines._meaning.show_steadily("A long text that needs several lines. " * 8)
+    qtbot.wait(1)
+    before = lines.plot.height()
+    for shown in ("short", "A long text that needs several lines. " * 8, "", "short"):
+        lines._meaning.show_steadily(shown)
+        qtbot.wait(1)
+        assert lines.plot.height() == before

@@ -20,6 +20,7 @@ from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.error_reporter import QUIET_SECS, ErrorReporter
 from gradscope.ui.interrupts import Interrupts
 from gradscope.ui.settings import Setting, Settings
+from tests.patience import patient
 
 DEAD_PID = 2**31 - 1
 """No process has it: Linux counts to 2**22."""
@@ -70,7 +71,7 @@ def test_a_crash_is_told_at_the_next_start(tmp_path: Path) -> None:
         "import os, sys; from pathlib import Path; from gradscope.ui.crash_file import CrashFile\n"
         f"CrashFile(Path({str(tmp_path)!r})).enable(); os.abort()"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=patient(60))
     assert ended.returncode == -signal.SIGABRT
     report = CrashFile(tmp_path).take_last_report()
     assert report is not None
@@ -261,7 +262,7 @@ def test_a_signal_is_acted_on_while_the_event_loop_waits(qapp: QApplication, qtb
         with qtbot.waitSignal(interrupts._notifier.activated, timeout=5000):
             waiting.start(4000)
         qtbot.waitUntil(lambda: asked == [number], timeout=1000)
-        killer.wait(5)
+        killer.wait(patient(5))
     finally:
         interrupts.restore()
     assert signal.getsignal(number) == earlier

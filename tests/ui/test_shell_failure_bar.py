@@ -1,5 +1,7 @@
 """The banner: failures told once, with what can be done about them."""
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -79,6 +81,15 @@ def test_the_layer_can_be_shown_and_the_text_copied(bar: FailureBar, controller:
     copied = QGuiApplication.clipboard().text()
     assert FAILURE.sentence in copied
     assert FAILURE.traceback in copied
+
+
+def test_a_failed_backward_can_be_traced(bar: FailureBar, controller: ShellController) -> None:
+    fail(controller)
+    assert bar.trace.isHidden()
+    fail(controller, replace(FAILURE, phase=Phase.BACKWARD, can_be_traced=True))
+    assert not bar.trace.isHidden()
+    bar.trace.click()
+    assert controller.asked[-1] == ("go_traced",)
 
 
 def test_dismissing_hides_it_until_the_next_failure(bar: FailureBar, controller: ShellController) -> None:

@@ -1,6 +1,5 @@
 """The Layers panel: the tree, its numbers and flags, the filter, and the one selection."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -379,22 +378,10 @@ def _deep(controller: ShellController) -> FakeTraining:
     return training
 
 
-def test_six_hundred_layers_are_fast(dock: LayersDock, controller: ShellController) -> None:
-    training = _deep(controller)
-    stream = list(training.steps(1))
-    for message in stream:
-        controller.state.apply(message)
-    started = time.perf_counter()
-    controller.flush()
-    dock.view.grab()
-    refreshing = time.perf_counter() - started
-    started = time.perf_counter()
-    dock.filter.setText("layers.7.")
-    dock.view.grab()
-    filtering = time.perf_counter() - started
+def test_rows_of_six_hundred_layers_are_all_as_high(dock: LayersDock, controller: ShellController) -> None:
+    """A view that had to ask each row for its height would take seconds; tests/benchmarks/large_model.py measures."""
+    _deep(controller)
     assert dock.view.uniformRowHeights()
-    assert refreshing < 0.25
-    assert filtering < 0.5
 
 
 def test_a_large_model_opens_with_its_first_levels(dock: LayersDock, controller: ShellController) -> None:
@@ -491,7 +478,7 @@ def test_the_rows_of_a_filter_are_those_of_the_whole(dock: LayersDock, controlle
     controller.flush()
     dock.filter.setText("b1.")
     assert names(dock.model) == ["Net", "b1", *(f"l{k}" for k in range(9))]
-    dock.filter.setText("block")
+    dock.filter.setText("type:block")
     assert names(dock.model) == ["Net", *(f"b{i}" for i in range(12))]
     dock.filter.setText("nothing of that name")
     assert names(dock.model) == [] and dock.model.matches() == 0

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QTabBar
 from pytestqt.qtbot import QtBot
 
 from gradscope.ui.actions import ActionId
 from gradscope.ui.main_window import MainWindow
+from gradscope.ui.models.layer_tree import Column as LayerColumn
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import DARK, ThemeManager
 from tests.ui.fakes import bare_training, small_training, switch_theme
@@ -68,6 +70,34 @@ def test_the_log_lies_behind_the_moments(window: MainWindow, controller: ShellCo
     controller.start(small_training())
     assert window.log in window.tabifiedDockWidgets(window.moments)
     assert not window.moments.visibleRegion().isEmpty()
+
+
+def test_the_tabs_of_panels_are_there_after_a_start(
+    window: MainWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(small_training(), steps=1)
+    qtbot.wait(50)
+    shown = {
+        tuple(bar.tabText(i) for i in range(bar.count()))
+        for bar in window.findChildren(QTabBar)
+        if bar.parent() is window and bar.isVisible()
+    }
+    assert {("Inspector", "Training step"), ("Moments", "Log")} <= shown
+
+
+def test_the_layers_are_no_wider_than_what_is_in_them(
+    window: MainWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    window.resize(1440, 900)
+    for training in (bare_training(), small_training()):
+        controller.start(training, steps=1)
+        qtbot.wait(50)
+        header = window.layers.view.header()
+        assert not window.layers.view.isColumnHidden(LayerColumn.FORM), "with the types"
+        assert header.length() <= window.layers.view.viewport().width()
+        spare = header.sectionSize(LayerColumn.FLAGS) / window.fontMetrics().horizontalAdvance("0")
+        assert spare < 9, "and no empty room"
+    assert window.moments.height() < 0.2 * window.height()
 
 
 def test_a_closed_panel_comes_back_by_the_view_menu(window: MainWindow, controller: ShellController) -> None:
@@ -135,8 +165,9 @@ def test_a_narrower_window_leaves_room_for_the_plots(
     controller.start(small_training(), steps=1)
     qtbot.waitUntil(lambda: window.layers.width() > 400)
     header = window.layers.view.header()
+    # All columns, and whole.
+    qtbot.waitUntil(lambda: not any(header.isSectionHidden(i) for i in range(header.count())))
     qtbot.waitUntil(lambda: header.length() <= window.layers.view.viewport().width())
-    assert not any(header.isSectionHidden(i) for i in range(header.count())), "all columns, and whole"
     window.resize(1024, 700)
     qtbot.waitUntil(lambda: window.centralWidget().width() > 350)
 

@@ -3,16 +3,14 @@ names, what containers hold."""
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +20,6 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from gradscope.engine.articles import with_article
 from gradscope.engine.aside.holders import (
     MISSING,
-    ArrayHolder,
-    BytesHolder,
     CellHolder,
     DequeHolder,
     DictHolder,
@@ -31,17 +27,31 @@ from gradscope.engine.aside.holders import (
     Holder,
     ItemsHolder,
     ListHolder,
-    MeasuredHolder,
     NamesHolder,
-    RandomHolder,
     SetHolder,
-    TensorHolder,
     attributes_of_class,
     names_in,
     slots_of,
 )
 from gradscope.engine.aside.iterators import is_iterator_kind, is_suspended_kind, parts_of, place_of
-from gradscope.engine.error_parts import class_name, module_name, safe_text, safely
+from gradscope.engine.aside.kinds import (
+    functions_of,
+    globals_of,
+    is_pythons,
+    is_running,
+    is_understood,
+    is_users_class,
+    slots_in,
+)
+from gradscope.engine.aside.places import Place
+from gradscope.engine.aside.value_holders import (
+    ArrayHolder,
+    BytesHolder,
+    MeasuredHolder,
+    RandomHolder,
+    TensorHolder,
+)
+from gradscope.engine.error_parts import class_name, module_name, safely
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import is_users_file
 
@@ -52,45 +62,9 @@ MOST_ITEMS = 1_000
 MOST_COPIED_BYTES = 64 * 1024 * 1024
 """Of tensors and arrays that are neither parameters nor buffers, together."""
 
-_LONGEST_KEY = 40
-
 _PLAIN = frozenset(
     (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), torch.dtype, torch.device, torch.Size)
 )
-_UNDERSTOOD = ("torch.nn.", "torch.optim.", "torch.utils.data.", "torch.amp.", "torch.distributions.", "collections.")
-"""Where classes are whose attributes are put back although they are not the user's."""
-
-
-class Place(NamedTuple):
-    """How something is reached. Written out only where it is told: there are many of them."""
-
-    key: object
-    """A name, or what stands in the brackets."""
-    parent: Place | None = None
-    is_item: bool = False
-    owner: str = ""
-    """The function or the file in which the outermost name means something."""
-
-    def item(self, key: object) -> Place:
-        return Place(key, self, is_item=True)
-
-    def attribute(self, name: object) -> Place:
-        return Place(name, self)
-
-    def __str__(self) -> str:
-        """As one would write it in the code: "model.memory[0]"."""
-        expression, place = "", self
-        while place.parent is not None:
-            part = f"[{_shown(place.key)}]" if place.is_item else f".{place.key}"
-            expression = f"{part}{expression}"
-            place = place.parent
-        expression = f"{place.key}{expression}"
-        return f"{expression} in {place.owner}" if place.owner else expression
-
-
-def _shown(key: object) -> str:
-    shown = safe_text(key, repr) if type(key) in (str, int, float, bool, tuple) else "..."
-    return shown if len(shown) <= _LONGEST_KEY else "..."
 
 
 _Visit = Callable[[Place, Any], None]
@@ -224,8 +198,9 @@ class Reached:
             self._push([(place.item(i), item) for i, item in enumerate(value) if type(item) not in _PLAIN])
 
     def _attributes_visit_of(self, kind: type) -> _Visit:
-        is_users, is_module = _is_users_class(kind), issubclass(kind, nn.Module)
-        is_kept, slots = is_users or _is_understood(kind), _slots(kind) if is_users else []
+        is_users, is_module = is_users_class(kind), issubclass(kind, nn.Module)
+        is_kept = (is_users or is_understood(kind)) and not is_running(kind)
+        slots = slots_in(kind) if is_users else []
 
         def visit(place: Place, value: Any) -> None:
             attributes = safely(lambda: object.__getattribute__(value, "__dict__"), None)
@@ -233,7 +208,7 @@ class Reached:
                 self._keep_items(place, "", DictHolder(attributes), place.attribute)
                 if is_module:
                     self._visit_module(place, attributes)
-            elif type(attributes) is dict:
+            elif type(attributes) is dict and (is_running(kind) or not is_pythons(kind)):
                 # A writer, a progress bar, a client: what it stands for is elsewhere.
                 measured = MeasuredHolder(
                     lambda: [(key, id(item)) for key, item in attributes.items()], alive=dict(attributes)
@@ -313,7 +288,7 @@ class Reached:
             self._visit_globals(function)
 
     def _visit_globals(self, function: FunctionType) -> None:
-        names, content = _names_in(function.__code__), function.__globals__
+        names, content = globals_of(function.__code__), function.__globals__
         owner = Path(function.__code__.co_filename).name
         self._keep_names(content, names, lambda name: Place(name, owner=owner))
         for name in names:
@@ -333,14 +308,14 @@ class Reached:
 
     def _visit_class(self, cls: type) -> None:
         for base in reversed(cls.__mro__):
-            if not _is_users_class(base) or (base is not cls and id(base) in self._seen):
+            if not is_users_class(base) or (base is not cls and id(base) in self._seen):
                 continue
             self._seen[id(base)] = base
             names = [name for name in vars(base) if not (name.startswith("__") and name.endswith("__"))]
-            written = sorted({*names, *(name for f in _functions_of(base) for name in _names_in(f.__code__))})
+            written = sorted({*names, *(name for f in functions_of(base) for name in globals_of(f.__code__))})
             held = attributes_of_class(base, written)
             self._keep_items(Place(base.__name__), "", held, Place(base.__name__).attribute)
-            self._push([(Place(base.__name__), function) for function in _functions_of(base)])
+            self._push([(Place(base.__name__), function) for function in functions_of(base)])
 
     def _keep_items(
         self,
@@ -362,46 +337,3 @@ class Reached:
 
     def _push(self, more: Iterable[tuple[Place, Any]]) -> None:
         self._waiting += more
-
-
-def _functions_of(cls: type) -> Iterator[FunctionType]:
-    for value in vars(cls).values():
-        for function in (value, getattr(value, "__func__", None), getattr(value, "fget", None)):
-            if type(function) is FunctionType:
-                yield function
-
-
-@lru_cache(maxsize=4096)
-def _names_in(code: CodeType) -> tuple[str, ...]:
-    """Every global that a function may read or write, and more: attributes have their names in the same list."""
-    found = dict.fromkeys(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= dict.fromkeys(_names_in(constant))
-    return tuple(found)
-
-
-def _is_users_class(cls: type) -> bool:
-    module = module_name(cls)
-    if module in ("builtins", "__main__"):
-        return module == "__main__"
-    if module.partition(".")[0] in ("torch", "numpy", "gradscope"):
-        return False
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return type(file) is str and is_users_file(file)
-
-
-def _is_understood(cls: type) -> bool:
-    """A class of somebody else's whose attributes are all there is of its objects."""
-    if issubclass(cls, (nn.Module, SimpleNamespace, argparse.Namespace, FunctionType, partial)):
-        return True
-    return f"{module_name(cls)}.".startswith(_UNDERSTOOD)
-
-
-def _slots(cls: type) -> list[str]:
-    found: list[str] = []
-    for base in cls.__mro__:
-        slots = vars(base).get("__slots__", ()) if _is_users_class(base) else ()
-        names = [slots] if isinstance(slots, str) else list(slots)
-        found += [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
-    return found

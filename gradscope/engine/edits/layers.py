@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
-from gradscope.engine.modules import modules_in, named_modules
+from gradscope.engine.modules import modules_in, named_modules, parameters_of, set_training
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import named_tensors
 from gradscope.engine.training import groups_of
@@ -55,7 +55,7 @@ def edit_mode(session: Session, edit: EditMode) -> Change:
             module.training = flag
 
     try:
-        layer.train(edit.training)
+        set_training(layer, edit.training)
     except BaseException as error:
         undo()
         if is_interruption(error):
@@ -98,7 +98,7 @@ def parameters_named(session: Session, name: str, *, is_parameter: bool) -> dict
                 return {first: tensor}
         raise BadInput(f"The model has no parameter {name!r:.200}")
     if isinstance(session.recipe.model, nn.Module):
-        own = {id(tensor) for tensor in _layer_named(session, name).parameters()}
+        own = {id(tensor) for tensor in parameters_of(_layer_named(session, name))}
     elif name:
         raise BadInput(f"The model has no layer {name!r:.200}: it is a dict of tensors")
     else:

@@ -97,10 +97,10 @@ class LayersDock(Panel):
             )
             self._memory.remember(self._path, shape)
 
-    def content_width(self) -> int:
-        """What the panel needs to show every column whole."""
+    def width_for(self, at_most: int) -> int:
+        """What the panel needs for the columns that there is room for."""
         around = self.view.verticalScrollBar().sizeHint().width() + 2 * self.view.frameWidth() + _FRAME
-        return sum(self._wanted_widths().values()) + self._least_flags() + around
+        return min(at_most, sum(self._widths_in(at_most - around).values()) + around)
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -221,38 +221,38 @@ class LayersDock(Panel):
     @Slot()
     def _fit_columns(self) -> None:
         """Every column that is shown is whole; the flags take what is left."""
-        digit, room = self.view.fontMetrics().horizontalAdvance("0"), self.view.viewport().width()
-        widths = self._wanted_widths() | {Column.FLAGS: self._least_flags()}
-        left_out: set[Column] = set()
+        room = self.view.viewport().width()
+        widths = self._widths_in(room)
+        widths[Column.FLAGS] += max(0, room - sum(widths.values()))
+        for column in Column:
+            self.view.setColumnHidden(column, column not in widths)
+            if column in widths:
+                self.view.header().resizeSection(column, widths[column])
 
-        def spare() -> int:
-            return room - sum(width for column, width in widths.items() if column not in left_out)
-
+    def _widths_in(self, room: int) -> dict[Column, int]:
+        """Of the columns that there is room for."""
+        least_forms = _LEAST_FORMS * self.view.fontMetrics().horizontalAdvance("0")
+        widths = self._wanted_widths()
         for column in _LEFT_OUT_FIRST:
-            if spare() + widths[Column.FORM] - _LEAST_FORMS * digit < 0:
-                left_out.add(column)
-        if Column.FORM not in left_out:
-            widths[Column.FORM] = max(_LEAST_FORMS * digit, widths[Column.FORM] + min(0, spare()))
-        widths[Column.FLAGS] += max(0, spare())
-        for column, width in widths.items():
-            self.view.setColumnHidden(column, column in left_out)
-            self.view.header().resizeSection(column, width)
+            longer = widths.get(Column.FORM, least_forms) - least_forms
+            if sum(widths.values()) - longer > room:
+                del widths[column]
+        if Column.FORM in widths:
+            widths[Column.FORM] = max(least_forms, widths[Column.FORM] + min(0, room - sum(widths.values())))
+        return widths
 
     def _wanted_widths(self) -> dict[Column, int]:
-        """Of every column but the flags."""
         digit = self.view.fontMetrics().horizontalAdvance("0")
         numbers = self._widths_of_numbers()
         widths: dict[Column, int] = {
             column: max(round(digits * digit), numbers[column]) for column, digits in _NUMBERS.items()
         }
+        widths[Column.FLAGS] = round(_LEAST_FLAGS * digit)
         for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
             header = self.view.header().sectionSizeHint(column)
             needed = max(self.view.sizeHintForColumn(column) + digit, header)
             widths[column] = max(least * digit, min(needed, most * digit))
         return widths
-
-    def _least_flags(self) -> int:
-        return round(_LEAST_FLAGS * self.view.fontMetrics().horizontalAdvance("0"))
 
     def _widen_for_numbers(self) -> None:
         """Where a number has become longer than its column is wide."""

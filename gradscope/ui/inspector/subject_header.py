@@ -12,7 +12,7 @@ from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
 from gradscope.ui.fields import ComboBox
-from gradscope.ui.flow_layout import FlowLayout
+from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.inspector.pin_buttons import PinButtons
 from gradscope.ui.optimizer_states import name_of
 from gradscope.ui.plain import PlainLabel, plain_tip
@@ -50,9 +50,9 @@ class SubjectHeader(QWidget):
 
         # Narrower than the buttons' texts, so that a text that wraps gets the height that it needs at the real width.
         self.setMinimumWidth(_LEAST_WIDTH)
-        kinds = FlowLayout(spacing=2)
+        kinds = FlowRow(self, spacing=2)
         for kind in sorted(self._buttons, key=lambda kind: kind in _OPTIONAL):
-            kinds.addWidget(self._buttons[kind])
+            kinds.add(self._buttons[kind])
         choosers = QHBoxLayout()
         choosers.setSpacing(4)
         choosers.addWidget(self._calls)
@@ -66,7 +66,7 @@ class SubjectHeader(QWidget):
         name.addWidget(self._name, 1)
         name.addWidget(self.pins)
         layout.addLayout(name)
-        layout.addLayout(kinds)
+        layout.addWidget(kinds)
         layout.addLayout(choosers)
         layout.addWidget(self._form)
         layout.addWidget(self._moment)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.subjects import INF, NAN, SubjectKey
-from gradscope.state.cells import Origin
+from gradscope.state.block import Block
+from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_ZEROS, Origin
 from gradscope.state.history import History
 from gradscope.ui.plots.quantities import ORIGINS, QUANTITIES, Quantity, series_of, text
 from gradscope.ui.plots.wording import kept_number
@@ -19,6 +22,24 @@ def others_in_line(keys: list[SubjectKey], rows: slice) -> str:
     text = QCoreApplication.translate(_CONTEXT, "The worst of {count} rows that share this pixel: {first} to {last}")
     first, last = keys[rows.start].shown(), keys[rows.stop - 1].shown()
     return text.format(count=rows.stop - rows.start, first=first, last=last)
+
+
+def _other_extremes(block: Block, row: int, quantity: Quantity, where: slice, newest: float) -> list[str]:
+    """What the history keeps without its step, where it is not the newest number."""
+    translate = QCoreApplication.translate
+    plane, join, words = {
+        Quantity.STD: (LOW_STD, np.fmin, translate(_CONTEXT, "Least: {value}")),
+        Quantity.L2: (LOW_L2, np.fmin, translate(_CONTEXT, "Least: {value}")),
+        Quantity.ZEROS: (TOP_ZEROS, np.fmax, translate(_CONTEXT, "Most: {value}")),
+        Quantity.MEAN: (FAR_MEAN, np.fmax, translate(_CONTEXT, "Farthest from zero: {value}")),
+    }.get(quantity, (None, np.fmax, ""))
+    if plane is None or not block.is_merged:
+        return []
+    known = block.column(plane)[row, where]
+    seen = float(
+        known[np.nanargmax(np.abs(known))] if plane == FAR_MEAN and not np.isnan(known).all() else join.reduce(known)
+    )
+    return [] if math.isnan(seen) or seen == newest else [words.format(value=kept_number(seen))]
 
 
 def cell_lines(history: History, key: SubjectKey, quantity: Quantity, start: int, end: int) -> list[str]:
@@ -40,6 +61,8 @@ def cell_lines(history: History, key: SubjectKey, quantity: Quantity, start: int
             step = int(block.origins(ORIGINS[quantity])[row, start + at])
             said = translate(_CONTEXT, "Greatest: {value} at step {step}")
             lines.append(said.format(value=kept_number(float(greatest[at])), step=step))
+    if several and row is not None:
+        lines += _other_extremes(block, row, quantity, where, value)
     nan, inf = (block.series(key, which)[where] for which in (NAN, INF))
     bad = np.flatnonzero((nan > 0) | (inf > 0))
     if row is None or not len(bad):

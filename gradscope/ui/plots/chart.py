@@ -35,6 +35,7 @@ _LONGEST_NUMBER = "-8.88888888e+308"
 _CELL_MARGINS = 10
 _FITTED_COLUMNS = 100
 _ZOOM = 1.5
+_LEAST_TITLE_EMS = 4
 
 
 @guarded
@@ -122,6 +123,7 @@ class Chart(QWidget):
     def hide_buttons(self) -> None:
         """For pictures, where nothing can be pressed."""
         self._buttons.hide()
+        self.plot.hide_corner()
 
     @property
     def message(self) -> str:
@@ -183,6 +185,8 @@ class Chart(QWidget):
         self._title.setFont(font)
         self._title.setToolTip(plain_tip(title))
         self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        most = _LEAST_TITLE_EMS * self.fontMetrics().height()
+        self._title.setMinimumWidth(min(self._title.sizeHint().width(), most))
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")
@@ -230,10 +234,13 @@ class Chart(QWidget):
         self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
         self._fit_button.clicked.connect(self.plot.fit)
         self._fit_button.setEnabled(False)
-        zooms = [
-            self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
-            self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
-        ]
+        self.plot.set_corner(
+            [
+                self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
+                self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
+                self._fit_button,
+            ]
+        )
         self._table_button = QToolButton()
         self._table_button.setText(self.tr("Table"))
         self._table_button.setCheckable(True)
@@ -248,17 +255,21 @@ class Chart(QWidget):
         row = QHBoxLayout(buttons)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)
-        for button in (*zooms, self._fit_button, self._table_button, self._info_button):
-            button.setProperty("flat", True)
+        for button in (self._table_button, self._info_button):
+            self._style_as_small(button)
             row.addWidget(button)
-        for button in (*zooms, self._fit_button):
-            button.setVisible(self.plot.is_zoomable)
         return buttons
+
+    @staticmethod
+    def _style_as_small(button: QToolButton) -> None:
+        """Of the line of the title."""
+        button.setProperty("flat", True)
+        button.setProperty("compact", True)
 
     def _make_zoom_button(self, sign: str, tip: str, factor: float) -> QToolButton:
         button = QToolButton()
         button.setText(sign)
-        button.setToolTip(tip)
+        button.setToolTip(plain_tip(tip))
         button.setAccessibleName(tip)
         button.setAutoRepeat(True)
         button.clicked.connect(lambda: self.plot.zoom(factor))

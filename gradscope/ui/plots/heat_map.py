@@ -13,6 +13,7 @@ from PySide6.QtCore import QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 
+from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.block import Block
@@ -30,10 +31,11 @@ from gradscope.ui.plots.non_finite import Trouble, trouble
 from gradscope.ui.plots.number_table import TableData
 from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import (
-    ORIGINS,
     QUANTITIES,
+    Floats,
     Quantity,
     Scale,
+    bounds_of,
     has_lost_ratios,
     non_finite,
     usual_of,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 _LEAST_ROWS = 4
 _MAX_CROSSES = 300
 _NAMES_SHARE = 0.3
+_MEDIAN_COLUMNS = 8
 
 
 @guarded
@@ -77,16 +80,17 @@ class HeatMap(Chart):
             parent=parent,
         )
         plot.box.invertY(True)
-        plot.set_axis_label("bottom", self.tr("Training step"))
+        # The plot below has the same axis, and says what it is of.
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
         self._leaf: str | None = None
         self._scales: dict[tuple[SubjectKind, str | None, Quantity], GrowingScale] = {}
         self._history: object = None
         self._keys: list[SubjectKey] = []
+        self._named: tuple[list[SubjectKey], str | None] = ([], None)
         self._grids: tuple[StepGrid, RowGrid] | None = None
-        self._drawn = np.zeros((0, 0), dtype=np.float32)
-        """What the lines are the worst of: rows as they lie, columns of the grid, on the drawn scale."""
+        self._bounds: tuple[Floats, Floats] = (np.zeros((0, 0), dtype=np.float32),) * 2
+        """The least and the greatest of each row, as the rows lie, and each column of the grid."""
         self._bad = np.zeros((0, 0), dtype=bool)
         self._usual = 0.0
         self._image = pg.ImageItem(axisOrder="row-major")
@@ -142,23 +146,27 @@ class HeatMap(Chart):
         block, info = state.history.blocks[self._kind], QUANTITIES[self._quantity]
         self._grids = self._wanted_grids(block)
         grid, rows = self._grids
-        newest = values_of(state.history, self._kind, self._quantity)
-        greatest = newest
-        if block.is_merged and self._quantity in ORIGINS:
-            greatest = values_of(state.history, self._kind, self._quantity, greatest=True)
         found = trouble(block, order, grid)
         scale = self._scale_for(state)
-        has_beyond = scale.widen_by_kept(greatest)
-        least = scale.place_apart(newest)
-        most = least if greatest is newest else scale.place_apart(greatest)
-        self._usual = usual_of(info, most, low=scale.low)
-        drawn = grid.worst(least, most, self._usual)
-        if order != list(range(len(drawn))):
-            drawn = drawn[order]
-        self._drawn, self._bad = drawn, found.cells
-        self._draw_image(scale, rows.worst(drawn, self._usual), rows.any(found.cells), has_beyond=has_beyond)
+        least, most = grid.bounds(*bounds_of(state.history, self._kind, self._quantity))
+        if order != list(range(len(most))):
+            least, most = least[order], most[order]
+        has_beyond = scale.widen_by_kept(most)
+        scale.widen(least)
+        # Some of the steps will do: it is only the middle.
+        some = most[:, :: max(1, grid.columns // _MEDIAN_COLUMNS)]
+        self._usual = usual_of(info, scale.place_apart(some), low=scale.low)
+        self._bounds, self._bad = (least, most), found.cells
+        # Places on a scale are in the order of the values, so only what is left of them is placed.
+        drawn = self._worst(scale, *rows.bounds(least, most))
+        self._draw_image(scale, drawn, rows.any(found.cells), has_beyond=has_beyond)
         self._draw_crosses(found)
         self._image.setRect(QRectF(grid.first - 0.5, -0.5, grid.columns * grid.stride, rows.lines * rows.stride))
+
+    def _worst(self, scale: GrowingScale, least: Floats, most: Floats) -> Floats:
+        """On the drawn scale, of the least and the greatest values of cells."""
+        lower = scale.place_apart(least)
+        return worst(lower, lower if least is most else scale.place_apart(most), self._usual)
 
     def _wanted_grids(self, block: Block) -> tuple[StepGrid, RowGrid]:
         """As many columns and lines as have a pixel of their own."""
@@ -172,7 +180,7 @@ class HeatMap(Chart):
         """How many rows a pixel holds, where it holds several."""
         if self._grids is None or self._grids[1].is_identity:
             return ""
-        text = self.tr("a pixel shows the worst of {count} rows: point at it, or zoom in")
+        text = self.tr("worst of {count} rows a pixel")
         return text.format(count=self._grids[1].stride)
 
     def _scale_for(self, state: AppState) -> GrowingScale:
@@ -213,7 +221,9 @@ class HeatMap(Chart):
         first, newest = int(steps[0]), int(steps[-1])
         width, height = newest - first + 1, len(self._keys)
         self._names.set_room(_NAMES_SHARE * self.width())
-        self._names.set_names([self._label(key) for key in self._keys])
+        if (self._keys, self._leaf) != self._named:
+            self._named = (self._keys, self._leaf)
+            self._names.set_names([self._label(key) for key in self._keys])
         rows = max(height, _LEAST_ROWS)
         # Two pixels above and below, for the outline of what is selected.
         pad = 2 * rows / max(50.0, self.plot.box.height())
@@ -287,9 +297,10 @@ class HeatMap(Chart):
         line, column = rows.line_at(y), grid.column_at(x)
         if line is None or rows.is_identity:
             return line
-        if column is None or column >= self._drawn.shape[1]:
-            column = -1
-        return rows.worst_row(line, self._drawn[:, column], self._bad[:, column], self._usual)
+        least, most = (bound[rows.rows_of(line), -1 if column is None else column] for bound in self._bounds)
+        scale = self._scale_for(self.controller.state)
+        bad = self._bad[rows.rows_of(line), -1 if column is None else column]
+        return rows.worst_row(line, self._worst(scale, least, most), bad, self._usual)
 
     @Slot(int)
     def _on_row_key_pressed(self, move: int) -> None:

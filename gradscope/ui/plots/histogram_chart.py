@@ -102,7 +102,7 @@ class HistogramChart(Chart):
         self._powers = QToolButton()
         self._powers.setText(self.tr("Powers of two"))
         self._powers.setCheckable(True)
-        self._powers.setProperty("flat", True)
+        self._style_as_small(self._powers)
         self._powers.toggled.connect(self._on_powers_toggled)
         self.header.insertWidget(2, self._powers)
         plot.pointed_at.connect(self._on_pointed_at)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
-from PySide6.QtGui import QPalette
+from PySide6.QtGui import QPalette, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.fields import ComboBox
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.guarded import guarded
+from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.heat_map import HeatMap
 from gradscope.ui.plots.kind_choices import Choices, refill
 from gradscope.ui.plots.lines_chart import LinesChart
@@ -24,7 +25,10 @@ from gradscope.ui.theme import ThemeManager
 if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
+_ROOM_FOR_MEANING_EMS = 40
 
+
+@guarded
 class HistoryTab(QWidget):
     """`choices` says which subjects there are to choose from; the first ones are shown first."""
 
@@ -80,6 +84,9 @@ class HistoryTab(QWidget):
         layout.setSpacing(0)
         layout.addLayout(bar)
         layout.addWidget(splitter, 1)
+        self._splitter = splitter
+        splitter.splitterMoved.connect(self._on_splitter_moved)
+        self._is_arranged_by_hand = False
         self._show()
 
     def show_kind(self, kind: SubjectKind) -> None:
@@ -106,6 +113,22 @@ class HistoryTab(QWidget):
     def _on_quantity_changed(self, _index: int) -> None:
         self._show()
 
+    @Slot()
+    def _on_splitter_moved(self) -> None:
+        self._is_arranged_by_hand = True
+
+    def _give_room(self) -> None:
+        """The map is at least a third of the height, its names and colours not counted: where that is little, the lines
+        are left without their words, and with as little as they can be."""
+        least = self.height() // 3
+        around = self.heat_map.height() - round(self.heat_map.plot.box.height())
+        self.lines.show_meaning(self.height() >= _ROOM_FOR_MEANING_EMS * self.fontMetrics().height())
+        if self._is_arranged_by_hand or not 0 < around < self.height():
+            return
+        room = sum(self._splitter.sizes())
+        upper = max(3 * room // 5, min(least + around, room - self.lines.minimumSizeHint().height()))
+        self._splitter.setSizes([upper, room - upper])
+
     def _fill_kinds(self) -> None:
         refill(self._kind, self._choices(self._controller.state))
         self._kind.setVisible(self._kind.count() > 1)
@@ -121,5 +144,16 @@ class HistoryTab(QWidget):
 
     def _show(self) -> None:
         choice, quantity = self._kind.currentData(), Quantity(self._quantity.currentData())
+        self._quantity.setToolTip(plain_tip(text(QUANTITIES[quantity].meaning)))
         for chart in self.charts:
             chart.show_quantity(choice.kind, quantity, leaf=choice.leaf)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._give_room()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._give_room()

@@ -12,6 +12,7 @@ from PySide6.QtGui import QColor, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
@@ -148,12 +149,12 @@ class LayerBars(Chart):
         drawn = self._scale.place_apart(self._values).astype(np.float64)
         self._usual = usual_of(self._info, drawn, low=self._scale.low)
         self._drawn = drawn
-        bad, worst = grid.any(self._bad), grid.worst(drawn, self._usual)
-        is_zero = (worst < self._scale.low) & ~bad
-        is_bar = (worst >= self._scale.low) & ~bad
+        bad, seen = grid.any(self._bad), worst(*grid.bounds(drawn, drawn), self._usual)
+        is_zero = (seen < self._scale.low) & ~bad
+        is_bar = (seen >= self._scale.low) & ~bad
         is_odd = np.zeros(grid.lines, dtype=bool)
         if self._info.band is not None:
-            is_odd = is_bar & ((worst < np.log10(self._info.band[0])) | (worst > np.log10(self._info.band[1])))
+            is_odd = is_bar & ((seen < np.log10(self._info.band[0])) | (seen > np.log10(self._info.band[1])))
         y = grid.middles
         # Bars of a pixel or two would show gaps where the rounding falls.
         height = 0.7 if self.plot.box.height() > 4 * len(self._keys) else grid.stride
@@ -161,7 +162,7 @@ class LayerBars(Chart):
             bars.opts["height"] = height
         for bars, which in ((self._bars, is_bar & ~is_odd), (self._odd_bars, is_odd)):
             # Infinite ones are beyond float32: they go on to the end.
-            bars.setOpts(x0=np.full(int(which.sum()), low), x1=np.minimum(worst[which], high), y=y[which])
+            bars.setOpts(x0=np.full(int(which.sum()), low), x1=np.minimum(seen[which], high), y=y[which])
         self._bad_bars.setOpts(x0=np.full(int(bad.sum()), low), x1=np.full(int(bad.sum()), high), y=y[bad])
         self._crosses.setData(np.full(int(bad.sum()), (low + high) / 2), y[bad])
         self._zeros.setData(np.full(int(is_zero.sum()), low), y[is_zero])
@@ -175,7 +176,7 @@ class LayerBars(Chart):
         """How many rows a pixel holds, where it holds several."""
         if self._grid is None or self._grid.is_identity:
             return ""
-        text = self.tr("a pixel shows the worst of {count} rows: point at it, or zoom in")
+        text = self.tr("worst of {count} rows a pixel")
         return text.format(count=self._grid.stride)
 
     def _draw_frame(self, state: AppState) -> None:
@@ -244,7 +245,8 @@ class LayerBars(Chart):
         line = None if self._grid is None else self._grid.line_at(y)
         if self._grid is None or line is None or self._grid.is_identity:
             return line
-        return self._grid.worst_row(line, self._drawn, self._bad, self._usual)
+        rows = self._grid.rows_of(line)
+        return self._grid.worst_row(line, self._drawn[rows], self._bad[rows], self._usual)
 
     @Slot(int)
     def _on_row_key_pressed(self, move: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
@@ -18,7 +18,6 @@ from gradscope.state.app_state import AppState
 from gradscope.state.cells import Origin
 from gradscope.state.history import History
 from gradscope.ui.capture_words import why_unmeasured
-from gradscope.ui.plain import PlainLabel
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.band import Band
 from gradscope.ui.plots.cell_text import cell_lines
@@ -30,6 +29,7 @@ from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import QUANTITIES, Quantity, Scale, has_lost_ratios, series_of, text
 from gradscope.ui.plots.sampling import apart, step_range
 from gradscope.ui.plots.scales import GrowingScale
+from gradscope.ui.plots.steady_label import SteadyLabel
 from gradscope.ui.plots.subjects_in_order import execution_order, rows_of_selection, with_siblings
 from gradscope.ui.plots.wording import kept_number, lost_ratios_note
 from gradscope.ui.theme import Theme, ThemeManager
@@ -76,10 +76,11 @@ class LinesChart(Chart):
         self._beyond = pg.ScatterPlotItem(symbol="t1", size=9, pxMode=True)
         for item in (*self._curves, self._ends, self._zeros, self._crosses, self._beyond):
             plot.addItem(item, ignoreBounds=True)
-        self._legend = self._add_line(QLabel())
+        self._legend, self._meaning = SteadyLabel(least_lines=2), SteadyLabel()
         self._legend.setTextFormat(Qt.TextFormat.RichText)
-        self._meaning = self._add_line(PlainLabel())
         self._meaning.setProperty("role", "muted")
+        for label in (self._legend, self._meaning):
+            self.body_layout.addWidget(label)
         plot.pointed_at.connect(self._on_pointed_at)
         self.restyle(self.theme)
         self.show_quantity(self._kind, self._quantity)
@@ -91,6 +92,7 @@ class LinesChart(Chart):
         self._values_axis.is_log = info.scale is Scale.LOG
         self.plot.set_axis_label("left", text(info.label))
         self._tell_meaning(has_beyond=False, has_lost=False)
+        self._meaning.start_anew()
         self._drawn_keys = []
         self.plot.fit()
         self.mark_dirty()
@@ -191,7 +193,7 @@ class LinesChart(Chart):
             name = html.escape(visible(name)).replace(" ", "&nbsp;")
             name = f"<b>{name}</b>" if i < bold else name
             parts.append(f'<span style="color:{self.theme.series[i]}">{_GLYPHS[i]}</span>&nbsp;{name}')
-        self._legend.setText("&nbsp;&nbsp; ".join(parts))
+        self._legend.show_steadily("&nbsp;&nbsp; ".join(parts))
 
     def _mark_beyond(self, x: FloatArray, drawn: FloatArray, is_beyond: np.ndarray, gap: float) -> None:
         """A triangle where a line leaves the scale, each time."""
@@ -208,7 +210,7 @@ class LinesChart(Chart):
             most=BEYOND
         )
         told = [meaning, note if has_beyond else "", lost_ratios_note() if has_lost else ""]
-        self._meaning.setText(". ".join(part for part in told if part))
+        self._meaning.show_steadily(". ".join(part for part in told if part))
 
     def _latest_text(self, history: History) -> str:
         if not self._series or not len(self._series[0]):
@@ -230,14 +232,11 @@ class LinesChart(Chart):
             cell=lambda row, column: int(steps[row]) if column == 0 else kept_cell(float(series[column - 1][row])),
         )
 
-    def _add_line(self, label: QLabel) -> QLabel:
-        label.setWordWrap(True)
-        label.setContentsMargins(8, 2, 8, 4)
-        label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.body_layout.addWidget(label)
-        return label
-
     # ------------------------------------------------------------------------------------------ slots
+
+    def show_meaning(self, is_shown: bool) -> None:
+        """Without it the plot has more room; the explanation of the chart stays."""
+        self._meaning.setVisible(is_shown)
 
     @Slot(float)
     def set_axis_width(self, width: float) -> None:

@@ -87,7 +87,7 @@ class LossChart(Chart):
         self._smoothing = SmoothingButton()
         self._smoothing.changed.connect(self._on_smoothing_changed)
         for position, button in enumerate((self._smoothing, self._log), start=2):
-            button.setProperty("flat", True)
+            self._style_as_small(button)
             self.header.insertWidget(position, button)
         self.restyle(self.theme)
 
@@ -195,9 +195,11 @@ class LossChart(Chart):
         if len(history.losses) > _MAX_LINES:
             more = self.tr("and {count} more").format(count=len(history.losses) - _MAX_LINES)
             entries.append(LegendEntry("", theme.muted, more))
+        if not entries:
+            # From the beginning, so that nothing moves when others join it.
+            entries.append(LegendEntry("─", theme.muted, self.tr("each step")))
+            entries.append(LegendEntry("━", theme.accent, self.tr("smoothed")))
         if len(self._validation):
-            if not entries:
-                entries.append(LegendEntry("━", theme.accent, self.tr("training, smoothed")))
             entries.append(LegendEntry("◆", theme.series[_VALIDATION_COLOUR], self.tr("validation")))
         if history.skipped_steps:
             text = self.tr("skipped steps: {count}").format(count=history.skipped_steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
-from PySide6.QtWidgets import QToolTip, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QToolTip, QWidget
 
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
@@ -61,6 +61,7 @@ class PlotView(pg.PlotWidget):
         self.marks = EditMarks(self) if isinstance(axes["bottom"], StepAxis) else None
         """Where settings were edited, in a plot over steps."""
         self._pointed_x = 0.0
+        self._corner = QWidget(self)
 
     def restyle(self, theme: Theme) -> None:
         self.setBackground(QColor(theme.surface))
@@ -76,6 +77,20 @@ class PlotView(pg.PlotWidget):
             if axis.labelText:
                 axis.setLabel(axis.labelText, **label_style)
             axis.set_font(self.font())
+
+    def set_corner(self, buttons: list[QToolButton]) -> None:
+        """Small buttons below the numbers of the left axis, where no plot draws anything."""
+        row = QHBoxLayout(self._corner)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        for button in buttons:
+            button.setProperty("tiny", True)
+            row.addWidget(button)
+        self._corner.setVisible(self.is_zoomable)
+
+    def hide_corner(self) -> None:
+        """For pictures, where nothing can be pressed."""
+        self._corner.hide()
 
     def set_axis_label(self, name: str, text: str) -> None:
         self._labels[name] = text
@@ -176,6 +191,9 @@ class PlotView(pg.PlotWidget):
         # pyqtgraph calls this with None while its own constructor runs.
         for name in getattr(self, "_labels", {}):
             self._fit_label(name)
+        if hasattr(self, "_corner"):
+            self._corner.adjustSize()
+            self._corner.move(2, self.height() - self._corner.height() - 1)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if self.is_zoomable and event.modifiers() & Qt.KeyboardModifier.ControlModifier:

@@ -14,13 +14,12 @@ from PySide6.QtCore import QCoreApplication
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.block import Block
-from gradscope.state.cells import TOP_L2, TOP_STD, Origin
+from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
 from gradscope.state.history import History
 from gradscope.ui.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
 ALL_STEPS = slice(None)
-_MEDIAN_STEPS = 8
 HEALTHY_UPDATE_RATIO = (1e-4, 1e-1)
 
 
@@ -164,9 +163,7 @@ def usual_of(info: QuantityInfo, drawn: npt.NDArray[np.floating], *, low: float)
         return 0.0
     if info.band is not None:
         return math.log10(info.band[0] * info.band[1]) / 2
-    # Some of the steps will do: it is only the middle.
-    some = drawn[..., :: max(1, drawn.shape[-1] // _MEDIAN_STEPS)] if drawn.ndim > 1 else drawn
-    known = some[np.isfinite(some) & (some >= low)]
+    known = drawn[np.isfinite(drawn) & (drawn >= low)]
     return float(np.median(known)) if known.size else low
 
 
@@ -192,6 +189,28 @@ def values_of(
             return history.update_ratio()[2][:, steps]
         return _ratio(block.column(L2)[:, steps], sizes.column(L2)[:, steps][rows])
     return _computed(lambda column: block.column(column)[:, steps], quantity, greatest=greatest)
+
+
+def bounds_of(history: History, kind: SubjectKind, quantity: Quantity) -> tuple[Floats, Floats]:
+    """The least and the greatest of a quantity that is known of each column of the history, as `values_of` has them.
+
+    Twice the same array where each column is of one step, or the history does not tell. Of the mean, what was farthest
+    from zero, as both.
+    """
+    block = history.blocks[kind]
+    newest = values_of(history, kind, quantity)
+    if not block.is_merged:
+        return newest, newest
+    match quantity:
+        case Quantity.STD:
+            return block.column(LOW_STD), block.column(TOP_STD)
+        case Quantity.L2:
+            return block.column(LOW_L2), block.column(TOP_L2)
+        case Quantity.ZEROS:
+            return newest, block.column(TOP_ZEROS)
+        case Quantity.MEAN:
+            return block.column(FAR_MEAN), block.column(FAR_MEAN)
+    return newest, newest
 
 
 def has_lost_ratios(history: History, kind: SubjectKind, quantity: Quantity) -> bool:

@@ -16,7 +16,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, Topic
-from gradscope.ui.plain import PlainLabel, plain_tip
+from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.axes import LogAxis, StepAxis
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.elided_label import ElidedLabel
@@ -26,6 +26,7 @@ from gradscope.ui.plots.plot_view import PlotView
 from gradscope.ui.plots.quantities import Scale
 from gradscope.ui.plots.sampling import decimate, step_range
 from gradscope.ui.plots.scales import GrowingScale, LinearScale
+from gradscope.ui.plots.steady_label import SteadyLabel
 from gradscope.ui.plots.wording import nothing_yet
 from gradscope.ui.scrolled_column import ScrolledColumn
 from gradscope.ui.theme import Theme, ThemeManager
@@ -80,9 +81,10 @@ class RateChart(Chart):
         self._momenta.set_axis_label("left", self.tr("Momentum"))
         self._momenta.set_axis_label("bottom", self.tr("Training step"))
         self._log = QToolButton()
-        self._log.setText(self.tr("Logarithmic"))
+        self._log.setText(self.tr("Log"))
+        self._log.setAccessibleName(self.tr("Logarithmic"))
         self._log.setCheckable(True)
-        self._log.setProperty("flat", True)
+        self._style_as_small(self._log)
         self._log.toggled.connect(self._on_log_toggled)
         self.header.insertWidget(2, self._log)
         self._log.setVisible(is_detailed)
@@ -91,7 +93,7 @@ class RateChart(Chart):
         self._groups.setTextFormat(Qt.TextFormat.RichText)
         self._groups.setVisible(is_detailed)
         # Lines that wrap would make the small chart ask for height.
-        self._outlook = PlainLabel() if is_detailed else ElidedLabel()
+        self._outlook: SteadyLabel | ElidedLabel = SteadyLabel() if is_detailed else ElidedLabel()
         self._outlook.setProperty("role", "muted")
         self.body_layout.addWidget(self._momenta)
         self.body_layout.setStretch(0, 5)
@@ -232,10 +234,11 @@ class RateChart(Chart):
                 )
             self._groups.setText("<br>".join(lines))
         outlook = self._outlook_text(state)
-        self._outlook.setText(outlook)
+        if isinstance(self._outlook, SteadyLabel):
+            self._outlook.show_steadily(outlook)
+        else:
+            self._outlook.setText(outlook)
         self._outlook.setToolTip(plain_tip("" if self._is_detailed else outlook))
-        is_short = len(self._ahead) <= 1
-        self._outlook.setVisible(self._is_detailed or is_short or bool(self._end_text(state)))
 
     def _named(self, group: int) -> str:
         """A group by its number; where there are several optimizers, by the name of its own."""

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHeaderView,
     QLineEdit,
-    QStyledItemDelegate,
     QStyleOptionViewItem,
     QToolTip,
     QWidget,
@@ -19,6 +18,7 @@ from gradscope.protocol.visible import visible
 from gradscope.ui.fields import ComboBox
 from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
+from gradscope.ui.number_delegate import NumberDelegate
 from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.training.argument_field import problem_with, texts_to_choose
@@ -51,7 +51,7 @@ class GroupTable(CopyTable):
         header = self.horizontalHeader()
         header.setMinimumSectionSize(_LEAST_COLUMN_DIGITS * self.fontMetrics().horizontalAdvance("0"))
         header.setDefaultSectionSize(header.minimumSectionSize())
-        # A number that is cut at the edge looks like another number: whole columns only, and an ellipsis inside.
+        # A number that is cut at the edge looks like another number: whole columns only, and rounded inside.
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerItem)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
@@ -87,7 +87,7 @@ class GroupTable(CopyTable):
 
 
 @guarded
-class _OptionDelegate(QStyledItemDelegate):
+class _OptionDelegate(NumberDelegate):
     def __init__(self, model: GroupTableModel, view: QWidget) -> None:
         super().__init__(view)
         self._model = model

@@ -1,0 +1,156 @@
+"""What can change in the user's objects: numbers in tensors and arrays, random generators, and what can only be measured."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradscope.engine.aside.holders import Holder
+from gradscope.engine.copies import put_back
+from gradscope.engine.error_parts import safely
+
+
+class BytesHolder(Holder):
+    """A bytearray."""
+
+    def __init__(self, content: bytearray) -> None:
+        self._content, self._before = content, bytes(content)
+
+    def differs(self) -> bool:
+        return self._content != self._before
+
+    def put_back(self) -> None:
+        self._content[:] = self._before
+
+
+class ArrayHolder(Holder):
+    """The elements of a numpy array."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array, self._before = array, array.copy()
+        self.can_be_put_back = bool(array.flags.writeable)
+
+    def differs(self) -> bool:
+        # By bytes: NaN is the same as NaN, and of objects those are their addresses.
+        return self._array.tobytes() != self._before.tobytes()
+
+    def put_back(self) -> None:
+        self._array[...] = self._before
+
+
+class RandomHolder(Holder):
+    """A random generator of the user's own: Python's, numpy's or torch's."""
+
+    def __init__(self, get: Callable[[], Any], put: Callable[[Any], object]) -> None:
+        self._get, self._put = get, put
+        self._before = get()
+
+    @staticmethod
+    def of(generator: object) -> RandomHolder | None:
+        """None where it is none."""
+        if isinstance(generator, random.Random) and not isinstance(generator, random.SystemRandom):
+            return RandomHolder(generator.getstate, generator.setstate)
+        if isinstance(generator, torch.Generator):
+            return RandomHolder(generator.get_state, generator.set_state)
+        if isinstance(generator, np.random.RandomState):
+            return RandomHolder(generator.get_state, generator.set_state)
+        if isinstance(generator, np.random.Generator):
+            bits: Any = generator.bit_generator
+            return RandomHolder(lambda: bits.state, lambda state: setattr(bits, "state", state))
+        return None
+
+    def differs(self) -> bool:
+        return not _is_same_state(self._get(), self._before)
+
+    def put_back(self) -> None:
+        self._put(self._before)
+
+
+def _is_same_state(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same_state(one[key], other[key]) for key in one)
+    if isinstance(one, tuple) and any(isinstance(part, np.ndarray) for part in one):
+        return all(map(_is_same_state, one, other))
+    return bool(one == other)
+
+
+class TensorHolder(Holder):
+    """The elements of a tensor where they are copied, else only whether somebody has written to it; its `.grad`, which is
+    taken away until the end, and whether it asks for one."""
+
+    def __init__(self, tensor: Tensor, *, is_copied: bool) -> None:
+        self._tensor = tensor
+        self._requires_grad = tensor.requires_grad
+        self._grad = tensor.grad if tensor.is_leaf else None
+        self._version = version_of(tensor)
+        self._copy = tensor.detach().clone() if is_copied else None
+        self.can_be_put_back = is_copied
+
+    def take_gradient(self) -> None:
+        """What is computed meanwhile must not be added to it."""
+        if self._tensor.is_leaf:
+            self._tensor.grad = None
+
+    def give_gradient(self) -> None:
+        if self._tensor.is_leaf:
+            self._tensor.grad = self._grad
+
+    def differs(self) -> bool:
+        if self._tensor.requires_grad != self._requires_grad:
+            return True
+        if self._copy is None:
+            return version_of(self._tensor) != self._version
+        # Also where the version has not moved: writing through `.data` leaves no mark in it.
+        return not is_same(self._tensor, self._copy)
+
+    def put_back(self) -> None:
+        if self._tensor.is_leaf and self._tensor.requires_grad != self._requires_grad:
+            self._tensor.requires_grad_(self._requires_grad)
+        if self._copy is not None and not is_same(self._tensor, self._copy):
+            put_back(self._tensor, self._copy)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often somebody has written to it; 0 for a tensor of the inference mode, which counts nothing."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers. NaN is the same as NaN."""
+    if one.shape != other.shape or one.dtype is not other.dtype or one.device != other.device:
+        return False
+    if one.layout is torch.sparse_coo and other.layout is torch.sparse_coo:
+        # torch compares no sparse tensors.
+        return torch.equal(one._indices(), other._indices()) and is_same(one._values(), other._values())
+    if one.layout is not torch.strided:
+        return False
+    if torch.equal(one, other):
+        return True
+    has_nan = one.is_floating_point() or one.is_complex()
+    return has_nan and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+class MeasuredHolder(Holder):
+    """Something that cannot be put back: it is only seen whether it has moved."""
+
+    can_be_put_back = False
+
+    def __init__(self, measure: Callable[[], Any], alive: object = None) -> None:
+        """`alive` is held, so that no other object gets an id that was measured."""
+        self._measure, self._alive = measure, alive
+        self._before = safely(measure, None)
+
+    def differs(self) -> bool:
+        return bool(safely(self._measure, None) != self._before)
+
+    def put_back(self) -> None:
+        return None
