@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from gradscope.engine.hooks import Inputs
@@ -141,6 +142,8 @@ def _changed_in_place(module: nn.Module | None, tensor: Tensor, output: Tensor) 
     if module is None or module._modules or type(module).__module__.partition(".")[0] == "torch":
         return False
     shares = tensor is output or (
-        tensor.layout == output.layout and not tensor.is_nested and tensor.data_ptr() == output.data_ptr() != 0
+        tensor.layout is output.layout is torch.strided
+        and not (tensor.is_nested or output.is_nested)
+        and tensor.data_ptr() == output.data_ptr() != 0
     )
     return shares and output._version > 0
