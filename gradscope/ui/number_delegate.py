@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFontMetrics
-from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from gradscope.protocol.numbers import fitted
 from gradscope.ui.guarded import guarded
@@ -21,8 +21,9 @@ class NumberDelegate(QStyledItemDelegate):
         if not is_right or not any(character.isdigit() for character in text):
             return
         metrics = QFontMetrics(option.font)
-        margin = (
-            0 if option.widget is None else option.widget.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin)
-        )
-        room = option.rect.width() - 2 * (margin + 1)
+        style = QApplication.style() if option.widget is None else option.widget.style()
+        # What Qt cuts a text to: a style sheet may keep more of a cell free.
+        cell = style.subElementRect(QStyle.SubElement.SE_ItemViewItemText, option, option.widget)
+        margin = style.pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, option, option.widget) + 1
+        room = cell.width() - 2 * margin
         option.text = fitted(text, lambda shown: metrics.horizontalAdvance(shown) <= room)
