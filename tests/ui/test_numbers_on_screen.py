@@ -66,6 +66,19 @@ def test_a_cell_has_the_room_that_its_style_leaves(qtbot: QtBot, padding: int) -
         assert QFontMetrics(option.font).horizontalAdvance(option.text) <= room
 
 
+def test_a_number_asks_for_the_room_of_all_its_digits(qtbot: QtBot) -> None:
+    table = CopyTable()
+    qtbot.addWidget(table)
+    table.setStyleSheet("QTableView::item { padding: 0 6px; }")
+    model = NumberTable(table)
+    model.set_data(TableData(("value",), len(VALUES), lambda row, _column: VALUES[row]))
+    table.setModel(model)
+    table.setColumnWidth(0, 20)
+    table.show()
+    needed = max(table.fontMetrics().horizontalAdvance(number(value, digits=9)) for value in VALUES)
+    assert table.sizeHintForColumn(0) > needed
+
+
 @pytest.mark.parametrize("width", range(20, 400, 20))
 def test_a_line_ends_with_a_whole_number(qtbot: QtBot, width: int) -> None:
     label = ElidedLabel("now 0.0123, 4.56e-12, -1234.5 at step 12345")
