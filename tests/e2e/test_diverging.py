@@ -108,7 +108,7 @@ def test_the_history_says_what_it_does_not_hold(app: App, tmp_path: Path, monkey
     heat_map = app.window.workspace.widget(2).findChild(HeatMap)
     tips: list[str] = []
     monkeypatch.setattr(heat_map.plot, "show_tip", tips.append)
-    app.wait(lambda: heat_map._grid is not None and heat_map._grid.columns == 18)
+    app.wait(lambda: heat_map._grids is not None and heat_map._grids[0].columns == 18)
     heat_map._on_pointed_at(17, 0)
     assert ">3.4e38 (more than the history holds, drawn as infinite)" in tips[0] and "Inf" not in tips[0]
     table = heat_map.table(app.state)

@@ -6,7 +6,7 @@ import re
 import pytest
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QFontMetrics
-from PySide6.QtWidgets import QStyleOptionViewItem
+from PySide6.QtWidgets import QStyle, QStyleOptionViewItem
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.numbers import number
@@ -44,6 +44,39 @@ def test_a_cell_rounds_what_has_no_room(qtbot: QtBot, width: int) -> None:
             assert math.copysign(1, float(option.text)) == math.copysign(1, value)
         else:
             assert option.text == number(value)
+
+
+@pytest.mark.parametrize("padding", [0, 7])
+def test_a_cell_has_the_room_that_its_style_leaves(qtbot: QtBot, padding: int) -> None:
+    table = CopyTable()
+    qtbot.addWidget(table)
+    table.setStyleSheet(f"QTableView::item {{ padding: 0 {padding}px; }}")
+    model = NumberTable(table)
+    model.set_data(TableData(("value",), len(VALUES), lambda row, _column: VALUES[row]))
+    table.setModel(model)
+    table.show()
+    style = table.style()
+    for row in range(len(VALUES)):
+        option = QStyleOptionViewItem()
+        table.initViewItemOption(option)
+        option.rect = QRect(0, 0, 80, 20)
+        table.itemDelegate().initStyleOption(option, model.index(row, 0))
+        room = style.subElementRect(QStyle.SubElement.SE_ItemViewItemText, option, table).width()
+        room -= 2 * (style.pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, option, table) + 1)
+        assert QFontMetrics(option.font).horizontalAdvance(option.text) <= room
+
+
+def test_a_number_asks_for_the_room_of_all_its_digits(qtbot: QtBot) -> None:
+    table = CopyTable()
+    qtbot.addWidget(table)
+    table.setStyleSheet("QTableView::item { padding: 0 6px; }")
+    model = NumberTable(table)
+    model.set_data(TableData(("value",), len(VALUES), lambda row, _column: VALUES[row]))
+    table.setModel(model)
+    table.setColumnWidth(0, 20)
+    table.show()
+    needed = max(table.fontMetrics().horizontalAdvance(number(value, digits=9)) for value in VALUES)
+    assert table.sizeHintForColumn(0) > needed
 
 
 @pytest.mark.parametrize("width", range(20, 400, 20))

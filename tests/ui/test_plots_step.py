@@ -75,7 +75,8 @@ def test_every_optimizer_has_a_loss_line(qtbot: QtBot, themes: ThemeManager, mon
     other = small_training()
     chart.controller.play(other.opened())
     chart.controller.play(other.steps(2))
-    assert chart._names == [""] and not chart._legend.isVisible()
+    assert chart._names == [""]
+    assert [entry.text for entry in chart._legend.entries] == ["each step", "smoothed"], "always: nothing is to move"
     assert "Optimizer" not in chart.table(chart.controller.state).headers
     assert chart._lines[1].steps.size == 0
 
@@ -96,7 +97,7 @@ def test_validations_are_points_of_the_loss_plot(
     assert [(point["x"], point["y"]) for point in chart._validation_points.data] == [(-1, 7.5), (59, 0.125)]
     assert 29 in [point["x"] for point in chart._crosses.data]
     assert chart.plot.box.viewRange()[1][1] > 7.5
-    assert [entry.text for entry in chart._legend.entries] == ["training, smoothed", "validation"]
+    assert [entry.text for entry in chart._legend.entries] == ["each step", "smoothed", "validation"]
     assert cells(chart)[59]["Validation"] == 0.125 and cells(chart)[58]["Validation"] == ""
     assert "Validation after step 59: 0.125" in tip_at(chart, 58, monkeypatch)
 
@@ -106,7 +107,7 @@ def test_skipped_steps_are_marked_in_the_loss_plot(
 ) -> None:
     chart = shown(qtbot, LossChart(started(full_training(), steps=6), themes))
     assert [point["x"] for point in chart._skipped.data] == [0, 3]
-    assert [entry.text for entry in chart._legend.entries] == ["skipped steps: 2"]
+    assert [entry.text for entry in chart._legend.entries] == ["each step", "smoothed", "skipped steps: 2"]
     assert [row["Note"] for row in cells(chart)] == ["skipped", "", "", "skipped", "", ""]
     assert "Skipped" in tip_at(chart, 3, monkeypatch) and "Skipped" not in tip_at(chart, 2, monkeypatch)
 

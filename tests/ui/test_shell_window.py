@@ -82,7 +82,7 @@ def test_the_tabs_of_panels_are_there_after_a_start(
         for bar in window.findChildren(QTabBar)
         if bar.parent() is window and bar.isVisible()
     }
-    assert {("Inspector", "Training step"), ("Moments", "Log")} <= shown
+    assert {("Inspector", "Training step", "Lesson"), ("Moments", "Log")} <= shown
 
 
 def test_the_layers_are_no_wider_than_what_is_in_them(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Signal, Slot
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QStyle, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QWidget
 
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
@@ -263,13 +263,16 @@ class LayersDock(Panel):
 
     def _widths_of_numbers(self) -> dict[Column, int]:
         """What the numbers of the rows that are seen need; cheaper than the view's own hints, which ask for all roles."""
-        metrics, style = self.view.fontMetrics(), self.view.style()
-        margin = 2 * (style.pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin) + 2)
+        metrics, margin = self.view.fontMetrics(), -1
         widths = dict.fromkeys(_NUMBERS, 0)
         index, bottom = self.view.indexAt(QPoint(0, 0)), self.view.viewport().height()
         while index.isValid() and self.view.visualRect(index).top() < bottom:
             for column in _NUMBERS:
-                text = str(index.siblingAtColumn(column).data() or "")
+                cell = index.siblingAtColumn(column)
+                text = str(cell.data() or "")
+                if text and margin < 0:
+                    # What style and style sheet keep free is the same for all of them.
+                    margin = self.view.sizeHintForIndex(cell).width() - metrics.horizontalAdvance(text) + 1
                 widths[column] = max(widths[column], metrics.horizontalAdvance(text) + margin if text else 0)
             index = self.view.indexBelow(index)
         return widths
