@@ -108,6 +108,8 @@ def _take(folder: Path) -> None:
     wait(still)
     weights = [key for key in state.history.subjects(SubjectKind.GRAD) if key.name.endswith("weight")]
     controller.select(Selection.of_subject(weights[-1]))
+    # Over the lesson of the sample.
+    window.inspector.raise_()
     wait(still, 1.5)
     save("overview")
     window.workspace.setCurrentIndex(2)
