@@ -234,7 +234,10 @@ class Controller(QObject):
         self._wake()
 
     def dismiss_failure(self) -> None:
+        """Nobody wants to hear of it any more; where a session goes on, nor of the recipe that could not be opened."""
         self.state.dismiss_failure()
+        if self._has_session:
+            self.state.unopened = None
         self._wake()
 
     @Slot()
@@ -490,20 +493,19 @@ class Controller(QObject):
             # Another one is being opened meanwhile.
             return
         if isinstance(reply, messages.Failed):
-            self._session_state.set_opening(None)
+            state = self._session_state
+            state.set_opening(None)
             self._give_up_recipe()
+            if state.session is not None and state.position.rest is not Rest.EMPTY:
+                state.log.divide(f"{state.session.name} goes on at step {state.position.step}")
+                self.state.touch(Topic.LOG)
             self._wake()
         self._tried = None
 
     def _give_up_recipe(self) -> None:
         tried, self._tried = self._tried, None
-        if tried is None:
-            return
-        state = self._session_state
-        state.set_unopened(tried)
-        if state.session is not None and state.position.rest is not Rest.EMPTY:
-            state.log.divide(f"{state.session.name} goes on at step {state.position.step}")
-            self.state.touch(Topic.LOG)
+        if tried is not None:
+            self._session_state.set_unopened(tried)
 
     def _go(self, go: messages.Go) -> None:
         if self.state.refusal(go.verb) is None:

@@ -290,9 +290,11 @@ class MainWindow(QMainWindow):
         self._taught = session.path
         self.lesson.refresh()
         lesson = self.lesson.lesson
+        in_front = self.inspector if self.training.visibleRegion().isEmpty() else self.training
         self.lesson.setVisible(lesson is not None)
         if lesson is not None:
-            (self.lesson if lesson.number is not None else self.inspector).raise_()
+            # A panel that is shown comes to the front by itself.
+            (self.lesson if lesson.number is not None else in_front).raise_()
 
     def _show_panels(self) -> None:
         """A session is open: bring the panels in, as they were left the last time."""

@@ -464,3 +464,25 @@ def test_a_recipe_that_could_not_be_opened_is_kept_in_mind(lab: Lab, tmp_path: P
     assert lab.client.requests[-1].path == str(path)
     lab.client.open()
     assert lab.state.unopened is None
+
+
+def test_what_could_not_be_opened_is_forgotten_for_the_session_that_goes_on(lab: Lab) -> None:
+    lab.opened()
+    lab.controller.open_recipe("/b.py")
+    reply = lab.client.replies[-1]
+    assert reply is not None
+    reply(m.Failed(failure=FAILURE, position=lab.state.position))
+    assert lab.state.unopened is not None
+    lab.controller.dismiss_failure()
+    assert lab.state.unopened is None
+
+
+def test_a_recipe_whose_engine_is_restarted_can_be_tried_again(lab: Lab) -> None:
+    lab.opened()
+    lab.controller.open_recipe("/hangs.py")
+    lab.controller.restart_engine()
+    assert lab.state.unopened is not None and lab.state.unopened.path == "/hangs.py"
+    assert not any("goes on" in line.text for line in lab.state.log.lines), "nothing does"
+    lab.client.become(EngineStatus.READY)
+    lab.controller.open_again()
+    assert lab.client.requests[-1].path == "/hangs.py"

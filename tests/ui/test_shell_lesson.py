@@ -9,6 +9,7 @@ from PySide6.QtGui import QFontInfo
 from pytestqt.qtbot import QtBot
 
 from gradscope.assets import sample_docs, sample_path, sample_paths
+from gradscope.client.file_watch import digest_of
 from gradscope.protocol import messages
 from gradscope.ui.actions import ActionId
 from gradscope.ui.lesson_markup import html_of, plain_paragraphs
@@ -40,7 +41,8 @@ def window(make_window: MakeWindow) -> MainWindow:
 def open_with(controller: ShellController, *, path: Path | str, description: str = "") -> None:
     for message in small_training().opened():
         if isinstance(message, messages.Opened):
-            session = replace(message.session, path=str(path), description=description)
+            known = digest_of(str(path)) or message.session.sha256
+            session = replace(message.session, path=str(path), sha256=known, description=description)
             message = replace(message, session=session)
         controller.state.apply(message)
     controller.flush()
@@ -77,6 +79,14 @@ def test_a_recipe_shows_its_description_and_hides_nothing(window: MainWindow, co
     assert "First <b>words</b>." in window.lesson.text.toPlainText()
     assert "\x1b" not in window.lesson.text.toPlainText()
     assert not window.lesson.next.isVisibleTo(window.lesson)
+
+
+def test_a_description_comes_before_no_other_panel(window: MainWindow, controller: ShellController) -> None:
+    open_with(controller, path="/made/up/own.py")
+    window.training.raise_()
+    open_with(controller, path="/made/up/other.py", description="Some words.")
+    assert window.lesson.isVisible()
+    assert is_in_front(window.training)
 
 
 def test_a_recipe_without_a_word_has_no_panel(window: MainWindow, controller: ShellController) -> None:
