@@ -8,6 +8,7 @@ from gradscope.protocol.phases import INSIDE, Position
 from gradscope.protocol.signals import name_and_meaning, name_of
 
 _MAX_LAST_OUTPUT = 400
+_LAST_OUTPUT = ". Last error output: "
 _LAST_LINES = 40
 _FATAL = "Fatal Python error:"
 """How faulthandler begins."""
@@ -57,7 +58,8 @@ def with_place(sentence: str, place: Position | None) -> str:
     if place is None or phase is None:
         return sentence
     first, newline, lines = sentence.partition("\n")
-    return f"{first}. It was in the {phase.value} of step {place.step}{newline}{lines}"
+    how, output, gist = first.partition(_LAST_OUTPUT)
+    return f"{how}. It was in the {phase.value} of step {place.step}{output}{gist}{newline}{lines}"
 
 
 def last_lines(output: str, *, crashed: bool) -> list[str]:
@@ -80,7 +82,7 @@ def with_last_output(sentence: str, lines: list[str], *, was_ready: bool = True)
     if len(gist) > _MAX_LAST_OUTPUT:
         # From a whole word on.
         gist = "... " + (gist[-_MAX_LAST_OUTPUT:].partition(" ")[2] or gist[-_MAX_LAST_OUTPUT:])
-    return "\n".join([f"{sentence}. Last error output: {gist}", *lines])
+    return "\n".join([f"{sentence}{_LAST_OUTPUT}{gist}", *lines])
 
 
 def _describe_signal(number: int) -> str:

@@ -233,8 +233,8 @@ class EngineClient(QObject):
             # It was of no use any more, or had died unseen. An engine that is started now says itself what is wrong.
             self.restart()
             return
-        text = self._unfit or in_its_own_words(words, sentence)
-        text = with_place(with_ended(text, ended_with_it), place)
+        text = self._unfit or with_place(in_its_own_words(words, sentence), place)
+        text = with_ended(text, ended_with_it)
         executable = self._state.executable
         self._set(EngineState(status=EngineStatus.DEAD, text=text, executable=executable, last_place=place))
         if self._is_to_restart:

@@ -108,4 +108,6 @@ def test_how_many_processes_were_ended_with_it() -> None:
 def test_where_training_stood() -> None:
     place = Position(rest=Rest.IN_BACKWARD, step=7)
     assert with_place("It ended\nline", place) == "It ended. It was in the backward of step 7\nline"
+    told = with_place("It ended. Last error output: x\nx", place)
+    assert told == "It ended. It was in the backward of step 7. Last error output: x\nx"
     assert with_place("It ended", Position(rest=Rest.READY, step=7)) == with_place("It ended", None) == "It ended"

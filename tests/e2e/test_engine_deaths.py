@@ -30,7 +30,8 @@ def test_deaths_are_told_and_survived(app: App, write_recipe: WriteRecipe, misbe
     app.go(Verb.NEXT_BATCH)
     app.go(Verb.NEXT_BATCH)
     app.run(RunUntil.PAUSED)
-    assert said in app.wait_for_death()
+    death = app.wait_for_death()
+    assert said in death and "It was in the forward of step 2" in death
     assert len(app.state.history.loss) == 2, "the plots so far stay"
     assert app.state.session is not None
     assert app.window.isVisible()

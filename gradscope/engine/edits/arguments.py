@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-from gradscope.engine.error_parts import safely
+from gradscope.engine.error_parts import safely, shortened
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import expected, literal, parsed
@@ -15,6 +15,7 @@ NOT_IN_A_FORM = frozenset(
     {"self", "params", "optimizer", "last_epoch", "size_average", "reduce", "verbose", "device", "dtype"}
 )
 """What the session gives by itself, and what torch has given up."""
+_LONGEST_DESCRIPTION = 160
 _FOR_CODE = ("Callable", "LRScheduler", "Options")
 """Words in an annotation of what cannot be written as a literal."""
 _TEXTS = {
@@ -87,7 +88,7 @@ def first_sentence(text: str) -> str:
     """Of a documentation in reStructuredText, without its marks and without defaults."""
     text = re.split(r"\s*\(?[Dd]efault\s*:", text)[0]
     text = re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "").replace("`_", "").replace("`", "")
-    return re.split(r"(?<=[a-z)])\.\s", text.strip())[0].strip().rstrip(".")[:160]
+    return shortened(re.split(r"(?<=[a-z)])\.\s", text.strip())[0].strip().rstrip("."), _LONGEST_DESCRIPTION)
 
 
 # ------------------------------------------------------------------------------------------- signatures
