@@ -66,6 +66,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-6:.2g} µs"
 
 
+def time_left(seconds: float) -> str:
+    """ "45 s", "12 min", "3.5 h": a guess, and no more exact than that."""
+    if seconds < 99.5:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.3g} h"
+
+
 def byte_size(count: float) -> str:
     """ "12.5 KiB"; nothing for NaN and Inf."""
     if not math.isfinite(count):
