@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
@@ -15,6 +15,7 @@ from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.main_window import MainWindow
+from gradscope.ui.scrolled_column import ScrolledColumn
 from gradscope.ui.theme import ThemeManager
 from tests.ui.fakes import full_training, small_training, started
 from tests.ui.shell_fakes import ShellController
@@ -135,6 +136,25 @@ def test_a_failure_with_its_traceback(
     check("dead")
     window.failure_bar.toggle.click()
     check("details of the death")
+
+
+def test_notices_come_and_go(qtbot: QtBot) -> None:
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    holder.resize(300, 200)
+    column = ScrolledColumn(within=holder, share=0.5)
+    label = QLabel("A notice")
+    label.hide()
+    column.add(label)
+    holder.show()
+    for _ in range(3):
+        qtbot.wait(5)
+        assert column.isHidden()
+        label.setText(label.text() + " more")
+        label.show()
+        qtbot.waitUntil(lambda: not column.isHidden() and column.height() == label.sizeHint().height(), timeout=2000)
+        label.hide()
+        qtbot.waitUntil(column.isHidden, timeout=2000)
 
 
 def test_a_failure_on_the_start_page(

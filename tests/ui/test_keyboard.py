@@ -127,7 +127,9 @@ def test_every_tab_press_moves_a_focus_that_can_be_seen(window: MainWindow, qtbo
         QTest.keyClick(before, Qt.Key.Key_Tab)
         after = window.focusWidget()
         assert after is not None and after is not before, f"stuck at {before}"
-        assert not part_in_sight(after).isEmpty(), f"{after} ({after.accessibleName()}) of {after.parent()} is out of sight"
+        assert not part_in_sight(after).isEmpty(), (
+            f"{after} ({after.accessibleName()}) of {after.parent()} is out of sight"
+        )
         focused = picture(window, after)
         after.clearFocus()
         assert picture(window, after) != focused, f"the focus of {after} ({after.accessibleName()}) cannot be seen"
