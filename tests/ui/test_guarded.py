@@ -20,7 +20,7 @@ from gradscope.ui import guarded as guards
 from gradscope.ui.guarded import guarded, is_guarded, is_virtual, qt_base
 
 CHILD_TIMEOUT_SECS = 240
-_NOT_VIRTUAL = frozenset({"setText"})
+_NOT_VIRTUAL = frozenset({"setText", "text"})
 """Only Python calls them, which can take an exception."""
 
 
