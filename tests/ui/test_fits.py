@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication, QLabel, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
+from gradscope.ui.actions import ActionId
+from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.main_window import MainWindow
 from gradscope.ui.scrolled_column import ScrolledColumn
 from gradscope.ui.theme import ThemeManager
@@ -207,3 +209,25 @@ def test_what_a_panel_shows_with_large_letters(
     seen = table.viewport().visibleRegion().boundingRect()
     assert seen.height() >= table.rowHeight(0)
     assert table.columnWidth(0) <= seen.width()
+
+
+def test_dialogs(window: MainWindow, screen: Screen, controller: ShellController, qtbot: QtBot) -> None:
+    controller.start(full_training(), steps=1)
+    wanted = (
+        ActionId.SETTINGS,
+        ActionId.EXPORT,
+        ActionId.EXPORT_TENSORBOARD,
+        ActionId.SHORTCUTS,
+        ActionId.ABOUT,
+        ActionId.CAPTURE_LAYERS,
+    )
+    for action_id in wanted:
+        window.actions_[action_id].trigger()
+    ErrorReportDialog("A title", "why " * 100, "line\n" * 300, window).open()
+    qtbot.wait(30)
+    dialogs = [dialog for dialog in window.findChildren(QDialog) if dialog.isVisible()]
+    assert len(dialogs) == len(wanted) + 1
+    for dialog in dialogs:
+        least = dialog.minimumSizeHint()
+        assert least.width() <= screen.most[0] and least.height() <= screen.most[1], (dialog.windowTitle(), least)
+        dialog.close()
