@@ -27,6 +27,8 @@ hold-ups delay the Pings as well."""
 EXIT_WAIT_SECS = 1.0
 INTERRUPT_SECS = 3.0
 """An Interrupt that has had no effect for so long is told of."""
+PAUSE_SECS = 1.0
+"""A Pause likewise; it waits for the next moment, and an Interrupt does not."""
 Reply = Callable[[Any], None]
 
 
@@ -63,6 +65,11 @@ class EngineClient(QObject):
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.timeout.connect(self._on_patience_over)
+        self._paused: frozenset[int] = frozenset()
+        """What was asked for when a Pause was sent."""
+        self._pause_patience = QTimer(self)
+        self._pause_patience.setSingleShot(True)
+        self._pause_patience.timeout.connect(self._on_pause_patience_over)
         self._pings = QTimer(self)
         self._pings.setInterval(int(PING_INTERVAL_SECS * 1000))
         self._pings.timeout.connect(self._on_ping_due)
@@ -135,7 +142,11 @@ class EngineClient(QObject):
             self._link.send(message, number=self._number)
             if isinstance(message, messages.Interrupt) and self._waiting:
                 self._interrupt_number, self._contested = self._number, frozenset(self._waiting)
+                self._set_pause_ignored("")
                 self._patience.start(int(INTERRUPT_SECS * 1000))
+            elif isinstance(message, messages.Pause) and self._waiting and not self._contested:
+                self._paused = frozenset(self._waiting)
+                self._pause_patience.start(int(PAUSE_SECS * 1000))
 
     def distrust(self, error: ProtocolError) -> None:
         """What the engine has sent cannot be true: it is ended, and nothing more of it is heard."""
@@ -204,6 +215,8 @@ class EngineClient(QObject):
             self._pings.stop()
         if self._contested and not self._contested & self._waiting.keys():
             self._end_contest()
+        if self._paused and not self._paused & self._waiting.keys():
+            self._set_pause_ignored("")
 
     @Slot(str)
     def _on_broken(self, sentence: str) -> None:
@@ -267,7 +280,20 @@ class EngineClient(QObject):
             )
         self._set(replace(self._state, resistance=text.replace("%1", secs)))
 
+    @Slot()
+    def _on_pause_patience_over(self) -> None:
+        text = self.tr("The engine has not answered Pause for %1 s: your code has not come to the next layer or phase")
+        self._set_pause_ignored(text.replace("%1", f"{PAUSE_SECS:.0f}"))
+
     # ------------------------------------------------------------------------------------------ private
+
+    def _set_pause_ignored(self, text: str) -> None:
+        """Say what is known of a Pause; "" where there is nothing to say any more."""
+        if not text:
+            self._paused = frozenset()
+            self._pause_patience.stop()
+        if text != self._state.pause_ignored:
+            self._set(replace(self._state, pause_ignored=text))
 
     @property
     def _link(self) -> Link | None:
@@ -300,4 +326,5 @@ class EngineClient(QObject):
         self._waiting.clear()
         self._pings.stop()
         self._patience.stop()
-        self._contested, self._interrupt_number = frozenset(), 0
+        self._pause_patience.stop()
+        self._contested, self._paused, self._interrupt_number = frozenset(), frozenset(), 0

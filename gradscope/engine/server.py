@@ -37,6 +37,7 @@ from gradscope.engine.session import Session
 from gradscope.engine.teller import Teller
 from gradscope.engine.torch_settings import TorchSettings
 from gradscope.engine.unwinding import Unwind
+from gradscope.engine.usercode import last_user_line
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError, Unreadable, encode
@@ -424,8 +425,10 @@ class Server:
                 report = session.validate() if goal.verb is Verb.VALIDATE else session.advance()
             finally:
                 self._is_interruptible = False
-        except Unwind:
-            self._fail(_cancelled("The phase was broken off", undone=session.undone))
+        except Unwind as unwound:
+            place = last_user_line(unwound)
+            where = f" in {place[0]}, line {place[1]}" if place is not None else ""
+            self._fail(_cancelled(f"The phase was broken off{where}", undone=session.undone))
             if session.is_broken:
                 self._abandon_session()
         except BaseException as error:

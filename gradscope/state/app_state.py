@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -23,6 +24,7 @@ from gradscope.state.edits import Edits
 from gradscope.state.history import History
 from gradscope.state.log import Log
 from gradscope.state.pins import Pins
+from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import FirstSubjects, Selection
 from gradscope.state.step_notes import StepNotes
 from gradscope.state.tree import Node, build_tree, refresh_tree
@@ -69,6 +71,8 @@ class EngineState:
     devices: tuple[messages.DeviceInfo, ...] = ()
     resistance: str = ""
     """What is known of an Interrupt that has had no effect, while that is so."""
+    pause_ignored: str = ""
+    """The same of a Pause."""
     last_place: Position | None = None
     """Where it stood when it died or fell silent, if that is known."""
 
@@ -133,6 +137,8 @@ class AppState:
         """Counts what was begun: a verb, a recipe, an engine. What was said of an earlier one is over."""
         self.undertaking_from = 0
         """The lines of the log before this one are of earlier ones."""
+        self.run: RunProgress | None = None
+        """Of the run that is under way, if one is."""
         self.skipped_reports = 0
         self.opening: str | None = None
         """Path of the recipe that is being opened."""
@@ -431,6 +437,10 @@ class AppState:
 
     def _move(self, position: Position) -> None:
         self.position = position
+        if not position.running:
+            self.run = None
+        elif self.run is not None:
+            self.run.see(position, now=time.monotonic())
         self.touch(Topic.POSITION)
         if self.schedule is not None and self.schedule.first_step < position.step:
             # It comes now and then only: the steps that have been made since are no future any more.
@@ -461,9 +471,10 @@ class AppState:
         self.pins.clear()
         self.touch(Topic.PINS)
 
-    def set_running(self) -> None:
+    def set_running(self, run: RunProgress | None = None) -> None:
         """A verb has been sent: until the engine says otherwise, it runs (a second click must not send it twice)."""
         self._begin()
+        self.run = run
         self._move(replace(self.position, running=True))
 
     def set_cleared(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.snapshots.reading import Reading
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic, Unopened
 from gradscope.state.log import Source
+from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import Selection
 from gradscope.ui.refreshes import Refreshes
 from gradscope.ui.settings import Setting, Settings
@@ -509,7 +511,9 @@ class Controller(QObject):
 
     def _go(self, go: messages.Go) -> None:
         if self.state.refusal(go.verb) is None:
-            self.state.set_running()
+            is_run = go.verb is Verb.RUN
+            position, now = self.state.position, time.monotonic()
+            self.state.set_running(RunProgress.begin(position, go.until, go.steps, now=now) if is_run else None)
             self.client.request(go, on_reply=self._on_zero_grad_replied if go.verb is Verb.ZERO_GRAD else None)
             self._wake()
 

@@ -53,6 +53,8 @@ class _Notice:
     """The engine goes on after an Interrupt."""
     can_be_traced: bool = False
     """Run once more, a backward that has failed would name the line of the forward."""
+    is_pause_ignored: bool = False
+    """Or after a Pause."""
 
 
 _SEVERITY = {
@@ -94,7 +96,8 @@ class FailureBar(QFrame):
         self.reopen = self._make_button(self.tr("Open it again"), controller.reset)
         self.again = self._make_button(self.tr("Try again"), controller.open_again)
         self.end = self._make_button(self.tr("End engine"), lambda: controller.end_engine())
-        for button in (self.restart, self.reopen, self.again, self.end):
+        self.interrupt = self._make_button(self.tr("Interrupt"), controller.interrupt)
+        for button in (self.restart, self.reopen, self.again, self.end, self.interrupt):
             button.setProperty("emphasised", True)
         self.dismiss = QToolButton(self)
         self.dismiss.setProperty("flat", True)
@@ -176,6 +179,12 @@ class FailureBar(QFrame):
         if state.engine.resistance:
             more = self.tr("It goes on until you end it. The plots stay; the recipe has to be opened again then")
             return _Notice(sentence=state.engine.resistance, more=more, severity="warning", is_resistance=True)
+        if state.engine.pause_ignored:
+            more = self.tr("Interrupt breaks it off at once, also inside your code, and undoes the phase")
+            sentence, moment = state.engine.pause_ignored, state.position.moment
+            if moment is not None:
+                sentence += f" ({moment.substep.value} {moment.layer})".replace(" )", ")")
+            return _Notice(sentence=sentence, more=more, severity="warning", is_pause_ignored=True)
         is_lost = state.session is not None and state.position.rest is Rest.EMPTY and state.opening is None
         if state.session is not None and is_lost and state.engine.status is EngineStatus.READY:
             sentence = self.tr("The engine has started anew, and {name} is no longer open in it")
@@ -202,6 +211,7 @@ class FailureBar(QFrame):
         self.reopen.setVisible(notice.is_session_lost)
         self.again.setVisible(notice.is_unopened)
         self.end.setVisible(notice.is_resistance)
+        self.interrupt.setVisible(notice.is_pause_ignored)
         self.copy.setVisible(not notice.is_session_lost)
         self._show_details(False)
         self.setProperty("severity", notice.severity)
@@ -243,8 +253,8 @@ class FailureBar(QFrame):
 
     def _arrange(self) -> None:
         buttons = FlowRow(self, spacing=8)
-        shown = (self.end, self.restart, self.reopen, self.trace, self.again, self.show_layer, self.toggle, self.copy)
-        for button in shown:
+        ways_on = (self.end, self.interrupt, self.restart, self.reopen, self.trace, self.again)
+        for button in (*ways_on, self.show_layer, self.toggle, self.copy):
             buttons.add(button)
         texts = QVBoxLayout()
         texts.setSpacing(4)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QObject, QRectF, Qt, QTimer, Slot
+from PySide6.QtCore import QObject, QPoint, QRect, QRectF, Qt, QTimer, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
-from gradscope.ui.focus_order import part_in_sight
 from gradscope.ui.guarded import guarded
 from gradscope.ui.theme import ThemeManager
 
@@ -55,6 +54,19 @@ class FocusRing(QWidget):
         painter.end()
 
 
+def part_in_sight(widget: QWidget) -> QRect:
+    """The rectangle of a widget that nothing around it cuts off, in coordinates of its window."""
+    window = widget.window()
+    part = QRect(widget.mapTo(window, QPoint()), widget.size()) & window.rect()
+    if not shiboken6.createdByPython(widget):
+        return part
+    holder = widget.parentWidget()
+    while holder is not None and holder is not window:
+        part &= QRect(holder.mapTo(window, QPoint()), holder.size())
+        holder = holder.parentWidget()
+    return part if widget.isVisible() else QRect()
+
+
 class FocusRings(QObject):
     """Of a whole application: what gets the keyboard is scrolled into sight, and has a ring around it.
 
@@ -67,8 +79,10 @@ class FocusRings(QObject):
         self._ring: FocusRing | None = None
         app.focusChanged.connect(self._on_focus_changed)
 
-    @Slot(QWidget, QWidget)
-    def _on_focus_changed(self, _old: QWidget | None, new: QWidget | None) -> None:
+    @Slot()
+    def _on_focus_changed(self) -> None:
+        # Not the signal's own arguments: what has lost the keyboard may be half destroyed.
+        new = QApplication.focusWidget()
         if self._ring is not None and shiboken6.isValid(self._ring):
             self._ring.hide()
             self._ring.deleteLater()
@@ -79,8 +93,10 @@ class FocusRings(QObject):
 
 
 def _scroll_to(widget: QWidget) -> None:
-    """Qt does so only within one scroll area."""
-    holder = widget.parentWidget()
+    """Qt does so only within one scroll area. Widgets that Qt has made itself are left to it: `parentWidget()` would tie
+    their Python objects to their parents', where they outlive them, and another object may get their address.
+    """
+    holder = widget.parentWidget() if shiboken6.createdByPython(widget) else None
     while holder is not None:
         if isinstance(holder, QScrollArea):
             holder.ensureWidgetVisible(widget)

@@ -28,7 +28,6 @@ from gradscope.ui.docks.moments import MomentsDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.file_bar import FileBar
-from gradscope.ui.focus_order import next_in_order
 from gradscope.ui.guarded import guarded
 from gradscope.ui.menus import Menus, title_of
 from gradscope.ui.phase_strip import PhaseStrip
@@ -353,25 +352,6 @@ class MainWindow(QMainWindow):
         return next((file for file in files if Path(file).suffix == ".py" or may_be_snapshot(Path(file))), None)
 
     # ------------------------------------------------------------------------------------------ Qt
-
-    def focusNextPrevChild(self, forward: bool) -> bool:
-        zones = (
-            self.toolbar,
-            self.band,
-            self.layers,
-            self.centre,
-            self.inspector,
-            self.training,
-            self.moments,
-            self.log,
-        )
-        widget = next_in_order(self.focusWidget(), zones, forward=forward)
-        if widget is None:
-            return super().focusNextPrevChild(forward)
-        reasons = Qt.FocusReason
-        widget.setFocus(reasons.TabFocusReason if forward else reasons.BacktabFocusReason)
-        self.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
-        return True
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -73,6 +73,8 @@ class ScrolledColumn(QScrollArea):
         if (self.minimumHeight(), self.maximumHeight()) != (height, height):
             self.setFixedHeight(height)
         self.setHidden(needed == 0)
+        # A hidden widget's layout is not activated by Qt, and would never again ask for anything.
+        self._column.activate()
 
     # ------------------------------------------------------------------------------------------ Qt
 

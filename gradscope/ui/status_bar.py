@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
+from gradscope.state.run_progress import RunProgress
+from gradscope.ui import text
 from gradscope.ui.controller import Controller
 from gradscope.ui.nonfinite_sign import NonFiniteSign
 from gradscope.ui.plain import PlainLabel, plain_tip
@@ -150,11 +152,25 @@ class StatusBar(QStatusBar):
         position = state.position
         if not position.running:
             return ""
+        if state.run is not None:
+            return self._run_text(state.run)
         moment = position.moment
         if moment is None:
             return self.tr("Running")
         where = f"{moment.substep.value} {visible(moment.layer)}".strip()
         return self.tr("Running: %1").replace("%1", where)
+
+    def _run_text(self, run: RunProgress) -> str:
+        """ "Run: 66 of 100, 12.3 steps/s, 3 s left", as far as it is known."""
+        if run.steps is None:
+            parts = [self.tr("Run: {done} steps").format(done=run.done)]
+        else:
+            parts = [self.tr("Run: {done} of {steps}").format(done=run.done, steps=run.steps)]
+        if run.steps_per_sec is not None:
+            parts.append(self.tr("{speed} steps/s").format(speed=text.number(run.steps_per_sec)))
+        if run.secs_left is not None:
+            parts.append(self.tr("{time} left").format(time=text.time_left(run.secs_left)))
+        return ", ".join(parts)
 
     def _refresh_message(self) -> None:
         """What was said since the newest thing was begun: before, it was of something that is over."""

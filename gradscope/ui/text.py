@@ -38,6 +38,13 @@ def duration(seconds: float) -> str:
     return f"{text} {unit}" if text else f"{number(seconds / _TIME_UNITS[-1][0], digits=2)} µs"
 
 
+def time_left(seconds: float) -> str:
+    """ "45 s", "12 min", "3.5 h": a guess, and no more exact than that."""
+    if seconds < 99.5:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.3g} h"
+
+
 def byte_size(count: float) -> str:
     """ "12.5 KiB"; nothing for NaN and Inf."""
     if not math.isfinite(count):

@@ -385,6 +385,29 @@ def test_an_interrupt_without_effect_is_told_until_it_has_one(
     assert heard.status is EngineStatus.READY
 
 
+def test_a_pause_without_effect_is_told_until_it_has_one(
+    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.client.engine_client.PAUSE_SECS", 0.2)
+    # An Interrupt has an effect here, and a Pause has none.
+    heard.client.start(
+        fake_engine(STUBBORN.format(heard="c.sendall(encode(m.Pong(), number=asked))").replace("m.Pause", "m.Ping"))
+    )
+    _until(qtbot, heard, EngineStatus.READY)
+    heard.client.send(m.Pause())
+    qtbot.wait(300)
+    assert heard.client.state.pause_ignored == "", "there was nothing to pause"
+    heard.client.request(m.Watch(subjects=()))
+    heard.client.send(m.Pause())
+    qtbot.waitUntil(lambda: "has not answered Pause" in heard.client.state.pause_ignored)
+    assert heard.client.state.resistance == ""
+    heard.client.send(m.Interrupt())
+    assert heard.client.state.pause_ignored == "", "it has been done what was offered"
+    qtbot.wait(300)
+    assert heard.client.state.pause_ignored == ""
+    assert heard.status is EngineStatus.READY
+
+
 def test_an_engine_that_is_ended_on_purpose_is_dead(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine) -> None:
     heard.client.start(fake_engine(STUBBORN.format(heard="pass")))
     _until(qtbot, heard, EngineStatus.READY)

@@ -160,13 +160,20 @@ def test_kill_minus_nine_from_outside(app: App, write_recipe: WriteRecipe) -> No
 
 @pytest.mark.parametrize("hang", ["time.sleep(1000)", "while True: pass"])
 def test_a_hang_can_be_interrupted_and_the_session_goes_on(app: App, write_recipe: WriteRecipe, hang: str) -> None:
-    app.open(write_recipe(f"if self.calls == 1:\n    print('hanging')\n    {hang}"))
+    path = write_recipe(f"if self.calls == 1:\n    print('hanging')\n    {hang}")
+    app.open(path)
     app.controller.go(Verb.FORWARD)
     app.wait(lambda: any(line.text == "hanging" for line in app.state.log.lines))
-    app.controller.interrupt()
+    app.controller.pause()
+    bar = app.window.failure_bar
+    app.wait(lambda: "has not answered Pause for 1 s" in bar.sentence.text() and bar.interrupt.isVisible())
+    bar.interrupt.click()
     app.wait_for_rest()
     assert app.state.failure is not None
     assert app.state.failure.kind is FailureKind.CANCELLED
+    line = 1 + next(i for i, text in enumerate(path.read_text().splitlines()) if hang in text)
+    assert app.state.failure.sentence == f"The phase was broken off in little.py, line {line}"
+    assert bar.interrupt.isHidden()
     app.go(Verb.NEXT_BATCH)
     assert app.state.position.step == 1
 

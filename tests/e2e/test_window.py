@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from gradscope.assets import sample_paths
@@ -16,6 +17,7 @@ from gradscope.protocol.parts import EVERYTHING
 from gradscope.protocol.phases import Phase, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
+from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import History
 from gradscope.state.selection import Selection
 from gradscope.ui.actions import ActionId
@@ -200,3 +202,25 @@ def test_the_app_never_imports_torch() -> None:
         "assert 'torch' not in sys.modules, 'torch'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=patient(60))
+
+
+def test_going_round_by_tab_disturbs_nothing(app: App, write_recipe: Callable[..., Path], qtbot: QtBot) -> None:
+    """Python objects of what Qt has made itself must not outlive it: another object may get their address."""
+    window = app.window
+    window.activateWindow()
+
+    def go_round() -> None:
+        for _ in range(60):
+            widget = window.focusWidget()
+            if widget is not None:
+                QTest.keyClick(widget, Qt.Key.Key_Tab)
+
+    go_round()
+    for name in ("one.py", "two.py"):
+        app.open(write_recipe(name=name))
+        app.run(RunUntil.STEPS, 3)
+        app.wait_for_rest()
+        go_round()
+    app.controller.restart_engine()
+    app.wait(lambda: app.state.engine.status is EngineStatus.READY)
+    assert app.state.failure is None

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QDialog, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
+from gradscope.ui.actions import ActionId
+from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.main_window import MainWindow
+from gradscope.ui.scrolled_column import ScrolledColumn
 from gradscope.ui.theme import ThemeManager
 from tests.ui.fakes import full_training, small_training, started
 from tests.ui.shell_fakes import ShellController
@@ -137,6 +140,25 @@ def test_a_failure_with_its_traceback(
     check("details of the death")
 
 
+def test_notices_come_and_go(qtbot: QtBot) -> None:
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    holder.resize(300, 200)
+    column = ScrolledColumn(within=holder, share=0.5)
+    label = QLabel("A notice")
+    label.hide()
+    column.add(label)
+    holder.show()
+    for _ in range(3):
+        qtbot.wait(5)
+        assert column.isHidden()
+        label.setText(label.text() + " more")
+        label.show()
+        qtbot.waitUntil(lambda: not column.isHidden() and column.height() == label.sizeHint().height(), timeout=2000)
+        label.hide()
+        qtbot.waitUntil(column.isHidden, timeout=2000)
+
+
 def test_a_failure_on_the_start_page(
     window: MainWindow, controller: ShellController, check: Callable[[str], None]
 ) -> None:
@@ -187,3 +209,25 @@ def test_what_a_panel_shows_with_large_letters(
     seen = table.viewport().visibleRegion().boundingRect()
     assert seen.height() >= table.rowHeight(0)
     assert table.columnWidth(0) <= seen.width()
+
+
+def test_dialogs(window: MainWindow, screen: Screen, controller: ShellController, qtbot: QtBot) -> None:
+    controller.start(full_training(), steps=1)
+    wanted = (
+        ActionId.SETTINGS,
+        ActionId.EXPORT,
+        ActionId.EXPORT_TENSORBOARD,
+        ActionId.SHORTCUTS,
+        ActionId.ABOUT,
+        ActionId.CAPTURE_LAYERS,
+    )
+    for action_id in wanted:
+        window.actions_[action_id].trigger()
+    ErrorReportDialog("A title", "why " * 100, "line\n" * 300, window).open()
+    qtbot.wait(30)
+    dialogs = [dialog for dialog in window.findChildren(QDialog) if dialog.isVisible()]
+    assert len(dialogs) == len(wanted) + 1
+    for dialog in dialogs:
+        least = dialog.minimumSizeHint()
+        assert least.width() <= screen.most[0] and least.height() <= screen.most[1], (dialog.windowTitle(), least)
+        dialog.close()

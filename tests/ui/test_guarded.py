@@ -20,7 +20,7 @@ from gradscope.ui import guarded as guards
 from gradscope.ui.guarded import guarded, is_guarded, is_virtual, qt_base
 from tests.patience import patient
 
-CHILD_TIMEOUT_SECS = patient(60)
+CHILD_TIMEOUT_SECS = patient(240)
 _NOT_VIRTUAL = frozenset({"setText", "text"})
 """Only Python calls them, which can take an exception."""
 

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Phase, Position, Rest
+from gradscope.protocol.phases import Moment, Phase, Position, Rest, SubStep
 from gradscope.state.app_state import EngineState, EngineStatus
 from gradscope.ui.failure_bar import FailureBar
 from gradscope.ui.theme import DARK, ThemeManager
@@ -155,5 +155,19 @@ def test_an_interrupt_without_effect_offers_to_end_the_engine(bar: FailureBar, c
     assert controller.asked == [], "it is never ended by itself"
     bar.end.click()
     assert controller.asked == [("end_engine",)]
+    controller.set_engine(EngineStatus.READY)
+    assert bar.isHidden(), "it has had an effect"
+
+
+def test_a_pause_without_effect_offers_to_interrupt(bar: FailureBar, controller: ShellController) -> None:
+    moment = Moment(step=1, substep=SubStep.FORWARD, layer="net.0")
+    position = replace(controller.state.position, rest=Rest.IN_FORWARD, running=True, moment=moment)
+    controller.play(iter([messages.Moved(position=position)]))
+    controller.state.set_engine(EngineState(status=EngineStatus.READY, pause_ignored="No answer"))
+    controller.flush()
+    assert bar.sentence.text() == "No answer (forward net.0)"
+    assert not bar.interrupt.isHidden() and bar.end.isHidden()
+    bar.interrupt.click()
+    assert controller.asked == [("interrupt",)]
     controller.set_engine(EngineStatus.READY)
     assert bar.isHidden(), "it has had an effect"

@@ -7,9 +7,10 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Moment, Rest, SubStep
+from gradscope.protocol.phases import Moment, Rest, RunUntil, SubStep
 from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
+from gradscope.state.run_progress import RunProgress
 from gradscope.ui.status_bar import StatusBar
 from gradscope.ui.theme import ThemeManager
 from tests.ui.fakes import small_training
@@ -55,6 +56,19 @@ def test_what_is_running(bar: StatusBar, controller: ShellController) -> None:
     position = replace(controller.state.position, rest=Rest.IN_FORWARD, running=True, moment=moment)
     controller.play(iter([messages.Moved(position=position)]))
     assert bar.activity.text() == "Running: forward net.0"
+
+
+def test_how_far_a_run_is(bar: StatusBar, controller: ShellController) -> None:
+    controller.start(small_training())
+    controller.state.set_running()
+    run = controller.state.run = RunProgress.begin(controller.state.position, RunUntil.STEPS, 100, now=0.0)
+    controller.flush()
+    assert bar.activity.text() == "Run: 0 of 100"
+    run.see(replace(controller.state.position, step=66), now=6.0)
+    controller.refresh_all()
+    assert bar.activity.text() == "Run: 66 of 100, 11 steps/s, 4 s left"
+    controller.rest_at(Rest.READY)
+    assert bar.activity.isHidden() and controller.state.run is None
 
 
 def test_how_far_the_reading_of_a_snapshot_is(bar: StatusBar, controller: ShellController, qtbot: QtBot) -> None:

@@ -28,6 +28,9 @@ class Panel(QDockWidget):
         metrics = self.fontMetrics()
         frame.setMinimumSize(_MIN_DIGITS * metrics.horizontalAdvance("0"), _MIN_LINES * metrics.lineSpacing())
         self.setWidget(frame)
+        # Behind a tab it is out of sight, and the keyboard has no business there.
+        for part in (frame, self.title_bar):
+            self.visibilityChanged.connect(part.setEnabled)
 
     def set_title_note(self, note: str) -> None:
         """A few words behind the title."""
