@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
+from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
@@ -167,7 +168,7 @@ class StatusBar(QStatusBar):
         else:
             parts = [self.tr("Run: {done} of {steps}").format(done=run.done, steps=run.steps)]
         if run.steps_per_sec is not None:
-            parts.append(self.tr("{speed} steps/s").format(speed=text.number(run.steps_per_sec)))
+            parts.append(self.tr("{speed} steps/s").format(speed=number(run.steps_per_sec)))
         if run.secs_left is not None:
             parts.append(self.tr("{time} left").format(time=text.time_left(run.secs_left)))
         return ", ".join(parts)
