@@ -140,7 +140,8 @@ class LinesChart(Chart):
         ]
         self._steps, self._series = block.steps, list(values)
         self._scale.widen_by_kept(values)
-        self._draw_lines(values, np.unique(np.concatenate([np.zeros(0), *bad])).astype(np.float64))
+        # Not np.unique, which imports numpy.ma while somebody waits for the tab.
+        self._draw_lines(values, np.array(sorted({step for steps in bad for step in steps.tolist()}), dtype=np.float64))
         has_beyond = bool(np.isinf(values).any())
         self._tell_meaning(has_beyond=has_beyond, has_lost=has_lost_ratios(history, self._kind, self._quantity))
         self.readout.show_text(self._latest_text(history) if selected else self.tr("Click a row above to choose"))
