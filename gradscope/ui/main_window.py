@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
-from PySide6.QtWidgets import QApplication, QMainWindow, QTabWidget
+from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar, QTabWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
@@ -259,6 +259,15 @@ class MainWindow(QMainWindow):
         self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
         if self.dockWidgetArea(self.moments) is Qt.DockWidgetArea.BottomDockWidgetArea:
             self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
+
+        QTimer.singleShot(0, self, self._show_tabs_of_panels)
+
+    @Slot()
+    def _show_tabs_of_panels(self) -> None:
+        """Qt leaves them hidden where panels are resized before they have been laid out."""
+        for bar in self.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            if bar.count() > 1:
+                bar.show()
 
     @Slot()
     def _fit_layers(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QScrollArea, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
 
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
@@ -100,6 +100,8 @@ class InspectorDock(Panel):
         self._missing = EmptyNote("")
         # With large letters there is not room for everything at once.
         self.tabs.setMinimumHeight(_LEAST_TAB_LINES * self.fontMetrics().height())
+        # Beside texts that wrap, a scroll area gives everything the height that it would like: the plot takes what is left.
+        self.tabs.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         scroll = QScrollArea()
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidgetResizable(True)
