@@ -62,6 +62,19 @@ def connect(link: Link) -> Iterator[Connect]:
         connection.close()
 
 
+@pytest.fixture
+def come_in(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> Connect:
+    """Connect as the engine does, and be let in."""
+
+    def let_in() -> socket.socket:
+        connection = connect()
+        connection.sendall(encode(_hello(link.token)))
+        qtbot.waitUntil(lambda: bool(heard.hellos))
+        return connection
+
+    return let_in
+
+
 def _is_dropped(connection: socket.socket) -> bool:
     try:
         return connection.recv(1) == b""
@@ -208,11 +221,9 @@ def test_a_hello_in_pieces_and_with_company(qtbot: QtBot, link: Link, heard: Hea
 
 
 def test_garbage_from_the_engine_is_said_once_and_ends_it(
-    qtbot: QtBot, link: Link, heard: Heard, connect: Connect
+    qtbot: QtBot, link: Link, heard: Heard, come_in: Connect
 ) -> None:
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection = come_in()
     connection.sendall(encode(m.Pong(), number=3) + b"\0" * 400)
     qtbot.waitUntil(lambda: bool(heard.broken))
     qtbot.waitUntil(lambda: _is_dropped(connection))
@@ -221,11 +232,9 @@ def test_garbage_from_the_engine_is_said_once_and_ends_it(
     assert not link.is_connected
 
 
-def test_what_is_sent_arrives(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
+def test_what_is_sent_arrives(qtbot: QtBot, link: Link, heard: Heard, come_in: Connect) -> None:
     link.send(m.Ping())
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection = come_in()
     link.send(m.Welcome(app_version="1"))
     link.send(m.Reset(), number=7)
     decoder, frames = Decoder(), list[Frame]()
@@ -242,13 +251,11 @@ def test_what_is_sent_arrives(qtbot: QtBot, link: Link, heard: Heard, connect: C
 
 
 def test_a_burst_is_worked_off_in_slices_and_in_order(
-    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, link: Link, heard: Heard, come_in: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it lies ready at once; that the event loop has its turns in between is up to the link."""
     monkeypatch.setattr("gradscope.client.link.SLICE_SECS", 0.005)
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection = come_in()
     link.received.connect(lambda _: time.sleep(0.001))
     beats = [0]
     beat = QTimer()
@@ -275,10 +282,8 @@ def test_closing_from_inside_a_slot_stops_the_stream(qtbot: QtBot, link: Link, c
     assert len(frames) == 1
 
 
-def test_drain_takes_in_what_had_been_sent(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+def test_drain_takes_in_what_had_been_sent(qtbot: QtBot, link: Link, heard: Heard, come_in: Connect) -> None:
+    connection = come_in()
     connection.sendall(encode(m.Note(text="x" * 100)) * 300)
     connection.close()
     link.drain()
@@ -305,11 +310,9 @@ SMALL, LAST = m.Pong(), m.Note(text="last")
 
 
 def test_a_large_message_is_decoded_elsewhere_and_keeps_its_place(
-    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, slow_decoding: list[threading.Thread]
+    qtbot: QtBot, link: Link, heard: Heard, come_in: Connect, slow_decoding: list[threading.Thread]
 ) -> None:
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection = come_in()
     turns: list[int] = []
     beat = QTimer()
     beat.timeout.connect(lambda: turns.append(len(heard.frames)))
@@ -324,11 +327,9 @@ def test_a_large_message_is_decoded_elsewhere_and_keeps_its_place(
 
 
 def test_drain_waits_for_what_is_decoded_elsewhere(
-    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, slow_decoding: list[threading.Thread]
+    qtbot: QtBot, link: Link, heard: Heard, come_in: Connect, slow_decoding: list[threading.Thread]
 ) -> None:
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection = come_in()
     connection.sendall(encode(LARGE) + encode(LAST))
     qtbot.waitUntil(lambda: bool(slow_decoding))
     connection.close()
@@ -339,11 +340,9 @@ def test_drain_waits_for_what_is_decoded_elsewhere(
 
 
 def test_closing_while_a_large_message_is_decoded(
-    qtbot: QtBot, link: Link, heard: Heard, connect: Connect, slow_decoding: list[threading.Thread]
+    qtbot: QtBot, link: Link, heard: Heard, come_in: Connect, slow_decoding: list[threading.Thread]
 ) -> None:
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+    connection = come_in()
     connection.sendall(encode(LARGE) + encode(LAST))
     qtbot.waitUntil(lambda: bool(slow_decoding))
     link.close()
@@ -351,10 +350,8 @@ def test_closing_while_a_large_message_is_decoded(
     assert not heard.frames and not heard.broken
 
 
-def test_a_large_message_that_is_wrong_ends_it(qtbot: QtBot, link: Link, heard: Heard, connect: Connect) -> None:
-    connection = connect()
-    connection.sendall(encode(_hello(link.token)))
-    qtbot.waitUntil(lambda: bool(heard.hellos))
+def test_a_large_message_that_is_wrong_ends_it(qtbot: QtBot, link: Link, heard: Heard, come_in: Connect) -> None:
+    connection = come_in()
     connection.sendall(_raw({"type": "Pong", "number": 0, "body": {"x" * 60_000: 1}, "buffers": []}))
     qtbot.waitUntil(lambda: bool(heard.broken))
     assert "Pong has no field" in heard.broken[0]
