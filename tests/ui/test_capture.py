@@ -232,7 +232,8 @@ def menu(qtbot: QtBot, controller: ShellController) -> LayerMenu:
 def choices(menu: LayerMenu, controller: ShellController, name: str) -> dict[str, QAction]:
     assert controller.state.tree is not None
     menu.fill(next(node for node in walk(controller.state.tree) if node.name == name))
-    return {plain(action.text()): action for action in menu.actions() if "apture" in action.text()}
+    found = {plain(action.text()): action for action in menu.actions()}
+    return {text: action for text, action in found.items() if "apture" in text}
 
 
 def test_a_layer_s_menu_captures_it(menu: LayerMenu, controller: ShellController) -> None:

@@ -278,7 +278,7 @@ def test_the_tree_of_norms_has_norms_and_dashes(layers: LayersDock, controller: 
     controller.start(training, steps=1)
     assert cell(layers, "net.0", Column.VALUE) == "–"
     assert tip(layers, "net.0", Column.VALUE).endswith(ONLY_NORMS)
-    assert cell(layers, "net.1", Column.VALUE) == "–"
+    assert cell(layers, "net.1", Column.VALUE) == "NaN"
     assert cell(layers, "net.1", Column.FLAGS) == "NaN, Inf"
     assert float(cell(layers, "net.0.weight", Column.GRADIENT, is_parameter=True)) > 0
     assert float(cell(layers, "net.0.weight", Column.UPDATE, is_parameter=True)) > 0
