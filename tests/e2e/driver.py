@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from PySide6.QtCore import QCoreApplication, QEvent
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest, RunUntil, Verb
@@ -65,6 +66,8 @@ class App:
     def wait(self, condition: Callable[[], bool], timeout_ms: int = ENGINE_TIMEOUT_MS) -> None:
         self._qtbot.waitUntil(condition, timeout=timeout_ms)
         self.controller.flush()
+        # What is shown only once it has been laid out.
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
 
     def open(self, path: Path) -> None:
         self.window.commands.open_file(str(path))
