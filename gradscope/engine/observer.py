@@ -415,6 +415,7 @@ class Observer:
             yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
+        others = self._others()
         for name, tensor in self._wanted_tensors().items():
             key = self._sites.of_parameter(name).gradient.key
             if tensor.grad is not None and self.is_left_over(name, tensor):
@@ -428,27 +429,35 @@ class Observer:
                 # It arrived, and a hook of the user's has used it up.
                 continue
             else:
-                reason = self._why_no_gradient(name) if tensor.requires_grad else absences.FROZEN
+                reason = self._why_no_gradient(name, others) if tensor.requires_grad else absences.FROZEN
                 self._tell(record, key, reason)
         for slot, reason in self._awaited.items():
             is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
-            self._tell(record, slot.key, self._why_no_gradient(slot.key.name, reason) if is_unreached else reason)
+            self._tell(
+                record, slot.key, self._why_no_gradient(slot.key.name, others, reason) if is_unreached else reason
+            )
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(self._structure.modules(), self._never_called, self._calls, reached)
 
-    def _why_no_gradient(self, name: str, otherwise: str = absences.NO_GRADIENT) -> str:
+    def _others(self) -> dict[str, bool]:
+        """Of each parameter, and of each layer that has parameters: whether all of it is other optimizers' to train. Empty
+        where they train nothing."""
+        names = self.others_names()
+        others: dict[str, bool] = {}
+        for name in self.tensors() if names else ():
+            is_others, inside = name in names, name
+            while inside:
+                others[inside] = others.get(inside, True) and is_others
+                inside = inside.rpartition(".")[0]
+        return others
+
+    def _why_no_gradient(self, name: str, others: Mapping[str, bool], otherwise: str = absences.NO_GRADIENT) -> str:
         """Of a parameter or a layer that no gradient reached. Where others train it, that is as it should be."""
-        others = self.others_names()
-        if not others:
-            return otherwise
         while name and name not in others:
-            inside = [known for known in self.tensors() if known.startswith(name + ".")]
-            if inside:
-                return absences.OTHERS_TURN if others.issuperset(inside) else otherwise
             # A layer without parameters is of the network that it is in.
             name = name.rpartition(".")[0]
-        return absences.OTHERS_TURN if name else otherwise
+        return absences.OTHERS_TURN if others.get(name, False) else otherwise
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for stack in self._entered.values():
