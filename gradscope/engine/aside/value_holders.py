@@ -16,16 +16,30 @@ from gradscope.engine.error_parts import safely
 
 
 class BytesHolder(Holder):
-    """A bytearray."""
+    """A bytearray, or an array of Python's own."""
 
-    def __init__(self, content: bytearray) -> None:
-        self._content, self._before = content, bytes(content)
+    def __init__(self, content: Any) -> None:
+        self._content, self._before = content, content[:]
 
     def differs(self) -> bool:
-        return self._content != self._before
+        return bytes(self._content) != bytes(self._before)
 
     def put_back(self) -> None:
         self._content[:] = self._before
+
+
+class MemoryHolder(Holder):
+    """Memory of a fixed size: a number, an array or a structure of ctypes."""
+
+    def __init__(self, content: Any) -> None:
+        self._memory = memoryview(content).cast("B")
+        self._before = self._memory.tobytes()
+
+    def differs(self) -> bool:
+        return self._memory != self._before
+
+    def put_back(self) -> None:
+        self._memory[:] = self._before
 
 
 class ArrayHolder(Holder):
