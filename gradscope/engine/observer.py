@@ -298,14 +298,14 @@ class Observer:
         try:
             bad = self._note_output(record, name, call, output, start)
             if self.births.is_watching and (bad is not None or self.births.has_pending):
-                self._note_birth((name, call), bad, inputs)
+                self._note_birth(record, (name, call), bad, inputs)
         except BaseException as error:
             self._note_error(error)
         self._stop_here(record.substep, "leave", name, call)
 
     def _note_output(
         self, record: PhaseRecord, name: str, call: int, output: object, start: float
-    ) -> tuple[SubjectKey, Tensor] | None:
+    ) -> tuple[Slot, Tensor] | None:
         """Which of its tensors is the first that is known not to be finite."""
         leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
         site = self._sites.of_call(name, call)
@@ -317,20 +317,23 @@ class Observer:
         for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
             record.take(activation, tensor)
             if bad is None and record.is_known_bad(activation):
-                bad = activation.key, tensor
+                bad = activation, tensor
             self._await_gradient(gradient, tensor)
         return bad
 
-    def _note_birth(self, call: tuple[str, int], bad: tuple[SubjectKey, Tensor] | None, inputs: Inputs) -> None:
+    def _note_birth(
+        self, record: PhaseRecord, call: tuple[str, int], bad: tuple[Slot, Tensor] | None, inputs: Inputs
+    ) -> None:
         started = time.perf_counter()
         if bad is None:
             self.births.left_good(call, inputs)
         else:
+            slot, output = bad
             stack = self._entered.get(threading.get_ident(), [])
             around = [(name, number) for name, number, _ in stack]
-            self.births.left_bad(*bad, self._structure.modules().get(call[0]), inputs, around=around)
-        if self._record is not None:
-            self._record.own_seconds += time.perf_counter() - started
+            module, has_nan = self._structure.modules().get(call[0]), record.is_known_nan(slot)
+            self.births.left_bad(slot.key, output, module, inputs, has_nan=has_nan, around=around)
+        record.own_seconds += time.perf_counter() - started
 
     def layer_lifted(self, name: str) -> None:
         if self._record is not None and not self._is_muted:

@@ -222,6 +222,19 @@ def test_a_row_that_is_masked_whole() -> None:
     assert first.operation is not None and first.operation.name == "softmax"
 
 
+def test_nan_in_what_had_been_a_mask() -> None:
+    class Masked(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            x = x.masked_fill(torch.tensor([False, True, False, False]), -INF)
+            return (x - 1000).exp().log() - x if self.calls == 3 else x
+
+    first = found(lambda: recipe_of(stack(Masked(), nn.Softmax(-1))), steps=3)
+    assert first.step == 2 and first.place == "1 (Masked)" and first.nan
+
+
 def test_minus_inf_that_nobody_wrote_on_purpose() -> None:
     class LogOfZero(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
