@@ -223,12 +223,13 @@ def test_what_trains_beside_is_put_back() -> None:
         assert p.grad is gradient and (gradient is None or torch.equal(gradient, values))  # type: ignore[arg-type]
 
 
-def test_without_copies_it_is_told() -> None:
+@pytest.mark.parametrize("leaves_a_mark", [True, False])
+def test_without_copies_it_is_told(*, leaves_a_mark: bool) -> None:
     layer = nn.Linear(2, 1)
 
     def run() -> None:
         with torch.no_grad():
-            layer.weight.add_(1)
+            (layer.weight if leaves_a_mark else layer.weight.data).add_(1)
 
     with Aside({"run": run}, copies_parameters=False) as aside:
         pass
