@@ -116,9 +116,11 @@ def _set_buffers(copied: list[nn.Module], originals: list[nn.Module], before: Fo
         # A class of the user's makes something else of a copy.
         return
     for copy, original in zip(copied, originals, strict=True):
+        # The wrapper of a scripted module is no whole dict.
+        copied_buffers = dict(copy._buffers.items())
         for name in [*original._buffers.keys()]:
             value = before.before(original, name)
-            if value is not None and copy._buffers.get(name) is not None:
+            if value is not None and copied_buffers.get(name) is not None:
                 copy._buffers[name] = wide_tensor(value).clone()
 
 

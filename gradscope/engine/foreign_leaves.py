@@ -61,9 +61,9 @@ def leaves_of(result: Tensor) -> list[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
-            found.append(variable)
+        # A function of the user's may have something of that name.
+        if type(node).__name__ == "AccumulateGrad":
+            found.append(node.variable)
         waiting += [inner for inner, _ in node.next_functions]
     return found
 

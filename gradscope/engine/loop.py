@@ -184,12 +184,13 @@ class Loop:
             if self.training.zero_grad == "auto":
                 self._clear_gradients(turn)
                 passing(SubStep.ZERO_GRAD)
-        is_clear = self.training.zero_grad == "auto" and self.window.micro == 0
+        is_first, is_cleared = self.window.micro == 0, self.training.zero_grad == "auto"
+        is_clear = is_first and is_cleared
         # Where nothing is cleared, a gradient may be of an earlier step or of this forward.
         self._gradients_before = (
-            None
-            if is_clear
-            else {name: _identity(tensor.grad) for name, tensor in (self._movable or self.movable()).items()}
+            {name: _identity(tensor.grad) for name, tensor in (self._movable or self.movable()).items()}
+            if is_first and not is_cleared
+            else None
         )
         self._own_moves.begin(turn, self._observer.known_tensors(), are_gradients_clear=is_clear)
         try:

@@ -113,6 +113,12 @@ def _widen_module(module: nn.Module, seen: set[int]) -> None:
     """In place, and what its modules keep elsewhere than torch looks: constants, layers in a list."""
     parts = [part for part in modules_in(module) if id(part) not in seen]
     seen |= {id(part) for part in parts}
+    for part in parts:
+        if isinstance(part, torch.jit.ScriptModule):
+            # Where TorchScript has copied a parameter, the copy has a history.
+            own: Any = part._parameters
+            for name, tensor in own.items():
+                own[name] = tensor.detach().requires_grad_(tensor.requires_grad)
     apply_to_tensors(module, wide_tensor)
     for part in parts:
         for name, value in vars(part).items():

@@ -298,14 +298,14 @@ class Observer:
         try:
             bad = self._note_output(record, name, call, output, start)
             if self.births.is_watching and (bad is not None or self.births.has_pending):
-                self._note_birth((name, call), bad, inputs)
+                self._note_birth(record, (name, call), bad, inputs)
         except BaseException as error:
             self._note_error(error)
         self._stop_here(record.substep, "leave", name, call)
 
     def _note_output(
         self, record: PhaseRecord, name: str, call: int, output: object, start: float
-    ) -> tuple[SubjectKey, Tensor] | None:
+    ) -> tuple[Slot, Tensor] | None:
         """Which of its tensors is the first that is known not to be finite."""
         leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
         site = self._sites.of_call(name, call)
@@ -317,20 +317,23 @@ class Observer:
         for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
             record.take(activation, tensor)
             if bad is None and record.is_known_bad(activation):
-                bad = activation.key, tensor
+                bad = activation, tensor
             self._await_gradient(gradient, tensor)
         return bad
 
-    def _note_birth(self, call: tuple[str, int], bad: tuple[SubjectKey, Tensor] | None, inputs: Inputs) -> None:
+    def _note_birth(
+        self, record: PhaseRecord, call: tuple[str, int], bad: tuple[Slot, Tensor] | None, inputs: Inputs
+    ) -> None:
         started = time.perf_counter()
         if bad is None:
             self.births.left_good(call, inputs)
         else:
+            slot, output = bad
             stack = self._entered.get(threading.get_ident(), [])
             around = [(name, number) for name, number, _ in stack]
-            self.births.left_bad(*bad, self._structure.modules().get(call[0]), inputs, around=around)
-        if self._record is not None:
-            self._record.own_seconds += time.perf_counter() - started
+            module, has_nan = self._structure.modules().get(call[0]), record.is_known_nan(slot)
+            self.births.left_bad(slot.key, output, module, inputs, has_nan=has_nan, around=around)
+        record.own_seconds += time.perf_counter() - started
 
     def layer_lifted(self, name: str) -> None:
         if self._record is not None and not self._is_muted:
@@ -415,6 +418,7 @@ class Observer:
             yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
+        others = self._others()
         for name, tensor in self._wanted_tensors().items():
             key = self._sites.of_parameter(name).gradient.key
             if tensor.grad is not None and self.is_left_over(name, tensor):
@@ -428,27 +432,35 @@ class Observer:
                 # It arrived, and a hook of the user's has used it up.
                 continue
             else:
-                reason = self._why_no_gradient(name) if tensor.requires_grad else absences.FROZEN
+                reason = self._why_no_gradient(name, others) if tensor.requires_grad else absences.FROZEN
                 self._tell(record, key, reason)
         for slot, reason in self._awaited.items():
             is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
-            self._tell(record, slot.key, self._why_no_gradient(slot.key.name, reason) if is_unreached else reason)
+            self._tell(
+                record, slot.key, self._why_no_gradient(slot.key.name, others, reason) if is_unreached else reason
+            )
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(self._structure.modules(), self._never_called, self._calls, reached)
 
-    def _why_no_gradient(self, name: str, otherwise: str = absences.NO_GRADIENT) -> str:
+    def _others(self) -> dict[str, bool]:
+        """Of each parameter, and of each layer that has parameters: whether all of it is other optimizers' to train. Empty
+        where they train nothing."""
+        names = self.others_names()
+        others: dict[str, bool] = {}
+        for name in self.tensors() if names else ():
+            is_others, inside = name in names, name
+            while inside:
+                others[inside] = others.get(inside, True) and is_others
+                inside = inside.rpartition(".")[0]
+        return others
+
+    def _why_no_gradient(self, name: str, others: Mapping[str, bool], otherwise: str = absences.NO_GRADIENT) -> str:
         """Of a parameter or a layer that no gradient reached. Where others train it, that is as it should be."""
-        others = self.others_names()
-        if not others:
-            return otherwise
         while name and name not in others:
-            inside = [known for known in self.tensors() if known.startswith(name + ".")]
-            if inside:
-                return absences.OTHERS_TURN if others.issuperset(inside) else otherwise
             # A layer without parameters is of the network that it is in.
             name = name.rpartition(".")[0]
-        return absences.OTHERS_TURN if name else otherwise
+        return absences.OTHERS_TURN if others.get(name, False) else otherwise
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for stack in self._entered.values():

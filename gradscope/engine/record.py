@@ -242,6 +242,10 @@ class PhaseRecord:
         """Whether what was taken for it has NaN or Inf; False where that is not known yet."""
         return slot.record == self._number and self._summaries.is_known_bad(slot.position)
 
+    def is_known_nan(self, slot: Slot) -> bool:
+        """The same of NaN alone."""
+        return slot.record == self._number and self._summaries.is_known_nan(slot.position)
+
     def has(self, key: SubjectKey) -> bool:
         return self._tables.slot(key).record == self._number
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,13 +37,24 @@ class Origin:
 
 
 def traced(body: Callable[[], None], found: Callable[[Origin], None]) -> None:
-    """Run a phase in anomaly mode; where its backward fails, `found` is told what torch says of it."""
-    with warnings.catch_warnings(record=True) as caught, torch.autograd.set_detect_anomaly(True, check_nan=False):
-        warnings.simplefilter("always")
+    """Run a phase in anomaly mode; where its backward fails, `found` is told what torch says of it. What else is warned of
+    is warned of as ever."""
+    told: list[Origin] = []
+    with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True, check_nan=False):
+        show = warnings.showwarning
+
+        def listen(message: Warning | str, *more: Any, **others: Any) -> None:
+            origin = _origin(str(message))
+            if origin is None:
+                show(message, *more, **others)
+            else:
+                told.append(origin)
+
+        warnings.filterwarnings("always", _DETECTED.pattern)
+        warnings.showwarning = listen
         try:
             body()
         finally:
-            told = [origin for warning in caught if (origin := _origin(str(warning.message))) is not None]
             if told:
                 found(told[0])
 

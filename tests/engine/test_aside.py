@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import itertools
+import multiprocessing
 import random
+import threading
 import time
+import weakref
+from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -217,12 +223,13 @@ def test_what_trains_beside_is_put_back() -> None:
         assert p.grad is gradient and (gradient is None or torch.equal(gradient, values))  # type: ignore[arg-type]
 
 
-def test_without_copies_it_is_told() -> None:
+@pytest.mark.parametrize("leaves_a_mark", [True, False])
+def test_without_copies_it_is_told(*, leaves_a_mark: bool) -> None:
     layer = nn.Linear(2, 1)
 
     def run() -> None:
         with torch.no_grad():
-            layer.weight.add_(1)
+            (layer.weight if leaves_a_mark else layer.weight.data).add_(1)
 
     with Aside({"run": run}, copies_parameters=False) as aside:
         pass
@@ -263,6 +270,51 @@ def test_iterators_are_copied_where_they_stand() -> None:
         inside = list(itertools.islice(twin, 2))
         assert inside == list(itertools.islice(iterator, 2)), iterator
     assert copy_of_iterator(map(str, (i for i in [1])), {}) is None
+
+
+class Slotted:
+    __slots__ = ("__calls", "calls")
+
+    def __init__(self) -> None:
+        self.calls = self.__calls = 0
+
+    def count(self) -> int:
+        self.calls += 1
+        self.__calls += 1
+        return self.calls + self.__calls
+
+
+def test_what_the_standard_library_keeps_is_put_back() -> None:
+    slotted, local, key = Slotted(), threading.local(), nn.Identity()
+    local.calls = 0
+    numbers, shared = array("i", [0]), multiprocessing.Value("i", 0)
+    number, weak = ctypes.c_int(0), weakref.WeakKeyDictionary({key: 0})
+
+    def count() -> list[int]:
+        slotted.count()
+        local.calls += 1
+        numbers[0] += 1
+        numbers.append(1)
+        shared.value += 1
+        number.value += 1
+        weak[key] += 1
+        return [*numbers, local.calls, shared.value, number.value, weak[key], slotted.calls]
+
+    before = count()
+    with Aside({"count": count}) as aside:
+        count()
+        count()
+    assert not aside.notes
+    assert [*numbers, local.calls, shared.value, number.value, weak[key], slotted.calls] == before
+    assert slotted.count() == 4
+
+
+def test_a_queue_is_told_of() -> None:
+    waiting: Queue[int] = Queue()
+    waiting.put(1)
+    with Aside({"take": lambda: waiting.get()}) as aside:
+        waiting.get()
+    assert len(aside.notes) == 1 and "waiting in <lambda>() (a queue)" in aside.notes[0]
 
 
 def test_a_schedule_that_counts() -> None:

@@ -348,3 +348,19 @@ def test_the_real_gradient_is_compared_after_a_backward_only() -> None:
         assert session.check_gradient(name).actual_error == pytest.approx(0.5, rel=1e-3)
         session.step()
         assert session.check_gradient(name).actual_error is None
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("is_part", [False, True])
+def test_a_scripted_model(*, is_part: bool) -> None:
+    def make() -> Recipe:
+        inner = torch.jit.script(
+            nn.Sequential(nn.Linear(zoo.FEATURES, 4), nn.BatchNorm1d(4), nn.Linear(4, zoo.CLASSES))
+        )
+        return zoo.classifier(nn.Sequential(inner) if is_part else inner)
+
+    with Session(plain.seeded(make)) as session:
+        session.forward()
+        session.backward()
+        check = session.check_gradient("0.0.weight" if is_part else "0.weight", samples=4)
+    assert check.agrees and not check.notes

@@ -222,6 +222,19 @@ def test_a_row_that_is_masked_whole() -> None:
     assert first.operation is not None and first.operation.name == "softmax"
 
 
+def test_nan_in_what_had_been_a_mask() -> None:
+    class Masked(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            x = x.masked_fill(torch.tensor([False, True, False, False]), -INF)
+            return (x - 1000).exp().log() - x if self.calls == 3 else x
+
+    first = found(lambda: recipe_of(stack(Masked(), nn.Softmax(-1))), steps=3)
+    assert first.step == 2 and first.place == "1 (Masked)" and first.nan
+
+
 def test_minus_inf_that_nobody_wrote_on_purpose() -> None:
     class LogOfZero(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -436,6 +449,34 @@ class NormOfZero(nn.Module):
 SEEN: list[int] = []
 
 
+class SquareRoot(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sqrt()
+
+
+class Zero(nn.Module):
+    """The gradient of its output, where the square root's is infinite, goes nowhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (0 * x).requires_grad_()
+
+
+@pytest.mark.parametrize("capture", ["full", "norms", "layers:0"])
+def test_a_gradient_that_reaches_no_parameter_is_no_finding(capture: str) -> None:
+    model = nn.Sequential(Zero(), SquareRoot(), nn.Linear(2, 1))
+    first, _ = first_of(lambda: recipe_of(model), steps=2, capture=capture)
+    assert first is None
+
+
+def test_a_gradient_that_reaches_a_parameter_which_is_not_captured() -> None:
+    class Flat(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0 * x
+
+    first = found(lambda: recipe_of(stack(Flat(), SquareRoot())), capture="layers:1")
+    assert first.stage is Stage.BACKWARD and first.place == "gradient of the output of 1 (Flat)"
+
+
 def test_the_operation_in_the_backward_is_found_with_everything_put_back() -> None:
     def run(capture: str) -> tuple[FirstNonFinite | None, dict[str, Tensor], Tensor, list[int], list[int]]:
         SEEN.clear()
@@ -581,6 +622,21 @@ def test_a_parameter_that_is_a_mask_is_not_made_so_by_the_step() -> None:
             return (self.layer(x) + self.mask).softmax(-1)[:, :1]
 
     first, _ = first_of(lambda: recipe_of(Masked()), steps=2)
+    assert first is None
+
+
+@pytest.mark.parametrize("capture", ["full", "norms"])
+def test_a_frozen_mask_is_not_made_so_by_the_step(capture: str) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.mask = nn.Parameter(torch.tensor([0.0, -INF]), requires_grad=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.layer(x) + self.mask).softmax(-1)[:, :1]
+
+    first, _ = first_of(lambda: recipe_of(Masked()), steps=2, capture=capture)
     assert first is None
 
 

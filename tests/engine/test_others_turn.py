@@ -75,3 +75,12 @@ def test_a_part_of_ones_own_that_no_gradient_reaches_is_still_a_finding() -> Non
         found = reasons(session)
         assert found["d.0.weight", "grad"] == absences.NO_GRADIENT
         assert found["g.0.weight", "grad"] == absences.OTHERS_TURN
+
+
+def test_whose_the_parameters_are_is_asked_once_a_backward() -> None:
+    with Session(recipe()) as session:
+        asked, others_names = [], session.observer.others_names
+        session.observer.others_names = lambda: asked.append(1) or others_names()  # type: ignore[func-returns-value]
+        found = reasons(session)
+        assert len([reason for reason in found.values() if reason == absences.OTHERS_TURN]) > 1
+        assert len(asked) == 1

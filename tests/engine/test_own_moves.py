@@ -205,6 +205,30 @@ def test_an_input_that_asks_for_a_gradient_is_none_of_them() -> None:
         assert notes_of(session, 3) == []
 
 
+KEPT = torch.ones(3, requires_grad=True)
+
+
+class Doubled(torch.autograd.Function):
+    """Keeps something under the name that torch has for a leaf."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.variable = KEPT
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return 2 * gradient
+
+
+def test_what_a_function_keeps_is_none_of_them() -> None:
+    def step(model: nn.Module, batch: Any, optimizer: torch.optim.Optimizer) -> Tensor:
+        return Doubled.apply(loss_of(model, batch))  # type: ignore[no-any-return]
+
+    with Session(plain.seeded(lambda: with_step(step))) as session:
+        assert notes_of(session, 3) == []
+
+
 class Carries(nn.Module):
     """Keeps its state with the graph."""
 

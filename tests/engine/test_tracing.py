@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,3 +88,15 @@ def test_long_sentences_are_cut_where_they_end() -> None:
     assert shortened("One is here. Two is cut off", 20) == "One is here. ..."
     assert shortened("a word and then another one", 20) == "a word and then ..."
     assert shortened("x" * 30, 20) == f"{'x' * 20} ..."
+
+
+def test_what_the_users_code_warns_of_is_heard(recwarn: pytest.WarningsRecorder) -> None:
+    def step(model: nn.Module, batch: list[Tensor]) -> Tensor:
+        warnings.warn("odd data", stacklevel=1)
+        loss: Tensor = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        return loss
+
+    with Session(zoo.classifier(nn.Linear(zoo.FEATURES, zoo.CLASSES), loss=None, training_step=step)) as session:
+        session.is_traced = True
+        session.next_batch()
+    assert [str(warning.message) for warning in recwarn if "odd" in str(warning.message)] == ["odd data"]

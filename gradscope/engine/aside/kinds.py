@@ -15,7 +15,10 @@ from torch import nn
 from gradscope.engine.error_parts import module_name
 from gradscope.engine.usercode import is_users_file
 
-_UNDERSTOOD = ("torch.nn.", "torch.optim.", "torch.utils.data.", "torch.amp.", "torch.distributions.", "collections.")
+_UNDERSTOOD = (
+    *("torch.nn.", "torch.optim.", "torch.utils.data.", "torch.amp.", "torch.distributions."),
+    *("collections.", "weakref.", "_weakrefset."),
+)
 """Where classes are whose attributes are put back although they are not the user's."""
 
 
@@ -59,10 +62,16 @@ def slots_in(cls: type) -> list[str]:
     """The attributes that objects of a class of the user's have outside their __dict__."""
     found: list[str] = []
     for base in cls.__mro__:
-        slots = vars(base).get("_slots_in__", ()) if is_users_class(base) else ()
+        slots = vars(base).get("__slots__", ()) if is_users_class(base) else ()
         names = [slots] if isinstance(slots, str) else list(slots)
-        found += [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+        found += [_written_out(base, name) for name in names if name not in ("__dict__", "__weakref__")]
     return found
+
+
+def _written_out(cls: type, name: str) -> str:
+    """The name under which a class really has a private one."""
+    is_private = name.startswith("__") and not name.endswith("__")
+    return f"_{cls.__name__.lstrip('_')}{name}" if is_private else name
 
 
 def is_pythons(cls: type) -> bool:

@@ -16,16 +16,30 @@ from gradscope.engine.error_parts import safely
 
 
 class BytesHolder(Holder):
-    """A bytearray."""
+    """A bytearray, or an array of Python's own."""
 
-    def __init__(self, content: bytearray) -> None:
-        self._content, self._before = content, bytes(content)
+    def __init__(self, content: Any) -> None:
+        self._content, self._before = content, content[:]
 
     def differs(self) -> bool:
-        return self._content != self._before
+        return bytes(self._content) != bytes(self._before)
 
     def put_back(self) -> None:
         self._content[:] = self._before
+
+
+class MemoryHolder(Holder):
+    """Memory of a fixed size: a number, an array or a structure of ctypes."""
+
+    def __init__(self, content: Any) -> None:
+        self._memory = memoryview(content).cast("B")
+        self._before = self._memory.tobytes()
+
+    def differs(self) -> bool:
+        return self._memory != self._before
+
+    def put_back(self) -> None:
+        self._memory[:] = self._before
 
 
 class ArrayHolder(Holder):
@@ -93,6 +107,7 @@ class TensorHolder(Holder):
         self._grad = tensor.grad if tensor.is_leaf else None
         self._version = version_of(tensor)
         self._copy = tensor.detach().clone() if is_copied else None
+        self._sum = self._sum_of_bits()
         self.can_be_put_back = is_copied
 
     def take_gradient(self) -> None:
@@ -107,16 +122,33 @@ class TensorHolder(Holder):
     def differs(self) -> bool:
         if self._tensor.requires_grad != self._requires_grad:
             return True
-        if self._copy is None:
-            return version_of(self._tensor) != self._version
         # Also where the version has not moved: writing through `.data` leaves no mark in it.
+        if self._copy is None:
+            return version_of(self._tensor) != self._version or self._sum_of_bits() != self._sum
         return not is_same(self._tensor, self._copy)
+
+    def _sum_of_bits(self) -> int | None:
+        """Of a parameter that is not copied."""
+        is_parameter = self._tensor.is_leaf and self._requires_grad
+        return (
+            safely(lambda: _sum_of_bits(self._tensor.detach()), None) if self._copy is None and is_parameter else None
+        )
 
     def put_back(self) -> None:
         if self._tensor.is_leaf and self._tensor.requires_grad != self._requires_grad:
             self._tensor.requires_grad_(self._requires_grad)
         if self._copy is not None and not is_same(self._tensor, self._copy):
             put_back(self._tensor, self._copy)
+
+
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers by their size in bytes."""
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    """Another where a number in it is another, but for what cancels."""
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return int(real.view(_WHOLE[real.element_size()]).sum())
 
 
 def version_of(tensor: Tensor) -> int:

@@ -3,12 +3,17 @@ names, what containers hold."""
 
 from __future__ import annotations
 
+import ctypes
 import io
+import threading
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing.sharedctypes import SynchronizedBase
 from pathlib import Path
+from queue import Queue, SimpleQueue
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -48,6 +53,7 @@ from gradscope.engine.aside.value_holders import (
     ArrayHolder,
     BytesHolder,
     MeasuredHolder,
+    MemoryHolder,
     RandomHolder,
     TensorHolder,
 )
@@ -66,6 +72,8 @@ _PLAIN = frozenset(
     (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), torch.dtype, torch.device, torch.Size)
 )
 
+_CData: Any = ctypes.c_int.__mro__[-2]
+"""What all data of ctypes is."""
 
 _Visit = Callable[[Place, Any], None]
 
@@ -146,6 +154,12 @@ class Reached:
             (property, lambda place, it: self._push([(place, it.fget), (place, it.fset)])),
             # It may have given work to other processes: its attributes alone must not be put back.
             (_BaseDataLoaderIter, self._measured("the iterator of a DataLoader", lambda it: it._num_yielded)),
+            # Another thread may be at its other end.
+            (Queue, self._measured("a queue", lambda queue: [*map(id, queue.queue)])),
+            (SimpleQueue, self._measured("a queue", lambda queue: queue.qsize())),
+            (_CData, self._visit_memory),
+            (SynchronizedBase, lambda place, it: self._push([(place, it.get_obj())])),
+            (threading.local, self._visit_local),
             (io.IOBase, self._measured("a file", lambda file: (file.closed, file.tell()))),
             (torch.jit.ScriptModule, self._visit_scripted),
         ]
@@ -178,6 +192,10 @@ class Reached:
         self._keep(place, "an iterator", MeasuredHolder(lambda: place_of(value)))
         self._push([(place, part) for part in parts_of(value)])
 
+    def _visit_local(self, place: Place, value: threading.local) -> None:
+        """What this thread sees of it."""
+        self._keep_items(place, "", DictHolder(value.__dict__), place.attribute)
+
     def _container_visit_of(self, kind: type) -> _Visit | None:
         if issubclass(kind, dict):
             return lambda place, value: self._keep_items(place, "a dict", DictHolder(value))
@@ -189,8 +207,8 @@ class Reached:
             return lambda place, value: self._keep_items(place, "a set", SetHolder(value), lambda _: place)
         if issubclass(kind, (tuple, frozenset)):
             return self._visit_fixed
-        if issubclass(kind, bytearray):
-            return lambda place, value: self._keep(place, "a bytearray", BytesHolder(value))
+        if issubclass(kind, (bytearray, array)):
+            return self._visit_bytes
         return None
 
     def _visit_fixed(self, place: Place, value: Any) -> None:
@@ -270,6 +288,14 @@ class Reached:
     def _visit_array(self, place: Place, array: np.ndarray[Any, Any]) -> None:
         if not self.only_looks and self._has_room(array.nbytes):
             self._keep(place, "an array", ArrayHolder(array))
+
+    def _visit_bytes(self, place: Place, content: bytearray | array[Any]) -> None:
+        if not self.only_looks and self._has_room(memoryview(content).nbytes):
+            self._keep(place, "an array", BytesHolder(content))
+
+    def _visit_memory(self, place: Place, content: Any) -> None:
+        if not self.only_looks and self._has_room(ctypes.sizeof(content)):
+            self._keep(place, "memory", MemoryHolder(content))
 
     def _has_room(self, size: int) -> bool:
         if self._bytes + size > MOST_COPIED_BYTES:

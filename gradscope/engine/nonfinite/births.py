@@ -51,15 +51,16 @@ class Births:
     def __init__(self) -> None:
         self.is_watching = True
         """False: the first one of the training is found."""
-        self.tolerated: frozenset[SubjectKey] = frozenset()
-        """Outputs that were not finite in a step that went well."""
+        self.tolerated: frozenset[tuple[SubjectKey, bool]] = frozenset()
+        """Outputs that were not finite in a step that went well, and whether there was NaN in them: where there was Inf only
+        (a mask), NaN is another matter."""
         self.clear()
 
     def clear(self) -> None:
         """Another forward begins."""
         self._pending: list[Birth] = []
         self._taken_away: list[Birth] = []
-        self._seen: set[SubjectKey] = set()
+        self._seen: set[tuple[SubjectKey, bool]] = set()
 
     @property
     def has_pending(self) -> bool:
@@ -68,14 +69,21 @@ class Births:
     @property
     def seen(self) -> frozenset[SubjectKey]:
         """Every output of this forward that was not finite."""
-        return frozenset(self._seen)
+        return frozenset(key for key, _ in self._seen)
 
     def left_bad(
-        self, key: SubjectKey, output: Tensor, module: nn.Module | None, inputs: Inputs, *, around: Iterable[Call]
+        self,
+        key: SubjectKey,
+        output: Tensor,
+        module: nn.Module | None,
+        inputs: Inputs,
+        *,
+        has_nan: bool,
+        around: Iterable[Call],
     ) -> None:
         """A call has been left; `output` is the first of its tensors that is not finite."""
-        self._seen.add(key)
-        if key in self.tolerated:
+        self._seen.add((key, has_nan))
+        if (key, has_nan) in self.tolerated:
             return
         counts, call = counts_of(output), (key.name, key.call)
         # A softmax makes NaN of a row that is masked whole: it is looked at beside the mask.
@@ -109,8 +117,8 @@ class Births:
 
     def add_unsure(self, key: SubjectKey, counts: Counts, *, is_taken_away: bool) -> None:
         """An output that was found bad only after the forward."""
-        self._seen.add(key)
-        if key not in self.tolerated:
+        self._seen.add((key, counts.nan > 0))
+        if (key, counts.nan > 0) not in self.tolerated:
             birth = Birth(key, counts, frozenset(), is_origin=True, is_sure=False)
             (self._taken_away if is_taken_away else self._pending).append(birth)
 

@@ -68,7 +68,7 @@ class NonFiniteWatch:
         if self.first is not None:
             return None
         births, bad = self._observer.births, self._bad_rows(collected)
-        if not bad:
+        if not bad or not self._reaches_parameters(collected, bad):
             if self._is_late and self._forward is not None:
                 self._look_back(self._forward)
             births.tolerate()
@@ -178,6 +178,14 @@ class NonFiniteWatch:
 
     # ------------------------------------------------------------------------------------------ backward
 
+    def _reaches_parameters(self, collected: Collected, bad: list[Row]) -> bool:
+        """A gradient that goes no further than to the output of a layer moves nothing."""
+        if any(key.kind is SubjectKind.GRAD for key, _ in bad):
+            return True
+        seen = {key.name for key in self._keys(collected) if key.kind is SubjectKind.GRAD}
+        others = ((name, tensor.grad) for name, tensor in self._loop.movable().items() if name not in seen)
+        return first_bad_of((name, gradient) for name, gradient in others if gradient is not None) is not None
+
     def _is_left_to_scaler(self, bad: list[Row]) -> bool:
         """With a scale of 1 or less, it is not the scale that is too large. It looks at the gradients of what its
         optimizer moves."""
@@ -234,8 +242,9 @@ class NonFiniteWatch:
         if key.kind not in (SubjectKind.UPDATE, SubjectKind.PARAMETER):
             return True
         before, now = self._observer.previous.before(key.name), self._observer.tensors().get(key.name)
-        if before is None or now is None:
-            return key.kind is SubjectKind.PARAMETER
+        if now is None or before is None:
+            # Frozen ones are not remembered: no step moves them.
+            return now is not None and key.kind is SubjectKind.PARAMETER and (now.requires_grad or now.grad is not None)
         had, has = counts_of(before), counts_of(now)
         return has.nan + has.inf > had.nan + had.inf
 

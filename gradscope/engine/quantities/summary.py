@@ -98,6 +98,10 @@ class SummaryBatch:
         numbers, start = self._numbers, position * len(COLUMNS)
         return bool(numbers[start + NAN] or numbers[start + INF]) and position not in self._on_device
 
+    def is_known_nan(self, position: int) -> bool:
+        """The same of NaN alone."""
+        return bool(self._numbers[position * len(COLUMNS) + NAN]) and position not in self._on_device
+
     def finish(self, count: int) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
         """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)) of the first n positions, copies."""
         if not count:
