@@ -123,6 +123,18 @@ def test_the_layout_is_kept_and_can_be_reset(make_window: MakeWindow, controller
     assert second.inspector.isVisible()
 
 
+def test_a_layout_that_comes_back_says_the_titles_of_panels_once(
+    make_window: MakeWindow, controller: ShellController
+) -> None:
+    first = make_window()
+    controller.start(small_training())
+    first.close()
+    second = make_window()
+    for panel in (second.inspector, second.moments):
+        assert second.tabifiedDockWidgets(panel) and panel.title_bar._label.isHidden()
+    assert not second.layers.title_bar._label.isHidden()
+
+
 def test_a_window_without_a_session_keeps_the_earlier_layout(
     make_window: MakeWindow, controller: ShellController
 ) -> None:

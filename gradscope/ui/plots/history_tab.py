@@ -122,7 +122,7 @@ class HistoryTab(QWidget):
         are left without their words, and with as little as they can be."""
         least = self.height() // 3
         around = self.heat_map.height() - round(self.heat_map.plot.box.height())
-        self.lines.show_meaning(self.height() >= _ROOM_FOR_MEANING_EMS * self.fontMetrics().height())
+        self.lines.show_words(self.height() >= _ROOM_FOR_MEANING_EMS * self.fontMetrics().height())
         if self._is_arranged_by_hand or not 0 < around < self.height():
             return
         room = sum(self._splitter.sizes())
