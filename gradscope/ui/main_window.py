@@ -48,7 +48,7 @@ _INSPECTOR_DIGITS = 41
 _SIDE_SHARES = (0.35, 0.25)
 _SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
 """The panels at the sides are as wide as what is in them, and at most so much of the window."""
-_LEAST_LAYERS_SHARE = 0.31
+_LEAST_LAYERS_SHARE = 0.33
 _BOTTOM_LINES = 11
 _LITTLE_LINES = 40
 """In a window that is lower, panels below the others would leave no room for either."""
@@ -299,6 +299,8 @@ class MainWindow(QMainWindow):
         if lesson is not None:
             # A panel that is shown comes to the front by itself.
             (self.lesson if lesson.number is not None else in_front).raise_()
+        # A panel that is laid out anew may have taken from the layers.
+        QTimer.singleShot(0, self, self._fit_layers)
 
     def _show_panels(self) -> None:
         """A session is open: bring the panels in, as they were left the last time."""

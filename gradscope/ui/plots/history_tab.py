@@ -53,11 +53,12 @@ class HistoryTab(QWidget):
             self._link.add(chart.plot)
         self._controller = controller
         self._choices = choices
-        self._kind = ComboBox()
+        # With a parent from the beginning: what is shown without one is a window of its own for a moment.
+        self._kind = ComboBox(self)
         self._kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._kind.setAccessibleName(self.tr("Of what"))
         self._fill_kinds()
-        self._quantity = ComboBox()
+        self._quantity = ComboBox(self)
         self._quantity.setAccessibleName(self.tr("Quantity"))
         self._fill_quantities()
         self._kind.currentIndexChanged.connect(self._on_kind_changed)

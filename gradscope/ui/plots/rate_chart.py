@@ -89,7 +89,7 @@ class RateChart(Chart):
         self.header.insertWidget(2, self._log)
         self._log.setVisible(is_detailed)
         self._is_detailed = is_detailed
-        self._groups = QLabel()
+        self._groups = QLabel(self)
         self._groups.setTextFormat(Qt.TextFormat.RichText)
         self._groups.setVisible(is_detailed)
         # Lines that wrap would make the small chart ask for height.
