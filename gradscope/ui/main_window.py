@@ -48,6 +48,7 @@ _INSPECTOR_DIGITS = 41
 _SIDE_SHARES = (0.35, 0.25)
 _SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
 """The panels at the sides are as wide as what is in them, and at most so much of the window."""
+_LEAST_LAYERS_SHARE = 0.33
 _BOTTOM_LINES = 11
 _LITTLE_LINES = 40
 """In a window that is lower, panels below the others would leave no room for either."""
@@ -255,10 +256,14 @@ class MainWindow(QMainWindow):
         digit, line = self.fontMetrics().horizontalAdvance("0"), self.fontMetrics().lineSpacing()
         shares = _SIDE_SHARES_IN_LITTLE if self._is_little() else _SIDE_SHARES
         most = [round(share * self.width()) for share in shares]
-        sides = [self.layers.width_for(most[0]), min(_INSPECTOR_DIGITS * digit, most[1])]
-        self.resizeDocks([self.layers, self.inspector], sides, Qt.Orientation.Horizontal)
+        right = min(_INSPECTOR_DIGITS * digit, most[1])
+        # The names of the tabs in the middle have room, where that leaves enough to the layers.
+        room = self.width() - right - self.workspace.tabBar().sizeHint().width() - digit
+        least = most[0] if self._is_little() else round(_LEAST_LAYERS_SHARE * self.width())
+        left = self.layers.width_for(min(most[0], max(room, least)))
+        self.resizeDocks([self.layers, self.inspector], [left, right], Qt.Orientation.Horizontal)
         if self.dockWidgetArea(self.moments) is Qt.DockWidgetArea.BottomDockWidgetArea:
-            self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 4)], Qt.Orientation.Vertical)
+            self.resizeDocks([self.moments], [min(_BOTTOM_LINES * line, self.height() // 5)], Qt.Orientation.Vertical)
 
         QTimer.singleShot(0, self, self._show_tabs_of_panels)
 
@@ -303,6 +308,8 @@ class MainWindow(QMainWindow):
         if lesson is not None:
             # A panel that is shown comes to the front by itself.
             (self.lesson if lesson.number is not None else in_front).raise_()
+        # A panel that is laid out anew may have taken from the layers.
+        QTimer.singleShot(0, self, self._fit_layers)
 
     def _show_panels(self) -> None:
         """A session is open: bring the panels in, as they were left the last time."""
@@ -318,6 +325,9 @@ class MainWindow(QMainWindow):
         if not self.toolBarBreak(self.band):
             # A layout of a version that had no such band.
             self.insertToolBarBreak(self.band)
+        for panel in self.panels:
+            # Qt does not say when a layout that it brings back has put one behind another.
+            panel.title_bar.refresh()
         self.band.refresh()
         self.layers.view.setFocus()
 

@@ -92,7 +92,7 @@ class StatusBar(QStatusBar):
             self._refresh()
         if topics & {Topic.ENGINE}:
             self._paint_sign()
-        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.LOG}:
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.LOG, Topic.NONFINITE}:
             self._refresh_message()
 
     @Slot(object)
@@ -182,6 +182,10 @@ class StatusBar(QStatusBar):
         lines = state.log.since(max(start, state.log.total - _LOOK_BACK))
         said = (line for line in reversed(lines) if line.source is Source.GRADSCOPE and not line.is_divider)
         newest = next((line.text for line in said), "")
+        first = state.first_nonfinite
+        if first is not None and not state.is_nonfinite_dismissed:
+            # The sign beside it says how the sentence begins.
+            newest = newest.removeprefix(f"{first.title}: ")
         self.message.show_text(_BETWEEN.join(part for part in (told, newest) if part))
 
     def _now(self) -> tuple[AppState, int]:

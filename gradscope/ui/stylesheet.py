@@ -45,7 +45,7 @@ QDockWidget { color: $text; titlebar-close-icon: none; }
 #dockBody { background: $surface; border: 1px solid $border; }
 QTabWidget::pane { background: $surface; border: 1px solid $border; top: -1px; }
 QTabBar { background: transparent; qproperty-drawBase: 0; }
-QTabBar::tab { background: transparent; color: $muted; padding: 4px 12px; border: none;
+QTabBar::tab { background: transparent; color: $muted; padding: 4px 9px; border: none;
                border-bottom: 2px solid transparent; margin-right: 2px; }
 #inspectorTabs QTabBar::tab { padding: 4px 8px; }
 QTabBar::tab:hover { color: $text; background: $raised; }

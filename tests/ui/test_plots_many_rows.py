@@ -135,7 +135,7 @@ def test_pointing_and_zooming_find_the_row(qtbot: QtBot, themes: ThemeManager, m
     grabbed(qtbot, chart)
     assert chart._grids is not None
     stride = chart._grids[1].stride
-    assert f"worst of {stride} rows a pixel" in chart.readout.text() and stride > 5
+    assert f"Worst of {stride} rows a pixel" in chart.readout.text() and stride > 5
     tips: list[str] = []
     monkeypatch.setattr(QToolTip, "showText", lambda _position, text, _widget: tips.append(text))
     for row, _ in odd.values():

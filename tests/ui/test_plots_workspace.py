@@ -117,3 +117,14 @@ def test_the_overview_stands_in_one_column_where_it_is_narrow(qtbot: QtBot, them
     overview.resize(350, 700)
     qtbot.waitUntil(lambda: overview.charts[1].x() == overview.charts[0].x())
     assert overview.charts[1].y() > overview.charts[0].y()
+
+
+@pytest.mark.parametrize("width", [300, 400, 526, 600, 640, 900])
+def test_nothing_of_the_overview_lies_beside_it(qtbot: QtBot, themes: ThemeManager, width: int) -> None:
+    overview = OverviewTab(started(small_training(), steps=2), themes)
+    qtbot.addWidget(overview)
+    overview.resize(width, 700)
+    overview.show()
+    qtbot.waitUntil(lambda: len(overview.charts) == 4 and overview.charts[3].isVisible())
+    qtbot.wait(20)
+    assert overview.horizontalScrollBar().maximum() == 0

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QTabBar
+from PySide6.QtWidgets import QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.ui.actions import ActionId
@@ -14,7 +14,7 @@ from gradscope.ui.main_window import MainWindow
 from gradscope.ui.models.layer_tree import Column as LayerColumn
 from gradscope.ui.settings import Setting
 from gradscope.ui.theme import DARK, ThemeManager
-from tests.ui.fakes import bare_training, small_training, switch_theme
+from tests.ui.fakes import bare_training, full_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 
 MakeWindow = Callable[[], MainWindow]
@@ -53,6 +53,32 @@ def test_a_fresh_window_shows_the_start_page_and_no_panels(window: MainWindow) -
     assert window.start_page.isVisible()
     assert not any(panel.isVisible() for panel in window.panels)
     assert window.windowTitle() == "gradscope"
+
+
+def test_no_part_is_a_window_of_its_own_for_a_moment(
+    qtbot: QtBot, qapp: QApplication, make_window: MakeWindow, controller: ShellController
+) -> None:
+    class Watcher(QObject):
+        def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+            if event.type() == QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
+                windows.append(type(watched))
+            return False
+
+    windows: list[type] = []
+    watcher = Watcher()
+    qapp.installEventFilter(watcher)
+    try:
+        window = make_window()
+        controller.start(full_training(), steps=2)
+        for i in range(window.workspace.count()):
+            if window.workspace.isTabVisible(i):
+                window.workspace.setCurrentIndex(i)
+                qtbot.wait(20)
+        for panel in window.panels:
+            panel.raise_()
+    finally:
+        qapp.removeEventFilter(watcher)
+    assert windows == [MainWindow]
 
 
 def test_a_session_brings_workspace_panels_and_title(window: MainWindow, controller: ShellController) -> None:
@@ -121,6 +147,18 @@ def test_the_layout_is_kept_and_can_be_reset(make_window: MakeWindow, controller
     second.actions_[ActionId.RESET_LAYOUT].trigger()
     assert second.dockWidgetArea(second.layers) is Qt.DockWidgetArea.LeftDockWidgetArea
     assert second.inspector.isVisible()
+
+
+def test_a_layout_that_comes_back_says_the_titles_of_panels_once(
+    make_window: MakeWindow, controller: ShellController
+) -> None:
+    first = make_window()
+    controller.start(small_training())
+    first.close()
+    second = make_window()
+    for panel in (second.inspector, second.moments):
+        assert second.tabifiedDockWidgets(panel) and panel.title_bar._label.isHidden()
+    assert not second.layers.title_bar._label.isHidden()
 
 
 def test_a_window_without_a_session_keeps_the_earlier_layout(

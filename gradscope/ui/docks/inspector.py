@@ -121,9 +121,10 @@ class InspectorDock(Panel):
         scroll.setWidget(page)
         self._page = scroll
         self._pages = QStackedLayout()
+        # First: a stacked layout shows what it is given, and what has no parent then is a window for a moment.
+        self.body.addLayout(self._pages, 1)
         self._pages.addWidget(self._note)
         self._pages.addWidget(scroll)
-        self.body.addLayout(self._pages, 1)
         controller.panels_refreshed.connect(self._on_refreshed)
 
     @property

@@ -239,6 +239,9 @@ class LayersDock(Panel):
                 del widths[column]
         if Column.FORM in widths:
             widths[Column.FORM] = max(least_forms, widths[Column.FORM] + min(0, room - sum(widths.values())))
+        # A name that is cut is whole in its tooltip; a number that is cut is another number.
+        least_names = _NAMES[0] * self.view.fontMetrics().horizontalAdvance("0")
+        widths[Column.NAME] = max(least_names, widths[Column.NAME] + min(0, room - sum(widths.values())))
         return widths
 
     def _wanted_widths(self) -> dict[Column, int]:

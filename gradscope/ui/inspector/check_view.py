@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QFrame,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QScrollArea,
@@ -21,6 +20,7 @@ from gradscope.protocol.why import CheckGradient, GradientChecked, SampledElemen
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import Latest
 from gradscope.ui.fields import SpinBox
+from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.models.cell_table import Cell, CellTableModel
 from gradscope.ui.plots.copy_table import CopyTable
@@ -57,18 +57,17 @@ class CheckView(QWidget):
         self._samples.setAccessibleName(self.tr("Elements to check"))
         self._verdict = Sentence()
         self._explanation = Sentence(role="muted")
-        headers = (self.tr("Element"), self.tr("Backward"), self.tr("Difference"), self.tr("Rel. error"))
+        headers = (self.tr("Element"), self.tr("Backward"), self.tr("Numeric"), self.tr("Error"))
         self.model = CellTableModel(headers, self)
         self.table = self._make_table()
-        row = QHBoxLayout()
-        row.addWidget(self.button)
-        row.addWidget(self._samples)
-        row.addStretch(1)
+        row = FlowRow(spacing=6)
+        row.add(self.button)
+        row.add(self._samples)
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(8, 8, 8, 8)
         column.setSpacing(8)
-        column.addLayout(row)
+        column.addWidget(row)
         column.addWidget(self._verdict)
         column.addWidget(self._explanation)
         column.addWidget(self.table)
@@ -233,9 +232,10 @@ class CheckView(QWidget):
         table.setFrameShape(QFrame.Shape.NoFrame)
         table.setShowGrid(False)
         table.verticalHeader().hide()
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # No number is cut; in a narrow panel the table is scrolled.
+        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().setHighlightSections(False)
         return table
 
 

@@ -123,7 +123,7 @@ class Chart(QWidget):
     def hide_buttons(self) -> None:
         """For pictures, where nothing can be pressed."""
         self._buttons.hide()
-        self.plot.hide_corner()
+        self.plot.show_corner(False)
 
     @property
     def message(self) -> str:
@@ -196,8 +196,13 @@ class Chart(QWidget):
         self.header.setContentsMargins(8, 2, 4, 2)
         self.header.setSpacing(8)
         self.header.addWidget(self._title, 0)
+        self.second_line = QHBoxLayout()
+        """Below the header, where the readout has that; a subclass may have buttons at its end."""
+        self.second_line.setContentsMargins(8, 0, 4, 2)
+        self.second_line.setSpacing(4)
         if readout_below:
             self.header.addStretch(1)
+            self.second_line.addWidget(self.readout, 1)
         else:
             self.header.addWidget(self.readout, 1)
         self.header.addWidget(self._buttons)
@@ -221,8 +226,7 @@ class Chart(QWidget):
         layout.setSpacing(0)
         layout.addLayout(self.header)
         if readout_below:
-            self.readout.setContentsMargins(8, 0, 8, 2)
-            layout.addWidget(self.readout)
+            layout.addLayout(self.second_line)
         layout.addWidget(self._pages, 1)
         self.setAccessibleName(title)
         self.setAccessibleDescription(explanation)

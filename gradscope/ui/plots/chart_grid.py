@@ -12,7 +12,7 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.time_link import TimeLink
 
-_TWO_COLUMNS_FROM_EMS = 36
+_TWO_COLUMNS_FROM_EMS = 42
 _LEAST_CHART_EMS = 15
 _LEAST_OF_TWO_COLUMNS_EMS = 8
 
@@ -59,7 +59,19 @@ class ChartGrid(QScrollArea):
                 self._link.add(chart.plot)
             self.charts.append(chart)
             self._arrange()
+            self._fit_columns()
             self._timer.start()
+
+    def _fit_columns(self) -> None:
+        """Side by side where each chart has room for its line of buttons: nothing is scrolled sideways."""
+        room = self.viewport().width()
+        needed = max((chart.minimumSizeHint().width() for chart in self.charts), default=0)
+        around = self._grid.contentsMargins().left() + self._grid.contentsMargins().right() + self._grid.spacing()
+        has_room = room >= max(_TWO_COLUMNS_FROM_EMS * self.fontMetrics().height(), 2 * needed + around)
+        columns = self._max_columns if has_room else 1
+        if columns != self._columns:
+            self._columns = columns
+            self._arrange()
 
     def _arrange(self) -> None:
         count = len(self.charts) + len(self._to_build)
@@ -78,12 +90,7 @@ class ChartGrid(QScrollArea):
     # ------------------------------------------------------------------------------------------ Qt
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        em = self.fontMetrics().height()
-        has_room = self.viewport().width() >= _TWO_COLUMNS_FROM_EMS * em
-        columns = self._max_columns if has_room else 1
-        if columns != self._columns:
-            self._columns = columns
-            self._arrange()
+        self._fit_columns()
         super().resizeEvent(event)
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -14,7 +14,8 @@ from gradscope.ui.plain import PlainLabel, plain_tip
 def elided(text: str, metrics: QFontMetrics, width: int, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> str:
     """A text made shorter to have room; what is cut off at its end is whole numbers, never some of their digits."""
     short = metrics.elidedText(text, mode, width)
-    if short == text or mode is not Qt.TextElideMode.ElideRight:
+    if short in ("", text) or mode is not Qt.TextElideMode.ElideRight:
+        # Where not even the dots have room there is nothing.
         return short
     return text[: without_part_of_number(text, len(short) - 1)].rstrip() + "…"
 

@@ -139,7 +139,7 @@ class HeatMap(Chart):
         self._draw_frame(state, block.steps)
         self._draw_cells(state, order)
         said = (self._rows_text(), note, newest_moment(state, self._kind))
-        self.readout.show_text("; ".join(part for part in said if part))
+        self.readout.show_text(" · ".join(part for part in said if part))
         return ""
 
     def _draw_cells(self, state: AppState, order: list[int]) -> None:
@@ -180,7 +180,7 @@ class HeatMap(Chart):
         """How many rows a pixel holds, where it holds several."""
         if self._grids is None or self._grids[1].is_identity:
             return ""
-        text = self.tr("worst of {count} rows a pixel")
+        text = self.tr("Worst of {count} rows a pixel")
         return text.format(count=self._grids[1].stride)
 
     def _scale_for(self, state: AppState) -> GrowingScale:

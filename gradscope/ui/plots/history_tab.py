@@ -53,11 +53,12 @@ class HistoryTab(QWidget):
             self._link.add(chart.plot)
         self._controller = controller
         self._choices = choices
-        self._kind = ComboBox()
+        # With a parent from the beginning: what is shown without one is a window of its own for a moment.
+        self._kind = ComboBox(self)
         self._kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._kind.setAccessibleName(self.tr("Of what"))
         self._fill_kinds()
-        self._quantity = ComboBox()
+        self._quantity = ComboBox(self)
         self._quantity.setAccessibleName(self.tr("Quantity"))
         self._fill_quantities()
         self._kind.currentIndexChanged.connect(self._on_kind_changed)
@@ -122,7 +123,7 @@ class HistoryTab(QWidget):
         are left without their words, and with as little as they can be."""
         least = self.height() // 3
         around = self.heat_map.height() - round(self.heat_map.plot.box.height())
-        self.lines.show_meaning(self.height() >= _ROOM_FOR_MEANING_EMS * self.fontMetrics().height())
+        self.lines.show_words(self.height() >= _ROOM_FOR_MEANING_EMS * self.fontMetrics().height())
         if self._is_arranged_by_hand or not 0 < around < self.height():
             return
         room = sum(self._splitter.sizes())

@@ -135,7 +135,7 @@ class LayerBars(Chart):
         self._draw_frame(state)
         self._draw_bars()
         newest = newest_moment(state, self._kind)
-        self.readout.show_text("; ".join(part for part in (self._rows_text(), newest) if part))
+        self.readout.show_text(" · ".join(part for part in (self._rows_text(), newest) if part))
         return ""
 
     @property
@@ -176,7 +176,7 @@ class LayerBars(Chart):
         """How many rows a pixel holds, where it holds several."""
         if self._grid is None or self._grid.is_identity:
             return ""
-        text = self.tr("worst of {count} rows a pixel")
+        text = self.tr("Worst of {count} rows a pixel")
         return text.format(count=self._grid.stride)
 
     def _draw_frame(self, state: AppState) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 _MAX_LINES = 5
+_LEGEND_LINES = 2
 _LONG_LEGEND = 80
 _MAX_ALONE = 100
 _SYMBOLS = ("o", "s", "t", "d", "+")
@@ -60,7 +61,7 @@ class LinesChart(Chart):
             ),
             parent=parent,
         )
-        plot.set_axis_label("bottom", self.tr("Training step"))
+        self._has_words = True
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
         self._leaf: str | None = None
@@ -76,7 +77,7 @@ class LinesChart(Chart):
         self._beyond = pg.ScatterPlotItem(symbol="t1", size=9, pxMode=True)
         for item in (*self._curves, self._ends, self._zeros, self._crosses, self._beyond):
             plot.addItem(item, ignoreBounds=True)
-        self._legend, self._meaning = SteadyLabel(least_lines=2), SteadyLabel()
+        self._legend, self._meaning = SteadyLabel(least_lines=_LEGEND_LINES), SteadyLabel()
         self._legend.setTextFormat(Qt.TextFormat.RichText)
         self._meaning.setProperty("role", "muted")
         for label in (self._legend, self._meaning):
@@ -90,7 +91,7 @@ class LinesChart(Chart):
         self._kind, self._quantity, self._leaf = kind, quantity, leaf
         info = QUANTITIES[quantity]
         self._values_axis.is_log = info.scale is Scale.LOG
-        self.plot.set_axis_label("left", text(info.label))
+        self._name_axes()
         self._tell_meaning(has_beyond=False, has_lost=False)
         self._meaning.start_anew()
         self._drawn_keys = []
@@ -205,6 +206,10 @@ class LinesChart(Chart):
         at = drawn[leaves.argmax(axis=0)[columns], columns]
         self._beyond.setData(x[columns], at, symbol=["t1" if end == self._scale.high else "t" for end in at])
 
+    def _name_axes(self) -> None:
+        self.plot.set_axis_label("left", text(QUANTITIES[self._quantity].label) if self._has_words else "")
+        self.plot.set_axis_label("bottom", self.tr("Training step") if self._has_words else "")
+
     def _tell_meaning(self, *, has_beyond: bool, has_lost: bool) -> None:
         meaning = text(QUANTITIES[self._quantity].meaning)
         note = self.tr("▲ and ▼: beyond {most}, which is more than the history holds; drawn as infinite").format(
@@ -235,9 +240,14 @@ class LinesChart(Chart):
 
     # ------------------------------------------------------------------------------------------ slots
 
-    def show_meaning(self, is_shown: bool) -> None:
-        """Without it the plot has more room; the explanation of the chart stays."""
-        self._meaning.setVisible(is_shown)
+    def show_words(self, is_shown: bool) -> None:
+        """What the quantity means, the names of the axes, and buttons: all of it is said or done by the map above, too."""
+        if is_shown != self._has_words:
+            self._has_words = is_shown
+            self._meaning.setVisible(is_shown)
+            self._legend.keep_lines(_LEGEND_LINES if is_shown else 1)
+            self.plot.show_corner(is_shown)
+            self._name_axes()
 
     @Slot(float)
     def set_axis_width(self, width: float) -> None:

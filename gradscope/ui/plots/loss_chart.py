@@ -59,6 +59,7 @@ class LossChart(Chart):
                 "or Inf, one at the end of the line where that began for good, a triangle at the top a step that the "
                 "gradient scaler left out."
             ),
+            readout_below=True,
             parent=parent,
         )
         plot.set_axis_label("left", self.tr("Loss"))
@@ -86,9 +87,9 @@ class LossChart(Chart):
         self._log.toggled.connect(self._on_log_toggled)
         self._smoothing = SmoothingButton()
         self._smoothing.changed.connect(self._on_smoothing_changed)
-        for position, button in enumerate((self._smoothing, self._log), start=2):
+        for button in (self._smoothing, self._log):
             self._style_as_small(button)
-            self.header.insertWidget(position, button)
+            self.second_line.addWidget(button)
         self.restyle(self.theme)
 
     def restyle(self, theme: Theme) -> None:

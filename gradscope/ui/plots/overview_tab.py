@@ -43,7 +43,7 @@ class GradientFlow(LayerBars):
         self._fill_choice()
         self._choice.setAccessibleName(self.tr("Which gradients"))
         self._choice.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self._choice.setMinimumContentsLength(8)
+        self._choice.setMinimumContentsLength(5)
         self._choice.currentIndexChanged.connect(self._on_choice_changed)
         self.replace_title(self._choice)
 

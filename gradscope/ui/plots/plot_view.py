@@ -88,9 +88,9 @@ class PlotView(pg.PlotWidget):
             row.addWidget(button)
         self._corner.setVisible(self.is_zoomable)
 
-    def hide_corner(self) -> None:
-        """For pictures, where nothing can be pressed."""
-        self._corner.hide()
+    def show_corner(self, is_shown: bool) -> None:
+        """Off for pictures, where nothing can be pressed, and where another plot has the same buttons."""
+        self._corner.setVisible(is_shown and self.is_zoomable)
 
     def set_axis_label(self, name: str, text: str) -> None:
         self._labels[name] = text

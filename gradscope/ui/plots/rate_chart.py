@@ -89,7 +89,7 @@ class RateChart(Chart):
         self.header.insertWidget(2, self._log)
         self._log.setVisible(is_detailed)
         self._is_detailed = is_detailed
-        self._groups = QLabel()
+        self._groups = QLabel(self)
         self._groups.setTextFormat(Qt.TextFormat.RichText)
         self._groups.setVisible(is_detailed)
         # Lines that wrap would make the small chart ask for height.
@@ -254,7 +254,7 @@ class RateChart(Chart):
         assert state.session is not None
         scheduler, schedule = state.session.scheduler, state.schedule
         if scheduler is None:
-            return self.tr("No scheduler: the rate stays as the optimizer has it")
+            return self.tr("No scheduler: the rate stays as it is")
         if not self._is_detailed and schedule is not None and schedule.reason:
             return self.tr("Ahead: {reason}").format(reason=schedule.reason)
         end = self._end_text(state)

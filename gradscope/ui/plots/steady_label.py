@@ -31,6 +31,11 @@ class SteadyLabel(PlainLabel):
         self.setMinimumHeight(0)
         self._keep_height()
 
+    def keep_lines(self, count: int) -> None:
+        """At least so many from now on."""
+        self._least_lines = count
+        self.start_anew()
+
     def _keep_height(self) -> None:
         margins = self.contentsMargins()
         least = self._least_lines * self.fontMetrics().lineSpacing() + margins.top() + margins.bottom()
