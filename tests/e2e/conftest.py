@@ -18,9 +18,16 @@ from tests.torch_python import engine_python, has_torch
 
 
 @pytest.fixture
-def app(qapp: QApplication, qtbot: QtBot) -> Iterator[App]:
+def own_app(qapp: QApplication, qtbot: QtBot) -> Iterator[App]:
+    """A window and an engine of this test alone."""
     with _window(qapp) as window:
         yield App(window, qtbot)
+
+
+@pytest.fixture
+def app(own_app: App) -> App:
+    """Modules whose tests need no fresh window have `shared_app` here instead."""
+    return own_app
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +40,32 @@ def window_of_module(qapp: QApplication, tmp_path_factory: pytest.TempPathFactor
 def shared_app(window_of_module: MainWindow, qtbot: QtBot) -> Iterator[App]:
     """One window and one engine for the tests of a module: each opens a recipe of its own, which is another session.
 
-    For tests that are not about a fresh window. An engine that imports torch costs more than most of them.
+    For tests that are not about a fresh window. An engine that imports torch, and torch's compiler with its first
+    optimizer, costs more than most of them. An engine that has ended, or cannot be brought to rest, is followed by another.
     """
     app = App(window_of_module, qtbot)
     if app.state.engine.status is EngineStatus.DEAD:
         app.controller.start_engine()
+    settings, pings = app.controller.settings, app.controller.client._pings
+    before = {setting: settings.get(setting) for setting in Setting}
+    interval_ms = pings.interval()
+    # The tests look for what was said in their own session.
+    app.state.log.lines.clear()
     yield app
+    for setting, value in before.items():
+        settings.set(setting, value)
+    pings.setInterval(interval_ms)
+    _come_to_rest(app)
+    app.window.workspace.setCurrentIndex(0)
+    app.window.inspector.tabs.setCurrentIndex(0)
+
+
+def _come_to_rest(app: App) -> None:
+    app.controller.close_snapshot()
+    app.window.comparer.close()
+    if "has not answered" in app.state.engine.text:
+        app.controller.restart_engine()
+        app.wait(lambda: app.state.engine.status is not EngineStatus.STARTING)
     if app.state.position.running:
         app.controller.interrupt()
         app.wait_for_rest()
@@ -47,7 +74,9 @@ def shared_app(window_of_module: MainWindow, qtbot: QtBot) -> Iterator[App]:
 
 @contextmanager
 def _window(qapp: QApplication, settings_path: Path | None = None) -> Iterator[MainWindow]:
+    """Without a spare engine, which costs another import of torch; a test that is about it asks for it."""
     settings = Settings(settings_path)
+    settings.override(Setting.SPARE_ENGINE, False)
     if not has_torch():
         settings.override(Setting.PYTHON, engine_python())
     window = build(qapp, settings)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from gradscope.protocol.phases import Rest, RunUntil, Verb
@@ -14,6 +15,11 @@ from gradscope.ui.actions import ActionId
 from gradscope.ui.dialogs.checkpoint_files import LoadCheckpointDialog, SaveCheckpointDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog
 from tests.e2e.driver import App
+
+
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
 
 
 def choose(

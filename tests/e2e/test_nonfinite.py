@@ -48,6 +48,11 @@ def recipe():
 
 
 @pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
+@pytest.fixture
 def late(tmp_path: Path) -> Path:
     path = tmp_path / "late.py"
     path.write_text(LATE, encoding="utf-8")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -45,6 +46,11 @@ def recipe():
 FIRST, SECOND = SubjectKey(K.ACTIVATION, "first"), SubjectKey(K.ACTIVATION, "second")
 FIRST_GRAD, RNN = SubjectKey(K.ACTIVATION_GRAD, "first"), SubjectKey(K.ACTIVATION, "rnn")
 WHY = "A run keeps only the values of what was selected or pinned"
+
+
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
 
 
 def write(folder: Path, *, wide: int = 8, second: str = "second", name: str = "net.py") -> Path:
@@ -111,7 +117,8 @@ def test_after_a_run_the_values_of_pinned_subjects_are_there(app: App, tmp_path:
     assert look(app, SECOND) == ""
 
 
-def test_what_is_unpinned_in_a_run_is_kept_no_longer(app: App, tmp_path: Path, qtbot: QtBot) -> None:
+def test_what_is_unpinned_in_a_run_is_kept_no_longer(own_app: App, tmp_path: Path, qtbot: QtBot) -> None:
+    app = own_app
     app.open(write(tmp_path))
     app.go(Verb.NEXT_BATCH)
     app.controller.select(Selection.of_subject(FIRST))

@@ -44,6 +44,11 @@ def recipe():
 
 
 @pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
+@pytest.fixture
 def open_recipe(app: App, tmp_path: Path) -> Callable[[float], InspectorDock]:
     def open_it(slope: float) -> InspectorDock:
         path = tmp_path / "scaled.py"
@@ -83,7 +88,7 @@ def test_a_gradient_is_checked(
     app.go(Verb.BACKWARD)
     app.wait(dock.check.button.isEnabled)
     qtbot.mouseClick(dock.check.button, Qt.MouseButton.LeftButton)
-    app.wait(lambda: dock.check.model.rowCount() == 6)
+    app.wait(lambda: dock.check.model.rowCount() == 6 and not dock.check.message.startswith("Checking"))
     assert dock.check.message.startswith(sign)
     assert dock.check.model.index(0, 0).data().startswith(sign)
     app.go(Verb.STEP)
