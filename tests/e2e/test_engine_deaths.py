@@ -16,6 +16,11 @@ from tests.e2e.driver import App, wait_until_gone
 WriteRecipe = Callable[..., Path]
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
 @pytest.mark.parametrize(
     ("misbehave", "said"),
     [
@@ -208,8 +213,8 @@ def test_a_failure_is_told_with_its_layer_and_undone(app: App, write_recipe: Wri
     assert "on purpose" in failure.sentence
     assert "little.py" in failure.traceback
     assert "site-packages" not in failure.traceback
-    assert app.window.failure_bar.isVisible()
+    app.wait(app.window.failure_bar.isVisible)
     assert app.state.position.rest is Rest.READY
     app.go(Verb.NEXT_BATCH)
     assert app.state.position.step == 2
-    assert not app.window.failure_bar.isVisible()
+    app.wait(app.window.failure_bar.isHidden)
