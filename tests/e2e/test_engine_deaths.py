@@ -16,6 +16,11 @@ from tests.e2e.driver import App, wait_until_gone
 WriteRecipe = Callable[..., Path]
 
 
+@pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
 @pytest.mark.parametrize(
     ("misbehave", "said"),
     [
@@ -212,4 +217,4 @@ def test_a_failure_is_told_with_its_layer_and_undone(app: App, write_recipe: Wri
     assert app.state.position.rest is Rest.READY
     app.go(Verb.NEXT_BATCH)
     assert app.state.position.step == 2
-    app.wait(lambda: not app.window.failure_bar.isVisible())
+    app.wait(app.window.failure_bar.isHidden)
