@@ -213,6 +213,8 @@ class MainWindow(QMainWindow):
         self.comparer.changed.connect(self._on_comparison_changed)
         self.layers.view.resized.connect(self._on_layers_resized)
         self.layers.filled.connect(self._fit_layers, Qt.ConnectionType.QueuedConnection)
+        # Whoever points at a layer wants to see its numbers, also where a lesson lies before them.
+        self.layers.view.clicked.connect(self._bring_inspector)
         self.failure_bar.details_shown.connect(self._on_details_shown)
         self.commands.layout_reset_wanted.connect(self._on_layout_reset)
         self.commands.start_page_toggled.connect(self._on_start_page_toggled)
@@ -310,6 +312,11 @@ class MainWindow(QMainWindow):
             (self.lesson if lesson.number is not None else in_front).raise_()
         # A panel that is laid out anew may have taken from the layers.
         QTimer.singleShot(0, self, self._fit_layers)
+
+    @Slot()
+    def _bring_inspector(self) -> None:
+        if not self.inspector.isHidden():
+            self.inspector.raise_()
 
     def _show_panels(self) -> None:
         """A session is open: bring the panels in, as they were left the last time."""

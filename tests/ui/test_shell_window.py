@@ -239,6 +239,19 @@ def test_find_layer_goes_to_the_filter(window: MainWindow, controller: ShellCont
     assert window.focusWidget() is window.layers.filter
 
 
+def test_a_click_on_a_layer_brings_its_numbers_to_the_front(
+    window: MainWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(small_training(), steps=1)
+    window.lesson.show()
+    window.lesson.raise_()
+    qtbot.waitUntil(lambda: window.inspector.visibleRegion().isEmpty())
+    view = window.layers.view
+    place = view.visualRect(window.layers.model.index_of("net.1", is_parameter=False)).center()
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: not window.inspector.visibleRegion().isEmpty())
+
+
 def test_selecting_in_one_panel_is_followed_by_the_others(window: MainWindow, controller: ShellController) -> None:
     controller.start(small_training(), steps=1)
     index = window.layers.model.index_of("net.1", is_parameter=False)
