@@ -17,7 +17,7 @@ from gradscope.snapshots.saved_history import encode
 from gradscope.state.event_export import event_source
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
-from gradscope.ui.actions import ActionId
+from gradscope.ui.actions import ActionId, plain
 from gradscope.ui.app import Options, build, start_engine
 from gradscope.ui.models.layer_tree import Column
 from gradscope.ui.settings import Setting, Settings
@@ -123,7 +123,7 @@ def layer_action(app: App, name: str, text: str) -> None:
     node = next(node for node in walk(app.state.tree) if node.name == name)
     menu = app.window.layers.menu
     menu.fill(node)
-    next(action for action in menu.actions() if action.text() == text).trigger()
+    next(action for action in menu.actions() if plain(action.text()) == text).trigger()
 
 
 def test_layers_are_chosen_in_the_tree(app: App, recipe: Path) -> None:

@@ -146,7 +146,8 @@ def test_the_window_answers_during_an_endless_flood(app: App, qtbot: QtBot, writ
     beat.stop()
     busy_ms = sorted((after - before) * 1000 for before, after in pairwise(times))
     assert len(busy_ms) > 20
-    assert busy_ms[int(len(busy_ms) * 0.95)] <= 50
+    # Far more than it takes on a machine at rest: one that never lets go would be seconds.
+    assert busy_ms[int(len(busy_ms) * 0.95)] <= 200
     assert app.state.log.total > MAX_LINES >= len(app.state.log.lines)
     app.controller.interrupt()
     app.wait_for_rest()

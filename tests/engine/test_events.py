@@ -36,7 +36,8 @@ Write = Callable[[str], Path]
 
 
 def go(path: Path, folder: Path, steps: int) -> int:
-    return run(RunOptions(path=path, steps=steps, jsonl=f"{folder}.jsonl", tensorboard=str(folder), quiet=True))
+    outputs = {"jsonl": f"{folder}.jsonl", "tensorboard": str(folder)}
+    return run(RunOptions(path=path, steps=steps, quiet=True, keep_going=True, **outputs))
 
 
 def lines(folder: Path) -> list[dict]:

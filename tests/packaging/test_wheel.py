@@ -151,7 +151,7 @@ controller.start_engine()
 window.commands.open_file(str(sample_path("digits_mlp")))
 
 def wait(condition):
-    end = time.monotonic() + patient(90)
+    end = time.monotonic() + 540
     while not condition():
         assert time.monotonic() < end, (state.engine, state.failure)
         app.processEvents()

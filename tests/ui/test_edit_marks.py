@@ -115,7 +115,7 @@ def texts(menu: LayerMenu) -> list[str]:
 
 
 def trigger(menu: LayerMenu, text: str) -> None:
-    next(action for action in menu.actions() if plain(action.text()) == text).trigger()
+    next(action for action in menu.actions() if plain(action.text()) == plain(text)).trigger()
 
 
 def test_a_layer(menu: LayerMenu, controller: ShellController) -> None:
