@@ -122,7 +122,8 @@ class Chart(QWidget):
 
     def hide_buttons(self) -> None:
         """For pictures, where nothing can be pressed."""
-        self._buttons.hide()
+        for button in self.findChildren(QToolButton):
+            button.hide()
         self.plot.show_corner(False)
 
     @property
