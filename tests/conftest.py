@@ -53,8 +53,9 @@ def _isolate_environment() -> None:
         os.environ[name] = str(_HOME / name.lower())
 
 
-# The same examples each time; a search for others is `HYPOTHESIS_PROFILE=search`.
+# The same examples each time, or few of them; a search for others is `HYPOTHESIS_PROFILE=search`.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("few", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
