@@ -9,6 +9,7 @@ import pytest
 
 from gradscope import cli
 from gradscope.snapshots.reader import open_snapshot
+from tests.faulty_recipes import NAN_IN_THE_STEP
 
 FORWARD = """
 import torch
@@ -25,26 +26,13 @@ def recipe():
     data = torch.utils.data.TensorDataset(x, x[:, :1])
     return Recipe(model=m, dataset=data, loss=nn.MSELoss(), optimizer=torch.optim.SGD(m.parameters(), 0.1))
 """
-STEP = """
-import torch
-from torch import nn
-from gradscope import Recipe
-
-def recipe():
-    m = nn.Linear(2, 1).half()
-    x = torch.randn(8, 2).half()
-    x[:, 1] = 0
-    data = torch.utils.data.TensorDataset(x, x[:, :1])
-    loss = lambda p, y: (p - y).float().square().mean()
-    return Recipe(model=m, dataset=data, loss=loss, optimizer=torch.optim.Adam(m.parameters(), 0.01))
-"""
 
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "forward.py").write_text(FORWARD, encoding="utf-8")
-    (tmp_path / "step.py").write_text(STEP, encoding="utf-8")
+    (tmp_path / "step.py").write_text(NAN_IN_THE_STEP, encoding="utf-8")
     return tmp_path
 
 

@@ -13,6 +13,7 @@ from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.loss_chart import LossChart
 from gradscope.ui.settings import Setting
 from tests.e2e.driver import App
+from tests.faulty_recipes import NAN_IN_THE_STEP
 
 LATE = """
 import torch
@@ -31,19 +32,6 @@ def recipe():
     x = torch.randn(8, 2)
     data = torch.utils.data.TensorDataset(x, x[:, :1])
     return Recipe(model=model, dataset=data, loss=nn.MSELoss(), optimizer=torch.optim.SGD(model.parameters(), 0.1))
-"""
-STEP = """
-import torch
-from torch import nn
-from gradscope import Recipe
-
-def recipe():
-    m = nn.Linear(2, 1).half()
-    x = torch.randn(8, 2).half()
-    x[:, 1] = 0
-    data = torch.utils.data.TensorDataset(x, x[:, :1])
-    loss = lambda p, y: (p - y).float().square().mean()
-    return Recipe(model=m, dataset=data, loss=loss, optimizer=torch.optim.Adam(m.parameters(), 0.01))
 """
 
 
@@ -110,7 +98,7 @@ def test_a_run_goes_on_where_it_is_told_to(app: App, late: Path) -> None:
 
 def test_a_step_that_makes_nan(app: App, tmp_path: Path) -> None:
     path = tmp_path / "step.py"
-    path.write_text(STEP, encoding="utf-8")
+    path.write_text(NAN_IN_THE_STEP, encoding="utf-8")
     app.open(path)
     app.run(RunUntil.STEPS, 20)
     app.wait_for_rest()

@@ -13,37 +13,11 @@ from torch import Tensor, nn
 
 from gradscope import Session, UserCodeFailed, load_recipe
 from gradscope.engine.error_parts import shortened
-
-TEXT = """
-import torch
-from torch import nn
-from gradscope import Recipe
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inside, self.out = nn.Linear(3, 8), nn.Linear(8, 1)
-
-    def forward(self, x):
-        y = self.inside(x).sigmoid()
-        y += 1
-        return self.out(y)
-
-
-def recipe():
-    model, x = Net(), torch.randn(8, 3)
-    return Recipe(
-        model=model,
-        dataset=torch.utils.data.TensorDataset(x, x[:, :1]),
-        loss=nn.MSELoss(),
-        optimizer=torch.optim.SGD(model.parameters(), 0.1),
-    )
-"""
+from tests.faulty_recipes import INPLACE_BEFORE_BACKWARD
 
 
 def test_the_line_of_the_forward_is_named(write_recipe: Callable[..., Path]) -> None:
-    with Session(load_recipe(write_recipe(TEXT))) as session:
+    with Session(load_recipe(write_recipe(INPLACE_BEFORE_BACKWARD))) as session:
         with pytest.raises(UserCodeFailed) as failed:
             session.next_batch()
         assert failed.value.failure.can_be_traced and " at " not in failed.value.failure.sentence.partition(":")[0]
