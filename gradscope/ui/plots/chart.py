@@ -191,7 +191,7 @@ class Chart(QWidget):
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")
-        self._buttons = self._make_buttons(explanation)
+        buttons = self._make_buttons(explanation)
 
         self.header = QHBoxLayout()
         self.header.setContentsMargins(8, 2, 4, 2)
@@ -206,7 +206,7 @@ class Chart(QWidget):
             self.second_line.addWidget(self.readout, 1)
         else:
             self.header.addWidget(self.readout, 1)
-        self.header.addWidget(self._buttons)
+        self.header.addWidget(buttons)
 
         self.body = QWidget()
         self.body_layout = QVBoxLayout(self.body)
