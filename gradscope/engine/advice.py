@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradscope.engine.book.turns import Turn
+from gradscope.engine.closures import takes_closure
 from gradscope.engine.error_parts import message_of, safely
 from gradscope.engine.foreign_leaves import kept_results
 from gradscope.engine.notes import listed
-from gradscope.engine.recipe_checks import takes_closure
-from gradscope.engine.training import Turn
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.visible import visible
 

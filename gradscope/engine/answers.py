@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradscope.engine.check_now import check_gradient_now
 from gradscope.engine.checkpoint_load import DoesNotFit
 from gradscope.engine.explain.explain import Explanation
 from gradscope.engine.explain.parts import Factor, StepTaken, Term, real64
 from gradscope.engine.gradient_check import TOLERANCE
-from gradscope.engine.why import check_gradient_now, explain_newest_step
+from gradscope.engine.why import explain_newest_step
 from gradscope.protocol.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
@@ -49,7 +50,7 @@ def answer_checkpoint(
 
 
 def answer_explain(session: Session, request: Explain) -> Explained:
-    explanation, step = explain_newest_step(session, request.parameter)
+    explanation, step = explain_newest_step(session.book, request.parameter)
     name = session.history[-1].optimizer if session.history else ""
     turn = next((turn for turn in session.training.turns if turn.name == name), session.training.turns[0])
     told = Explained(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,11 +21,9 @@ from gradscope.engine.forms import Misfit
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.plain_values import plain
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.failure import BadInput
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
 _WEIGHTS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -51,7 +49,7 @@ class Found:
     """Sentences of what does not fit."""
 
 
-def parts_of(content: Mapping[str, Any], file: Path, session: Session) -> Found:
+def parts_of(content: Mapping[str, Any], file: Path, stepper: Stepper) -> Found:
     """Raises BadInput if there are no weights in it, and Misfit where a part cannot be what it is to be."""
     notes: list[str] = []
     problems: list[str] = []
@@ -66,10 +64,10 @@ def parts_of(content: Mapping[str, Any], file: Path, session: Session) -> Found:
     if own is not None:
         check_own(own)
     return Found(
-        weights=_with_our_names(weights, state_of(session.recipe.model), notes),
-        optimizers=_by_turn(rest, ("optimizer", "optimizer_state_dict"), session, problems),
-        schedulers=_by_turn(rest, ("scheduler", "scheduler_state_dict", "lr_scheduler"), session, problems),
-        scaler=_scaler(rest, session, problems),
+        weights=_with_our_names(weights, state_of(stepper.recipe.model), notes),
+        optimizers=_by_turn(rest, ("optimizer", "optimizer_state_dict"), stepper, problems),
+        schedulers=_by_turn(rest, ("scheduler", "scheduler_state_dict", "lr_scheduler"), stepper, problems),
+        scaler=_scaler(rest, stepper, problems),
         epoch=_count(rest, ("epoch",)),
         step=_count(rest, ("step", "global_step")),
         own=own,
@@ -101,8 +99,8 @@ def _first(rest: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((rest[name] for name in names if rest.get(name) is not None), None)
 
 
-def _scaler(rest: Mapping[str, Any], session: Session, problems: list[str]) -> Mapping[str, Any] | None:
-    found, scaler = _first(rest, ("scaler", "scaler_state_dict")), session.training.scaler
+def _scaler(rest: Mapping[str, Any], stepper: Stepper, problems: list[str]) -> Mapping[str, Any] | None:
+    found, scaler = _first(rest, ("scaler", "scaler_state_dict")), stepper.training.scaler
     if found is None or found == {}:
         return None
     try:
@@ -128,12 +126,12 @@ def _count(rest: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _by_turn(
-    rest: Mapping[str, Any], names: tuple[str, ...], session: Session, problems: list[str]
+    rest: Mapping[str, Any], names: tuple[str, ...], stepper: Stepper, problems: list[str]
 ) -> dict[str, Any] | None:
     found = _first(rest, names)
     if found is None:
         return None
-    ours, what = [turn.name for turn in session.training.turns], names[0]
+    ours, what = [turn.name for turn in stepper.training.turns], names[0]
     if not isinstance(found, Mapping):
         problems.append(f"{what}: the file has {with_article(type(found).__name__)}; expected a state_dict")
         return None
@@ -152,9 +150,9 @@ def _by_turn(
 # ---------------------------------------------------------------------------------------------------- comparing
 
 
-def compare(found: Found, file: Path, session: Session) -> CheckpointMismatch:
+def compare(found: Found, file: Path, stepper: Stepper) -> CheckpointMismatch:
     """What does not fit. What is left in `found` then fits."""
-    own = state_of(session.recipe.model)
+    own = state_of(stepper.recipe.model)
     wrong = dict(_shapes(found.weights, own))
     theirs = found.weights
     found.weights = {name: value for name, value in theirs.items() if name in own and name not in wrong}
@@ -163,7 +161,7 @@ def compare(found: Found, file: Path, session: Session) -> CheckpointMismatch:
         missing=tuple(name for name in own if name not in theirs),
         unexpected=tuple(name for name in theirs if name not in own),
         wrong_shape=tuple(wrong.values()),
-        other=(*found.problems, *_state_problems(found, session)),
+        other=(*found.problems, *_state_problems(found, stepper)),
         fitting=len(found.weights),
         total=len(own),
     )
@@ -198,11 +196,11 @@ def _shapes(weights: Mapping[str, Any], own: Mapping[str, Any]) -> list[tuple[st
     return wrong
 
 
-def _state_problems(found: Found, session: Session) -> list[str]:
+def _state_problems(found: Found, stepper: Stepper) -> list[str]:
     """Of optimizers and schedulers, which are taken out of `found` then."""
     problems: list[str] = []
     classes = found.own.get("classes", {}) if found.own is not None else {}
-    for turn in session.training.turns:
+    for turn in stepper.training.turns:
         where = f" {turn.name}" if turn.name else ""
         state = (found.optimizers or {}).get(turn.name)
         if state is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +21,7 @@ from gradscope.engine.checkpoint import (
 from gradscope.engine.forms import Check, Misfit
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.plain_values import plain
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
+from gradscope.engine.stepping.stepper import Stepper
 
 _LIKE_THE_PARAMETER = (
     *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta"),
@@ -150,19 +148,19 @@ def check_own(own: Any) -> None:
             raise Misfit(f"gradscope.epoch_losses.{name}", sums, "a sum and a count")
 
 
-def check_tensors(own: Mapping[str, Any], session: Session) -> None:
+def check_tensors(own: Mapping[str, Any], stepper: Stepper) -> None:
     """What gradscope has added fits the session's tensors. Raises Misfit."""
     ours = {
-        "buffers": dict(hidden_buffers(session.recipe.model)),
-        "others": dict(tensors_beside_the_model(session)),
-        "gradients": dict(trained_tensors(session)),
+        "buffers": dict(hidden_buffers(stepper.recipe.model)),
+        "others": dict(tensors_beside_the_model(stepper)),
+        "gradients": dict(trained_tensors(stepper)),
     }
     for part, tensors in ours.items():
         for name, tensor in tensors.items():
             if name in own[part] and not is_uninitialised(tensor):
                 forms.tensor_like(tensor)(own[part][name], f"gradscope.{part}.{name}")
     best = own["best"]
-    for name, tensor in state_of(session.recipe.model).items() if best is not None else ():
+    for name, tensor in state_of(stepper.recipe.model).items() if best is not None else ():
         if isinstance(tensor, Tensor) and not is_uninitialised(tensor):
             forms.tensor_like(tensor)(best["state_dict"].get(name), f"gradscope.best.state_dict.{name}")
 

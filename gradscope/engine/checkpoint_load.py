@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +35,11 @@ from gradscope.engine.modules import named_modules, unhidden
 from gradscope.engine.parameters import is_uninitialised, named_tensors
 from gradscope.engine.plain_values import like
 from gradscope.engine.randomness import RandomStates
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch
 from gradscope.protocol.failure import BadInput
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
 _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
@@ -65,14 +63,14 @@ def listing(mismatch: CheckpointMismatch) -> str:
     return "\n".join(f"{title}:\n" + "\n".join(f"  {line}" for line in lines) for title, lines in parts if lines)
 
 
-def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: bool = True) -> CheckpointLoaded:
+def load_checkpoint(stepper: Stepper, path: str | os.PathLike[str], *, strict: bool = True) -> CheckpointLoaded:
     """See `Session.load_checkpoint`."""
-    need_rest(session, "loaded")
+    need_rest(stepper, "loaded")
     file, content = read(path)
     try:
-        found = parts_of(content, file, session)
-        mismatch = compare(found, file, session)
-        resumed = None if mismatch and strict else _resumed(found, session, is_whole=not mismatch)
+        found = parts_of(content, file, stepper)
+        mismatch = compare(found, file, stepper)
+        resumed = None if mismatch and strict else _resumed(found, stepper, is_whole=not mismatch)
     except Misfit as misfit:
         raise BadInput(f"{file} is damaged: {misfit}") from None
     except _DAMAGED as error:
@@ -80,13 +78,13 @@ def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: b
     if mismatch and (strict or not found.weights):
         raise DoesNotFit(f"{file} does not fit: {_summary(mismatch)}", mismatch)
     loaded: list[str] = []
-    before = SessionUndo(session)
+    before = SessionUndo(stepper)
     try:
-        _load_weights(found, session, loaded)
-        _load_training(found, session, loaded)
+        _load_weights(found, stepper, loaded)
+        _load_training(found, stepper, loaded)
         if resumed is not None:
-            _load_rest(resumed, session)
-        batches = _batches(found, resumed, session, strict=strict)
+            _load_rest(resumed, stepper)
+        batches = _batches(found, resumed, stepper, strict=strict)
         if resumed is not None:
             # Going through the data has drawn from them.
             resumed.random.restore()
@@ -99,14 +97,14 @@ def load_checkpoint(session: Session, path: str | os.PathLike[str], *, strict: b
         ) from error
     if resumed is not None:
         loaded += ["random states", "place in the data"]
-    step = session.position.step if found.step is None else found.step
-    session.continue_at(step, batches, {} if resumed is None else resumed.epoch_losses)
+    step = stepper.position.step if found.step is None else found.step
+    stepper.continue_at(step, batches, {} if resumed is None else resumed.epoch_losses)
     return CheckpointLoaded(
         path=str(file),
         loaded=tuple(loaded),
-        position=session.position,
+        position=stepper.position,
         is_continued=resumed is not None and not resumed.exceptions,
-        has_best=session.best is not None,
+        has_best=stepper.best is not None,
         notes=(*found.notes, *(resumed.exceptions if resumed is not None else ())),
         left=mismatch or None,
     )
@@ -138,9 +136,9 @@ class _Resumed:
     """Why it will not be the same bit for bit."""
 
 
-def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | None:
+def _resumed(found: Found, stepper: Stepper, *, is_whole: bool) -> _Resumed | None:
     """None where the session cannot go on as if nothing had been: a note says why."""
-    own, source = found.own, session.recipe.source
+    own, source = found.own, stepper.recipe.source
     if own is None:
         return None
     if own["format"] != FORMAT_VERSION:
@@ -152,7 +150,7 @@ def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | No
     if not is_whole:
         found.notes.append("Not everything fits: random states and place in the data stay as they are")
         return None
-    saved, ours = own["classes"], classes_of(session)
+    saved, ours = own["classes"], classes_of(stepper)
     exceptions = [
         f"The {name} was {saved[name]} when it was saved, and is {ours[name]} now"
         for name in ("loss", "precision")
@@ -164,9 +162,9 @@ def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | No
             f"It was saved with the seed {own['recipe_seed']}, and the seed is {seed} now: what recipe() makes of random "
             "numbers (data, say) is not the same"
         )
-    check_tensors(own, session)
+    check_tensors(own, stepper)
     position = LoaderPosition.unpacked(own["loader"])
-    if position.epoch and session.loop.batches.has_persistent_workers:
+    if position.epoch and stepper.loop.batches.has_persistent_workers:
         exceptions.append("The loader's workers are persistent: random numbers that they draw begin anew")
     if position.begun is not None and not position.begun.is_complete:
         exceptions.append("The data draws random numbers as it goes: the batches before this place had others")
@@ -180,11 +178,11 @@ def _resumed(found: Found, session: Session, *, is_whole: bool) -> _Resumed | No
     )
 
 
-def _batches(found: Found, resumed: _Resumed | None, session: Session, *, strict: bool) -> BatchSource:
-    batches = session.loop.batches
+def _batches(found: Found, resumed: _Resumed | None, stepper: Stepper, *, strict: bool) -> BatchSource:
+    batches = stepper.loop.batches
     if resumed is not None:
         try:
-            with session.loop.user_code():
+            with stepper.loop.user_code():
                 return batches.elsewhere(resumed.position)
         except BadInput as error:
             if strict:
@@ -195,20 +193,20 @@ def _batches(found: Found, resumed: _Resumed | None, session: Session, *, strict
     return batches.at_start_of(found.epoch)
 
 
-def _load_rest(resumed: _Resumed, session: Session) -> None:
+def _load_rest(resumed: _Resumed, stepper: Stepper) -> None:
     """What is in no state_dict, but for the place in the data and the random states."""
-    packed, model, training = resumed.packed, session.recipe.model, session.training
+    packed, model, training = resumed.packed, stepper.recipe.model, stepper.training
     _copy_all(packed["buffers"], dict(hidden_buffers(model)))
-    _copy_all(packed["others"], dict(tensors_beside_the_model(session)))
+    _copy_all(packed["others"], dict(tensors_beside_the_model(stepper)))
     if isinstance(training.loss, nn.Module):
         training.loss.load_state_dict(packed["loss"])
-    for name, tensor in trained_tensors(session):
+    for name, tensor in trained_tensors(stepper):
         gradient = packed["gradients"].get(name)
         tensor.grad = None if gradient is None else gradient.to(tensor.device)
     for name in SETTINGS:
         setattr(training, name, packed["settings"][name])
     _set_flags(model, packed)
-    session.best = resumed.best
+    stepper.best = resumed.best
 
 
 def _copy_all(saved: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
@@ -233,21 +231,21 @@ def _set_flags(model: Any, packed: Mapping[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------------- state_dicts
 
 
-def _load_weights(found: Found, session: Session, loaded: list[str]) -> None:
-    model = session.recipe.model
+def _load_weights(found: Found, stepper: Stepper, loaded: list[str]) -> None:
+    model = stepper.recipe.model
     if isinstance(model, nn.Module):
         with unhidden(model):
             model.load_state_dict(found.weights, strict=False)
     else:
         _copy_all(found.weights, model)
-    for _, tensor in trained_tensors(session):
+    for _, tensor in trained_tensors(stepper):
         # Those that are there belong to the weights before.
         tensor.grad = None
     loaded.append("weights")
 
 
-def _load_training(found: Found, session: Session, loaded: list[str]) -> None:
-    training, is_ours = session.training, found.own is not None
+def _load_training(found: Found, stepper: Stepper, loaded: list[str]) -> None:
+    training, is_ours = stepper.training, found.own is not None
     for what, states, owners in (
         ("scheduler", found.schedulers, {turn.name: turn.scheduler for turn in training.turns if turn.scheduler}),
         ("optimizer", found.optimizers, {turn.name: turn.optimizer for turn in training.turns}),

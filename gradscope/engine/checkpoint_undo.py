@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -12,19 +12,17 @@ from gradscope.engine.checkpoint import SETTINGS, trained_tensors
 from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.modules import modules_in
 from gradscope.engine.parameters import PreviousValues, is_uninitialised
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.undo import ForwardUndo
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
 
 class SessionUndo:
     """The session before a checkpoint was loaded into it."""
 
-    def __init__(self, session: Session) -> None:
-        training, model = session.training, session.recipe.model
-        tensors = {name: t for name, t in trained_tensors(session) if not is_uninitialised(t)}
-        self._session = session
+    def __init__(self, stepper: Stepper) -> None:
+        training, model = stepper.training, stepper.recipe.model
+        tensors = {name: t for name, t in trained_tensors(stepper) if not is_uninitialised(t)}
+        self._session = stepper
         self._values = PreviousValues()
         self._values.remember(tensors)
         self._flags = [(t, t.grad, t.requires_grad) for t in tensors.values()]
@@ -36,8 +34,8 @@ class SessionUndo:
         self._schedulers = [(scheduler, _copy(vars(scheduler))) for scheduler in training.schedulers()]
         self._scaler = {} if training.scaler is None else _copy(vars(training.scaler))
         self._settings = {name: getattr(training, name) for name in SETTINGS}
-        self._best = session.best
-        self._generators = [(generator, generator.get_state()) for generator in session.loop.batches.generators]
+        self._best = stepper.best
+        self._generators = [(generator, generator.get_state()) for generator in stepper.loop.batches.generators]
 
     def restore(self) -> None:
         training = self._session.training

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.book.turns import groups_of
 from gradscope.engine.compiled import compiled_functions
 from gradscope.engine.dropout import dropout_of
 from gradscope.engine.error_parts import safe_text, safely, wire_text
@@ -15,7 +16,7 @@ from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.recipe import Recipe
-from gradscope.engine.training import Training, groups_of
+from gradscope.engine.training import Training
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
 

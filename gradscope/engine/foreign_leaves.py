@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.walk import Reached
+from gradscope.engine.book.turns import Turn
 from gradscope.engine.notes import listed
-from gradscope.engine.training import Training, Turn
+from gradscope.engine.training import Training
 from gradscope.protocol.visible import visible
 
 

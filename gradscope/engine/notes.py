@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradscope.engine.book.turns import Turn
 from gradscope.engine.nonfinite.counts import Counts
 from gradscope.engine.quantities.fused_on_device import reason_for_torch
-from gradscope.engine.training import Training, Turn
+from gradscope.engine.training import Training
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 

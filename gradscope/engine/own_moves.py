@@ -12,9 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
+from gradscope.engine.book.turns import Turn
 from gradscope.engine.copies import put_back
 from gradscope.engine.notes import listed
-from gradscope.engine.training import Training, Turn
+from gradscope.engine.training import Training
 from gradscope.engine.undo import copy_of_state
 
 _RETURN_THE_LOSS = "a recipe's training_step only returns the loss, and the session does backward and step"

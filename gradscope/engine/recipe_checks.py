@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gradscope.engine.closures import needs_closure
 from gradscope.engine.error_parts import shortened
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import VALIDATION_LOSS
@@ -14,8 +14,6 @@ from gradscope.protocol.messages import VALIDATION_LOSS
 _LONGEST_VALUE = 60
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
     from gradscope.engine.recipe import Recipe
 
 
@@ -34,17 +32,6 @@ def check_recipe(recipe: Recipe) -> None:
         _check_texts,
     ):
         check(recipe)
-
-
-def needs_closure(optimizer: Optimizer) -> bool:
-    """True for an optimizer whose step evaluates the loss itself (LBFGS)."""
-    parameters = inspect.signature(optimizer.step).parameters
-    return "closure" in parameters and parameters["closure"].default is inspect.Parameter.empty
-
-
-def takes_closure(optimizer: Optimizer) -> bool:
-    """True where its step can be given one."""
-    return "closure" in inspect.signature(optimizer.step).parameters
 
 
 def _wrong(name: str, value: object, expected: str) -> BadInput:

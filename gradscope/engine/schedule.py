@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.blame import users_code
+from gradscope.engine.book.turns import Turn, momenta_of, rates_of
 from gradscope.engine.schedule_span import steps_left
-from gradscope.engine.training import Training, Turn, momenta_of, rates_of
+from gradscope.engine.training import Training
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.arrays import FloatArray

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradscope.engine.export.content import content_of, newest_reports, rate_groups, step_rows
+from gradscope.engine.book.book import Book
+from gradscope.engine.current_values import known_subjects, values_of
+from gradscope.engine.export.content import content_of, rate_groups, step_rows
+from gradscope.engine.export.matter import Matter
 from gradscope.engine.export.optimizer import optimizer_facts, optimizer_tensors
 from gradscope.engine.export.plan import PlannedFile, of_bytes
 from gradscope.engine.export.tensors import Fetch, plan_tensors
@@ -26,9 +28,6 @@ from gradscope.snapshots.saved_history import ARRAYS_FILE, JSON_FILE
 from gradscope.snapshots.source import MANIFEST
 from gradscope.snapshots.writer import Progress, new_snapshot
 
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
-
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenSnapshot:
@@ -38,7 +37,7 @@ class WrittenSnapshot:
 
 
 def write_snapshot(
-    session: Session,
+    matter: Matter,
     path: str | os.PathLike[str],
     *,
     contents: Contents = EVERYTHING,
@@ -51,9 +50,9 @@ def write_snapshot(
     BadInput (one sentence; nothing is left behind) if the snapshot cannot be written.
     """
     left_out: list[str] = []
-    planned = [file for file in plan_parts(session, left_out) if file.part in contents]
-    content = content_of(session, left_out)
-    planned = [*plan_facts(session, content), *planned, *_attached(attachments, contents)]
+    planned = [file for file in plan_parts(matter, left_out) if file.part in contents]
+    content = content_of(matter, left_out)
+    planned = [*plan_facts(matter.book, content), *planned, *_attached(attachments, contents)]
     if Part.REPORT in contents:
         planned.append(plan_page(content, attachments))
     total = sum(file.size_bytes for file in planned)
@@ -67,18 +66,18 @@ def write_snapshot(
     return WrittenSnapshot(path=target, files=tuple(sorted(writer.sizes)), size_bytes=size)
 
 
-def measure_snapshot(session: Session) -> dict[Part | None, int]:
+def measure_snapshot(matter: Matter) -> dict[Part | None, int]:
     """How many bytes each part would have now; under None what belongs to every snapshot."""
     sizes: dict[Part | None, int] = {}
     left_out: list[str] = []
-    planned = list(plan_parts(session, left_out))
-    content = content_of(session, left_out)
-    for file in [*planned, *plan_facts(session, content), plan_page(content, ())]:
+    planned = list(plan_parts(matter, left_out))
+    content = content_of(matter, left_out)
+    for file in [*planned, *plan_facts(matter.book, content), plan_page(content, ())]:
         sizes[file.part] = sizes.get(file.part, 0) + file.size_bytes
     return sizes
 
 
-def plan_facts(session: Session, content: Content) -> Iterator[PlannedFile]:
+def plan_facts(book: Book, content: Content) -> Iterator[PlannedFile]:
     """What tells the moment: small, and in every snapshot."""
     told = SessionFile(
         session=content.session,
@@ -93,7 +92,7 @@ def plan_facts(session: Session, content: Content) -> Iterator[PlannedFile]:
         yield of_bytes(name, data)
     reports = [(report, content.rows_of(report)) for report in content.reports.values()]
     yield of_bytes(names.SUMMARIES, tables.summaries_csv(reports))
-    yield of_bytes(names.STEPS, tables.history_csv(step_rows(session), groups=rate_groups(session)))
+    yield of_bytes(names.STEPS, tables.history_csv(step_rows(book), groups=rate_groups(book)))
 
 
 def plan_page(content: Content, attachments: Iterable[Attachment]) -> PlannedFile:
@@ -104,37 +103,38 @@ def plan_page(content: Content, attachments: Iterable[Attachment]) -> PlannedFil
     return of_bytes(names.PAGE, page.encode("utf-8", "replace"), Part.REPORT)
 
 
-def plan_parts(session: Session, left_out: list[str]) -> Iterator[PlannedFile]:
+def plan_parts(matter: Matter, left_out: list[str]) -> Iterator[PlannedFile]:
     """The tensors; what cannot be written is added to `left_out`."""
+    book, info = matter.book, matter.info
     for kind, part in names.PART_OF_KIND.items():
-        if part is Part.OPTIMIZER or (kind is SubjectKind.CLIPPED_GRAD and not session.training.clips):
+        if part is Part.OPTIMIZER or (kind is SubjectKind.CLIPPED_GRAD and not (info.clip_norm or info.clip_value)):
             continue
         yield plan_tensors(
             names.TENSOR_FILES[kind],
             part,
-            _tensors_of(session, kind),
+            _tensors_of(book, kind),
             left_out,
             # A parameter without gradient or update is as it should be, before a backward or a step.
             tell_unavailable=kind not in PARAMETER_KINDS,
         )
-    yield plan_tensors(names.OPTIMIZER_TENSORS, Part.OPTIMIZER, optimizer_tensors(session), left_out)
-    yield of_bytes(names.OPTIMIZER, json_files.dump(optimizer_facts(session)), Part.OPTIMIZER)
-    yield plan_tensors(names.BATCH, Part.BATCH, _batch_of(session), left_out)
+    yield plan_tensors(names.OPTIMIZER_TENSORS, Part.OPTIMIZER, optimizer_tensors(book), left_out)
+    yield of_bytes(names.OPTIMIZER, json_files.dump(optimizer_facts(book)), Part.OPTIMIZER)
+    yield plan_tensors(names.BATCH, Part.BATCH, _batch_of(book), left_out)
 
 
-def _tensors_of(session: Session, kind: SubjectKind) -> Iterator[tuple[str, Fetch]]:
+def _tensors_of(book: Book, kind: SubjectKind) -> Iterator[tuple[str, Fetch]]:
     if kind in PARAMETER_KINDS:
-        keys = session.known_subjects(kind)
+        keys = known_subjects(book, kind)
     else:
         # Also of a pass that is stopped half-way. What a later report has again is the same subject.
-        found = (subject.key for report in newest_reports(session).values() for subject in report.subjects)
+        found = (subject.key for report in book.newest_reports().values() for subject in report.subjects)
         keys = list(dict.fromkeys(key for key in found if key.kind is kind))
     for key in keys:
-        yield names.tensor_name(key), partial(session.values, key)
+        yield names.tensor_name(key), partial(values_of, book, key)
 
 
-def _batch_of(session: Session) -> Iterator[tuple[str, Fetch]]:
-    for path, tensor in tensor_leaves(session.batch):
+def _batch_of(book: Book) -> Iterator[tuple[str, Fetch]]:
+    for path, tensor in tensor_leaves(book.driver.batch):
         yield path.lstrip(".") or "batch", tensor.detach
 
 

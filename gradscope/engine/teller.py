@@ -7,10 +7,10 @@ import time
 import numpy as np
 
 from gradscope.engine.blame import failure_of
+from gradscope.engine.book.turns import rates_of
 from gradscope.engine.outbox import Outbox
 from gradscope.engine.report import PhaseReport
 from gradscope.engine.session import Session
-from gradscope.engine.training import rates_of
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol import messages

@@ -559,13 +559,13 @@ def test_sparse_tensors_are_put_back() -> None:
         assert gradient is not None
         before, graph = gradient.to_dense(), model.graph.to_dense()
         session.forward()
-        session.gate = EndOfBackward()
+        session.book.gate = EndOfBackward()
         with pytest.raises(Unwind):
             session.backward()
         assert model.embedding.weight.grad is gradient
         assert torch.equal(gradient.to_dense(), before)
         assert torch.equal(model.graph.to_dense(), graph)
-        session.gate = None
+        session.book.gate = None
         session.next_batch()
         graph = model.graph.to_dense()
         session.validate()

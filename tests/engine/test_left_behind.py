@@ -59,7 +59,7 @@ def train(session: Session) -> None:
 def train_and_fail(session: Session) -> None:
     session.next_batch()
     for substep in (SubStep.FORWARD, SubStep.BACKWARD, SubStep.STEP):
-        session.gate = BreaksOff(substep)
+        session.book.gate = BreaksOff(substep)
         try:
             session.next_batch()
         except Unwind:

@@ -378,8 +378,8 @@ def test_off_lets_go_of_what_was_kept() -> None:
     with Session(plain.seeded(zoo.transformer_encoder)) as session:
         session.next_batch()
         session.next_batch()
-        assert session.observer.previous._buffers and session.loop.step_undo._kept
+        assert session.observer.previous._buffers and session.loop.step_before._kept
         session.set_capture("off")
-        assert not session.observer.previous._buffers and not session.loop.step_undo._kept
+        assert not session.observer.previous._buffers and not session.loop.step_before._kept
         session.next_batch()
-        assert not session.observer.previous._buffers and not session.loop.step_undo._kept
+        assert not session.observer.previous._buffers and not session.loop.step_before._kept

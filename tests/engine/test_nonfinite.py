@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.engine.nonfinite.watch import NonFiniteWatch
+from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind

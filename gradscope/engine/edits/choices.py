@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,20 +14,18 @@ from torch.optim import Optimizer, lr_scheduler
 
 from gradscope.engine.edits.arguments import arguments_of, as_literal, first_sentence
 from gradscope.engine.recipe import TRAIN_LOSS
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol.edits import Choices, Chosen, ClassInfo, TurnChoice
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import VALIDATION_LOSS
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
 Made = Mapping[Any, dict[str, str]]
 """Losses and schedulers that were made here, and the arguments that they were made with."""
 
 
-def describe_choices(session: Session, made: Made) -> Choices:
+def describe_choices(stepper: Stepper, made: Made) -> Choices:
     """What there is to choose from, and what the session uses now."""
-    training = session.training
+    training = stepper.training
     has_loss = any(turn.training_step is None for turn in training.turns)
     return Choices(
         losses=_describe_all("losses"),
@@ -43,15 +41,15 @@ def describe_choices(session: Session, made: Made) -> Choices:
             for turn in training.turns
         ),
         loss=_chosen(training.loss, made) if has_loss and training.loss is not None else None,
-        metrics=metrics_of(session),
+        metrics=metrics_of(stepper),
     )
 
 
-def metrics_of(session: Session) -> tuple[str, ...]:
+def metrics_of(stepper: Stepper) -> tuple[str, ...]:
     """What a ReduceLROnPlateau can be stepped with."""
-    if not session.training.has_validation:
+    if not stepper.training.has_validation:
         return (TRAIN_LOSS,)
-    return (TRAIN_LOSS, VALIDATION_LOSS, *session.recipe.metrics)
+    return (TRAIN_LOSS, VALIDATION_LOSS, *stepper.recipe.metrics)
 
 
 def class_named(family: str, name: str) -> type:

@@ -5,56 +5,55 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from gradscope.engine.book.turns import Turn
+from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits.arguments import arguments_of, as_literal, parsed_all
 from gradscope.engine.edits.change import Change, arrow, sentence, set_attributes
 from gradscope.engine.edits.choices import arguments_in_use, class_named
 from gradscope.engine.edits.step import check_metric
-from gradscope.engine.recipe_checks import needs_closure
-from gradscope.engine.training import Training, Turn
+from gradscope.engine.stepping.stepper import Stepper
+from gradscope.engine.training import RecipeTurn, Training
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.edits import EditLoss, EditOptimizer, EditScheduler
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
-
 Made = MutableMapping[Any, dict[str, str]]
 """What was made here, and with which arguments."""
 
 
-def edit_loss(session: Session, edit: EditLoss, made: Made) -> Change:
+def edit_loss(stepper: Stepper, edit: EditLoss, made: Made) -> Change:
     """Another loss function; one that is computed already stays as it is."""
-    training = session.training
+    training = stepper.training
     if all(turn.training_step is not None for turn in training.turns):
         raise BadInput("This recipe computes its loss in training_step, so there is no loss function to change")
     cls = class_named("losses", edit.loss)
-    loss = _made(cls, edit.arguments).to(session.device)
+    loss = _made(cls, edit.arguments).to(stepper.device)
     made[loss] = dict(edit.arguments)
-    is_computed = session.position.rest is not Rest.READY
+    is_computed = stepper.position.rest is not Rest.READY
     when = "counts from the next forward on" if is_computed else ""
     text = f"Loss: {arrow(_name(training.loss), _call(cls, edit.arguments))}"
     return Change(text=sentence([text, when]), undo=set_attributes(training, loss=loss))
 
 
-def edit_optimizer(session: Session, edit: EditOptimizer, made: Made) -> Change:
+def edit_optimizer(stepper: Stepper, edit: EditOptimizer, made: Made) -> Change:
     """Another optimizer over the same groups of parameters, without state; its scheduler is made anew, or dropped."""
-    training = session.training
+    training = stepper.training
     turn = _turn_named(training, edit.turn)
     cls = class_named("optimizers", edit.optimizer)
     old = turn.optimizer
     optimizer: Optimizer = _made(cls, edit.arguments, _same_groups(old))
     if needs_closure(optimizer) and training.scaler is not None:
         raise BadInput(f"{cls.__name__} cannot be used with fp16: torch's GradScaler takes no closure")
-    if session.position.rest is not Rest.READY and (needs_closure(old) or needs_closure(optimizer)):
+    if stepper.position.rest is not Rest.READY and (needs_closure(old) or needs_closure(optimizer)):
         name = cls.__name__ if needs_closure(optimizer) else type(old).__name__
         raise BadInput(f"{name} evaluates the batches of a whole step: finish the step first")
     scheduler, fate = _scheduler_for(optimizer, turn, training, made, keep=edit.keep_scheduler)
@@ -64,9 +63,9 @@ def edit_optimizer(session: Session, edit: EditOptimizer, made: Made) -> Change:
     return Change(text=sentence([text, fate]), undo=set_attributes(turn, optimizer=optimizer, scheduler=scheduler))
 
 
-def edit_scheduler(session: Session, edit: EditScheduler, made: Made) -> Change:
+def edit_scheduler(stepper: Stepper, edit: EditScheduler, made: Made) -> Change:
     """Another scheduler for the optimizer as it is now, or none."""
-    training = session.training
+    training = stepper.training
     turn = _turn_named(training, edit.turn)
     before = "none" if turn.scheduler is None else type(turn.scheduler).__name__
     if not edit.scheduler:
@@ -77,7 +76,7 @@ def edit_scheduler(session: Session, edit: EditScheduler, made: Made) -> Change:
     cls = class_named("schedulers", edit.scheduler)
     metric = edit.metric or training.scheduler_metric
     _check_unit(training, turn, cls, edit.unit)
-    check_metric(session, metric)
+    check_metric(stepper, metric)
     put_back = _remember(turn.optimizer)
     try:
         scheduler = _made(cls, edit.arguments, turn.optimizer)
@@ -134,7 +133,7 @@ def _same_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 
 def _scheduler_for(
-    optimizer: Optimizer, turn: Turn, training: Training, made: Made, *, keep: bool
+    optimizer: Optimizer, turn: RecipeTurn, training: Training, made: Made, *, keep: bool
 ) -> tuple[LRScheduler | None, str]:
     """The scheduler of a new optimizer, and what has become of the old one in words."""
     if turn.scheduler is None:
@@ -176,7 +175,7 @@ def _remember(optimizer: Optimizer) -> Callable[[], None]:
 # ------------------------------------------------------------------------------------------- words and checks
 
 
-def _turn_named(training: Training, name: str) -> Turn:
+def _turn_named(training: Training, name: str) -> RecipeTurn:
     for turn in training.turns:
         if turn.name == name:
             return turn

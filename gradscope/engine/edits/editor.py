@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from gradscope.engine.edits.change import Change, EditRecord, sentence
@@ -12,13 +12,11 @@ from gradscope.engine.edits.classes import edit_loss, edit_optimizer, edit_sched
 from gradscope.engine.edits.layers import edit_dropout, edit_mode, edit_requires_grad
 from gradscope.engine.edits.options import edit_membership, edit_option
 from gradscope.engine.edits.step import edit_accumulation, edit_clipping, edit_scheduler_metric, edit_zero_grad
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol import edits
 from gradscope.protocol.edits import Choices, Edit, edit_refusal
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
 _SEEN_BY_A_CLOSURE = (edits.EditLoss, edits.EditDropout, edits.EditMode, edits.EditZeroGrad)
 
@@ -26,9 +24,9 @@ _SEEN_BY_A_CLOSURE = (edits.EditLoss, edits.EditDropout, edits.EditMode, edits.E
 class Editor:
     """The edits of one session, in `records`; the newest that is not undone can be undone."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, stepper: Stepper) -> None:
         self.records: list[EditRecord] = []
-        self._session = session
+        self._session = stepper
         self._stack: list[tuple[EditRecord, type[Edit], Callable[[], str | None]]] = []
         self._made: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
@@ -79,30 +77,30 @@ class Editor:
             raise BadInput(f"{name} evaluates this batch again in its step: finish the step first")
 
     def _change(self, edit: Edit) -> Change:
-        session, made = self._session, self._made
+        stepper, made = self._session, self._made
         match edit:
             case edits.EditOption():
-                return edit_option(session, edit)
+                return edit_option(stepper, edit)
             case edits.EditMembership():
-                return edit_membership(session, edit)
+                return edit_membership(stepper, edit)
             case edits.EditClipping():
-                return edit_clipping(session, edit)
+                return edit_clipping(stepper, edit)
             case edits.EditAccumulation():
-                return edit_accumulation(session, edit)
+                return edit_accumulation(stepper, edit)
             case edits.EditZeroGrad():
-                return edit_zero_grad(session, edit)
+                return edit_zero_grad(stepper, edit)
             case edits.EditSchedulerMetric():
-                return edit_scheduler_metric(session, edit)
+                return edit_scheduler_metric(stepper, edit)
             case edits.EditLoss():
-                return edit_loss(session, edit, made)
+                return edit_loss(stepper, edit, made)
             case edits.EditOptimizer():
-                return edit_optimizer(session, edit, made)
+                return edit_optimizer(stepper, edit, made)
             case edits.EditScheduler():
-                return edit_scheduler(session, edit, made)
+                return edit_scheduler(stepper, edit, made)
             case edits.EditRequiresGrad():
-                return edit_requires_grad(session, edit)
+                return edit_requires_grad(stepper, edit)
             case edits.EditMode():
-                return edit_mode(session, edit)
+                return edit_mode(stepper, edit)
             case edits.EditDropout():
-                return edit_dropout(session, edit)
+                return edit_dropout(stepper, edit)
         raise BadInput(f"{type(edit).__name__} is no edit; expected one of gradscope.protocol.edits")

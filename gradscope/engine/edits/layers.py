@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from gradscope.engine.book.turns import groups_of
 from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
 from gradscope.engine.modules import modules_in, named_modules, parameters_of, set_training
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import named_tensors
-from gradscope.engine.training import groups_of
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import describe_error
 from gradscope.protocol.edits import EditDropout, EditMode, EditRequiresGrad
 from gradscope.protocol.failure import BadInput
 
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
-
-def edit_requires_grad(session: Session, edit: EditRequiresGrad) -> Change:
+def edit_requires_grad(stepper: Stepper, edit: EditRequiresGrad) -> Change:
     """`parameter.requires_grad_(...)` of a parameter, or of every parameter of a layer."""
-    named = parameters_named(session, edit.name, is_parameter=edit.is_parameter)
+    named = parameters_named(stepper, edit.name, is_parameter=edit.is_parameter)
     changed = {name: tensor for name, tensor in named.items() if tensor.requires_grad is not edit.requires_grad}
     state = "trainable" if edit.requires_grad else "frozen"
     if not changed:
@@ -39,14 +36,14 @@ def edit_requires_grad(session: Session, edit: EditRequiresGrad) -> Change:
     verb = "unfrozen" if edit.requires_grad else "frozen"
     text = f"{_label(edit.name)} {verb}" + ("" if edit.is_parameter else f" ({counted(len(changed), 'parameter')})")
     return Change(
-        text=sentence([text, *_consequences(session, changed, requires_grad=edit.requires_grad)]),
+        text=sentence([text, *_consequences(stepper, changed, requires_grad=edit.requires_grad)]),
         undo=lambda: _set_requires_grad(changed.values(), not edit.requires_grad),
     )
 
 
-def edit_mode(session: Session, edit: EditMode) -> Change:
+def edit_mode(stepper: Stepper, edit: EditMode) -> Change:
     """`layer.train()` or `layer.eval()`."""
-    layer = _layer_named(session, edit.layer)
+    layer = _layer_named(stepper, edit.layer)
     before = [(module, module.training) for module in modules_in(layer)]
     mode = "train" if edit.training else "eval"
 
@@ -67,11 +64,11 @@ def edit_mode(session: Session, edit: EditMode) -> Change:
     return Change(text=f"{_label(edit.layer)} in {mode} mode{below}", undo=undo)
 
 
-def edit_dropout(session: Session, edit: EditDropout) -> Change:
+def edit_dropout(stepper: Stepper, edit: EditDropout) -> Change:
     """`layer.p = p`, of every dropout in a layer."""
     if math.isnan(edit.p) or not 0 <= edit.p <= 1:
         raise BadInput(f"The dropout of {_label(edit.layer)} is {edit.p}; expected a probability from 0 to 1")
-    layer = _layer_named(session, edit.layer)
+    layer = _layer_named(stepper, edit.layer)
     before = [(module, p) for module in modules_in(layer) if (p := dropout_of(module)) is not None]
     if not before:
         raise BadInput(f"There is no dropout in {_label(edit.layer)}")
@@ -89,16 +86,16 @@ def edit_dropout(session: Session, edit: EditDropout) -> Change:
     return Change(text=f"Dropout p of {_label(edit.layer)}{many}: {arrow(values, edit.p)}", undo=undo)
 
 
-def parameters_named(session: Session, name: str, *, is_parameter: bool) -> dict[str, Tensor]:
+def parameters_named(stepper: Stepper, name: str, *, is_parameter: bool) -> dict[str, Tensor]:
     """A parameter (under any of its names), or all parameters of a layer. Raises BadInput if there are none."""
-    known = named_tensors(session.recipe.model)
+    known = named_tensors(stepper.recipe.model)
     if is_parameter:
         for first, (tensor, aliases) in known.items():
             if name == first or name in aliases:
                 return {first: tensor}
         raise BadInput(f"The model has no parameter {name!r:.200}")
-    if isinstance(session.recipe.model, nn.Module):
-        own = {id(tensor) for tensor in parameters_of(_layer_named(session, name))}
+    if isinstance(stepper.recipe.model, nn.Module):
+        own = {id(tensor) for tensor in parameters_of(_layer_named(stepper, name))}
     elif name:
         raise BadInput(f"The model has no layer {name!r:.200}: it is a dict of tensors")
     else:
@@ -112,8 +109,8 @@ def parameters_named(session: Session, name: str, *, is_parameter: bool) -> dict
 # ------------------------------------------------------------------------------------------- private
 
 
-def _layer_named(session: Session, name: str) -> nn.Module:
-    model = session.recipe.model
+def _layer_named(stepper: Stepper, name: str) -> nn.Module:
+    model = stepper.recipe.model
     layers: dict[str, nn.Module] = (
         dict(named_modules(model, remove_duplicate=False)) if isinstance(model, nn.Module) else {}
     )
@@ -131,8 +128,8 @@ def _set_requires_grad(tensors: Iterable[Tensor], flag: bool) -> None:
         tensor.requires_grad_(flag)
 
 
-def _consequences(session: Session, changed: dict[str, Tensor], *, requires_grad: bool) -> list[str]:
-    training = session.training
+def _consequences(stepper: Stepper, changed: dict[str, Tensor], *, requires_grad: bool) -> list[str]:
+    training = stepper.training
     held = {id(tensor) for group in groups_of(training.optimizers) for tensor in group["params"]}
     found = []
     if requires_grad:
@@ -143,11 +140,11 @@ def _consequences(session: Session, changed: dict[str, Tensor], *, requires_grad
         left = [name for name, tensor in changed.items() if tensor.grad is not None and id(tensor) in held]
         if left and training.zero_grad == "manual":
             found.append(f"{listed(left)} still has a gradient, and is moved by it until Zero grad")
-        if not any(tensor.requires_grad for tensor, _ in named_tensors(session.recipe.model).values()):
+        if not any(tensor.requires_grad for tensor, _ in named_tensors(stepper.recipe.model).values()):
             found.append("nothing is left that requires a gradient: a backward is not possible")
     tied = [
         alias
-        for name, (_, aliases) in named_tensors(session.recipe.model).items()
+        for name, (_, aliases) in named_tensors(stepper.recipe.model).items()
         if name in changed
         for alias in aliases
     ]

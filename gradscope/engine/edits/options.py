@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradscope.engine.articles import with_article
+from gradscope.engine.book.turns import Turn, groups_of
+from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits import outlook
 from gradscope.engine.edits.arguments import argument_like, arguments_of, as_literal
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
@@ -15,14 +17,11 @@ from gradscope.engine.edits.layers import parameters_named
 from gradscope.engine.edits.trial import problem_with_options
 from gradscope.engine.error_parts import safe_text
 from gradscope.engine.notes import listed
-from gradscope.engine.recipe_checks import needs_closure
-from gradscope.engine.training import Training, Turn, groups_of
+from gradscope.engine.stepping.stepper import Stepper
+from gradscope.engine.training import Training
 from gradscope.protocol.edits import ArgumentInfo, EditMembership, EditOption
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
-
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
 _WORDS = {"lr": "Learning rate", "momentum": "Momentum", "weight_decay": "Weight decay"}
 _ONLY_WHEN_MADE = {
@@ -31,9 +30,9 @@ _ONLY_WHEN_MADE = {
 }
 
 
-def edit_option(session: Session, edit: EditOption) -> Change:
+def edit_option(stepper: Stepper, edit: EditOption) -> Change:
     """Assign one option of a group, as `group[option] = value` would."""
-    training = session.training
+    training = stepper.training
     turn, index = _group_at(training, edit.group)
     group = turn.optimizer.param_groups[index]
     what = _name(training, edit.option, edit.group)
@@ -63,12 +62,12 @@ def edit_option(session: Session, edit: EditOption) -> Change:
     return Change(text=sentence([text, outlook.clause(turn, unit, edit.option, was_ahead, is_ahead, group)]), undo=undo)
 
 
-def edit_membership(session: Session, edit: EditMembership) -> Change:
+def edit_membership(stepper: Stepper, edit: EditMembership) -> Change:
     """Let an optimizer hold parameters that none holds: `group["params"].append(parameter)`."""
-    training = session.training
+    training = stepper.training
     turn, index = _group_at(training, edit.group)
     optimizer, group = turn.optimizer, turn.optimizer.param_groups[index]
-    named = parameters_named(session, edit.name, is_parameter=edit.is_parameter)
+    named = parameters_named(stepper, edit.name, is_parameter=edit.is_parameter)
     held = {id(tensor) for known in groups_of(training.optimizers) for tensor in known["params"]}
     added = {name: tensor for name, tensor in named.items() if id(tensor) not in held}
     if not added:

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from gradscope.engine.book.turns import Turn, momenta_of, rates_of
 from gradscope.engine.schedule import stand_ins
-from gradscope.engine.training import Turn, momenta_of, rates_of
 from gradscope.engine.unwinding import is_interruption
 
 Curve = list[tuple[float, ...]]

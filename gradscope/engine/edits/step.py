@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from gradscope.engine.edits.change import Change, arrow, sentence, set_attributes
 from gradscope.engine.edits.choices import metrics_of
+from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol.edits import EditAccumulation, EditClipping, EditSchedulerMetric, EditZeroGrad
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
 
-
-def edit_clipping(session: Session, edit: EditClipping) -> Change:
+def edit_clipping(stepper: Stepper, edit: EditClipping) -> Change:
     """`clip_norm` and `clip_value`; gradients that wait for their step are clipped by the new limits already."""
-    training, changes = session.training, []
+    training, changes = stepper.training, []
     for name, limit in (("clip_norm", edit.norm), ("clip_value", edit.value)):
         if limit is not None and not (limit > 0 and math.isfinite(limit)):
             raise BadInput(f"{name} is {limit}; expected a number above 0, or None")
@@ -30,9 +27,9 @@ def edit_clipping(session: Session, edit: EditClipping) -> Change:
     return Change(text=sentence(changes), undo=undo)
 
 
-def edit_accumulation(session: Session, edit: EditAccumulation) -> Change:
+def edit_accumulation(stepper: Stepper, edit: EditAccumulation) -> Change:
     """`accumulate`; a window under way keeps its size."""
-    training, count = session.training, edit.micro_batches
+    training, count = stepper.training, edit.micro_batches
     if count < 1:
         raise BadInput(f"accumulate is {count}; expected a whole number from 1")
     if count == training.accumulate:
@@ -43,20 +40,20 @@ def edit_accumulation(session: Session, edit: EditAccumulation) -> Change:
             "steps; expected 1"
         )
     text = f"accumulate: {arrow(training.accumulate, count)}"
-    is_under_way = session.position.rest is not Rest.READY
+    is_under_way = stepper.position.rest is not Rest.READY
     put_back = set_attributes(training, accumulate=count)
-    _renew(session)
+    _renew(stepper)
 
     def undo() -> None:
         put_back()
-        _renew(session)
+        _renew(stepper)
 
     return Change(text=sentence([text, "counts from the next window on" if is_under_way else ""]), undo=undo)
 
 
-def edit_zero_grad(session: Session, edit: EditZeroGrad) -> Change:
+def edit_zero_grad(stepper: Stepper, edit: EditZeroGrad) -> Change:
     """`zero_grad`: "auto" or "manual"."""
-    training = session.training
+    training = stepper.training
     if edit.mode not in ("auto", "manual"):
         raise BadInput(f'zero_grad is {edit.mode!r:.60}; expected "auto" or "manual"')
     if edit.mode == training.zero_grad:
@@ -70,24 +67,24 @@ def edit_zero_grad(session: Session, edit: EditZeroGrad) -> Change:
     return Change(text=sentence([text, meaning]), undo=set_attributes(training, zero_grad=edit.mode))
 
 
-def edit_scheduler_metric(session: Session, edit: EditSchedulerMetric) -> Change:
+def edit_scheduler_metric(stepper: Stepper, edit: EditSchedulerMetric) -> Change:
     """`scheduler_metric`: what a ReduceLROnPlateau is stepped with."""
-    training = session.training
-    check_metric(session, edit.metric)
+    training = stepper.training
+    check_metric(stepper, edit.metric)
     if edit.metric == training.scheduler_metric:
         raise BadInput(f"The scheduler's metric is {edit.metric} already")
     text = f"scheduler_metric: {arrow(training.scheduler_metric, edit.metric)}"
     return Change(text=text, undo=set_attributes(training, scheduler_metric=edit.metric))
 
 
-def check_metric(session: Session, metric: str) -> None:
+def check_metric(stepper: Stepper, metric: str) -> None:
     """Raises BadInput if a ReduceLROnPlateau cannot be stepped with it."""
-    known = metrics_of(session)
+    known = metrics_of(stepper)
     if metric not in known:
-        hint = "" if session.training.has_validation else " (the others need a validation in the recipe)"
+        hint = "" if stepper.training.has_validation else " (the others need a validation in the recipe)"
         raise BadInput(f"The scheduler's metric is {metric!r:.60}; expected {' or '.join(map(repr, known))}{hint}")
 
 
-def _renew(session: Session) -> None:
-    if session.position.rest is Rest.READY:
-        session.loop.renew_window()
+def _renew(stepper: Stepper) -> None:
+    if stepper.position.rest is Rest.READY:
+        stepper.loop.renew_window()

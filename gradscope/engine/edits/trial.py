@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits.arguments import arguments_of
 from gradscope.engine.error_parts import message_of
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.randomness import RandomStates
-from gradscope.engine.recipe_checks import needs_closure
 from gradscope.engine.unwinding import is_interruption
 
 

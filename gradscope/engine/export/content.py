@@ -1,4 +1,4 @@
-"""What a session tells of its moment, as a snapshot has it."""
+"""What is told of a moment, as a snapshot has it."""
 
 from __future__ import annotations
 
@@ -6,58 +6,50 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
 import gradscope
+from gradscope.engine.book.book import Book
+from gradscope.engine.book.turns import groups_of, rates_of
+from gradscope.engine.export.matter import Matter
 from gradscope.engine.report import PhaseReport
-from gradscope.engine.training import groups_of, rates_of
 from gradscope.protocol.arrays import IntArray
-from gradscope.protocol.messages import Place, Report
+from gradscope.protocol.messages import Place, Report, SessionInfo
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.subjects import SubjectRow
 from gradscope.snapshots.content import Content, StepRow
 from gradscope.snapshots.names import FORMAT, FORMAT_VERSION
 from gradscope.snapshots.tables import step_table
 
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
-
 _Row = TypeVar("_Row", SubjectRow, Place)
 
 
-def content_of(session: Session, left_out: Sequence[str] = ()) -> Content:
+def content_of(matter: Matter, left_out: Sequence[str] = ()) -> Content:
     """Everything but tensors and pictures. The manifest still lacks the list of files."""
-    reports = newest_reports(session)
+    book, info = matter.book, matter.info
+    reports = book.newest_reports()
     raw = [report.raw for report in reports.values()]
-    tables = session.observer.tables
+    tables = book.observer.tables
     rows, subjects = _used(tables.subjects.rows, [report.subjects for report in raw])
     places, passed = _used(tables.places.rows, [report.places for report in raw])
     return Content(
-        manifest=manifest_of(session, reports, left_out),
-        session=session.info,
-        position=replace(session.position, running=False),
+        manifest=manifest_of(book, info, reports, left_out),
+        session=info,
+        position=replace(book.position, running=False),
         rows=rows,
         places=places,
         reports={
             report.phase: replace(report, subjects=own, places=gone)
             for report, own, gone in zip(raw, subjects, passed, strict=True)
         },
-        steps=step_table(step_rows(session), groups=rate_groups(session)),
-        validations=tuple(session.validations),
-        edits=tuple(edit.as_message() for edit in session.edits),
+        steps=step_table(step_rows(book), groups=rate_groups(book)),
+        validations=tuple(book.validations),
+        edits=matter.edits_made,
     )
-
-
-def newest_reports(session: Session) -> dict[Phase, PhaseReport]:
-    """Also of the phase that the session is stopped in, as far as it has come."""
-    partial = session.partial_report()
-    found = dict(session.reports)
-    if partial is not None:
-        found[partial.phase] = partial
-    return {phase: found[phase] for phase in Phase if phase in found}
 
 
 def _used(rows: Sequence[_Row], numbers: Iterable[IntArray]) -> tuple[tuple[_Row, ...], list[IntArray]]:
@@ -67,13 +59,13 @@ def _used(rows: Sequence[_Row], numbers: Iterable[IntArray]) -> tuple[tuple[_Row
     return tuple(rows[number] for number in used.tolist()), [np.searchsorted(used, own) for own in given]
 
 
-def rate_groups(session: Session) -> int:
+def rate_groups(book: Book) -> int:
     """Columns that the learning rates of all steps need."""
-    return max((len(record.lr) for record in session.history), default=len(groups_of(session.training.optimizers)))
+    return max((len(record.lr) for record in book.history), default=len(groups_of(_optimizers(book))))
 
 
-def step_rows(session: Session) -> Iterator[StepRow]:
-    for record in session.history:
+def step_rows(book: Book) -> Iterator[StepRow]:
+    for record in book.history:
         yield StepRow(
             step=record.step,
             epoch=record.epoch,
@@ -92,8 +84,9 @@ def step_rows(session: Session) -> Iterator[StepRow]:
         )
 
 
-def manifest_of(session: Session, reports: Mapping[Phase, PhaseReport], left_out: Sequence[str]) -> dict[str, Any]:
-    source = session.recipe.source
+def manifest_of(
+    book: Book, info: SessionInfo, reports: Mapping[Phase, PhaseReport], left_out: Sequence[str]
+) -> dict[str, Any]:
     order = list(Phase)
     newest = max(reports.values(), key=lambda report: (report.step, order.index(report.phase)), default=None)
     loss = newest.loss if newest is not None else None
@@ -109,17 +102,17 @@ def manifest_of(session: Session, reports: Mapping[Phase, PhaseReport], left_out
         },
         "platform": platform.platform(),
         "recipe": {
-            "name": session.info.name,
-            "path": str(source.path) if source else None,
-            "sha256": source.sha256 if source else None,
+            "name": info.name,
+            "path": info.path or None,
+            "sha256": info.sha256 or None,
         },
-        "moment": _moment(session.position, [report.raw for report in reports.values()]),
-        "device": str(session.device),
-        "seed": session.seed,
+        "moment": _moment(book.position, [report.raw for report in reports.values()]),
+        "device": info.device,
+        "seed": info.seed,
         "loss": None if loss is None else (loss if np.isfinite(loss) else str(loss)),
-        "rates": [rate if np.isfinite(rate) else None for rate in rates_of(session.training.optimizers)],
-        "optimizer": session.info.optimizer,
-        "scheduler": session.info.scheduler,
+        "rates": [rate if np.isfinite(rate) else None for rate in rates_of(_optimizers(book))],
+        "optimizer": info.optimizer,
+        "scheduler": info.scheduler,
         "left_out": list(left_out),
     }
 
@@ -135,3 +128,7 @@ def _moment(position: Position, reports: Iterable[Report]) -> dict[str, Any]:
         "optimizer": position.optimizer,
         "phases": {report.phase.value: {"step": report.step, "complete": report.complete} for report in reports},
     }
+
+
+def _optimizers(book: Book) -> list[Optimizer]:
+    return [turn.optimizer for turn in book.driver.turns]

@@ -4,62 +4,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gradscope.engine.book.book import Book
 from gradscope.engine.error_parts import class_name, safe_text
 from gradscope.engine.export.tensors import Fetch
 from gradscope.engine.leaves import tensor_leaves
 from gradscope.engine.unwinding import is_interruption
 
-if TYPE_CHECKING:
-    from gradscope.engine.session import Session
-
 _MAX_TEXT = 500
 _MAX_DEPTH = 8
 
 
-def optimizers_of(session: Session) -> dict[str, Optimizer]:
+def optimizers_of(book: Book) -> dict[str, Optimizer]:
     """By the name that the recipe has for each; a single one is called ""."""
-    return {turn.name: turn.optimizer for turn in session.training.turns}
+    return {turn.name: turn.optimizer for turn in book.driver.turns}
 
 
-def optimizer_tensors(session: Session) -> Iterator[tuple[str, Fetch]]:
+def optimizer_tensors(book: Book) -> Iterator[tuple[str, Fetch]]:
     """`weight.exp_avg`, `weight.step` ..., with the names of the parameters in the model."""
-    for optimizer in optimizers_of(session).values():
-        names = _names(session, optimizer)
+    for optimizer in optimizers_of(book).values():
+        names = _names(book, optimizer)
         for parameter, state in optimizer.state.items():
             for key, value in state.items() if isinstance(state, dict) else ():
                 for path, tensor in tensor_leaves(value, f".{key}"):
                     yield f"{names.get(id(parameter), '(unknown)')}{path}", tensor.detach
 
 
-def optimizer_facts(session: Session) -> dict[str, Any]:
+def optimizer_facts(book: Book) -> dict[str, Any]:
     """What is no tensor, as JSON."""
-    scaler = session.training.scaler
+    scaler = book.driver.scaler
     return {
         "optimizers": [
             {
                 "name": name,
                 "class": type(optimizer).__name__,
-                "groups": [_group(group, _names(session, optimizer)) for group in optimizer.param_groups],
-                "state": _numbers(optimizer, _names(session, optimizer)),
+                "groups": [_group(group, _names(book, optimizer)) for group in optimizer.param_groups],
+                "state": _numbers(optimizer, _names(book, optimizer)),
             }
-            for name, optimizer in optimizers_of(session).items()
+            for name, optimizer in optimizers_of(book).items()
         ],
         "schedulers": [
             {"name": turn.name, "class": type(turn.scheduler).__name__, "state": _state(turn.scheduler)}
-            for turn in session.training.turns
+            for turn in book.driver.turns
             if turn.scheduler is not None
         ],
         "scaler": None if scaler is None else _state(scaler),
     }
 
 
-def _names(session: Session, optimizer: Optimizer) -> dict[int, str]:
-    names = {id(tensor): name for name, tensor in session.observer.tensors().items()}
+def _names(book: Book, optimizer: Optimizer) -> dict[int, str]:
+    names = {id(tensor): name for name, tensor in book.observer.tensors().items()}
     for i, group in enumerate(optimizer.param_groups):
         for k, tensor in enumerate(group["params"]):
             names.setdefault(id(tensor), f"(optimizer group {i}, parameter {k})")

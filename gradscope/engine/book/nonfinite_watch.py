@@ -8,25 +8,20 @@ What a gradient scaler takes care of is no finding: too large a scale makes Inf,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
 from gradscope.engine import notes
-from gradscope.engine.nonfinite.backward import BackwardAgain
+from gradscope.engine.book.driver import Driver
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
 from gradscope.engine.nonfinite.operation import NOTHING, Findings
 from gradscope.engine.nonfinite.wording import found, made_by, of_layer, rounded_eps
-from gradscope.engine.objective import Objective
+from gradscope.engine.observer import Observer
 from gradscope.engine.record import Collected
 from gradscope.protocol.nonfinite import FirstNonFinite, Operation, Stage
 from gradscope.protocol.subjects import COUNT, INF, NAN, SubjectKey, SubjectKind
-
-if TYPE_CHECKING:
-    from gradscope.engine.loop import Loop
-    from gradscope.engine.observer import Observer
 
 Row = tuple[SubjectKey, Counts]
 _STAGES = {
@@ -41,9 +36,9 @@ _STAGES = {
 class NonFiniteWatch:
     """Of one session. `after_...` is called when a phase is complete, and answers what has been found in it."""
 
-    def __init__(self, loop: Loop, observer: Observer, *, is_late: bool) -> None:
+    def __init__(self, driver: Driver, observer: Observer, *, is_late: bool) -> None:
         """`is_late`: the counts are known at the end of a phase only (on a GPU)."""
-        self._loop, self._observer, self._is_late = loop, observer, is_late
+        self._driver, self._observer, self._is_late = driver, observer, is_late
         self.first: FirstNonFinite | None = None
         self._forward: Collected | None = None
 
@@ -55,7 +50,7 @@ class NonFiniteWatch:
         births.is_watching = True
 
     def after_forward(self, step: int, collected: Collected) -> FirstNonFinite | None:
-        loss = self._loop.loss
+        loss = self._driver.loss
         if self.first is not None:
             return None
         self._forward = collected
@@ -74,7 +69,7 @@ class NonFiniteWatch:
             births.tolerate()
             return None
         if self._is_left_to_scaler(bad):
-            self._loop.notes += notes.left_to_scaler(bad)
+            self._driver.notes += notes.left_to_scaler(bad)
             return None
         if self._forward is not None:
             self._look_back(self._forward)
@@ -83,9 +78,9 @@ class NonFiniteWatch:
         return self._found(self._of_gradient(step, collected, bad[0]))
 
     def after_step(self, step: int, collected: Collected) -> FirstNonFinite | None:
-        if self.first is not None or self._loop.is_skipped:
+        if self.first is not None or self._driver.is_skipped:
             return None
-        clip = self._loop.clip
+        clip = self._driver.clip
         if clip is not None and not math.isfinite(clip.norm):
             return self._found(self._of_norm(step, clip.norm, clip.dominant))
         order = list(_STAGES)
@@ -130,14 +125,14 @@ class NonFiniteWatch:
         return found(step, Stage.LOSS, "", counts, f"the loss is {_number(loss)}{self._whose()}; {rest}")
 
     def _of_batch(self, step: int) -> FirstNonFinite | None:
-        bad = first_bad(self._loop.batch)
+        bad = first_bad(self._driver.batch)
         if bad is None:
             return None
         path, counts = bad
         return found(step, Stage.BATCH, path, counts, f"it holds {counts.words()}{self._whose()}")
 
     def _of_parameters(self, step: int) -> FirstNonFinite | None:
-        bad = first_bad_of(self._loop.movable().items())
+        bad = first_bad_of(self._driver.gradients.movable().items())
         if bad is None:
             return None
         name, counts = bad
@@ -172,8 +167,8 @@ class NonFiniteWatch:
         if birth.again is None:
             return NOTHING
         with self._observer.lifted():
-            findings = birth.again.run(self._loop.training.autocast)
-        self._loop.notes += findings.notes
+            findings = birth.again.run(self._driver.autocast)
+        self._driver.notes += findings.notes
         return findings
 
     # ------------------------------------------------------------------------------------------ backward
@@ -183,16 +178,16 @@ class NonFiniteWatch:
         if any(key.kind is SubjectKind.GRAD for key, _ in bad):
             return True
         seen = {key.name for key in self._keys(collected) if key.kind is SubjectKind.GRAD}
-        others = ((name, tensor.grad) for name, tensor in self._loop.movable().items() if name not in seen)
+        others = ((name, tensor.grad) for name, tensor in self._driver.gradients.movable().items() if name not in seen)
         return first_bad_of((name, gradient) for name, gradient in others if gradient is not None) is not None
 
     def _is_left_to_scaler(self, bad: list[Row]) -> bool:
         """With a scale of 1 or less, it is not the scale that is too large. It looks at the gradients of what its
         optimizer moves."""
-        scale = self._loop.scale
+        scale = self._driver.gradients.scale
         if scale is None or scale <= 1:
             return False
-        names, own = {key.name for key, _ in bad if key.kind is SubjectKind.GRAD}, self._loop.own_names()
+        names, own = {key.name for key, _ in bad if key.kind is SubjectKind.GRAD}, self._driver.gradients.own_names()
         return not names or bool(names & own)
 
     def _of_gradient(self, step: int, collected: Collected, row: Row) -> FirstNonFinite:
@@ -209,17 +204,12 @@ class NonFiniteWatch:
         return found(step, Stage.BACKWARD, place, counts, what, subject=key, operation=operation)
 
     def _operation_in_backward(self) -> Operation | None:
-        loop, turn = self._loop, self._loop.turn
-        again = BackwardAgain(
-            objective=Objective(loop.training.model, loop.training.loss, turn.training_step),
-            batch=loop.own_batch(),
-            leaves=[tensor for tensor in loop.movable().values() if tensor.requires_grad and tensor.is_leaf],
-            begin=loop.forward_undo.restore,
-            scaled=loop.differentiated,
-        )
+        again = self._driver.backward_again()
+        if again is None:
+            return None
         with self._observer.lifted():
-            operation, told = again.run(self._loop.training.autocast)
-        self._loop.notes += told
+            operation, told = again.run(self._driver.autocast)
+        self._driver.notes += told
         return operation
 
     def _place_of_gradient(self, key: SubjectKey) -> str:
@@ -258,8 +248,8 @@ class NonFiniteWatch:
         return found(step, stage, key.label(), counts, what + self._whose(), subject=key)
 
     def _eps(self, name: str) -> str:
-        parameter = self._loop.movable().get(name)
-        groups = self._loop.turn.optimizer.param_groups
+        parameter = self._driver.gradients.movable().get(name)
+        groups = self._driver.turn.optimizer.param_groups
         own = (group for group in groups if any(tensor is parameter for tensor in group["params"]))
         return next((rounded_eps(group, parameter) for group in own if parameter is not None), "")
 
@@ -295,10 +285,10 @@ class NonFiniteWatch:
 
     def _whose(self) -> str:
         """Which micro-batch, and whose turn, where there are several."""
-        loop = self._loop
-        window, name = loop.window, loop.turn.name
+        driver = self._driver
+        window, name = driver.window, driver.turn.name
         parts = [f"micro-batch {window.micro + 1} of {window.size}"] * (window.size > 1)
-        parts += [f"turn of {name}"] * (len(loop.training.turns) > 1)
+        parts += [f"turn of {name}"] * (len(driver.turns) > 1)
         return f" ({', '.join(parts)})" if parts else ""
 
 

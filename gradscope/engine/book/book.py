@@ -1,0 +1,321 @@
+"""The book of one training: where it stands, what the newest phases have shown, what every step was."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradscope.engine import notes
+from gradscope.engine.book.driver import Driver
+from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
+from gradscope.engine.book.turns import momenta_of, rates_of
+from gradscope.engine.clipping import with_norm_after
+from gradscope.engine.gate import Gate
+from gradscope.engine.keeper import Keeper
+from gradscope.engine.observer import Observer
+from gradscope.engine.parameters import Model
+from gradscope.engine.record import Collected
+from gradscope.engine.report import PhaseReport
+from gradscope.engine.step_record import StepRecord
+from gradscope.protocol.capture import Capture
+from gradscope.protocol.messages import InitialParameters, Report, Validated
+from gradscope.protocol.nonfinite import FirstNonFinite
+from gradscope.protocol.phases import AFTER, INSIDE, Moment, Phase, Position, Rest, SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+
+class _Identity(NamedTuple):
+    """Which batch a report is about."""
+
+    epoch: int
+    batch: int
+    micro: int
+    window: int
+    optimizer: str
+
+
+class Book:
+    """Written by who drives the training, the same calls in the same order whoever that is.
+
+    `begin(phase)` ... the phase runs ... `end(phase)`, then `write(phase, ...)` or `write_step(...)`; after a phase that has
+    failed, `abandon(phase)`. Read by everybody else.
+    """
+
+    def __init__(
+        self, model: Model, device: torch.device, *, budget_bytes: int, capture: Capture, gate: Gate | None = None
+    ) -> None:
+        self.model, self.device, self.gate = model, device, gate
+        self.keeper = Keeper(budget_bytes=budget_bytes)
+        self.observer = Observer(model, keeper=self.keeper, stop_here=self._pass_moment, capture=capture)
+        self.history: list[StepRecord] = []
+        self.validations: list[Validated] = []
+        self.reports: dict[Phase, PhaseReport] = {}
+        """The newest report of each phase."""
+        self.step = 0
+        """Number of the step that is next, or under way."""
+        self.rest = Rest.READY
+        """Where training stands between two phases."""
+        self.inside: Phase | None = None
+        self.moment: Moment | None = None
+        """Where in a phase it has been stopped."""
+        self._driver: Driver | None = None
+        self._watch: NonFiniteWatch | None = None
+        self._found: FirstNonFinite | None = None
+        """In the newest phase."""
+        self._rates: tuple[float, ...] = ()
+        self._momenta: tuple[float, ...] = ()
+        self._step_seconds = 0.0
+        self._identity: _Identity | None = None
+        self._backward: Collected | None = None
+        self._slowness_is_told = False
+
+    def belongs_to(self, driver: Driver) -> None:
+        """Who drives is known from here on."""
+        self._driver = driver
+        self._watch = NonFiniteWatch(driver, self.observer, is_late=self.device.type != "cpu")
+
+    @property
+    def driver(self) -> Driver:
+        assert self._driver is not None
+        return self._driver
+
+    @property
+    def watch(self) -> NonFiniteWatch:
+        assert self._watch is not None
+        return self._watch
+
+    # ------------------------------------------------------------------------------------------ writing
+
+    def begin(self, phase: Phase) -> None:
+        """A phase begins: from here on what is seen is collected."""
+        driver = self.driver
+        optimizers = [turn.optimizer for turn in driver.turns]
+        self._rates, self._momenta = rates_of(optimizers), momenta_of(optimizers)
+        if phase is Phase.FORWARD and driver.window.micro == 0:
+            self._step_seconds = 0.0
+        self.observer.begin(phase)
+        self.inside = phase
+        self._identity = self._identity_now()
+
+    def end(self, phase: Phase) -> Collected:
+        """The phase is complete. What was seen in it is whole; what else is to be known of it, `write` is told after."""
+        self._identity = self._identity_now()
+        return self.observer.end(self._more(phase))
+
+    def close_phase(self, phase: Phase, collected: Collected) -> None:
+        """Nothing can fail in it any more: judge what it has shown."""
+        self._step_seconds += collected.seconds
+        self.inside = self.moment = None
+        watch = self.watch
+        look = {Phase.FORWARD: watch.after_forward, Phase.BACKWARD: watch.after_backward, Phase.STEP: watch.after_step}
+        self._found = None
+
+        def work() -> None:
+            self._found = look[phase](self.step, collected)
+
+        self.observer.guarded(work)
+
+    def write(self, phase: Phase, collected: Collected, *, rest: Rest) -> PhaseReport:
+        """The report of a forward or a backward, after which training stands at `rest`."""
+        if phase is Phase.BACKWARD:
+            self._backward = collected
+        elif not self._slowness_is_told:
+            slow = notes.slow_summaries(self.device)
+            self.driver.notes += slow
+            self._slowness_is_told = bool(slow)
+        self.rest = rest
+        report = self.reports[phase] = self._report(phase, collected)
+        return report
+
+    def write_step(self, collected: Collected) -> PhaseReport:
+        """The report of a step, which is in the history then; `next_step` when all of it is done."""
+        driver = self.driver
+        if driver.clip is not None and not self.capture.is_partial:
+            driver.clip = with_norm_after(driver.clip, collected, self.observer.tables)
+        driver.loss = driver.window.mean_loss
+        report = self.reports[Phase.STEP] = self._report(Phase.STEP, collected)
+        assert self._identity is not None
+        self.history.append(
+            StepRecord(
+                step=self.step,
+                epoch=self._identity.epoch,
+                batch=self._identity.batch,
+                loss=driver.loss,
+                lr=self._rates,
+                grad_l2=self._gradient_norm(),
+                update_l2=self._norm_of(collected, SubjectKind.UPDATE),
+                seconds=self._step_seconds,
+                micro_batches=len(driver.window.losses),
+                optimizer=driver.turn.name,
+                clip=driver.clip,
+                scale=driver.gradients.scale,
+                is_skipped=driver.is_skipped,
+            )
+        )
+        return report
+
+    def next_step(self) -> None:
+        self.rest = AFTER[Phase.STEP]
+        self.step += 1
+
+    def abandon(self, phase: Phase) -> PhaseReport | None:
+        """The phase has failed, and will be undone: what it has shown so far is its report now."""
+        collected = self.observer.abandon()
+        if collected is None:
+            return None
+        report = self._report(phase, collected, complete=False)
+        if phase is not Phase.STEP:
+            # The newest step is the one before: this one is undone.
+            self.reports[phase] = report
+        return report
+
+    def leave(self) -> None:
+        """Out of a phase that has failed."""
+        self.inside = self.moment = None
+
+    def gradients_are_cleared(self) -> None:
+        """By hand, between two phases."""
+        self._backward = None
+
+    def continue_at(self, step: int) -> None:
+        """Training stands before step `step`, with other weights: what was seen of the newest steps is forgotten."""
+        self.watch.forget()
+        self.keeper.forget(*SubjectKind)
+        self.reports.clear()
+        self.history[:] = [record for record in self.history if record.step < step]
+        self.validations[:] = [validation for validation in self.validations if validation.step < step]
+        self.step, self.rest = step, Rest.READY
+        self._backward, self._identity = None, None
+
+    def close(self) -> None:
+        """Remove every hook and copy."""
+        self.observer.close()
+        self.keeper.forget(*SubjectKind)
+        self.gate = None
+
+    # ------------------------------------------------------------------------------------------ reading
+
+    @property
+    def capture(self) -> Capture:
+        return self.observer.capture
+
+    @property
+    def position(self) -> Position:
+        driver = self.driver
+        batches, window = driver.batches, driver.window
+        return Position(
+            rest=self.rest if self.inside is None else INSIDE[self.inside],
+            step=self.step,
+            epoch=batches.epoch,
+            batch=batches.index,
+            batches_per_epoch=batches.length,
+            micro=window.micro,
+            window=window.size,
+            optimizer=driver.turn.name,
+            moment=self.moment,
+        )
+
+    @property
+    def first_nonfinite(self) -> FirstNonFinite | None:
+        """Where the training's first NaN or Inf was made, once there is one; also in the report of that phase."""
+        return self.watch.first
+
+    def partial_report(self) -> PhaseReport | None:
+        """What has been captured so far of the phase that training is stopped in; None between phases."""
+        collected = self.observer.so_far()
+        if collected is None or self.inside is None:
+            return None
+        return self._report(self.inside, collected, complete=False)
+
+    def newest_reports(self) -> dict[Phase, PhaseReport]:
+        """Also of the phase that training is stopped in, as far as it has come."""
+        partial = self.partial_report()
+        found = dict(self.reports)
+        if partial is not None:
+            found[partial.phase] = partial
+        return {phase: found[phase] for phase in Phase if phase in found}
+
+    def initial_parameters(self) -> InitialParameters:
+        """Summaries of all parameters as they are now."""
+        collected = self.observer.initial()
+        return InitialParameters(
+            subjects=collected.subjects,
+            summaries=collected.summaries,
+            histograms=collected.histograms,
+            sampled=collected.sampled,
+        )
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _identity_now(self) -> _Identity:
+        driver = self.driver
+        batches, window = driver.batches, driver.window
+        return _Identity(batches.epoch, batches.index, window.micro, window.size, driver.turn.name)
+
+    def _more(self, phase: Phase) -> list[tuple[SubjectKey, Tensor]]:
+        if phase is not Phase.STEP or self.capture.norms_only or self.capture.is_off:
+            return []
+        states = self.driver.gradients.optimizer_state()
+        return [(key, tensor) for key, tensor in states if self.observer.wants(key.name)]
+
+    def _gradient_norm(self) -> float | None:
+        """L2 norm of the gradients that this step used; of all parameters, where there is one optimizer."""
+        return None if self._backward is None else self._norm_of(self._backward, SubjectKind.GRAD)
+
+    def _norm_of(self, collected: Collected, kind: SubjectKind) -> float | None:
+        """L2 norm of all subjects of a kind together; None where some were left out."""
+        if self.capture.is_partial:
+            return None
+        tables = self.observer.tables
+        positions = tables.of_kind(collected.subjects, kind)
+        if kind is SubjectKind.GRAD and len(self.driver.turns) > 1:
+            own, rows = self.driver.gradients.own_names(), tables.subjects.rows
+            positions = np.array([i for i in positions if rows[collected.subjects[i]].key.name in own], dtype=np.int64)
+        return collected.total_l2(positions)
+
+    def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
+        if self.gate is None or not self.gate.is_armed:
+            return
+        self.moment = Moment(step=self.step, substep=substep, event=event, layer=layer, call=call)
+        stopped_at = time.perf_counter()
+        try:
+            self.gate.stop(self.moment)
+        finally:
+            self.moment = None
+            self.observer.leave_out(time.perf_counter() - stopped_at)
+
+    def _report(self, phase: Phase, collected: Collected, *, complete: bool = True) -> PhaseReport:
+        driver, identity, is_step = self.driver, self._identity, phase is Phase.STEP
+        assert identity is not None
+        raw = Report(
+            phase=phase,
+            step=self.step,
+            epoch=identity.epoch,
+            batch=identity.batch,
+            loss=driver.loss,
+            lr=self._rates,
+            subjects=collected.subjects,
+            summaries=collected.summaries,
+            histograms=collected.histograms,
+            sampled=collected.sampled,
+            places=collected.places,
+            times=collected.times,
+            absent=collected.absent,
+            seconds=collected.seconds,
+            complete=complete,
+            micro=identity.micro,
+            window=identity.window,
+            optimizer=identity.optimizer,
+            scale=None if phase is Phase.FORWARD else driver.gradients.scale,
+            skipped=is_step and driver.is_skipped,
+            clip=driver.clip if is_step else None,
+            evaluations=driver.evaluations if is_step else 0,
+            momentum=self._momenta,
+            notes=tuple(driver.notes),
+            first_nonfinite=self._found if complete else None,
+        )
+        return PhaseReport(raw, self.observer.tables.subjects.rows, is_partial=self.capture.is_partial)

@@ -1,0 +1,22 @@
+"""What a snapshot is written of."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gradscope.engine.book.book import Book
+from gradscope.protocol.edits import EditMade
+from gradscope.protocol.messages import SessionInfo
+
+
+class Matter(Protocol):
+    """A session, or whatever else has a book and can describe what is trained."""
+
+    @property
+    def book(self) -> Book: ...
+
+    @property
+    def info(self) -> SessionInfo: ...
+
+    @property
+    def edits_made(self) -> tuple[EditMade, ...]: ...
