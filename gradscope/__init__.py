@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gradscope.version import __version__
+
 if TYPE_CHECKING:
     from gradscope.engine.loading import load_recipe
     from gradscope.engine.recipe import Recipe
     from gradscope.engine.session import Session
     from gradscope.protocol.failure import BadInput, GradscopeError, Interrupted, UserCodeFailed
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BadInput",

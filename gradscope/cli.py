@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gradscope import __version__, assets, standard_streams
+from gradscope import assets, standard_streams
 from gradscope.engine.quantities.kernel.building import active_path, gpu_path
+from gradscope.version import __version__
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 _CAPTURE_HELP = "what to look at: full, layers:NAME,NAME... (with * and ?), norms (NaN, Inf, L2 norm only), or off"

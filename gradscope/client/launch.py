@@ -9,13 +9,13 @@ import os
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from gradscope import __version__
 from gradscope.client.engine_process import EngineProcess
 from gradscope.client.link import Link
 from gradscope.protocol import PROTOCOL_VERSION, messages
 from gradscope.protocol.last_place import PLACE_VARIABLE, LastPlace
 from gradscope.protocol.phases import Position
 from gradscope.state.log import Source
+from gradscope.version import __version__
 
 _MAX_HELD_CHARACTERS = 20_000
 

@@ -8,7 +8,7 @@ from gradscope.engine.book.turns import Turn
 from gradscope.engine.closures import takes_closure
 from gradscope.engine.error_parts import message_of, safely
 from gradscope.engine.foreign_leaves import kept_results
-from gradscope.engine.notes import listed
+from gradscope.engine.wording import listed
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.visible import visible
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from gradscope.engine.articles import with_article
+from gradscope.engine.wording import with_article
 from gradscope.protocol.failure import BadInput
 
 _EXPECTED = "expected one written by torch.save, or a .safetensors file"

@@ -14,14 +14,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gradscope.engine import forms
-from gradscope.engine.articles import with_article
 from gradscope.engine.checkpoint import state_of
 from gradscope.engine.checkpoint_form import check_groups, check_own, check_scaler, check_schedule, check_state
 from gradscope.engine.forms import Misfit
-from gradscope.engine.notes import listed
 from gradscope.engine.parameters import is_uninitialised
 from gradscope.engine.plain_values import plain
 from gradscope.engine.stepping.stepper import Stepper
+from gradscope.engine.wording import listed, with_article
 from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.failure import BadInput
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gradscope.engine.articles import with_article
 from gradscope.engine.modules import walk
 from gradscope.engine.parameters import Model, named_tensors
 from gradscope.engine.randomness import MAX_SEED
 from gradscope.engine.recipe import Recipe
+from gradscope.engine.wording import with_article
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 

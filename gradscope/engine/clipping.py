@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from gradscope.engine.record import Collected, Tables
 from gradscope.protocol.messages import Clip
-from gradscope.protocol.subjects import SubjectKind
 
 
 def clip_gradients(parameters: Mapping[str, Tensor], norm: float | None, value: float | None) -> Clip:
@@ -29,11 +26,6 @@ def clip_gradients(parameters: Mapping[str, Tensor], norm: float | None, value: 
     if value is not None:
         clip_grad_value_(list(parameters.values()), value)
     return Clip(norm=before, coefficient=coefficient, norm_after=None, dominant=dominant, dominant_share=share)
-
-
-def with_norm_after(clip: Clip, after: Collected, tables: Tables) -> Clip:
-    """With the norm of the clipped gradients that were captured; None where there are none."""
-    return replace(clip, norm_after=after.total_l2(tables.of_kind(after.subjects, SubjectKind.CLIPPED_GRAD)))
 
 
 def _dominant(gradients: Mapping[str, Tensor]) -> tuple[str, float]:

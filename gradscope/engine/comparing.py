@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradscope.engine.current_values import ValuesUnavailable
+from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.looking import dense, plane_of
 from gradscope.engine.session import Session
 from gradscope.engine.usercode import describe_error

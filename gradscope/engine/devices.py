@@ -1,4 +1,4 @@
-"""Devices: which there are, and moving a batch, a model and an optimizer's state to one."""
+"""Devices: which there are, and moving a batch to one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.optim import Optimizer
 
-from gradscope.engine.modules import move
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import DeviceInfo
 
@@ -73,24 +71,3 @@ def copy_batch(value: Any, device: torch.device) -> Any:
     if hasattr(value, "to") and callable(value.to) and not isinstance(value, type):
         return value.to(device)
     return value
-
-
-def move_model(model: nn.Module | Mapping[str, Tensor], device: torch.device) -> None:
-    """In place: parameters and leaf tensors keep their identity, so that the optimizer still holds them."""
-    if isinstance(model, nn.Module):
-        move(model, device)
-        return
-    for tensor in model.values():
-        tensor.data = tensor.data.to(device)
-
-
-def move_optimizer_state(optimizer: Optimizer) -> None:
-    """State that was made before the move (Adagrad has some from the start) follows its parameter.
-
-    "step" counters stay where they are: torch keeps them on the CPU unless the optimizer is capturable or fused.
-    """
-    for parameter, state in optimizer.state.items():
-        if isinstance(state, dict) and isinstance(parameter, Tensor):
-            for key, value in state.items():
-                if isinstance(value, Tensor) and key != "step":
-                    state[key] = value.to(parameter.device)

@@ -10,8 +10,8 @@ from torch import Tensor
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.walk import Reached
 from gradscope.engine.book.turns import Turn
-from gradscope.engine.notes import listed
 from gradscope.engine.training import Training
+from gradscope.engine.wording import listed
 from gradscope.protocol.visible import visible
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope.engine.articles import with_article
+from gradscope.engine.wording import with_article
 
 Check = Callable[[Any, str], None]
 MAX_WHOLE = 2**53

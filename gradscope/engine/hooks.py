@@ -19,11 +19,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
-from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.leaves import Inputs, tensor_leaves
 from gradscope.engine.modules import inside_scripted, modules_in, parameters_of
-
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a call."""
 
 
 class LayerListener(Protocol):

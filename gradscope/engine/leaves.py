@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 MAX_DEPTH = 8
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a call."""
 
 
 def tensor_leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from gradscope.engine.articles import with_article
 from gradscope.engine.blame import carried_failure
 from gradscope.engine.error_parts import is_text, place_of_syntax_error, safely
 from gradscope.engine.randomness import MAX_SEED, RandomStates, seed_everything
 from gradscope.engine.recipe import Recipe, Source
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import LIBRARIES, cut_traceback, describe_error, last_user_line
+from gradscope.engine.wording import with_article
 from gradscope.protocol.failure import BadInput
 
 

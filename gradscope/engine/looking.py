@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradscope.engine.current_values import ValuesUnavailable
+from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.quantities.values import Unreadable, dtype_name, readable
 from gradscope.engine.session import Session
 from gradscope.engine.usercode import describe_error

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope.engine import notes
 from gradscope.engine.advice import asks_for_closure
 from gradscope.engine.batches import BatchSource
+from gradscope.engine.book import notes
 from gradscope.engine.book.gradient_copies import GradientCopies
 from gradscope.engine.book.gradients import Gradients, NothingKept, identity
 from gradscope.engine.book.window import Window
@@ -78,7 +78,7 @@ class Loop:
         self._foreign_leaves = ForeignLeaves(training)
         self._gradients_before: dict[str, tuple[int, int]] | None = None
         """Where a forward does not begin with cleared gradients: which there were."""
-        self._holdings = notes.Holdings.of(training, observer.tensors())
+        self._holdings = notes.Holdings.of(training.turns, observer.tensors())
         """What is apart at the start was told then."""
         self._older_gradients = GradientCopies()
         self._step_undo = StepUndo(training)
@@ -240,7 +240,7 @@ class Loop:
         else:
             new = {name for name, gradient in gradients.items() if before.get(name) != identity(gradient)}
         self._own_moves.calls_backward = bool(new)
-        return notes.stale_gradients(self.training, self.turn, movable, of_this_forward=new)
+        return notes.stale_gradients(self.training.turns, self.turn, movable, of_this_forward=new)
 
     def _has_reached_nothing(self) -> bool:
         """As far as the hooks on parameters tell: with capture off there are none."""
@@ -304,7 +304,7 @@ class Loop:
         self.epoch_end.validation = self.epoch_end.broken_off = None
         self.substep = SubStep.STEP
         self._remember_step()
-        self.notes += notes.Holdings.of(training, self._observer.tensors()).changes(self._holdings)
+        self.notes += notes.Holdings.of(training.turns, self._observer.tensors()).changes(self._holdings)
         turn, scaler = self.turn, training.scaler
         if scaler is not None:
             start, self.substep = elapsed(), SubStep.UNSCALE

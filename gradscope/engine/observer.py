@@ -17,9 +17,9 @@ from torch.utils.hooks import RemovableHandle
 from gradscope.engine.absences import unseen_after_backward, unseen_after_forward, why_no_gradient
 from gradscope.engine.compiled import EagerModules
 from gradscope.engine.error_parts import class_name, message_of
-from gradscope.engine.hooks import Inputs, ModuleHooks, inside_backward
+from gradscope.engine.hooks import ModuleHooks, inside_backward
 from gradscope.engine.keeper import Keeper
-from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.leaves import Inputs, tensor_leaves
 from gradscope.engine.modules import named_modules
 from gradscope.engine.nonfinite.births import Births
 from gradscope.engine.parameter_hooks import ParameterHooks

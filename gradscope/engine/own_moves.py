@@ -14,9 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.copies import put_back
-from gradscope.engine.notes import listed
 from gradscope.engine.training import Training
 from gradscope.engine.undo import copy_of_state
+from gradscope.engine.wording import listed
 
 _RETURN_THE_LOSS = "a recipe's training_step only returns the loss, and the session does backward and step"
 _versions = attrgetter("_version")

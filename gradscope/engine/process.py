@@ -14,13 +14,13 @@ import socket
 import sys
 from typing import Any
 
-from gradscope import __version__
 from gradscope.engine.freshness import Freshness
 from gradscope.engine.last_words import LastWords
 from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol.codec import Decoder, ProtocolError, encode
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import EngineUnfit, Hello, Refused, Welcome
+from gradscope.version import __version__
 
 PORT_VARIABLE = "GRADSCOPE_PORT"
 TOKEN_VARIABLE = "GRADSCOPE_TOKEN"

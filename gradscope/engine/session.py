@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gradscope.engine.articles import with_article
+from gradscope.engine.book.values import known_subjects, values_of
 from gradscope.engine.check_now import check_gradient_now
-from gradscope.engine.current_values import known_subjects, values_of
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
 from gradscope.engine.explain.explain import Explanation
@@ -23,6 +22,7 @@ from gradscope.engine.schedule import foretell, steps_to_end
 from gradscope.engine.step_record import StepRecord
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.why import explain_newest_step
+from gradscope.engine.wording import with_article
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
 from gradscope.protocol.edits import Choices, Edit, EditMade

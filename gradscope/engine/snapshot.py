@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gradscope.engine.book.book import Book
-from gradscope.engine.current_values import known_subjects, values_of
+from gradscope.engine.book.values import known_subjects, values_of
 from gradscope.engine.export.content import content_of, rate_groups, step_rows
 from gradscope.engine.export.matter import Matter
 from gradscope.engine.export.optimizer import optimizer_facts, optimizer_tensors

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradscope.engine.articles import with_article
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.batches import make_validation_loader, without_signals
 from gradscope.engine.checks import input_and_target
@@ -24,6 +23,7 @@ from gradscope.engine.modules import set_training
 from gradscope.engine.passes import generators_of
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training
+from gradscope.engine.wording import with_article
 from gradscope.protocol.messages import VALIDATION_LOSS, Validated
 
 

@@ -10,7 +10,6 @@ from PySide6.QtCore import QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
-import gradscope
 from gradscope.assets import resources_dir
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol.capture import Capture, CaptureLevel
@@ -27,6 +26,7 @@ from gradscope.ui.main_window import MainWindow
 from gradscope.ui.settings import Setting, Settings
 from gradscope.ui.spare_keeper import SpareKeeper
 from gradscope.ui.theme import ThemeManager
+from gradscope.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def make_application() -> QApplication:
     app = QApplication(sys.argv[:1])
     app.setApplicationName("gradscope")
     app.setApplicationDisplayName("gradscope")
-    app.setApplicationVersion(gradscope.__version__)
+    app.setApplicationVersion(__version__)
     app.setDesktopFileName("gradscope")
     app.setWindowIcon(QIcon(str(resources_dir() / "icons" / "gradscope.svg")))
     return app

@@ -14,8 +14,8 @@ import PySide6
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-import gradscope
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
+from gradscope.version import __version__
 
 _MAX_REPORTS = 10
 """In one dialog."""
@@ -107,6 +107,6 @@ class ErrorReporter(QObject):
 def environment() -> str:
     """The versions that a bug report needs."""
     return (
-        f"gradscope {gradscope.__version__}, Python {platform.python_version()}, PySide6 {PySide6.__version__}, "
+        f"gradscope {__version__}, Python {platform.python_version()}, PySide6 {PySide6.__version__}, "
         f"{platform.platform()}"
     )

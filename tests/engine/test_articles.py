@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradscope.engine.articles import with_article
+from gradscope.engine.wording import with_article
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 
 from gradscope import Recipe, Session, UserCodeFailed
 from gradscope.engine import best
-from gradscope.engine.current_values import ValuesUnavailable
+from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.unwinding import Unwind, ctrl_c_told_apart
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Moment, Phase, SubStep

@@ -18,7 +18,7 @@ from test_summaries import Numbers, check
 from test_summaries_of_anything import NASTY
 from torch import Tensor
 
-from gradscope.engine import notes
+from gradscope.engine.book import notes
 from gradscope.engine.quantities import fused_check, fused_on_device
 from gradscope.engine.quantities.kernel.building import SWITCH, gpu_path
 from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradscope import Recipe, Session
-from gradscope.engine.current_values import ValuesUnavailable
+from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.report import PhaseReport, Subject
 from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel

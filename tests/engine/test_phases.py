@@ -11,7 +11,7 @@ import torch
 import zoo
 
 from gradscope import BadInput, Recipe, Session
-from gradscope.engine.current_values import ValuesUnavailable
+from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.protocol.phases import ALLOWED, Phase, Rest, Verb, refusal
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 

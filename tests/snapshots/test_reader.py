@@ -76,7 +76,7 @@ def test_the_values_of_every_subject(phases: int, tmp_path: Path) -> None:
 
 
 def same_values(session: Session, snapshot: Snapshot, key: SubjectKey) -> None:
-    from gradscope.engine.current_values import ValuesUnavailable
+    from gradscope.engine.book.values import ValuesUnavailable
 
     try:
         expected = session.values(key).numpy()

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from gradscope.engine.articles import with_article
 from gradscope.engine.aside.holders import (
     MISSING,
     CellHolder,
@@ -60,6 +59,7 @@ from gradscope.engine.aside.value_holders import (
 from gradscope.engine.error_parts import class_name, module_name, safely
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import is_users_file
+from gradscope.engine.wording import with_article
 
 MOST_OBJECTS = 100_000
 """Beyond these, nothing is looked at any more."""

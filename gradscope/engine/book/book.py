@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradscope.engine import notes
+from gradscope.engine.book import notes
 from gradscope.engine.book.driver import Driver
 from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
 from gradscope.engine.book.turns import momenta_of, rates_of
-from gradscope.engine.clipping import with_norm_after
 from gradscope.engine.gate import Gate
 from gradscope.engine.keeper import Keeper
 from gradscope.engine.observer import Observer
@@ -135,7 +135,8 @@ class Book:
         """The report of a step, which is in the history then; `next_step` when all of it is done."""
         driver = self.driver
         if driver.clip is not None and not self.capture.is_partial:
-            driver.clip = with_norm_after(driver.clip, collected, self.observer.tables)
+            clipped = self.observer.tables.of_kind(collected.subjects, SubjectKind.CLIPPED_GRAD)
+            driver.clip = replace(driver.clip, norm_after=collected.total_l2(clipped))
         driver.loss = driver.window.mean_loss
         report = self.reports[Phase.STEP] = self._report(Phase.STEP, collected)
         assert self._identity is not None

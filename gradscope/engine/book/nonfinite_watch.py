@@ -12,7 +12,7 @@ import math
 import numpy as np
 from torch import nn
 
-from gradscope.engine import notes
+from gradscope.engine.book import notes
 from gradscope.engine.book.driver import Driver
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope.engine.articles import with_article
 from gradscope.engine.book.turns import Turn, groups_of
 from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits import outlook
@@ -16,9 +15,9 @@ from gradscope.engine.edits.change import Change, arrow, counted, sentence
 from gradscope.engine.edits.layers import parameters_named
 from gradscope.engine.edits.trial import problem_with_options
 from gradscope.engine.error_parts import safe_text
-from gradscope.engine.notes import listed
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.training import Training
+from gradscope.engine.wording import listed, with_article
 from gradscope.protocol.edits import ArgumentInfo, EditMembership, EditOption
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-import gradscope
 from gradscope.engine.book.book import Book
 from gradscope.engine.book.turns import groups_of, rates_of
 from gradscope.engine.export.matter import Matter
@@ -24,6 +23,7 @@ from gradscope.protocol.subjects import SubjectRow
 from gradscope.snapshots.content import Content, StepRow
 from gradscope.snapshots.names import FORMAT, FORMAT_VERSION
 from gradscope.snapshots.tables import step_table
+from gradscope.version import __version__
 
 _Row = TypeVar("_Row", SubjectRow, Place)
 
@@ -95,7 +95,7 @@ def manifest_of(
         "format_version": FORMAT_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
-            "gradscope": gradscope.__version__,
+            "gradscope": __version__,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "numpy": np.__version__,

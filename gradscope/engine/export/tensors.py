@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from gradscope.engine.current_values import ValuesUnavailable
+from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.export.plan import PlannedFile
 from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.usercode import describe_error

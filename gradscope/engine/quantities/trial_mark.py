@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gradscope import __version__
+from gradscope.version import __version__
 
 
 class TriedInVain(Exception):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import nn
 
-from gradscope.engine import notes
 from gradscope.engine.advice import advice, advised
 from gradscope.engine.batches import BatchSource, EmptyData, make_loader
 from gradscope.engine.best import Best, judged
@@ -14,13 +13,14 @@ from gradscope.engine.blame import own_failure, users_code, users_failure
 from gradscope.engine.book.book import Book
 from gradscope.engine.checks import checked_capture, checked_seed
 from gradscope.engine.describe import describe_session
-from gradscope.engine.devices import move_model, move_optimizer_state, parse_device
+from gradscope.engine.devices import parse_device
 from gradscope.engine.error_parts import safely
 from gradscope.engine.gate import Gate
 from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES
 from gradscope.engine.loop import Loop
 from gradscope.engine.modules import set_training
 from gradscope.engine.parameters import is_uninitialised, named_tensors
+from gradscope.engine.placement import move_model, move_optimizer_state
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.record import Collected
 from gradscope.engine.report import PhaseReport
@@ -29,6 +29,7 @@ from gradscope.engine.training import Training
 from gradscope.engine.unwinding import is_interruption
 from gradscope.engine.usercode import cut_traceback, describe_error
 from gradscope.engine.validation import Validator
+from gradscope.engine.wording import listed
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import SessionInfo, Validated
@@ -139,7 +140,7 @@ class Stepper:
             raise BadInput("There is nothing to validate with; expected Recipe(validation=...)")
         lazy = [name for name, (tensor, _) in named_tensors(self.recipe.model).items() if is_uninitialised(tensor)]
         if lazy:
-            raise BadInput(f"{notes.listed(lazy)} has no shape yet; expected a Forward before the first validation")
+            raise BadInput(f"{listed(lazy)} has no shape yet; expected a Forward before the first validation")
         try:
             validation, best = judged(self.recipe, self.loop.validate(), self.best)
         except BaseException as error:

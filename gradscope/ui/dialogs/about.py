@@ -9,10 +9,10 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-import gradscope
 from gradscope.assets import resources_dir
 from gradscope.state.app_state import EngineState
 from gradscope.ui.plain import PlainLabel
+from gradscope.version import __version__
 
 
 class AboutDialog(QDialog):
@@ -56,7 +56,7 @@ class AboutDialog(QDialog):
 
     def _facts(self, engine: EngineState) -> list[tuple[str, str]]:
         return [
-            ("gradscope", gradscope.__version__),
+            ("gradscope", __version__),
             ("Python", platform.python_version()),
             ("PySide6", PySide6.__version__),
             ("torch", engine.torch_version or self.tr("not loaded yet")),

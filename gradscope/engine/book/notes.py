@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,14 +11,8 @@ from torch import Tensor
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.nonfinite.counts import Counts
 from gradscope.engine.quantities.fused_on_device import reason_for_torch
-from gradscope.engine.training import Training
+from gradscope.engine.wording import listed
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-
-
-def listed(names: Iterable[str], *, most: int = 3) -> str:
-    """ "a, b, c and 4 more"."""
-    known = list(names)
-    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
 
 
 def slow_summaries(device: torch.device) -> list[str]:
@@ -30,7 +24,7 @@ def slow_summaries(device: torch.device) -> list[str]:
 
 
 def stale_gradients(
-    training: Training, turn: Turn, tensors: dict[str, Tensor], *, of_this_forward: Collection[str]
+    turns: Sequence[Turn], turn: Turn, tensors: dict[str, Tensor], *, of_this_forward: Collection[str]
 ) -> list[str]:
     """Before a window's first backward: whose `.grad` it will be added to. `of_this_forward`: whose was not there when the
     forward began."""
@@ -38,7 +32,7 @@ def stale_gradients(
     if not tensors:
         return []
     own = _ids(turn)
-    others = {i for other in training.turns if other is not turn for i in _ids(other)}
+    others = {i for other in turns if other is not turn for i in _ids(other)}
     new: list[str] = []
     kept: list[str] = []
     lost: list[str] = []
@@ -83,9 +77,9 @@ class Holdings:
     """Ids of what optimizers hold that is not (or no longer) the model's."""
 
     @staticmethod
-    def of(training: Training, parameters: Mapping[str, Tensor]) -> Holdings:
+    def of(turns: Sequence[Turn], parameters: Mapping[str, Tensor]) -> Holdings:
         """`parameters` are the model's."""
-        held = {i for turn in training.turns for i in _ids(turn)}
+        held = {i for turn in turns for i in _ids(turn)}
         own = {id(tensor) for tensor in parameters.values()}
         missing = (name for name, tensor in parameters.items() if tensor.requires_grad and id(tensor) not in held)
         return Holdings(frozenset(missing), frozenset(held - own))
