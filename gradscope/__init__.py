@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gradscope.version import __version__
 
 if TYPE_CHECKING:
-    from gradscope.engine.loading import load_recipe
-    from gradscope.engine.recipe import Recipe
+    from gradscope.engine.recipe.loading import load_recipe
+    from gradscope.engine.recipe.recipe import Recipe
     from gradscope.engine.session import Session
     from gradscope.protocol.failure import BadInput, GradscopeError, Interrupted, UserCodeFailed
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Recipe": "gradscope.engine.recipe",
+    "Recipe": "gradscope.engine.recipe.recipe",
     "Session": "gradscope.engine.session",
-    "load_recipe": "gradscope.engine.loading",
+    "load_recipe": "gradscope.engine.recipe.loading",
     "BadInput": "gradscope.protocol.failure",
     "GradscopeError": "gradscope.protocol.failure",
     "Interrupted": "gradscope.protocol.failure",

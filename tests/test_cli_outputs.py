@@ -45,7 +45,7 @@ def test_an_output_that_fails_takes_no_other_with_it(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gradscope.engine.checkpoint_file.torch.save", full)
+    monkeypatch.setattr("gradscope.engine.checkpoints.file.torch.save", full)
     outputs = ("--save-checkpoint", tmp_path / "c.pt", "--export", tmp_path / "s.zip")
     done = in_process(capsys, "run", "linear_regression", "--steps", "1", *outputs)
     assert done.returncode == 2 and "No space left on device" in done.stderr

@@ -45,7 +45,7 @@ if __name__ == "__mp_main__":
 
 if __name__ == "__main__":
     _bootstrap()  # type: ignore[no-untyped-call]
-    from gradscope.engine import guard
+    from gradscope.engine.serving import guard
     from gradscope.protocol.last_place import LastPlace
 
     # Both processes have it: the guard and the engine, in which alone it goes on here.
@@ -58,6 +58,6 @@ if __name__ == "__main__":
             "numpy is missing in %s; install it with: %s -m pip install numpy torch safetensors"
             % (sys.executable, sys.executable)
         )
-    from gradscope.engine.process import main
+    from gradscope.engine.serving.process import main
 
     sys.exit(main(last_place))

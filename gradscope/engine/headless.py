@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from gradscope.engine.blame import failure_of
-from gradscope.engine.checkpoint_file import checked_target
-from gradscope.engine.events import EventLog
-from gradscope.engine.lines import line_of, validation_line
-from gradscope.engine.loading import load_recipe
-from gradscope.engine.report import PhaseReport
+from gradscope.engine.checkpoints.file import checked_target
+from gradscope.engine.export.snapshot import write_snapshot
+from gradscope.engine.recipe.loading import load_recipe
+from gradscope.engine.reports.events import EventLog
+from gradscope.engine.reports.lines import line_of, validation_line
+from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.session import Session
-from gradscope.engine.snapshot import write_snapshot
-from gradscope.engine.unwinding import ctrl_c_told_apart, is_interruption
+from gradscope.engine.surroundings.blame import failure_of
+from gradscope.engine.surroundings.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
 from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import ascii_json, visible, visible_lines

@@ -8,20 +8,20 @@ from typing import Any
 
 from torch import Tensor
 
+from gradscope.engine.book.gate import Gate
+from gradscope.engine.book.step_record import StepRecord
 from gradscope.engine.book.values import known_subjects, values_of
-from gradscope.engine.check_now import check_gradient_now
+from gradscope.engine.capture.keeper import DEFAULT_BUDGET_BYTES
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
 from gradscope.engine.explain.explain import Explanation
-from gradscope.engine.gate import Gate
-from gradscope.engine.gradient_check import GradientCheck
-from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES
-from gradscope.engine.recipe import Recipe
-from gradscope.engine.report import PhaseReport
-from gradscope.engine.schedule import foretell, steps_to_end
-from gradscope.engine.step_record import StepRecord
+from gradscope.engine.questions.check_now import check_gradient_now
+from gradscope.engine.questions.gradient_check import GradientCheck
+from gradscope.engine.questions.why import explain_newest_step
+from gradscope.engine.recipe.recipe import Recipe
+from gradscope.engine.reports.report import PhaseReport
+from gradscope.engine.stepping.schedule import foretell, steps_to_end
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.why import explain_newest_step
 from gradscope.engine.wording import with_article
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
@@ -177,22 +177,22 @@ class Session(Stepper):
 
         Raises BadInput if it cannot be written; then nothing of it is left.
         """
-        from gradscope.engine.snapshot import write_snapshot
+        from gradscope.engine.export.snapshot import write_snapshot
 
         write_snapshot(self, path)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> CheckpointSaved:
-        """Write a checkpoint file (see `gradscope.engine.checkpoint`), in the place of an older one.
+        """Write a checkpoint file (see `gradscope.engine.checkpoints.save`), in the place of an older one.
 
         Raises BadInput inside a step, or if it cannot be written; an older file is as it was then.
         """
-        from gradscope.engine.checkpoint import save_checkpoint
+        from gradscope.engine.checkpoints.save import save_checkpoint
 
         return save_checkpoint(self, path)
 
     def save_best(self, path: str | os.PathLike[str]) -> CheckpointSaved:
         """Write the weights of the best validation, a bare state_dict. Raises BadInput as `save_checkpoint` does."""
-        from gradscope.engine.checkpoint import save_best
+        from gradscope.engine.checkpoints.save import save_best
 
         return save_best(self, path)
 
@@ -205,7 +205,7 @@ class Session(Stepper):
         otherwise what fits is loaded. Raises BadInput for a file that cannot be read, or inside a step. The session is as
         before then.
         """
-        from gradscope.engine.checkpoint_load import load_checkpoint
+        from gradscope.engine.checkpoints.load import load_checkpoint
 
         loaded = load_checkpoint(self, path, strict=strict)
         # What they would put back belongs to the training before.

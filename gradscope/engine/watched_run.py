@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NoReturn
 
-from gradscope.engine.guard import die_with_parent, end_as
+from gradscope.engine.serving.guard import die_with_parent, end_as
 from gradscope.protocol.signals import name_and_meaning
 from gradscope.standard_streams import tell
 

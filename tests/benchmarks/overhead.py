@@ -33,7 +33,7 @@ from gradscope import Recipe, Session
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.fused_on_device import reason_for_torch
 from gradscope.engine.quantities.kernel.building import active_path
-from gradscope.engine.randomness import seed_everything
+from gradscope.engine.surroundings.randomness import seed_everything
 from tests.benchmarks.workloads import GPU_WORKLOADS, WORKLOADS
 
 Step = Callable[[], None]

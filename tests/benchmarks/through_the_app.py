@@ -42,7 +42,7 @@ def plain_loop(workload: str, connection: Connection) -> None:
     """In a process of its own: sends the seconds of so many steps, as often as a number of steps arrives; 0 ends it."""
     import torch
 
-    from gradscope.engine.randomness import seed_everything
+    from gradscope.engine.surroundings.randomness import seed_everything
     from tests.benchmarks.overhead import plain
     from tests.benchmarks.workloads import WORKLOADS
 

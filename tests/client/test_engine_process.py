@@ -183,7 +183,7 @@ def test_kill_ends_also_what_was_stopped(qtbot: QtBot, start: Start) -> None:
     """The guard with it, which has to go on first: it alone knows of what has left the group."""
     run = start(
         """
-        from gradscope.engine import guard
+        from gradscope.engine.serving import guard
         guard.begin(None)
         print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
         time.sleep(600)

@@ -133,7 +133,7 @@ def test_code_that_catches_the_interrupt_is_ended_on_request(
 
 def test_an_engine_that_has_lost_its_gpu_is_started_again(app: App, write_recipe: WriteRecipe) -> None:
     lose = """
-        import gradscope.engine.devices as devices
+        import gradscope.engine.surroundings.devices as devices
         if self.calls == 3:
             devices.still_answers = lambda device: False
             raise torch.AcceleratorError('CUDA error: device-side assert triggered')

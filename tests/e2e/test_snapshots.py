@@ -14,7 +14,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.export.snapshot import write_snapshot
 from gradscope.protocol import messages as m
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb

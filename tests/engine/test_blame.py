@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from gradscope import BadInput, Recipe, Session, UserCodeFailed
-from gradscope.engine.blame import failure_of, is_users_error, users_code
-from gradscope.engine.error_parts import wire_text
-from gradscope.engine.loading import load_recipe
-from gradscope.engine.modules import modules_in
-from gradscope.engine.server import Server
-from gradscope.engine.unwinding import CtrlC, Unwind, ctrl_c_told_apart, is_interruption
-from gradscope.engine.usercode import cut_traceback, describe_error
+from gradscope.engine.model.modules import modules_in
+from gradscope.engine.recipe.loading import load_recipe
+from gradscope.engine.serving.server import Server
+from gradscope.engine.surroundings.blame import failure_of, is_users_error, users_code
+from gradscope.engine.surroundings.error_parts import wire_text
+from gradscope.engine.surroundings.unwinding import CtrlC, Unwind, ctrl_c_told_apart, is_interruption
+from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
 from gradscope.protocol.failure import FailureKind
 
 

@@ -18,9 +18,9 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
 from gradscope import Recipe, Session, UserCodeFailed
-from gradscope.engine import best
 from gradscope.engine.book.values import ValuesUnavailable
-from gradscope.engine.unwinding import Unwind, ctrl_c_told_apart
+from gradscope.engine.stepping import best
+from gradscope.engine.surroundings.unwinding import Unwind, ctrl_c_told_apart
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Moment, Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind

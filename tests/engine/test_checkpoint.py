@@ -18,8 +18,8 @@ from torch.optim import lr_scheduler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler
 
 from gradscope import Recipe, Session, UserCodeFailed
-from gradscope.engine import passes
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.data import passes
+from gradscope.engine.surroundings.unwinding import Unwind
 
 STEPS = 13
 """5 batches an epoch: into the third."""

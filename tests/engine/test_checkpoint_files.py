@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from gradscope import Recipe, Session
-from gradscope.engine import checkpoint_file, checkpoint_load
-from gradscope.engine.checkpoint_load import DoesNotFit
+from gradscope.engine.checkpoints import file as checkpoint_file
+from gradscope.engine.checkpoints import load as checkpoint_load
+from gradscope.engine.checkpoints.load import DoesNotFit
 from gradscope.protocol.failure import BadInput
 from tests.patience import patient
 
@@ -201,7 +202,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
         import resource, signal, sys
         from pathlib import Path
         from gradscope import BadInput
-        from gradscope.engine.checkpoint_file import write
+        from gradscope.engine.checkpoints.file import write
         import torch
         target = Path({str(tmp_path)!r}) / "c.pt"
         write(target, {{"state_dict": {{"w": torch.zeros(3)}}}})
@@ -223,7 +224,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
 def test_a_kill_leaves_the_older_file(tmp_path: Path) -> None:
     script = f"""
         import os
-        from gradscope.engine.checkpoint_file import write
+        from gradscope.engine.checkpoints.file import write
         write({str(tmp_path / "c.pt")!r}, {{"step": 1}})
         os.fsync = lambda descriptor: os._exit(9)
         write({str(tmp_path / "c.pt")!r}, {{"step": 2}})

@@ -15,8 +15,8 @@ from torch.utils.data import TensorDataset
 
 from gradscope import BadInput, Recipe, Session
 from gradscope.assets import sample_path
-from gradscope.engine.comparing import Comparer
-from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.export.snapshot import write_snapshot
+from gradscope.engine.serving.comparing import Comparer
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Difference, Differences, FetchDifferencePicture, FetchDifferences, Picture
 from gradscope.protocol.phases import Verb

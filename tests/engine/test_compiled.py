@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.engine.compiled import is_compiled
+from gradscope.engine.model.compiled import is_compiled
 from gradscope.protocol import absences
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.copies import copy_all
+from gradscope.engine.model.copies import copy_all
 from gradscope.engine.quantities import summary
-from gradscope.engine.undo import ForwardUndo
+from gradscope.engine.stepping.undo import ForwardUndo
 
 BEYOND_CACHES = 3_000_001
 """Numbers of float32: more than the kernel copies through the caches, and no multiple of a vector."""

@@ -21,8 +21,8 @@ from test_summaries_of_anything import NASTY
 from torch import Tensor, nn
 
 from gradscope import Recipe, Session
-from gradscope.engine import record
-from gradscope.engine.observer import Observer
+from gradscope.engine.capture import record
+from gradscope.engine.capture.observer import Observer
 from gradscope.engine.quantities import fused_check, summary
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, exponents, sampled_places
 from gradscope.engine.quantities.fused_on_device import fused_summary, reason_for_torch

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from gradscope import Recipe, Session
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.protocol.edits import (
     Edit,
     EditAccumulation,

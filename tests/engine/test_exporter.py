@@ -13,9 +13,9 @@ import pytest
 import zoo
 
 from gradscope import BadInput, Session
-from gradscope.engine import exporter as module
-from gradscope.engine.exporter import ExportCancelled, Exporter
-from gradscope.engine.snapshot import measure_snapshot
+from gradscope.engine.export.snapshot import measure_snapshot
+from gradscope.engine.serving import exporter as module
+from gradscope.engine.serving.exporter import ExportCancelled, Exporter
 from gradscope.protocol import messages
 from gradscope.protocol.codec import Frame
 from gradscope.protocol.messages import Attachment

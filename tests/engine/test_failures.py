@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torch.utils.data._utils import signal_handling
 
 from gradscope import Recipe, Session, UserCodeFailed
-from gradscope.engine.batches import without_signals
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.data.batches import without_signals
+from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Phase, Rest, SubStep
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradscope.engine.freshness import Freshness
+from gradscope.engine.serving.freshness import Freshness
 
 
 @pytest.fixture

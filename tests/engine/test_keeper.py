@@ -2,7 +2,7 @@
 
 import torch
 
-from gradscope.engine.keeper import Keeper
+from gradscope.engine.capture.keeper import Keeper
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 K = SubjectKind

@@ -15,12 +15,12 @@ import zoo
 from plain import seeded
 
 from gradscope import Session
-from gradscope.engine.keeper import Keeper
+from gradscope.engine.capture.keeper import Keeper
+from gradscope.engine.capture.record import PhaseRecord, Slot, Tables
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.exponents import SAMPLE_ABOVE
 from gradscope.engine.quantities.kernel import building
 from gradscope.engine.quantities.values import Readable, change_between, readable
-from gradscope.engine.record import PhaseRecord, Slot, Tables
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradscope.engine.copies import copy_all
-from gradscope.engine.keeper import Keeper
+from gradscope.engine.capture.keeper import Keeper
+from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables
+from gradscope.engine.model.copies import copy_all
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.values import change_between, readable
-from gradscope.engine.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -137,7 +137,7 @@ def test_fewer_tasks_than_threads_end_no_thread_of_torch() -> None:
 IN_A_FORK = f"""
 import os, signal
 import torch
-from gradscope.engine.copies import copy_all
+from gradscope.engine.model.copies import copy_all
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.values import readable
 

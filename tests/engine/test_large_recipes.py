@@ -10,8 +10,8 @@ import pytest
 from peer import Peer
 
 from gradscope import Session, load_recipe
-from gradscope.engine import teller as teller_module
-from gradscope.engine.teller import Teller
+from gradscope.engine.serving import teller as teller_module
+from gradscope.engine.serving.teller import Teller
 from gradscope.protocol import messages
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import Verb

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import gradscope
-from gradscope.engine import guard
 from gradscope.engine.__main__ import EXIT_UNFIT
-from gradscope.engine.last_words import EXIT_APP_GONE
+from gradscope.engine.serving import guard
+from gradscope.engine.serving.last_words import EXIT_APP_GONE
 from gradscope.protocol.last_place import LastPlace
 from tests.patience import patient
 
 PREPARE = """
 import builtins, os, sys
-from gradscope.engine.last_words import LastWords
+from gradscope.engine.serving.last_words import LastWords
 from gradscope.protocol.last_place import LastPlace
 words = LastWords(LastPlace(sys.argv[1]))
 error = ValueError("no cheese")
@@ -63,7 +63,9 @@ def test_the_end_comes_also_where_nothing_can_be_said() -> None:
 
 def test_the_guard_is_forked_before_numpy() -> None:
     """Its memory stays beside the engine's, and numpy may be what is missing."""
-    script = "import sys, gradscope.engine.guard, gradscope.engine.last_words; print('numpy' in sys.modules)"
+    script = (
+        "import sys, gradscope.engine.serving.guard, gradscope.engine.serving.last_words; print('numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=patient(60))
     assert (done.stdout, done.stderr) == ("False\n", "")
 
@@ -83,7 +85,7 @@ def test_a_guard_to_which_ended_children_are_left_ignored() -> None:
     """It ends as the engine did, which finds the signal as it was."""
     script = """
 import os, signal
-from gradscope.engine import guard
+from gradscope.engine.serving import guard
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 guard.begin(None)
 os._exit(7 if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN else 8)

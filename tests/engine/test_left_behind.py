@@ -17,7 +17,7 @@ from test_unobserved import hooks_on, tensors_alive
 from torch import nn
 
 from gradscope import Recipe, Session
-from gradscope.engine.unwinding import Unwind
+from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.protocol.phases import Moment, SubStep
 
 # torch's compiler asks every tensor that it traces for its .grad.

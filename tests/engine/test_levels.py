@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradscope import Recipe, Session
 from gradscope.engine.book.values import ValuesUnavailable
-from gradscope.engine.report import PhaseReport, Subject
+from gradscope.engine.reports.report import PhaseReport, Subject
 from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel
 from gradscope.protocol.failure import BadInput, UserCodeFailed

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gradscope.engine import outbox as outbox_module
-from gradscope.engine import spill as spill_module
-from gradscope.engine.outbox import Outbox
-from gradscope.engine.spill import Spill
+from gradscope.engine.serving import outbox as outbox_module
+from gradscope.engine.serving import spill as spill_module
+from gradscope.engine.serving.outbox import Outbox
+from gradscope.engine.serving.spill import Spill
 from gradscope.protocol.codec import Decoder
 from gradscope.protocol.messages import Done, Note, Report, Reports, Skipped
 from gradscope.protocol.phases import Phase, Position
@@ -178,7 +178,7 @@ def test_a_spill_before_a_disk_that_is_full_for_a_while() -> None:
 
 FULL_FOR_A_WHILE = """
 import resource
-from gradscope.engine.spill import Spill
+from gradscope.engine.serving.spill import Spill
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.engine.record import PhaseRecord
+from gradscope.engine.capture.record import PhaseRecord
 from gradscope.protocol import absences
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 

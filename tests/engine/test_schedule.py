@@ -32,7 +32,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from gradscope import Recipe, Session, UserCodeFailed
-from gradscope.engine import teller
+from gradscope.engine.serving import teller
 from gradscope.protocol.messages import Schedule
 from gradscope.protocol.phases import Phase
 

@@ -260,7 +260,7 @@ LOST_GPU = """
 import torch
 from torch import nn
 from gradscope import Recipe
-from gradscope.engine import devices
+from gradscope.engine.surroundings import devices
 
 class Net(nn.Linear):
     calls = 0

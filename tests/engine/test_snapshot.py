@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from gradscope import BadInput, Recipe, Session
-from gradscope.engine.snapshot import measure_snapshot, write_snapshot
+from gradscope.engine.export.snapshot import measure_snapshot, write_snapshot
 from gradscope.protocol.edits import EditOption
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import EVERYTHING, Part
@@ -335,7 +335,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 from gradscope import Recipe, Session, BadInput
-from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.export.snapshot import write_snapshot
 
 torch.set_num_threads(1)
 model = nn.Linear(300, 300)

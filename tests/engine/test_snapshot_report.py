@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.export.snapshot import write_snapshot
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COUNT, L2, MAX, MEAN, MIN, STD, SubjectKind

@@ -12,7 +12,7 @@ import zoo
 from torch import Tensor, nn
 
 from gradscope import Session, UserCodeFailed, load_recipe
-from gradscope.engine.error_parts import shortened
+from gradscope.engine.surroundings.error_parts import shortened
 from tests.faulty_recipes import INPLACE_BEFORE_BACKWARD
 
 

@@ -19,8 +19,8 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.engine.lines import line_of
-from gradscope.engine.report import PhaseReport
+from gradscope.engine.reports.lines import line_of
+from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol import absences
 from gradscope.protocol.phases import Phase
 

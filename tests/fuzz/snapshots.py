@@ -76,7 +76,7 @@ def originals(folder: Path) -> list[Files]:
     for number, (phases, capture) in enumerate(((0, "full"), (5, "full"), (4, "norms"), (7, "full"))):
         path = folder / f"{number}"
         with made.session(phases=phases, capture=capture) as session:
-            from gradscope.engine.snapshot import write_snapshot
+            from gradscope.engine.export.snapshot import write_snapshot
 
             write_snapshot(session, path, attachments=[made.attachment("plots/loss.png")])
         found.append(files_of(path))

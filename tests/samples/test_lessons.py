@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradscope.engine.report import PhaseReport
+from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol.nonfinite import Stage
 from gradscope.protocol.phases import Phase
 from tests.samples.samples import SAMPLES, edited_session, import_sample, mean, parameters, run, session, train

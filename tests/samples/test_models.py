@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gradscope import Session, load_recipe
-from gradscope.engine.report import PhaseReport, Subject
+from gradscope.engine.reports.report import PhaseReport, Subject
 from gradscope.protocol.phases import Rest
 from tests.samples.samples import SAMPLES, SEED, edited_session, load, mean, parameters, run, session, train
 

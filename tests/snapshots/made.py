@@ -97,7 +97,7 @@ def save(
     session: Session, path: Path, *, contents: Contents = EVERYTHING, attachments: Sequence[Attachment] = ()
 ) -> None:
     """As the engine's `write_snapshot`, which imports torch."""
-    from gradscope.engine.snapshot import write_snapshot
+    from gradscope.engine.export.snapshot import write_snapshot
 
     write_snapshot(session, path, contents=contents, attachments=attachments)
 

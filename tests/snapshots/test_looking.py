@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.engine.looking import look as look_live
-from gradscope.engine.snapshot import write_snapshot
+from gradscope.engine.export.snapshot import write_snapshot
+from gradscope.engine.serving.looking import look as look_live
 from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.looking import look

@@ -12,9 +12,9 @@ from torch import Tensor
 from gradscope.engine.aside.holders import ItemsHolder
 from gradscope.engine.aside.iterators import copy_of_iterator
 from gradscope.engine.aside.walk import MOST_OBJECTS, Reached
-from gradscope.engine.error_parts import safely
-from gradscope.engine.randomness import RandomStates
-from gradscope.engine.torch_settings import TorchSettings
+from gradscope.engine.surroundings.error_parts import safely
+from gradscope.engine.surroundings.randomness import RandomStates
+from gradscope.engine.surroundings.torch_settings import TorchSettings
 
 _MOST_NAMED = 3
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CellType
 from typing import Any
 
-from gradscope.engine.error_parts import safely
+from gradscope.engine.surroundings.error_parts import safely
 
 MISSING = object()
 """There is nothing under that name."""

@@ -8,7 +8,7 @@ import warnings
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from gradscope.engine.error_parts import safe_text, safely
+from gradscope.engine.surroundings.error_parts import safe_text, safely
 
 _NO_LENGTH = -1
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)

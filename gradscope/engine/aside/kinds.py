@@ -12,8 +12,8 @@ from types import CodeType, FunctionType, SimpleNamespace
 
 from torch import nn
 
-from gradscope.engine.error_parts import module_name
-from gradscope.engine.usercode import is_users_file
+from gradscope.engine.surroundings.error_parts import module_name
+from gradscope.engine.surroundings.usercode import is_users_file
 
 _UNDERSTOOD = (
     *("torch.nn.", "torch.optim.", "torch.utils.data.", "torch.amp.", "torch.distributions."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gradscope.engine.error_parts import safe_text
+from gradscope.engine.surroundings.error_parts import safe_text
 
 _LONGEST_KEY = 40
 

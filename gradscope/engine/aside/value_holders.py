@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.aside.holders import Holder
-from gradscope.engine.copies import put_back
-from gradscope.engine.error_parts import safely
+from gradscope.engine.model.copies import put_back
+from gradscope.engine.surroundings.error_parts import safely
 
 
 class BytesHolder(Holder):

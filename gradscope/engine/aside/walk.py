@@ -56,9 +56,9 @@ from gradscope.engine.aside.value_holders import (
     RandomHolder,
     TensorHolder,
 )
-from gradscope.engine.error_parts import class_name, module_name, safely
-from gradscope.engine.unwinding import is_interruption
-from gradscope.engine.usercode import is_users_file
+from gradscope.engine.surroundings.error_parts import class_name, module_name, safely
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import is_users_file
 from gradscope.engine.wording import with_article
 
 MOST_OBJECTS = 100_000

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from gradscope.engine.book import notes
 from gradscope.engine.book.driver import Driver
+from gradscope.engine.book.gate import Gate
 from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
+from gradscope.engine.book.step_record import StepRecord
 from gradscope.engine.book.turns import momenta_of, rates_of
-from gradscope.engine.gate import Gate
-from gradscope.engine.keeper import Keeper
-from gradscope.engine.observer import Observer
-from gradscope.engine.parameters import Model
-from gradscope.engine.record import Collected
-from gradscope.engine.report import PhaseReport
-from gradscope.engine.step_record import StepRecord
+from gradscope.engine.capture.keeper import Keeper
+from gradscope.engine.capture.observer import Observer
+from gradscope.engine.capture.record import Collected
+from gradscope.engine.model.parameters import Model
+from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import InitialParameters, Report, Validated
 from gradscope.protocol.nonfinite import FirstNonFinite

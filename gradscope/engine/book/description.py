@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from gradscope.engine.book.turns import Turn, groups_of
-from gradscope.engine.dropout import dropout_of
-from gradscope.engine.error_parts import safe_text, safely, wire_text
-from gradscope.engine.modules import method_of, named_modules
-from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
+from gradscope.engine.model.dropout import dropout_of
+from gradscope.engine.model.modules import method_of, named_modules
+from gradscope.engine.model.parameters import Model, is_uninitialised, named_tensors
 from gradscope.engine.quantities.values import dtype_name
+from gradscope.engine.surroundings.error_parts import safe_text, safely, wire_text
 from gradscope.engine.wording import listed
 from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from gradscope.engine.copies import Renewal, put_back
+from gradscope.engine.model.copies import Renewal, put_back
 
 
 class GradientCopies:

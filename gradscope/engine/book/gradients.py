@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gradscope.engine.book.gradient_copies import GradientCopies
 from gradscope.engine.book.turns import Turn, groups_of
-from gradscope.engine.observer import Observer
-from gradscope.engine.parameters import is_uninitialised
+from gradscope.engine.capture.observer import Observer
+from gradscope.engine.model.parameters import is_uninitialised
 from gradscope.engine.quantities.values import at_least_float32
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from gradscope.engine.book import notes
 from gradscope.engine.book.driver import Driver
+from gradscope.engine.capture.observer import Observer
+from gradscope.engine.capture.record import Collected
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
 from gradscope.engine.nonfinite.operation import NOTHING, Findings
 from gradscope.engine.nonfinite.wording import found, made_by, of_layer, rounded_eps
-from gradscope.engine.observer import Observer
-from gradscope.engine.record import Collected
 from gradscope.protocol.nonfinite import FirstNonFinite, Operation, Stage
 from gradscope.protocol.subjects import COUNT, INF, NAN, SubjectKey, SubjectKind
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gradscope.engine.blame import users_code
-from gradscope.engine.closures import needs_closure, takes_closure
-from gradscope.engine.error_parts import module_name
+from gradscope.engine.model.closures import needs_closure, takes_closure
+from gradscope.engine.surroundings.blame import users_code
+from gradscope.engine.surroundings.error_parts import module_name
 
 
 class _Closure(Enum):

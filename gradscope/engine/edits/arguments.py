@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-from gradscope.engine.error_parts import safely, shortened
+from gradscope.engine.surroundings.error_parts import safely, shortened
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import expected, literal, parsed

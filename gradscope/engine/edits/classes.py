@@ -13,15 +13,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gradscope.engine.book.turns import Turn
-from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits.arguments import arguments_of, as_literal, parsed_all
 from gradscope.engine.edits.change import Change, arrow, sentence, set_attributes
 from gradscope.engine.edits.choices import arguments_in_use, class_named
 from gradscope.engine.edits.step import check_metric
+from gradscope.engine.model.closures import needs_closure
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.training import RecipeTurn, Training
-from gradscope.engine.unwinding import is_interruption
-from gradscope.engine.usercode import describe_error
+from gradscope.engine.stepping.training import RecipeTurn, Training
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.edits import EditLoss, EditOptimizer, EditScheduler
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from gradscope.engine.book.turns import groups_of
-from gradscope.engine.dropout import dropout_of, set_dropout
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
-from gradscope.engine.modules import modules_in, named_modules, parameters_of, set_training
-from gradscope.engine.parameters import named_tensors
+from gradscope.engine.model.dropout import dropout_of, set_dropout
+from gradscope.engine.model.modules import modules_in, named_modules, parameters_of, set_training
+from gradscope.engine.model.parameters import named_tensors
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.unwinding import is_interruption
-from gradscope.engine.usercode import describe_error
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.engine.wording import listed
 from gradscope.protocol.edits import EditDropout, EditMode, EditRequiresGrad
 from gradscope.protocol.failure import BadInput

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.book.turns import Turn, groups_of
-from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits import outlook
 from gradscope.engine.edits.arguments import argument_like, arguments_of, as_literal
 from gradscope.engine.edits.change import Change, arrow, counted, sentence
 from gradscope.engine.edits.layers import parameters_named
 from gradscope.engine.edits.trial import problem_with_options
-from gradscope.engine.error_parts import safe_text
+from gradscope.engine.model.closures import needs_closure
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.training import Training
+from gradscope.engine.stepping.training import Training
+from gradscope.engine.surroundings.error_parts import safe_text
 from gradscope.engine.wording import listed, with_article
 from gradscope.protocol.edits import ArgumentInfo, EditMembership, EditOption
 from gradscope.protocol.failure import BadInput

@@ -8,8 +8,8 @@ from typing import Any
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradscope.engine.book.turns import Turn, momenta_of, rates_of
-from gradscope.engine.schedule import stand_ins
-from gradscope.engine.unwinding import is_interruption
+from gradscope.engine.stepping.schedule import stand_ins
+from gradscope.engine.surroundings.unwinding import is_interruption
 
 Curve = list[tuple[float, ...]]
 """(rate, momentum) of one parameter group after 0, 1, 2 ... steps of its scheduler."""

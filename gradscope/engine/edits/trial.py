@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradscope.engine.closures import needs_closure
 from gradscope.engine.edits.arguments import arguments_of
-from gradscope.engine.error_parts import message_of
-from gradscope.engine.parameters import is_uninitialised
-from gradscope.engine.randomness import RandomStates
-from gradscope.engine.unwinding import is_interruption
+from gradscope.engine.model.closures import needs_closure
+from gradscope.engine.model.parameters import is_uninitialised
+from gradscope.engine.surroundings.error_parts import message_of
+from gradscope.engine.surroundings.randomness import RandomStates
+from gradscope.engine.surroundings.unwinding import is_interruption
 
 
 def problem_with_options(

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from gradscope.engine.book.book import Book
 from gradscope.engine.book.turns import groups_of, rates_of
 from gradscope.engine.export.matter import Matter
-from gradscope.engine.report import PhaseReport
+from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.messages import Place, Report, SessionInfo
 from gradscope.protocol.phases import Phase, Position

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradscope.engine.book.book import Book
-from gradscope.engine.error_parts import class_name, safe_text
 from gradscope.engine.export.tensors import Fetch
-from gradscope.engine.leaves import tensor_leaves
-from gradscope.engine.unwinding import is_interruption
+from gradscope.engine.model.leaves import tensor_leaves
+from gradscope.engine.surroundings.error_parts import class_name, safe_text
+from gradscope.engine.surroundings.unwinding import is_interruption
 
 _MAX_TEXT = 500
 _MAX_DEPTH = 8

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.export.plan import PlannedFile
 from gradscope.engine.quantities.values import dtype_name
-from gradscope.engine.usercode import describe_error
+from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.parts import Part
 from gradscope.snapshots.tensor_file import DTYPE_OF_LABEL, RESERVED, DType, Shape, layout, nbytes_of

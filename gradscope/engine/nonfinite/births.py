@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.leaves import Inputs, tensor_leaves
+from gradscope.engine.model.leaves import Inputs, tensor_leaves
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad
 from gradscope.engine.nonfinite.operation import Again
 from gradscope.protocol.subjects import SubjectKey

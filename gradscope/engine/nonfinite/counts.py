@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope.engine.leaves import tensor_leaves
+from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.quantities.values import Unreadable, readable
 
 

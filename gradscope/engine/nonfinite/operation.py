@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradscope.engine.aside.door import Aside
-from gradscope.engine.error_parts import wire_text
-from gradscope.engine.leaves import tensor_leaves
-from gradscope.engine.modules import modules_in
+from gradscope.engine.model.leaves import tensor_leaves
+from gradscope.engine.model.modules import modules_in
 from gradscope.engine.nonfinite.counts import counts_of
-from gradscope.engine.unwinding import is_interruption
-from gradscope.engine.usercode import is_users_file
+from gradscope.engine.surroundings.error_parts import wire_text
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import is_users_file
 from gradscope.protocol.nonfinite import Operation
 
 Line = tuple[str, int]

@@ -14,12 +14,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from gradscope.engine.devices import still_answers
 from gradscope.engine.quantities import fused_check
 from gradscope.engine.quantities.kernel.building import SWITCH
 from gradscope.engine.quantities.on_device import PACKED
 from gradscope.engine.quantities.trial_mark import TriedInVain, marked
 from gradscope.engine.quantities.values import GPU_FLOATS, Readable
+from gradscope.engine.surroundings.devices import still_answers
 
 ALIGNMENT = 16
 """Bytes that a thread reads at once."""

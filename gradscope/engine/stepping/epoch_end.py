@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from gradscope.engine.observer import Observer
-from gradscope.engine.recipe import TRAIN_LOSS
-from gradscope.engine.training import RecipeTurn, Training
-from gradscope.engine.unwinding import is_interruption
-from gradscope.engine.usercode import describe_error
-from gradscope.engine.validation import Validator
+from gradscope.engine.capture.observer import Observer
+from gradscope.engine.recipe.recipe import TRAIN_LOSS
+from gradscope.engine.stepping.training import RecipeTurn, Training
+from gradscope.engine.stepping.validation import Validator
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.messages import Validated
 
 

@@ -6,29 +6,29 @@ from collections.abc import Callable
 
 from torch import nn
 
-from gradscope.engine.advice import advice, advised
-from gradscope.engine.batches import BatchSource, EmptyData, make_loader
-from gradscope.engine.best import Best, judged
-from gradscope.engine.blame import own_failure, users_code, users_failure
 from gradscope.engine.book.book import Book
-from gradscope.engine.checks import checked_capture, checked_seed
-from gradscope.engine.describe import describe_session
-from gradscope.engine.devices import parse_device
-from gradscope.engine.error_parts import safely
-from gradscope.engine.gate import Gate
-from gradscope.engine.keeper import DEFAULT_BUDGET_BYTES
-from gradscope.engine.loop import Loop
-from gradscope.engine.modules import set_training
-from gradscope.engine.parameters import is_uninitialised, named_tensors
-from gradscope.engine.placement import move_model, move_optimizer_state
-from gradscope.engine.recipe import Recipe
-from gradscope.engine.record import Collected
-from gradscope.engine.report import PhaseReport
-from gradscope.engine.tracing import Origin, traced
-from gradscope.engine.training import Training
-from gradscope.engine.unwinding import is_interruption
-from gradscope.engine.usercode import cut_traceback, describe_error
-from gradscope.engine.validation import Validator
+from gradscope.engine.book.gate import Gate
+from gradscope.engine.capture.keeper import DEFAULT_BUDGET_BYTES
+from gradscope.engine.capture.record import Collected
+from gradscope.engine.data.batches import BatchSource, EmptyData, make_loader
+from gradscope.engine.model.modules import set_training
+from gradscope.engine.model.parameters import is_uninitialised, named_tensors
+from gradscope.engine.model.placement import move_model, move_optimizer_state
+from gradscope.engine.recipe.checked import checked_capture, checked_seed
+from gradscope.engine.recipe.recipe import Recipe
+from gradscope.engine.reports.report import PhaseReport
+from gradscope.engine.stepping.advice import advice, advised
+from gradscope.engine.stepping.best import Best, judged
+from gradscope.engine.stepping.describe import describe_session
+from gradscope.engine.stepping.loop import Loop
+from gradscope.engine.stepping.tracing import Origin, traced
+from gradscope.engine.stepping.training import Training
+from gradscope.engine.stepping.validation import Validator
+from gradscope.engine.surroundings.blame import own_failure, users_code, users_failure
+from gradscope.engine.surroundings.devices import parse_device
+from gradscope.engine.surroundings.error_parts import safely
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
 from gradscope.engine.wording import listed
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed

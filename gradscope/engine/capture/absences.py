@@ -1,0 +1,87 @@
+"""Which layers of a model were not seen, and why; told apart as far as forward and backward show it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.engine.model.compiled import is_compiled
+from gradscope.engine.model.modules import has_forward, inside_scripted
+from gradscope.protocol import absences
+from gradscope.protocol.messages import Absence
+from gradscope.protocol.subjects import SubjectKind
+
+_OUTPUT = SubjectKind.ACTIVATION.value
+
+
+def unseen_after_forward(
+    modules: Mapping[str, nn.Module], called: Collection[str], *, new: Collection[str], fused: Collection[str]
+) -> Iterator[Absence]:
+    """Every module of a model whose output was not seen since nobody called it. `fused`: encoder layers that were not looked
+    into."""
+    uncalled = {name: module for name, module in modules.items() if name not in called}
+    if not uncalled:
+        return
+    scripted = inside_scripted(modules)
+    around = _ancestors(called)
+    compiled = {name for name, module in uncalled.items() if is_compiled(module)}
+    for name, module in uncalled.items():
+        reason = absences.NEVER_CALLED
+        if name in scripted:
+            reason = absences.scripted(scripted[name])
+        elif name in new:
+            reason = absences.NEW_LAYER
+        elif name in compiled or not _ancestors([name]).isdisjoint(compiled):
+            reason = absences.COMPILED_SINCE
+        elif not has_forward(module):
+            if not module._parameters:
+                # A list of layers has no output that could have been seen.
+                continue
+            reason = absences.HAS_NO_FORWARD
+        elif not _ancestors([name]).isdisjoint(fused):
+            reason = absences.FUSED
+        elif name in around:
+            reason = absences.LAYERS_CALLED
+        yield Absence(name=name, kind=_OUTPUT, reason=reason)
+
+
+def unseen_after_backward(
+    modules: Mapping[str, nn.Module], never_called: Collection[str], called: Collection[str], reached: Collection[int]
+) -> Iterator[Absence]:
+    """More of the layers that were never called, by the gradients: `reached` are the ids of the parameters that got one.
+
+    A parameter that a called layer has too (a tied weight) proves nothing.
+    """
+    elsewhere = {id(p) for name in called if name in modules for p in modules[name]._parameters.values()}
+    for name in never_called:
+        module = modules.get(name)
+        own = (
+            [p for p in module._parameters.values() if p is not None and p.requires_grad] if module is not None else []
+        )
+        telling = [p for p in own if id(p) not in elsewhere]
+        if any(id(p) in reached for p in telling):
+            yield Absence(name=name, kind=_OUTPUT, reason=absences.USED_WITHOUT_CALL)
+        elif telling and len(telling) == len(own):
+            yield Absence(name=name, kind=_OUTPUT, reason=absences.NOT_USED)
+
+
+def _ancestors(names: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        while name:
+            name = name.rpartition(".")[0]
+            if name in found:
+                break
+            found.add(name)
+    return found
+
+
+def why_no_gradient(tensor: Tensor) -> str:
+    """The reason, should no gradient of this output arrive."""
+    if tensor.requires_grad:
+        return absences.NO_GRADIENT_OF_VIEW if tensor._is_view() else absences.NO_GRADIENT
+    if not tensor.is_floating_point() and not tensor.is_complex():
+        return absences.NOT_DIFFERENTIABLE
+    return absences.NEEDS_NO_GRADIENT if torch.is_grad_enabled() else absences.WITHOUT_GRAPH

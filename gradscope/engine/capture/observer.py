@@ -1,0 +1,534 @@
+"""The observer of one session: installs the hooks, and turns what they tell into one record a phase."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradscope.engine.capture.absences import unseen_after_backward, unseen_after_forward, why_no_gradient
+from gradscope.engine.capture.hooks import ModuleHooks, inside_backward
+from gradscope.engine.capture.keeper import Keeper
+from gradscope.engine.capture.parameter_hooks import ParameterHooks
+from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables
+from gradscope.engine.capture.sites import Sites
+from gradscope.engine.model.compiled import EagerModules
+from gradscope.engine.model.leaves import Inputs, tensor_leaves
+from gradscope.engine.model.modules import named_modules
+from gradscope.engine.model.parameters import Model, PreviousValues
+from gradscope.engine.model.structure import Structure
+from gradscope.engine.nonfinite.births import Births
+from gradscope.engine.quantities.summary import SummaryBatch
+from gradscope.engine.surroundings.error_parts import class_name, message_of
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.protocol import absences
+from gradscope.protocol.capture import FULL, Capture, CaptureLevel
+from gradscope.protocol.messages import Absence
+from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+StopHere = Callable[[SubStep, str, str, int], None]
+"""(sub-step, event, layer, call): called at every moment; returns when training may go on."""
+
+
+class Observer:
+    """Watches one model through the phases of a step. Never changes a tensor, never draws a random number.
+
+    `begin(phase)` ... the phase runs ... `end()` gives what was collected. Errors inside the capture are kept in
+    `errors` and never reach the user's model.
+    """
+
+    def __init__(self, model: Model, *, keeper: Keeper, stop_here: StopHere, capture: Capture = FULL) -> None:
+        self.tables = Tables()
+        self.keeper = keeper
+        self.previous = PreviousValues()
+        self.errors: list[str] = []
+        self.births = Births()
+        """Which layers' outputs of the newest forward were not finite."""
+        self._model = model
+        self._structure = Structure(model)
+        self._stop_here = stop_here
+        self.last_passed: SubStep | None = None
+        """The newest sub-step of the session that is done."""
+        self.gradient_scale: float | None = None
+        """What all gradients are multiplied with now; they are shown divided by it."""
+        self.scale_of: Callable[[str], float | None] = lambda name: self.gradient_scale
+        """The same of one parameter, when the backward is over."""
+        self.is_left_over: Callable[[str, Tensor], bool] = lambda name, tensor: False
+        """Whether a parameter's gradient has nothing to do with this backward."""
+        self.others_names: Callable[[], frozenset[str]] = frozenset
+        """The parameters that other optimizers hold than the one whose turn it is."""
+        self._is_muted = False
+        self._tensors: Mapping[str, Tensor] | None = None
+        self._record: PhaseRecord | None = None
+        self._entered: dict[int, list[tuple[str, int, float]]] = {}
+        """Of each thread, (name, call, when) of the layers that it is in: a model may call layers on several threads."""
+        self._counting = threading.Lock()
+        self._calls: dict[str, int] = {}
+        self._recomputed: dict[str, int] = {}
+        self._awaited: dict[Slot, str] = {}
+        """Gradients that have not arrived (yet), with the reason should they never do."""
+        self._fused: set[str] = set()
+        self._never_called: set[str] = set()
+        self._pass = 0
+        self._sites = Sites(self.tables)
+        self._wanted: dict[str, bool] = {}
+        self._aliases: dict[str, list[str]] | None = None
+        self._summaries = SummaryBatch()
+        self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
+        self._leaf_handles: list[RemovableHandle] = []
+        self._parameter_hooks = ParameterHooks(self)
+        self.eager = EagerModules()
+        self._hooks: ModuleHooks | None = None
+        self.capture = capture
+        self._install_hooks()
+
+    # ------------------------------------------------------------------------------------------ what is captured
+
+    def set_capture(self, capture: Capture) -> None:
+        """From the next phase on. Between two phases only."""
+        self.capture = capture
+        self._wanted.clear()
+        self._aliases = None
+        self._remove_hooks()
+        self._install_hooks()
+
+    def wants(self, name: str) -> bool:
+        """Whether the layer or parameter of that name is looked at."""
+        wanted = self._wanted.get(name)
+        if wanted is None:
+            names = {name, *self._other_names().get(name, ())}
+            wanted = self._wanted[name] = any(self.capture.wants(known) for known in names)
+        return wanted
+
+    def _other_names(self) -> dict[str, list[str]]:
+        """A tied parameter, and a module that is in several places, are known by the first of their names. Asked for only
+        where layers are chosen by their names."""
+        if self.capture.level is not CaptureLevel.LAYERS:
+            return {}
+        if self._aliases is None:
+            self._aliases = {first: list(others) for first, (_, others) in self._structure.named().items()}
+            places: dict[int, str] = {}
+            if isinstance(self._model, nn.Module):
+                for name, module in named_modules(self._model, remove_duplicate=False):
+                    self._aliases.setdefault(places.setdefault(id(module), name), []).append(name)
+        return self._aliases
+
+    def _install_hooks(self) -> None:
+        if isinstance(self._model, nn.Module) and not self.capture.is_off:
+            self.eager.take(self._model)
+            self._hooks = ModuleHooks(self._structure.modules(), self, self.wants)
+
+    # ------------------------------------------------------------------------------------------ phases
+
+    def begin(self, phase: Phase) -> None:
+        if phase is Phase.FORWARD:
+            self._pass += 1
+            self._calls.clear()
+            self._awaited.clear()
+            self._fused.clear()
+            self.births.clear()
+            self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
+            self._remove_leaf_handles()
+        elif phase is Phase.BACKWARD:
+            self._recomputed.clear()
+            self._seen_gradients.clear()
+        self._entered.clear()
+        self.last_passed = None
+        self._tensors = None
+        self._summaries.clear(norms_only=self.capture.norms_only)
+        self._record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
+        if phase is Phase.BACKWARD:
+            self._parameter_hooks.follow(self._wanted_tensors())
+            record.own_seconds = record.elapsed()
+
+    def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
+        """Complete the record of the phase that `begin` opened, with `more` subjects."""
+        record = self._record
+        assert record is not None
+        try:
+            self.guarded(partial(self._complete, record, more))
+            return record.finish()
+        finally:
+            self._record = self._tensors = None
+
+    @contextlib.contextmanager
+    def muted(self) -> Iterator[None]:
+        """Inside, the model runs for other reasons than the phase: nothing is noted and nothing stops."""
+        before, self._is_muted = self._is_muted, True
+        try:
+            yield
+        finally:
+            self._is_muted = before
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """As muted, and torch finds no hook of ours on any module."""
+        with self.muted(), self._hooks.lifted() if self._hooks is not None else contextlib.nullcontext():
+            yield
+
+    def so_far(self) -> Collected | None:
+        """What has been collected of the phase under way; None between phases."""
+        return self._record.finish() if self._record is not None else None
+
+    def abandon(self) -> Collected | None:
+        """The phase has failed: what was captured up to there."""
+        record, self._record, self._tensors = self._record, None, None
+        if self._hooks is not None:
+            self._hooks.end_lift()
+        return record.finish() if record is not None else None
+
+    def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
+        """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
+        running = {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
+        modules = self._structure.modules()
+        entered = sorted((e for stack in self._entered.values() for e in stack), key=lambda e: e[2], reverse=True)
+        # Not simply the one that was entered last: its error may have been caught, and another raised later.
+        return next((e[:2] for e in entered if id(modules.get(e[0])) in running), None)
+
+    def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
+        """A sub-step of the session is done: note it, and stop here if somebody wants to."""
+        self.last_passed = substep
+        if self._record is not None:
+            self._record.pass_place(self.tables.place(substep, detail=detail), start)
+        self._stop_here(substep, "", "", 0)
+
+    def note(self, key: SubjectKey, tensor: Tensor) -> None:
+        """Take in a subject of the phase under way, as it is now."""
+        if self._record is not None and self.wants(key.name):
+            self.guarded(partial(self._record.add, key, tensor))
+
+    def leave_out(self, seconds: float) -> None:
+        """Training stood still for so long: that is nobody's running time."""
+        if self._record is not None:
+            self._record.paused_seconds += seconds
+
+    def elapsed(self) -> float:
+        return self._record.elapsed() if self._record is not None else math.nan
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """name -> tensor, each once; parameters of lazy modules are left out until they have a shape."""
+        if self._tensors is not None:
+            return self._tensors
+        found = self._structure.tensors()
+        if self._record is not None and self._record.phase is not Phase.FORWARD:
+            # Looked for once a phase: parameters come, go and get their shape in forwards, or between two phases.
+            self._tensors = found
+        return found
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """name -> module, each once."""
+        return self._structure.modules()
+
+    def known_tensors(self) -> Mapping[str, Tensor]:
+        """What `tensors` had found when it was asked the last time: the same object while nothing has changed."""
+        return self._structure.known()
+
+    @property
+    def reached(self) -> Collection[str]:
+        """The parameters that the newest backward has reached, as far as the hooks have seen it."""
+        return self._seen_gradients
+
+    def _wanted_tensors(self) -> Mapping[str, Tensor]:
+        if self.capture.is_off:
+            return {}
+        tensors = self.tensors()
+        return {n: t for n, t in tensors.items() if self.wants(n)} if self.capture.is_partial else tensors
+
+    def moving(self) -> dict[str, Tensor]:
+        """The parameters that a step may change: an optimizer also moves a frozen one that still has a gradient."""
+        return {
+            name: tensor for name, tensor in self.tensors().items() if tensor.requires_grad or tensor.grad is not None
+        }
+
+    def initial(self) -> Collected:
+        """Summaries of all parameters as they are now, outside any phase."""
+        # Not in the memory of a phase that may be under way.
+        summaries = SummaryBatch()
+        summaries.clear(norms_only=self.capture.norms_only)
+        record = PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
+        for name, tensor in self._wanted_tensors().items():
+            record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+        return record.finish()
+
+    def close(self) -> None:
+        """Remove every hook."""
+        self._remove_hooks()
+        self._structure.forget()
+        self.previous = PreviousValues()
+        self._record = None
+
+    # ------------------------------------------------------------------------------------------ layers
+
+    def layer_entered(self, name: str) -> None:
+        record = self._record
+        if record is None or self._is_muted or inside_backward():
+            return
+        with self._counting:
+            call = self._calls.get(name, 0)
+            self._calls[name] = call + 1
+        self._stop_here(record.substep, "enter", name, call)
+        self._entered.setdefault(threading.get_ident(), []).append((name, call, record.elapsed()))
+
+    def layer_left(self, name: str, output: object, inputs: Inputs) -> None:
+        record = self._record
+        if record is None or self._is_muted:
+            return
+        if inside_backward():
+            self.guarded(partial(self._recompute, name, output))
+            return
+        start = math.nan
+        call = self._calls.get(name, 1) - 1
+        stack = self._entered.get(threading.get_ident(), [])
+        while stack:
+            # Layers that were entered and never left (their forward raised and the model caught it) are passed over.
+            entered, entered_call, entered_at = stack.pop()
+            if entered == name:
+                call, start = entered_call, entered_at
+                break
+            self._tell_raised(record, entered, entered_call)
+        try:
+            bad = self._note_output(record, name, call, output, start)
+            if self.births.is_watching and (bad is not None or self.births.has_pending):
+                self._note_birth(record, (name, call), bad, inputs)
+        except BaseException as error:
+            self._note_error(error)
+        self._stop_here(record.substep, "leave", name, call)
+
+    def _note_output(
+        self, record: PhaseRecord, name: str, call: int, output: object, start: float
+    ) -> tuple[Slot, Tensor] | None:
+        """Which of its tensors is the first that is known not to be finite."""
+        leaves = (("", output),) if type(output) is Tensor else tuple(tensor_leaves(output))
+        site = self._sites.of_call(name, call)
+        site.follow(record.substep, leaves)
+        record.pass_place(site.place, start, site.bytes)
+        if not leaves:
+            self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
+        bad = None
+        for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
+            record.take(activation, tensor)
+            if bad is None and record.is_known_bad(activation):
+                bad = activation, tensor
+            self._await_gradient(gradient, tensor)
+        return bad
+
+    def _note_birth(
+        self, record: PhaseRecord, call: tuple[str, int], bad: tuple[Slot, Tensor] | None, inputs: Inputs
+    ) -> None:
+        started = time.perf_counter()
+        if bad is None:
+            self.births.left_good(call, inputs)
+        else:
+            slot, output = bad
+            stack = self._entered.get(threading.get_ident(), [])
+            around = [(name, number) for name, number, _ in stack]
+            module, has_nan = self._structure.modules().get(call[0]), record.is_known_nan(slot)
+            self.births.left_bad(slot.key, output, module, inputs, has_nan=has_nan, around=around)
+        record.own_seconds += time.perf_counter() - started
+
+    def layer_lifted(self, name: str) -> None:
+        if self._record is not None and not self._is_muted:
+            self._fused.add(name)
+
+    def _recompute(self, name: str, output: object) -> None:
+        """A checkpointed layer runs once more inside the backward: its numbers are known, its graph is new."""
+        call = self._recomputed.get(name, 0)
+        self._recomputed[name] = call + 1
+        for leaf, tensor in tensor_leaves(output):
+            _, slot = self._sites.slots(name, call, leaf)
+            is_seen = self._record is not None and self._record.has(slot.key)
+            if is_seen or self._awaited.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
+                # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
+                continue
+            if self._calls.get(name, 0) <= 1:
+                self._await_gradient(slot, tensor)
+            else:
+                self._awaited[slot] = absences.WHICH_CALL
+
+    def _await_gradient(self, slot: Slot, tensor: Tensor) -> None:
+        self._awaited[slot] = why_no_gradient(tensor)
+        if not tensor.requires_grad:
+            return
+        handle = tensor.register_hook(_GradientTap(self, slot, self._pass))
+        if tensor.is_leaf:
+            # A hook on a leaf (a layer that returns its own weight) outlives the graph.
+            self._leaf_handles.append(handle)
+
+    def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None:
+        record = self._record
+        # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
+        if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._pass:
+            if record is not None and record.phase is Phase.FORWARD and slot in self._awaited:
+                self._awaited[slot] = absences.INNER_GRADIENT
+            return
+        try:
+            record.take(slot, gradient, self.gradient_scale)
+        except BaseException as error:
+            self._note_error(error)
+        self._awaited.pop(slot, None)
+        self._stop_here(SubStep.BACKWARD, "gradient", slot.key.name, slot.key.call)
+
+    # ------------------------------------------------------------------------------------------ parameters
+
+    def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool) -> None:
+        record = self._record
+        if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
+            return
+        try:
+            site, gradient = self._sites.of_parameter(name), tensor.grad
+            record.take(site.gradient, gradient, self.gradient_scale)
+            self._seen_gradients[name] = (weakref.ref(gradient), gradient._version)
+            if is_second:
+                return
+            record.pass_place(site.place_of(tensor), None)
+        except BaseException as error:
+            self._note_error(error)
+        self._stop_here(SubStep.BACKWARD, "gradient", name, 0)
+
+    # ------------------------------------------------------------------------------------------ ends
+
+    def _complete(self, record: PhaseRecord, more: Iterable[tuple[SubjectKey, Tensor]]) -> None:
+        if self.capture.is_off:
+            return
+        if record.phase is Phase.FORWARD:
+            self._tell_uncalled(record)
+        elif record.phase is Phase.BACKWARD:
+            self._complete_backward(record)
+        else:
+            # An optimizer may have put others in their places.
+            self._tensors = None
+            record.take_parameters(self._parameters_and_changes(record))
+        record.take_all((self.tables.slot(key), tensor) for key, tensor in more)
+
+    def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
+        for name, tensor in self._wanted_tensors().items():
+            site = self._sites.of_parameter(name)
+            pair = self.previous.pair(name, tensor)
+            if pair is None and self.previous.knows(name):
+                self._tell(record, site.change.key, absences.REPLACED)
+            yield site.parameter, tensor, site.change, None if pair is None else pair[1]
+
+    def _complete_backward(self, record: PhaseRecord) -> None:
+        others = self._others()
+        for name, tensor in self._wanted_tensors().items():
+            key = self._sites.of_parameter(name).gradient.key
+            if tensor.grad is not None and self.is_left_over(name, tensor):
+                record.absent.append(Absence(name=name, kind=key.kind.value, reason=absences.LEFT_OVER))
+            elif tensor.grad is not None:
+                # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
+                reference, version = self._seen_gradients.get(name, (None, 0))
+                if reference is None or reference() is not tensor.grad or tensor.grad._version != version:
+                    record.add(key, tensor.grad, self.scale_of(name))
+            elif record.has(key):
+                # It arrived, and a hook of the user's has used it up.
+                continue
+            else:
+                reason = self._why_no_gradient(name, others) if tensor.requires_grad else absences.FROZEN
+                self._tell(record, key, reason)
+        for slot, reason in self._awaited.items():
+            is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
+            self._tell(
+                record, slot.key, self._why_no_gradient(slot.key.name, others, reason) if is_unreached else reason
+            )
+        if self._never_called:
+            reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
+            record.absent += unseen_after_backward(self._structure.modules(), self._never_called, self._calls, reached)
+
+    def _others(self) -> dict[str, bool]:
+        """Of each parameter, and of each layer that has parameters: whether all of it is other optimizers' to train. Empty
+        where they train nothing."""
+        names = self.others_names()
+        others: dict[str, bool] = {}
+        for name in self.tensors() if names else ():
+            is_others, inside = name in names, name
+            while inside:
+                others[inside] = others.get(inside, True) and is_others
+                inside = inside.rpartition(".")[0]
+        return others
+
+    def _why_no_gradient(self, name: str, others: Mapping[str, bool], otherwise: str = absences.NO_GRADIENT) -> str:
+        """Of a parameter or a layer that no gradient reached. Where others train it, that is as it should be."""
+        while name and name not in others:
+            # A layer without parameters is of the network that it is in.
+            name = name.rpartition(".")[0]
+        return absences.OTHERS_TURN if others.get(name, False) else otherwise
+
+    def _tell_uncalled(self, record: PhaseRecord) -> None:
+        for stack in self._entered.values():
+            for name, call, _ in stack:
+                self._tell_raised(record, name, call)
+        self._never_called.clear()
+        if self._hooks is None or not isinstance(self._model, nn.Module):
+            return
+        modules = self._structure.modules()
+        new = self._hooks.follow(modules)
+        unseen = list(unseen_after_forward(modules, self._calls, new=new, fused=self._fused))
+        has_compiled = any(absence.reason == absences.COMPILED_SINCE for absence in unseen)
+        for absence in unseen if not self.capture.is_partial else [a for a in unseen if self.wants(a.name)]:
+            record.absent.append(absence)
+            # Where not all calls are seen, a gradient does not tell by which of them it came.
+            if absence.reason == absences.NEVER_CALLED and not self.capture.is_partial:
+                self._never_called.add(absence.name)
+        for name in self.eager.names:
+            if name in self._calls:
+                record.absent.append(Absence(name=name, kind=absences.COMPILED, reason=absences.RUN_EAGERLY))
+        self.eager.take(self._model if new or has_compiled else None)
+
+    def _tell_raised(self, record: PhaseRecord, name: str, call: int) -> None:
+        self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.RAISED)
+
+    def _tell(self, record: PhaseRecord, key: SubjectKey, reason: str) -> None:
+        record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do what looks at the training; what it raises is kept in `errors`."""
+        try:
+            work()
+        except BaseException as error:
+            self._note_error(error)
+
+    def _note_error(self, error: BaseException) -> None:
+        """A tensor of a class of the user's may raise anything. An interruption is raised again."""
+        if is_interruption(error):
+            raise error
+        text = f"Capture failed: {class_name(type(error))}: {message_of(error)}"
+        if text not in self.errors:
+            self.errors.append(text)
+
+    def _remove_hooks(self) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+            self._hooks = None
+        self.eager.restore()
+        self._parameter_hooks.remove()
+        self._remove_leaf_handles()
+
+    def _remove_leaf_handles(self) -> None:
+        for handle in self._leaf_handles:
+            handle.remove()
+        self._leaf_handles.clear()
+
+
+class _GradientTap:
+    """The tensor hook of one output. Weak: the collector cannot see through a graph that holds what holds the graph."""
+
+    __slots__ = ("_observer", "_pass", "_slot")
+
+    def __init__(self, observer: Observer, slot: Slot, of_pass: int) -> None:
+        self._observer, self._slot, self._pass = weakref.ref(observer), slot, of_pass
+
+    def __call__(self, gradient: Tensor) -> None:
+        observer = self._observer()
+        if observer is not None:
+            observer.gradient_arrived(self._slot, self._pass, gradient)

@@ -1,0 +1,101 @@
+"""What is always the same of a layer's call and of a parameter, kept so that a hook need not work it out each time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradscope.engine.capture.record import Slot, Tables
+from gradscope.engine.quantities.values import shape_of
+from gradscope.protocol.phases import SubStep
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+Leaves = Sequence[tuple[str, Tensor]]
+"""(path, tensor) of each tensor in a layer's output."""
+
+
+class Sites:
+    """Of one session."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._calls: dict[tuple[str, int], CallSite] = {}
+        self._parameters: dict[str, ParameterSite] = {}
+
+    def of_call(self, name: str, call: int) -> CallSite:
+        site = self._calls.get((name, call))
+        if site is None:
+            site = self._calls[name, call] = CallSite(self, self._tables, name, call)
+        return site
+
+    def of_parameter(self, name: str) -> ParameterSite:
+        site = self._parameters.get(name)
+        if site is None:
+            site = self._parameters[name] = ParameterSite(self._tables, name)
+        return site
+
+    def slots(self, name: str, call: int, leaf: str) -> tuple[Slot, Slot]:
+        """Of one tensor of an output, and of its gradient."""
+        kinds = SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD
+        activation, gradient = (self._tables.slot(SubjectKey(kind, name, call, leaf)) for kind in kinds)
+        return activation, gradient
+
+
+class CallSite:
+    """One call of one layer in a forward, as it was the last time."""
+
+    __slots__ = ("_form", "_name", "_number", "_sites", "_substep", "_tables", "bytes", "place", "slots")
+
+    def __init__(self, sites: Sites, tables: Tables, name: str, number: int) -> None:
+        self._sites, self._tables, self._name, self._number = sites, tables, name, number
+        self._form: list[tuple[str, torch.dtype, torch.layout, tuple[int, ...]]] | None = None
+        self._substep: SubStep | None = None
+        self.place = -1
+        """The number of its place, with the shapes of its output."""
+        self.bytes = math.nan
+        """Of its output."""
+        self.slots: list[tuple[Slot, Slot]] = []
+        """Of each tensor of the output: its own, and its gradient's."""
+
+    def follow(self, substep: SubStep, leaves: Leaves) -> None:
+        """Be right for this output."""
+        form = [(leaf, tensor.dtype, tensor.layout, shape_of(tensor)) for leaf, tensor in leaves]
+        if self._form == form and self._substep is substep:
+            return
+        shapes = ", ".join(_shape_text(shape) for *_, shape in form[:4]) + (", ..." if len(form) > 4 else "")
+        self.place = self._tables.place(substep, self._name, self._number, "call", shapes)
+        self.bytes = float(sum(_bytes(tensor) for _, tensor in leaves))
+        self.slots = [self._sites.slots(self._name, self._number, leaf) for leaf, _ in leaves]
+        self._form, self._substep = form, substep
+
+
+class ParameterSite:
+    """One parameter, with the shape that it had the last time its gradient arrived."""
+
+    __slots__ = ("_name", "_place", "_shape", "_tables", "change", "gradient", "parameter")
+
+    def __init__(self, tables: Tables, name: str) -> None:
+        self._tables, self._name = tables, name
+        self.parameter = tables.slot(SubjectKey(SubjectKind.PARAMETER, name))
+        self.change = tables.slot(SubjectKey(SubjectKind.UPDATE, name))
+        self.gradient = tables.slot(SubjectKey(SubjectKind.GRAD, name))
+        self._shape: tuple[int, ...] | None = None
+        self._place = -1
+
+    def place_of(self, tensor: Tensor) -> int:
+        """The number of the place where its gradient arrives."""
+        if self._shape != tensor.shape:
+            self._shape = tensor.shape
+            self._place = self._tables.place(SubStep.BACKWARD, self._name, 0, "gradient", _shape_text(tensor.shape))
+        return self._place
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _bytes(tensor: Tensor) -> int:
+    return 0 if tensor.layout is not torch.strided else tensor.numel() * tensor.element_size()

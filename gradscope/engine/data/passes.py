@@ -1,0 +1,283 @@
+"""One pass over a loader, recorded so that another process can go through it again to the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _DatasetKind
+
+from gradscope.engine.surroundings.blame import users_code
+from gradscope.engine.surroundings.randomness import RandomStates
+from gradscope.engine.surroundings.unwinding import is_interruption
+from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
+from gradscope.protocol.failure import BadInput
+
+MOST_STATES = 4096
+"""Each is 10 KB."""
+
+
+def generators_of(loader: DataLoader[Any]) -> list[torch.Generator]:
+    """The generators of a loader and its samplers; one may be there more than once."""
+    with users_code("Reading the generators of the DataLoader and its samplers"):
+        owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+        found = [getattr(owner, "generator", None) for owner in owners]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+@dataclass(frozen=True)
+class DrawStates:
+    """Where the random numbers of a loader come from, at one moment: the global generators, and those of its own."""
+
+    globals: RandomStates
+    own: tuple[Tensor, ...]
+
+    @staticmethod
+    def capture(generators: list[torch.Generator], newest: DrawStates | None = None) -> DrawStates:
+        """As they are now; `newest` was captured before."""
+        states = RandomStates.capture(None if newest is None else newest.globals)
+        return DrawStates(states, tuple(generator.get_state() for generator in generators))
+
+    def restore(self, generators: list[torch.Generator]) -> None:
+        self.globals.restore()
+        for generator, state in zip(generators, self.own, strict=True):
+            generator.set_state(state)
+
+    def is_same(self, other: DrawStates) -> bool:
+        return self.globals.is_same(other.globals) and all(map(torch.equal, self.own, other.own))
+
+    def packed(self) -> dict[str, Any]:
+        return {"globals": self.globals.packed(), "own": list(self.own)}
+
+    @staticmethod
+    def unpacked(packed: Mapping[str, Any]) -> DrawStates:
+        return DrawStates(RandomStates.unpacked(packed["globals"]), tuple(packed["own"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassRecord:
+    """What a pass has drawn so far, and with which random numbers."""
+
+    start: DrawStates
+    draws: int
+    states: Mapping[int, DrawStates]
+    """Before those draws that moved the generators, unless the draws before them lead there anyway."""
+    failed: tuple[int, ...]
+    """The draws that raised (the end of the data, too)."""
+    is_complete: bool = True
+    """False: there were too many states to keep."""
+
+    def packed(self) -> dict[str, Any]:
+        return {
+            "start": self.start.packed(),
+            "draws": self.draws,
+            "states": {number: states.packed() for number, states in self.states.items()},
+            "failed": list(self.failed),
+            "is_complete": self.is_complete,
+        }
+
+    @staticmethod
+    def unpacked(packed: Mapping[str, Any]) -> PassRecord:
+        return PassRecord(
+            start=DrawStates.unpacked(packed["start"]),
+            draws=packed["draws"],
+            states={number: DrawStates.unpacked(states) for number, states in packed["states"].items()},
+            failed=tuple(packed["failed"]),
+            is_complete=packed["is_complete"],
+        )
+
+
+class Pass:
+    """The batches of one pass. What is drawn and recorded is the sampler's indices where that leads to the same place, so
+    that samples need not be loaded again: for a map-style dataset in this process. Otherwise it is the batches."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        generators = generators_of(loader)
+        self._start = DrawStates.capture(generators)
+        self._iterator = iter(loader)
+        self._sampled = _Sampled.within(self._iterator)
+        source = self._iterator if self._sampled is None else self._sampled.source
+        is_recorded = self._sampled is None or not _draws_at_once(loader)
+        self._draws = _Recorded(source, generators if is_recorded else None)
+        if self._sampled is not None:
+            self._sampled.source = self._draws
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._draws if self._sampled is None else self._iterator)
+
+    def put_back(self) -> bool:
+        """The samples that could not be loaded come once more. False if that cannot be done."""
+        return self._sampled is not None and self._sampled.put_back()
+
+    def has_next(self) -> bool | None:
+        """Whether there is another batch, where the sampler can be asked without loading one; None: only loading it tells."""
+        return None if self._sampled is None else self._sampled.has_next()
+
+    @property
+    def is_put_back(self) -> bool:
+        """The newest draw was put back, and not taken again."""
+        return self._sampled is not None and self._sampled.is_put_back
+
+    def record(self) -> PassRecord:
+        draws = self._draws
+        return PassRecord(
+            start=self._start,
+            draws=draws.count,
+            states=dict(draws.states),
+            failed=tuple(draws.failed),
+            is_complete=draws.is_complete,
+        )
+
+    @staticmethod
+    def again(loader: DataLoader[Any], record: PassRecord) -> tuple[Pass, list[Any], BaseException | None]:
+        """A new pass that stands where the recorded one did, the last two things that were drawn, and what the last draw has
+        raised.
+
+        Leaves the generators as they happen to be then. Raises BadInput if the data does not lead there.
+        """
+        generators = generators_of(loader)
+        record.start.restore(generators)
+        repeated = Pass(loader)
+        newest: list[Any] = []
+        raised: BaseException | None = None
+        for number in range(record.draws):
+            if number in record.states:
+                record.states[number].restore(generators)
+            try:
+                newest, raised = [*newest[-1:], next(repeated._draws)], None
+            except BaseException as error:
+                if is_interruption(error):
+                    raise
+                if number not in record.failed:
+                    ended = isinstance(error, StopIteration)
+                    what = "the data ends there" if ended else describe_error(error)
+                    raise BadInput(
+                        f"The place in the data cannot be found again: draw {number + 1} of {record.draws} failed: {what}",
+                        traceback="" if ended else cut_traceback(error),
+                    ) from error
+                raised = error
+        return repeated, newest, raised
+
+    @property
+    def is_by_samples(self) -> bool:
+        """What is drawn are samples, still to be loaded."""
+        return self._sampled is not None
+
+    def take_next(self, drawn: Any) -> None:
+        """These samples are those of the next batch."""
+        assert self._sampled is not None
+        self._sampled.take_next(drawn)
+
+
+@dataclass
+class _Recorded:
+    """An iterator whose draws are counted; `generators` None: not even the first draw depends on more than the start."""
+
+    source: Iterator[Any]
+    generators: list[torch.Generator] | None
+    count: int = 0
+    states: dict[int, DrawStates] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+    is_complete: bool = True
+    _led_to: DrawStates | None = None
+    """Where the start and the draws lead, if nothing else draws between them."""
+
+    def __post_init__(self) -> None:
+        if self.generators is not None:
+            self._led_to = DrawStates.capture(self.generators)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        before = None if self.generators is None else DrawStates.capture(self.generators, self._led_to)
+        try:
+            drawn = next(self.source)
+        except BaseException as error:
+            if not is_interruption(error):
+                self.failed.append(self.count)
+                self._note(before)
+            raise
+        self._note(before)
+        return drawn
+
+    def _note(self, before: DrawStates | None) -> None:
+        number, self.count = self.count, self.count + 1
+        if self.generators is None or before is None or not self.is_complete:
+            return
+        after = DrawStates.capture(self.generators, before)
+        if after.is_same(before):
+            return
+        if self._led_to is None or not before.is_same(self._led_to):
+            self.states[number] = before
+        self._led_to = after
+        if len(self.states) > MOST_STATES:
+            self.is_complete = False
+            self.states.clear()
+
+
+class _Sampled:
+    """Between a single-process loader's iterator and its sampler: the last draw can be put back."""
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self.source = source
+        self._last: list[Any] = []
+        self._again: list[Any] = []
+
+    @staticmethod
+    def within(iterator: Iterator[Any]) -> _Sampled | None:
+        """None for any other loader than a map-style one in this process."""
+        if type(iterator).__name__ != "_SingleProcessDataLoaderIter" or not hasattr(iterator, "_sampler_iter"):
+            return None
+        if getattr(iterator, "_dataset_kind", None) != _DatasetKind.Map:
+            return None
+        sampled = _Sampled(iterator._sampler_iter)
+        iterator._sampler_iter = sampled
+        return sampled
+
+    @property
+    def is_put_back(self) -> bool:
+        return bool(self._again)
+
+    def put_back(self) -> bool:
+        """The last draw comes once more. False if there is none."""
+        self._again, self._last = self._last, []
+        return bool(self._again)
+
+    def has_next(self) -> bool:
+        """Draws, if need be; the draw comes with the next call."""
+        if not self._again:
+            # Broken off here, there is nothing to be put back: the current batch is there.
+            self._last = []
+            try:
+                self._again = [next(self.source)]
+            except StopIteration:
+                return False
+        return True
+
+    def take_next(self, drawn: Any) -> None:
+        """Something that was drawn before comes with the next call."""
+        self._last, self._again = [], [drawn]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._again:
+            self._last = []
+            self._again = [next(self.source)]
+        self._last, self._again = self._again, []
+        return self._last[0]
+
+
+def _draws_at_once(loader: DataLoader[Any]) -> bool:
+    """True for torch's own samplers: they use the global generators for the first of their draws only."""
+    samplers = (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+    return all(sampler is None or type(sampler).__module__ == "torch.utils.data.sampler" for sampler in samplers)

@@ -1,0 +1,1 @@
+"""What the user brings: the recipe, loading it from a file, checking it, and its loss as a function."""

@@ -1,0 +1,1 @@
+"""What training happens in: random generators, devices, torch's settings, the user's code and whose error it is."""
