@@ -54,14 +54,16 @@ class Driver(Turns, Protocol):
     """What is under way, or was the last to be."""
     is_skipped: bool
     """The gradient scaler left the newest step out."""
-    evaluations: int
-    """How often the newest step has evaluated a closure."""
     notes: list[str]
     """What a person should know of the newest phase."""
     window: Window
 
     @property
     def batches(self) -> Batches: ...
+
+    @property
+    def evaluations(self) -> int:
+        """How often the newest step has evaluated a closure."""
 
     @property
     def step_before(self) -> StepBefore: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -145,6 +145,20 @@ class Gradients:
                 if id(tensor) not in known and not is_uninitialised(tensor):
                     found[f"(optimizer group {i}, parameter {k})"] = tensor
         return found
+
+    def named(self, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Those of the tensors that the newest step could move, by name, in the order given."""
+        names = {id(tensor): name for name, tensor in self.held.items()}
+        return {names[id(tensor)]: tensor for tensor in tensors if id(tensor) in names}
+
+    def have_reached_nothing(self) -> bool:
+        """No backward has reached what the turn's optimizer holds, as far as the hooks on parameters tell: with capture off
+        there are none."""
+        capture, groups = self._observer.capture, groups_of([self._whose.turn.optimizer])
+        if any(tensor.grad is not None for group in groups for tensor in group["params"]):
+            return False
+        # A hook of the user's may have stepped the optimizer, and dropped the gradient.
+        return not (capture.is_off or capture.is_partial or self.own_names().intersection(self._observer.reached))
 
     def own_names(self) -> set[str]:
         """The parameters that this step is to move."""

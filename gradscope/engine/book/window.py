@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 
 @dataclass
 class Window:
@@ -22,3 +24,7 @@ class Window:
     @property
     def mean_loss(self) -> float | None:
         return sum(self.losses) / len(self.losses) if self.losses else None
+
+    def share_of(self, loss: Tensor) -> Tensor:
+        """What a micro-batch with that loss adds to the window's."""
+        return loss / self.size if self.size > 1 else loss

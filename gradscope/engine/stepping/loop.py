@@ -23,12 +23,14 @@ from gradscope.engine.recipe.checked import checked_loss, input_and_target, loss
 from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.stepping.advice import asks_for_closure
 from gradscope.engine.stepping.clipping import clip_gradients
+from gradscope.engine.stepping.closure import Closure
 from gradscope.engine.stepping.epoch_end import EpochEnd
 from gradscope.engine.stepping.foreign_leaves import ForeignLeaves
 from gradscope.engine.stepping.own_moves import OwnMoves
 from gradscope.engine.stepping.schedule import Timing
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.engine.stepping.undo import ForwardUndo, StepUndo
+from gradscope.engine.stepping.users_turn import UsersTurn
 from gradscope.engine.stepping.validation import Validator
 from gradscope.engine.surroundings.devices import copy_batch
 from gradscope.engine.surroundings.randomness import RandomStates
@@ -50,9 +52,7 @@ class Loop:
     ) -> None:
         self.training = training
         self.batches = batches
-        self.in_user_code = False
-        """True while the user's code runs: only then may an interruption raise wherever it happens to be."""
-        self._user_code = _UserCode(self)
+        self._user_code = UsersTurn()
         self.batch: Any = None
         """The newest batch, on the device."""
         self.loss: float | None = None
@@ -62,9 +62,8 @@ class Loop:
         self.substep = SubStep.BATCH
         """What is under way, or was the last to be."""
         self.is_skipped = False
-        self.evaluations = 0
         self.notes: list[str] = []
-        self.window = Window(size=_window_size(training, batches))
+        self.window = Window(size=training.window_size(batches))
         self._turn = 0
         self._done = -1
         self._observer = observer
@@ -73,7 +72,7 @@ class Loop:
         self.gradients = Gradients(self, observer)
         self.epoch_end = EpochEnd(training, validator, observer, self.user_code, epoch=batches.epoch)
         self._forward_undo = ForwardUndo(training.modules)
-        self._closure_undo = ForwardUndo(training.modules)
+        self._closure = Closure(training, observer, self._clip)
         self._own_moves = OwnMoves(training)
         self._foreign_leaves = ForeignLeaves(training)
         self._gradients_before: dict[str, tuple[int, int]] | None = None
@@ -107,6 +106,11 @@ class Loop:
     def step_before(self) -> StepUndo:
         """What options and state were before the newest step."""
         return self._step_undo
+
+    @property
+    def evaluations(self) -> int:
+        """How often the newest step has evaluated a closure."""
+        return self._closure.evaluations
 
     @property
     def scaler(self) -> torch.amp.GradScaler | None:
@@ -149,7 +153,7 @@ class Loop:
         self.epoch_end.begin_batch(self.batches.epoch)
         if self.window.micro == 0:
             gradients.begin_window()
-            self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
+            self.window = Window(size=self.training.window_size(self.batches), epoch=self.batches.epoch)
             if self.training.zero_grad == "auto":
                 gradients.clear(turn)
                 passing(SubStep.ZERO_GRAD)
@@ -191,8 +195,8 @@ class Loop:
                 return training.loss(output, target)
 
     def undo_forward(self) -> str:
-        told = [f"The forward was undone: buffers and random states are as before, and {self.batches.fate}"]
-        return ". ".join([*told, *self._restore_forward()])
+        told = f"The forward was undone: buffers and random states are as before, and {self.batches.fate}"
+        return ". ".join([told, *self._restore_forward()])
 
     def _restore_forward(self) -> list[str]:
         """Sentences about what a forward is not expected to do."""
@@ -201,7 +205,7 @@ class Loop:
         self.loss = None
         if self.window.micro and self.window.epoch != self.batches.epoch:
             # The batch was lost with its epoch: a window does not go on in the next.
-            self.window = Window(size=_window_size(self.training, self.batches))
+            self.window = Window(size=self.training.window_size(self.batches))
         return self._own_moves.restore()
 
     # ------------------------------------------------------------------------------------------ backward
@@ -222,7 +226,7 @@ class Loop:
         self.gradients.end_backward(movable)
         self._observer.passing(SubStep.BACKWARD, start=start)
         is_complete = self._is_complete()
-        if self._has_reached_nothing():
+        if self.gradients.have_reached_nothing():
             self.notes.append(notes.nothing_reached(self.turn))
         # Nothing can go wrong any more.
         self._older_gradients.forget(keep_memory=self.window.size > 1)
@@ -242,16 +246,6 @@ class Loop:
         self._own_moves.calls_backward = bool(new)
         return notes.stale_gradients(self.training.turns, self.turn, movable, of_this_forward=new)
 
-    def _has_reached_nothing(self) -> bool:
-        """As far as the hooks on parameters tell: with capture off there are none."""
-        capture, groups = self._observer.capture, self.turn.optimizer.param_groups
-        if any(tensor.grad is not None for group in groups for tensor in group["params"]):
-            return False
-        # A hook of the user's may have stepped the optimizer, and dropped the gradient.
-        return not (
-            capture.is_off or capture.is_partial or self.gradients.own_names().intersection(self._observer.reached)
-        )
-
     def backward_again(self) -> BackwardAgain:
         """The newest forward and backward once more, on a batch of their own."""
         return BackwardAgain(
@@ -264,14 +258,8 @@ class Loop:
 
     def differentiated(self, loss: Tensor) -> Tensor:
         """What the backward of a micro-batch with this loss starts from."""
-        return self._scaled(self._divided(loss))
-
-    def _divided(self, loss: Tensor) -> Tensor:
-        return loss / self.window.size if self.window.size > 1 else loss
-
-    def _scaled(self, loss: Tensor) -> Tensor:
-        scaler = self.training.scaler
-        return loss if scaler is None else scaler.scale(loss)
+        share, scaler = self.window.share_of(loss), self.training.scaler
+        return share if scaler is None else scaler.scale(share)
 
     def _is_complete(self) -> bool:
         if self.window.micro + 1 == self.window.size:
@@ -290,17 +278,15 @@ class Loop:
 
     def undo_backward(self) -> str:
         self._older_gradients.restore()
-        told = [
-            "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
-        ]
-        return ". ".join([*told, *self._restore_forward()])
+        told = "The backward was undone, and its forward, whose graph is used up: the same batch is ready for a new forward"
+        return ". ".join([told, *self._restore_forward()])
 
     # ------------------------------------------------------------------------------------------ step
 
     def step(self, number: int) -> None:
         """Step `number`: unscale, clip, move the parameters, set the next scale, validate, set the next rate."""
         passing, elapsed, training = self._observer.passing, self._observer.elapsed, self.training
-        self.notes, self.clip, self.is_skipped, self.evaluations = [], None, False, 0
+        self.notes, self.clip, self.is_skipped = [], None, False
         self.epoch_end.validation = self.epoch_end.broken_off = None
         self.substep = SubStep.STEP
         self._remember_step()
@@ -315,7 +301,7 @@ class Loop:
             start, self.substep = elapsed(), SubStep.CLIP
             self.clip = self._clip(turn)
             # Each evaluation of a closure has clipped gradients of its own.
-            clipped = {} if turn.needs_closure else self._clipped_by_name(turn)
+            clipped = {} if turn.needs_closure else self.gradients.named(self.training.clipped_parameters(turn))
             self.gradients.note_clipped(clipped, may_change=turn.may_change_gradients)
             for key, gradient in self.gradients.clipped():
                 self._observer.note(key, gradient)
@@ -334,7 +320,7 @@ class Loop:
                 if scaler is not None:
                     scaler.step(turn.optimizer)
                 elif turn.needs_closure:
-                    turn.optimizer.step(self._closure)  # type: ignore[arg-type]
+                    turn.optimizer.step(self._closure.evaluate)  # type: ignore[arg-type]
                 else:
                     turn.optimizer.step()
         passing(SubStep.STEP, start=start)
@@ -374,7 +360,7 @@ class Loop:
                 self.gradients.note_clipped({}, may_change=True)
             self._has_moved = True
             with self.user_code():
-                turn.optimizer.step(self._closure)  # type: ignore[arg-type]
+                turn.optimizer.step(self._closure.evaluate)  # type: ignore[arg-type]
             self.notes.append(
                 f"{type(turn.optimizer).__name__}.step() is given a closure from now on: without one it failed "
                 f"({describe_error(error)})"
@@ -394,7 +380,8 @@ class Loop:
         # Until all copies are complete there is nothing to put back.
         self._observer.previous.forget()
         self._step_undo.forget()
-        self._closure_undo.forget()
+        self._closure.forget()
+        self._closure.prepare(self.turn, self.window)
         self._has_moved = False
         self.gradients.begin_step()
         turn, training = self.turn, self.training
@@ -404,44 +391,13 @@ class Loop:
             self._step_undo.remember(turn, with_state=False)
             return
         if turn.needs_closure:
-            self._closure_undo.remember()
+            self._closure.remember()
         self._step_undo.remember(turn)
         self._observer.previous.remember(self.gradients.held)
 
     def _clip(self, turn: RecipeTurn) -> Clip:
-        return clip_gradients(self._clipped_by_name(turn), self.training.clip_norm, self.training.clip_value)
-
-    def _clipped_by_name(self, turn: RecipeTurn) -> dict[str, Tensor]:
-        """In torch's order, on which the last digit of the norm depends."""
-        names = {id(tensor): name for name, tensor in self.gradients.held.items()}
-        clipped = self.training.clipped_parameters(turn)
-        return {names[id(tensor)]: tensor for tensor in clipped if id(tensor) in names}
-
-    def _closure(self) -> Tensor:
-        """The loss and its gradients at the parameters as they are now. The first time, the phases have computed them."""
-        self.evaluations += 1
-        if self.evaluations == 1:
-            return _number(or_nan(self.window.mean_loss))
-        with torch.enable_grad(), self._observer.muted():
-            if self.training.zero_grad == "auto":
-                self.turn.optimizer.zero_grad(set_to_none=True)
-            total = 0.0
-            for batch in self.window.batches:
-                loss = checked_loss(self._loss_again(batch))
-                total += float(loss.detach())
-                self._divided(loss).backward()
-            if self.training.clips:
-                self._clip(self.turn)
-        return _number(total / len(self.window.batches))
-
-    def _loss_again(self, batch: Any) -> Any:
-        training, turn = self.training, self.turn
-        with training.autocast():
-            if turn.training_step is not None:
-                return loss_of(turn.training_step(training.model, batch))
-            x, target = input_and_target(batch)
-            assert callable(training.model) and training.loss is not None
-            return training.loss(training.model(x), target)
+        clipped = self.gradients.named(self.training.clipped_parameters(turn))
+        return clip_gradients(clipped, self.training.clip_norm, self.training.clip_value)
 
     def finish_step(self, number: int) -> None:
         """Step `number` is done: its batch too, after the last turn."""
@@ -452,7 +408,7 @@ class Loop:
             if self.batches.index == 0:
                 self.epoch_end.forget_losses()
         self._turn = (self._turn + 1) % len(self.training.turns)
-        self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
+        self.window = Window(size=self.training.window_size(self.batches), epoch=self.batches.epoch)
 
     def undo_step(self) -> str:
         if not self.keeps_copies and (self._has_moved or self.gradients.are_lost):
@@ -465,14 +421,14 @@ class Loop:
         """What `_remember_step` has copied, as far as it has."""
         self._observer.previous.restore()
         self.gradients.restore()
-        self._closure_undo.restore()
+        self._closure.restore()
         self._step_undo.restore()
 
     # ------------------------------------------------------------------------------------------ beside the phases
 
     def renew_window(self) -> None:
         """Before its first forward, a window takes the size that is set now."""
-        self.window = Window(size=_window_size(self.training, self.batches), epoch=self.batches.epoch)
+        self.window = Window(size=self.training.window_size(self.batches), epoch=self.batches.epoch)
 
     def zero_grad(self) -> None:
         """Clear the gradients of the optimizer whose turn it is."""
@@ -491,8 +447,8 @@ class Loop:
         self.batches = batches
         self.notes = []
         self.loss = self.clip = None
-        self.evaluations, self.is_skipped = 0, False
-        self.window = Window(size=_window_size(self.training, batches), epoch=batches.epoch)
+        self.is_skipped = False
+        self.window = Window(size=self.training.window_size(batches), epoch=batches.epoch)
         self._observer.previous.forget()
         self._turn, self._done = 0, step - 1
         self.epoch_end.continue_at(batches.epoch, epoch_losses)
@@ -500,18 +456,20 @@ class Loop:
 
     def timing(self, *, steps_done: int = 0) -> Timing:
         """Where the next step is (the one after `steps_done` more)."""
-        turns, length = len(self.training.turns), self.batches.length
-        turn = (self._turn + steps_done) % turns
-        if length is None:
-            return Timing(turn=turn, steps_to_epoch_end=None, steps_per_epoch=None)
-        per_epoch = turns * -(-length // self.training.accumulate)
-        # The window under way may be of another size than those to come.
-        after_window = length - (self.batches.index - self.window.micro) - self.window.size
-        windows = 1 + -(-max(0, after_window) // self.training.accumulate)
-        to_end = max(turns * windows - self._turn - steps_done, 0) or per_epoch
-        return Timing(turn=turn, steps_to_epoch_end=to_end, steps_per_epoch=per_epoch)
+        return Timing.of(
+            self.batches,
+            self.window,
+            turn=self._turn,
+            turns=len(self.training.turns),
+            accumulate=self.training.accumulate,
+            steps_done=steps_done,
+        )
 
-    def user_code(self) -> _UserCode:
+    @property
+    def in_user_code(self) -> bool:
+        return self._user_code.is_on
+
+    def user_code(self) -> UsersTurn:
         """What is inside is the user's code."""
         return self._user_code
 
@@ -519,7 +477,7 @@ class Loop:
         """Between two steps: what the newest one could be explained with is not wanted any more."""
         self._step_undo = StepUndo(self.training)
         self.gradients.drop_copies()
-        self._closure_undo.forget()
+        self._closure.forget()
         self._observer.previous = PreviousValues()
 
     def close(self) -> None:
@@ -530,33 +488,9 @@ class Loop:
         """Let go of everything that belongs to a step."""
         self._forward_undo.forget()
         self._own_moves.forget()
-        self._closure_undo.forget()
+        self._closure.forget()
         self._step_undo.forget()
         self._older_gradients.forget()
         self.gradients.forget()
         self._graph = self.batch = None
         self.window = Window()
-
-
-class _UserCode:
-    """A context that is entered several times in each phase: a generator takes three times as long."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-
-    def __enter__(self) -> None:
-        self._loop.in_user_code = True
-
-    def __exit__(self, *error: object) -> None:
-        self._loop.in_user_code = False
-
-
-def _window_size(training: Training, batches: BatchSource) -> int:
-    """Micro-batches of a window that begins with the current batch."""
-    if batches.length is None:
-        return training.accumulate
-    return max(1, min(training.accumulate, batches.length - batches.index))
-
-
-def _number(value: float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float64)

@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from gradscope.engine.aside.door import Aside
+from gradscope.engine.book.driver import Batches
 from gradscope.engine.book.turns import Turn, momenta_of, rates_of
+from gradscope.engine.book.window import Window
 from gradscope.engine.stepping.schedule_span import steps_left
 from gradscope.engine.stepping.training import Training
 from gradscope.engine.surroundings.blame import users_code
@@ -34,6 +36,19 @@ class Timing:
     steps_to_epoch_end: int | None
     """How many steps the current epoch still has, the next one included. None where unknown."""
     steps_per_epoch: int | None
+
+    @staticmethod
+    def of(batches: Batches, window: Window, *, turn: int, turns: int, accumulate: int, steps_done: int = 0) -> Timing:
+        """`turn` of `turns` is under way in `window`; the timing is that of the step after `steps_done` more."""
+        length, next_turn = batches.length, (turn + steps_done) % turns
+        if length is None:
+            return Timing(turn=next_turn, steps_to_epoch_end=None, steps_per_epoch=None)
+        per_epoch = turns * -(-length // accumulate)
+        # The window under way may be of another size than those to come.
+        after_window = length - (batches.index - window.micro) - window.size
+        windows = 1 + -(-max(0, after_window) // accumulate)
+        to_end = max(turns * windows - turn - steps_done, 0) or per_epoch
+        return Timing(turn=next_turn, steps_to_epoch_end=to_end, steps_per_epoch=per_epoch)
 
 
 @dataclass(frozen=True)

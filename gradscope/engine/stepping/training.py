@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine.book.driver import Batches
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.modules import modules_in, parameters_of
@@ -62,6 +63,12 @@ class Training:
     @property
     def clips(self) -> bool:
         return self.clip_norm is not None or self.clip_value is not None
+
+    def window_size(self, batches: Batches) -> int:
+        """Micro-batches of a window that begins with the current batch."""
+        if batches.length is None:
+            return self.accumulate
+        return max(1, min(self.accumulate, batches.length - batches.index))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward."""
