@@ -29,7 +29,8 @@ from gradscope.engine.serving.goal import Goal
 from gradscope.engine.serving.last_words import LastWords
 from gradscope.engine.serving.looking import look
 from gradscope.engine.serving.outbox import Outbox
-from gradscope.engine.serving.teller import Teller
+from gradscope.engine.serving.reader import Reader
+from gradscope.engine.serving.teller import Teller, check_showable
 from gradscope.engine.session import Session
 from gradscope.engine.surroundings import devices
 from gradscope.engine.surroundings.blame import failure_of
@@ -40,19 +41,15 @@ from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.engine.surroundings.usercode import last_user_line
 from gradscope.protocol import messages
 from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.codec import Decoder, Frame, ProtocolError, Unreadable, encode
+from gradscope.protocol.codec import Decoder, Frame, Unreadable
 from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
-from gradscope.protocol.limits import MAX_COUNT
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
 
 SHUTDOWN_GRACE_SECS = 2.0
-_CONNECTION_BROKEN = "its connection to the app was closed or replaced within its own process"
-_CANNOT_READ = "it cannot read any more what the app says; something that it uses was replaced or has failed"
-_CANNOT_WRITE = "it cannot tell the app anything any more; something that it uses was replaced or has failed"
 
 
 class Server:
@@ -65,11 +62,11 @@ class Server:
         last_place: LastPlace | None = None,
         last_words: LastWords | None = None,
     ) -> None:
-        self.is_armed = False
-        self._connection = connection
-        self._decoder = decoder
-        self._last_words = last_words or LastWords(last_place)
-        self._outbox = Outbox(connection, on_failure=self._on_write_failed)
+        self.is_armed = self._is_over = False
+        self._reader = Reader(
+            connection, decoder, last_words or LastWords(last_place), take=self._take, is_over=lambda: self._is_over
+        )
+        self._outbox = Outbox(connection, on_failure=self._reader.note_write_failed)
         self._teller = Teller(self._outbox)
         self._exporter = Exporter(self._outbox)
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -88,11 +85,10 @@ class Server:
         self._is_opening = False
         self._comparer = Comparer()
         self._settings = TorchSettings.capture()
-        self._is_over = False
 
     def run(self, torch_version: str, numpy_version: str) -> None:
         signal.signal(signal.SIGINT, self._on_interrupt_signal)
-        threading.Thread(target=self._read, name="gradscope-reader", daemon=True).start()
+        self._reader.start()
         self._outbox.put(
             messages.EngineReady(torch_version=torch_version, numpy_version=numpy_version, devices=available_devices())
         )
@@ -104,42 +100,6 @@ class Server:
         self._outbox.close()
 
     # ------------------------------------------------------------------------------------------ the reader thread
-
-    def _read(self) -> None:
-        """When the app is gone, so is our reason to be. Not sys.exit: the main thread may be busy for hours."""
-        try:
-            while data := self._connection.recv(1 << 20):
-                self._take_in(data)
-        except ConnectionError as error:
-            self._last_words.end("the connection to the app is lost", error)
-        except OSError as error:
-            self._last_words.end(_CONNECTION_BROKEN, error)
-        except ProtocolError as error:
-            self._last_words.end("the connection to the app has failed", error)
-        except BaseException as error:
-            self._last_words.end(_CANNOT_READ, error)
-        if self._is_over:
-            # It was asked to end, and there is nobody to tell.
-            os._exit(0)
-        self._last_words.end("the connection to the app was closed")
-
-    def _on_write_failed(self, error: BaseException) -> None:
-        """In the writer thread."""
-        if self._is_over or isinstance(error, ConnectionError):
-            # The reader has heard of it as well.
-            return
-        self._last_words.end(_CONNECTION_BROKEN if isinstance(error, OSError) else _CANNOT_WRITE, error)
-
-    def _take_in(self, data: bytes) -> None:
-        """A request that cannot be read is answered like the others, in its turn; those behind it are none the worse."""
-        while True:
-            try:
-                for frame in self._decoder.feed(data):
-                    self._take(frame)
-                return
-            except Unreadable as error:
-                self._requests.put(Frame(error.number, error))
-                data = b""
 
     def _take(self, frame: Frame) -> None:
         """Control messages are acted on at once, whatever the main thread does."""
@@ -362,7 +322,7 @@ class Server:
                 budget_bytes=request.budget_bytes,
                 capture=request.capture,
             )
-            _check_showable(session)
+            check_showable(session)
         except BaseException:
             self._is_interruptible = False
             if session is not None:
@@ -516,16 +476,6 @@ class Server:
         if self._last_place is not None:
             self._last_place.write(position)
         return position
-
-
-def _check_showable(session: Session) -> None:
-    """The app takes in what it is told of a session. Raises BadInput where it would not, by its own rules."""
-    try:
-        frame = encode(messages.Opened(session=session.info, position=session.position), number=MAX_COUNT)
-        for _ in Decoder().feed(frame):
-            pass
-    except ProtocolError as reason:
-        raise BadInput(f"The app cannot show this recipe: {reason}") from None
 
 
 def _has_found_nonfinite(report: object) -> bool:

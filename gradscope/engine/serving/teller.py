@@ -14,6 +14,9 @@ from gradscope.engine.surroundings.blame import failure_of
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol import messages
+from gradscope.protocol.codec import Decoder, ProtocolError, encode
+from gradscope.protocol.failure import BadInput
+from gradscope.protocol.limits import MAX_COUNT
 from gradscope.protocol.phases import Rest
 
 SCHEDULE_INTERVAL_SECS = 2.0
@@ -123,3 +126,13 @@ class Teller:
         for text in session.observer.errors[self._told_errors :]:
             self._outbox.put(messages.Note(text=text, warning=True))
         self._told_errors = len(session.observer.errors)
+
+
+def check_showable(session: Session) -> None:
+    """The app takes in what it is told of a session. Raises BadInput where it would not, by its own rules."""
+    try:
+        frame = encode(messages.Opened(session=session.info, position=session.position), number=MAX_COUNT)
+        for _ in Decoder().feed(frame):
+            pass
+    except ProtocolError as reason:
+        raise BadInput(f"The app cannot show this recipe: {reason}") from None
