@@ -25,9 +25,9 @@ from gradscope.protocol.messages import (
 )
 from gradscope.protocol.phases import Position
 from gradscope.snapshots.against import OtherSnapshots, difference, difference_picture, our_values
+from gradscope.snapshots.format.reading import GivenUp, Reading
 from gradscope.snapshots.looking import look, plane_of
 from gradscope.snapshots.reader import open_snapshot
-from gradscope.snapshots.reading import GivenUp, Reading
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 from gradscope.state.app_state import AppState
 from gradscope.state.reopened import state_of

@@ -17,10 +17,10 @@ from gradscope.protocol.messages import (
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots import slices
 from gradscope.snapshots.comparing import compare, strongest_difference
+from gradscope.snapshots.format.reading import Reading
 from gradscope.snapshots.looking import need_few, plane_of
 from gradscope.snapshots.pieces import Flat, Part
 from gradscope.snapshots.reader import open_snapshot
-from gradscope.snapshots.reading import Reading
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
 
 Shape = tuple[int, ...]

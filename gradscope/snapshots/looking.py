@@ -18,9 +18,9 @@ from gradscope.protocol.messages import (
     Unavailable,
 )
 from gradscope.snapshots import pieces, slices
+from gradscope.snapshots.format.tensor_file import TensorInfo
 from gradscope.snapshots.pieces import Array, Part
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
-from gradscope.snapshots.tensor_file import TensorInfo
 
 MAX_LOOKED_AT = 1 << 30
 """Values that are read for one picture or histogram."""

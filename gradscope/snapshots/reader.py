@@ -10,15 +10,15 @@ from typing import Any
 
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.parts import Contents, Part
-from gradscope.snapshots import checks, json_files, names, report_files, saved_history, version1
-from gradscope.snapshots.content import Content, SessionFile, StepTable
-from gradscope.snapshots.damage import Damaged, in_bytes
-from gradscope.snapshots.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, SnapshotFiles
-from gradscope.snapshots.reading import Reading
-from gradscope.snapshots.saved_history import SavedHistory
+from gradscope.snapshots.format import checks, json_files, names, report_files, saved_history, version1
+from gradscope.snapshots.format.content import Content, SessionFile, StepTable
+from gradscope.snapshots.format.damage import Damaged, in_bytes
+from gradscope.snapshots.format.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, SnapshotFiles
+from gradscope.snapshots.format.reading import Reading
+from gradscope.snapshots.format.saved_history import SavedHistory
+from gradscope.snapshots.format.source import MANIFEST
+from gradscope.snapshots.format.tables import read_history_csv, step_table
 from gradscope.snapshots.snapshot import Environment, Snapshot
-from gradscope.snapshots.source import MANIFEST
-from gradscope.snapshots.tables import read_history_csv, step_table
 
 _TENSORS_OF_PART: dict[str, Part] = {
     **{names.TENSOR_FILES[kind]: part for kind, part in names.PART_OF_KIND.items()},

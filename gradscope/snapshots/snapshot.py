@@ -13,11 +13,11 @@ import numpy as np
 from gradscope.protocol.parts import Contents
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots import slices
-from gradscope.snapshots.content import Content
-from gradscope.snapshots.files import SnapshotFiles
-from gradscope.snapshots.names import PART_OF_KIND, PLOTS, TENSOR_FILES, tensor_name
+from gradscope.snapshots.format.content import Content
+from gradscope.snapshots.format.files import SnapshotFiles
+from gradscope.snapshots.format.names import PART_OF_KIND, PLOTS, TENSOR_FILES, tensor_name
+from gradscope.snapshots.format.tensor_file import TensorInfo
 from gradscope.snapshots.pieces import PIECE, Array, Flat, Part
-from gradscope.snapshots.tensor_file import TensorInfo
 
 MAX_PICTURE_BYTES = 64 * 1024**2
 

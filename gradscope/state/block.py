@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, SubjectKey
-from gradscope.snapshots.saved_history import SavedBlock
+from gradscope.snapshots.format.saved_history import SavedBlock
 from gradscope.state.cells import DATED, LAST_STEP, Cells, Origin
 from gradscope.state.moving import Move
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.protocol.arrays import FloatArray, IntArray
-from gradscope.snapshots.saved_history import SavedCurve
+from gradscope.snapshots.format.saved_history import SavedCurve
 
 MAX_CURVE_POINTS = 20_000
 _HALVED = 4

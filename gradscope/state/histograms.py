@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import Report
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
-from gradscope.snapshots.saved_history import SavedHistograms
+from gradscope.snapshots.format.saved_history import SavedHistograms
 
 MAX_COLUMNS = 64
 MAX_BYTES = 16 * 1024 * 1024

@@ -16,7 +16,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import InitialParameters, Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots.saved_history import SavedHistory, SavedLatest
+from gradscope.snapshots.format.saved_history import SavedHistory, SavedLatest
 from gradscope.state.block import MAX_STEPS, Block
 from gradscope.state.histograms import HistogramHistory
 from gradscope.state.step_curves import StepCurves

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import VALIDATION_LOSS, Clip, Report, Validated
 from gradscope.protocol.phases import Phase
-from gradscope.snapshots.content import StepTable
-from gradscope.snapshots.saved_history import SavedCurve, SavedHistory
+from gradscope.snapshots.format.content import StepTable
+from gradscope.snapshots.format.saved_history import SavedCurve, SavedHistory
 from gradscope.state.curve import Curve
 
 

@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from gradscope.client.snapshot_source import Reopened, reopen
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Differences, FetchDifferencePicture, FetchDifferences
-from gradscope.snapshots.reading import Reading
+from gradscope.snapshots.format.reading import Reading
 from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison
 from gradscope.ui.controller import Controller

@@ -24,7 +24,7 @@ from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.protocol.why import CheckGradient, Explain
-from gradscope.snapshots.reading import Reading
+from gradscope.snapshots.format.reading import Reading
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic, Unopened
 from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress

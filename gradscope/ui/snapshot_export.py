@@ -12,7 +12,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Verb
-from gradscope.snapshots import saved_history
+from gradscope.snapshots.format import saved_history
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.controller import Controller
 from gradscope.ui.redraw import owing

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages as m
 from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.snapshots.reading import GivenUp, Reading
+from gradscope.snapshots.format.reading import GivenUp, Reading
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection

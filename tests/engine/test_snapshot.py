@@ -29,7 +29,7 @@ from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Moment, Phase, Rest
 from gradscope.protocol.subjects import COLUMNS, SubjectKind
-from gradscope.snapshots.names import TENSOR_FILES, tensor_name
+from gradscope.snapshots.format.names import TENSOR_FILES, tensor_name
 from gradscope.snapshots.reader import open_snapshot
 
 FILES = {

@@ -23,7 +23,7 @@ from gradscope.engine.export.snapshot import write_snapshot
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COUNT, L2, MAX, MEAN, MIN, STD, SubjectKind
-from gradscope.snapshots import report_html, subject_tables
+from gradscope.snapshots.page import report_html, subject_tables
 from tests.snapshots.page import Element, parse
 
 TITLES = {

@@ -34,8 +34,8 @@ from gradscope.client.snapshot_source import Reopened, reopen
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture
 from gradscope.snapshots.against import difference, our_values
+from gradscope.snapshots.format.reading import Reading
 from gradscope.snapshots.looking import look
-from gradscope.snapshots.reading import Reading
 from gradscope.snapshots.snapshot import Snapshot
 from tests.snapshots import made
 
@@ -93,7 +93,7 @@ def files_of(path: Path) -> Files:
 
 def _history(path: Path) -> Files:
     """The history that the app would have added."""
-    from gradscope.snapshots import saved_history
+    from gradscope.snapshots.format import saved_history
     from gradscope.snapshots.reader import open_snapshot
     from gradscope.state.reopened import state_of
 

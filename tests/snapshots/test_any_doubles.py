@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from gradscope.protocol.subjects import COLUMNS, COUNT, HISTOGRAM_BINS, L2, MAX, MEAN, MIN
 from gradscope.snapshots import slices, tensorboard
 from gradscope.snapshots.comparing import strongest_difference
-from gradscope.snapshots.numbers import number
+from gradscope.snapshots.page.numbers import number
+from gradscope.snapshots.page.svg import curves, scale_of
 from gradscope.snapshots.pieces import of_plane
-from gradscope.snapshots.svg import curves, scale_of
 
 MOST, LEAST = float(np.finfo(np.float64).max), 5e-324
 EXTREMES = st.sampled_from(

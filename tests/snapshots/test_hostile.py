@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from gradscope import BadInput
 from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.snapshots import looking, source, tensor_file
+from gradscope.snapshots import looking
 from gradscope.snapshots.against import difference, our_values
+from gradscope.snapshots.format import source, tensor_file
 from gradscope.snapshots.looking import look
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import Snapshot

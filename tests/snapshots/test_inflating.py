@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from gradscope.snapshots import inflating
-from gradscope.snapshots.damage import Damaged
-from gradscope.snapshots.inflating import Inflater
+from gradscope.snapshots.format import inflating
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.inflating import Inflater
 
 
 def deflated(data: bytes) -> bytes:

@@ -10,8 +10,8 @@ import pytest
 
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.subjects import COUNT, MEAN, NAN, ZERO, SubjectKind
+from gradscope.snapshots.page.remarks import Severity, remarks
 from gradscope.snapshots.reader import open_snapshot
-from gradscope.snapshots.remarks import Severity, remarks
 from gradscope.snapshots.tensorboard import histogram
 from tests.snapshots import made
 from tests.snapshots.made import Spoiled
@@ -82,8 +82,8 @@ def test_nothing_is_remarked_as_all_zero_that_was_not_looked_at(shots: dict[str,
 
 
 def test_other_counts_have_to_be_numbers(shots: dict[str, Path], tmp_path: Path) -> None:
-    from gradscope.snapshots import checks
-    from gradscope.snapshots.damage import Damaged
+    from gradscope.snapshots.format import checks
+    from gradscope.snapshots.format.damage import Damaged
 
     snapshot = open_snapshot(shots["norms"])
     report = next(iter(snapshot.reports.values()))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.visible import visible
-from gradscope.snapshots.markup import Markup, clipped, element, escaped, in_lines, joined
+from gradscope.snapshots.page.markup import Markup, clipped, element, escaped, in_lines, joined
 from tests.snapshots.page import parse
 
 

@@ -19,11 +19,11 @@ import pytest
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Phase, Rest
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
-from gradscope.snapshots.content import StepTable
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.format.content import StepTable
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.tables import read_history_csv
 from gradscope.snapshots.reader import is_snapshot, open_snapshot
 from gradscope.snapshots.snapshot import Snapshot, ValuesMissing
-from gradscope.snapshots.tables import read_history_csv
 from tests.snapshots import made
 from tests.snapshots.made import Spoiled
 

@@ -3,8 +3,8 @@
 import pytest
 
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.snapshots.damage import in_bytes
-from gradscope.snapshots.remarks import _share
+from gradscope.snapshots.format.damage import in_bytes
+from gradscope.snapshots.page.remarks import _share
 
 
 @pytest.mark.parametrize(

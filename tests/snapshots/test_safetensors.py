@@ -13,8 +13,8 @@ import torch
 from gradscope.engine.export.plan import PlannedFile
 from gradscope.engine.export.tensors import plan_tensors
 from gradscope.protocol.parts import Part
-from gradscope.snapshots import tensor_file
-from gradscope.snapshots.tensor_file import DTYPES, numbers_of, read_header
+from gradscope.snapshots.format import tensor_file
+from gradscope.snapshots.format.tensor_file import DTYPES, numbers_of, read_header
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 EIGHT_BITS = (

@@ -11,9 +11,9 @@ import pytest
 
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots import saved_history, tensor_file
-from gradscope.snapshots.damage import Damaged
-from gradscope.snapshots.saved_history import SavedBlock, SavedCurve, SavedHistograms, SavedHistory, SavedLatest
+from gradscope.snapshots.format import saved_history, tensor_file
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.saved_history import SavedBlock, SavedCurve, SavedHistograms, SavedHistory, SavedLatest
 
 KEYS = (SubjectKey(SubjectKind.GRAD, "a"), SubjectKey(SubjectKind.GRAD, "b", 1, "[0]"))
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW, HISTOGRAM_BINS
-from gradscope.snapshots.svg import Magnitudes, curves, histogram, scale_of, thinned
+from gradscope.snapshots.page.svg import Magnitudes, curves, histogram, scale_of, thinned
 
 NONE = np.zeros(0, dtype=np.int64)
 

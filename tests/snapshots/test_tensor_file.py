@@ -9,9 +9,9 @@ import struct
 import numpy as np
 import pytest
 
-from gradscope.snapshots import tensor_file
-from gradscope.snapshots.damage import Damaged
-from gradscope.snapshots.tensor_file import DTYPES, numbers_of, read_header
+from gradscope.snapshots.format import tensor_file
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.tensor_file import DTYPES, numbers_of, read_header
 
 
 def test_a_bool_of_any_byte_is_true_or_false() -> None:

@@ -9,7 +9,7 @@ from gradscope.protocol.messages import Clip, InitialParameters, Report, Reports
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.stacks import stacked, unstacked
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots import saved_history, tensor_file
+from gradscope.snapshots.format import saved_history, tensor_file
 from gradscope.state.block import Block
 from gradscope.state.cells import TOP_L2, TOP_STD, Origin
 from gradscope.state.curve import Curve

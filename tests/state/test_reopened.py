@@ -13,7 +13,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.phases import Phase, Rest, Verb
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.snapshots import saved_history
+from gradscope.snapshots.format import saved_history
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import AppState, EngineState, EngineStatus
 from gradscope.state.reopened import introduction, state_of

@@ -20,9 +20,9 @@ from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.messages import Place, Report, SessionInfo
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.subjects import SubjectRow
-from gradscope.snapshots.content import Content, StepRow
-from gradscope.snapshots.names import FORMAT, FORMAT_VERSION
-from gradscope.snapshots.tables import step_table
+from gradscope.snapshots.format.content import Content, StepRow
+from gradscope.snapshots.format.names import FORMAT, FORMAT_VERSION
+from gradscope.snapshots.format.tables import step_table
 from gradscope.version import __version__
 
 _Row = TypeVar("_Row", SubjectRow, Place)

@@ -21,11 +21,11 @@ from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import EVERYTHING, Contents, Part
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKind
-from gradscope.snapshots import json_files, names, report_files, tables
-from gradscope.snapshots.content import Content, SessionFile
-from gradscope.snapshots.report_html import report_html
-from gradscope.snapshots.saved_history import ARRAYS_FILE, JSON_FILE
-from gradscope.snapshots.source import MANIFEST
+from gradscope.snapshots.format import json_files, names, report_files, tables
+from gradscope.snapshots.format.content import Content, SessionFile
+from gradscope.snapshots.format.saved_history import ARRAYS_FILE, JSON_FILE
+from gradscope.snapshots.format.source import MANIFEST
+from gradscope.snapshots.page.report_html import report_html
 from gradscope.snapshots.writer import Progress, new_snapshot
 
 

@@ -14,7 +14,7 @@ from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.parts import Part
-from gradscope.snapshots.tensor_file import DTYPE_OF_LABEL, RESERVED, DType, Shape, layout, nbytes_of
+from gradscope.snapshots.format.tensor_file import DTYPE_OF_LABEL, RESERVED, DType, Shape, layout, nbytes_of
 from gradscope.snapshots.writer import Chunk
 
 Fetch = Callable[[], Tensor]

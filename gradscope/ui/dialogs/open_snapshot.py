@@ -7,8 +7,8 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
+from gradscope.snapshots.format.source import MANIFEST
 from gradscope.snapshots.reader import is_snapshot
-from gradscope.snapshots.source import MANIFEST
 
 
 class OpenSnapshotDialog(QFileDialog):

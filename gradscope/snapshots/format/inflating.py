@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.format.damage import Damaged
 
 POINT_BYTES = 16 * 1024**2
 """Of what comes out, between two places at which reading can begin."""

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.snapshots import json_files
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.format import json_files
+from gradscope.snapshots.format.damage import Damaged
 
 MAX_HEADER_BYTES = 32 * 1024 * 1024
 _MAX_DIMENSIONS = 32

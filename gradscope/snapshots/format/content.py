@@ -15,7 +15,7 @@ from gradscope.protocol.edits import EditMade
 from gradscope.protocol.messages import Place, Report, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.subjects import SubjectRow
-from gradscope.snapshots.saved_history import SavedHistory
+from gradscope.snapshots.format.saved_history import SavedHistory
 
 
 @dataclass(frozen=True, kw_only=True)

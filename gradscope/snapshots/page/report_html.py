@@ -9,13 +9,13 @@ from typing import Any
 
 from gradscope.protocol.messages import Report, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Rest
-from gradscope.snapshots.history_section import Steps, history_section
-from gradscope.snapshots.markup import Markup, clipped, element, in_lines, joined
-from gradscope.snapshots.model_tables import model_table, optimizer_table
-from gradscope.snapshots.numbers import number
-from gradscope.snapshots.remarks import Remark, Reports, Severity, remarks
-from gradscope.snapshots.report_style import STYLE
-from gradscope.snapshots.subject_tables import subject_tables
+from gradscope.snapshots.page.history_section import Steps, history_section
+from gradscope.snapshots.page.markup import Markup, clipped, element, in_lines, joined
+from gradscope.snapshots.page.model_tables import model_table, optimizer_table
+from gradscope.snapshots.page.numbers import number
+from gradscope.snapshots.page.remarks import Remark, Reports, Severity, remarks
+from gradscope.snapshots.page.report_style import STYLE
+from gradscope.snapshots.page.subject_tables import subject_tables
 
 MAX_PICTURES_BYTES = 24 * 1024 * 1024
 MAX_PLACES = 100

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW
-from gradscope.snapshots.markup import Markup, element, joined
-from gradscope.snapshots.numbers import number
+from gradscope.snapshots.page.markup import Markup, element, joined
+from gradscope.snapshots.page.numbers import number
 
 _WIDTH, _HEIGHT = 640, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 16, 38

@@ -24,10 +24,10 @@ from gradscope.protocol.subjects import (
     SubjectRow,
     has_norms_only,
 )
-from gradscope.snapshots.markup import Markup, clipped, element
-from gradscope.snapshots.numbers import counted, number, percent, shape
-from gradscope.snapshots.remarks import Reports, when, words
-from gradscope.snapshots.svg import Magnitudes, histogram
+from gradscope.snapshots.page.markup import Markup, clipped, element
+from gradscope.snapshots.page.numbers import counted, number, percent, shape
+from gradscope.snapshots.page.remarks import Reports, when, words
+from gradscope.snapshots.page.svg import Magnitudes, histogram
 
 MAX_ROWS = 500
 """Of one table. What holds NaN or Inf is never among the rows that are left out, as far as it fits."""

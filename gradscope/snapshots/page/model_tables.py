@@ -6,8 +6,8 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from gradscope.protocol.messages import ModuleInfo, ParameterInfo, SessionInfo
-from gradscope.snapshots.markup import Markup, clipped, element, joined
-from gradscope.snapshots.numbers import counted, number, shape
+from gradscope.snapshots.page.markup import Markup, clipped, element, joined
+from gradscope.snapshots.page.numbers import counted, number, shape
 
 MAX_ROWS = 1000
 MAX_GROUPS = 100

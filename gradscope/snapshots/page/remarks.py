@@ -11,7 +11,7 @@ from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Report, SessionInfo
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COUNT, INF, NAN, ZERO, SubjectKind, SubjectRow, has_norms_only
-from gradscope.snapshots.numbers import counted
+from gradscope.snapshots.page.numbers import counted
 
 Reports = Sequence[tuple[Report, list[SubjectRow]]]
 """Each report with the rows of its own subjects, in the same order."""

@@ -14,12 +14,12 @@ import numpy as np
 from gradscope.protocol.messages import ModuleInfo, ParameterInfo, Report, SessionInfo
 from gradscope.protocol.phases import Phase, Position, Rest
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots import json_files, names
-from gradscope.snapshots.content import Content, StepTable
-from gradscope.snapshots.damage import Damaged
-from gradscope.snapshots.files import MAX_TABLE_BYTES, SnapshotFiles
-from gradscope.snapshots.source import MANIFEST
-from gradscope.snapshots.tensor_file import TensorInfo
+from gradscope.snapshots.format import json_files, names
+from gradscope.snapshots.format.content import Content, StepTable
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.files import MAX_TABLE_BYTES, SnapshotFiles
+from gradscope.snapshots.format.source import MANIFEST
+from gradscope.snapshots.format.tensor_file import TensorInfo
 
 MAX_ROWS = 100_000
 """Lines of summaries.csv: some 300 MB of summaries and empty histograms."""

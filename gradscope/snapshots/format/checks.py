@@ -16,7 +16,7 @@ from gradscope.protocol.edits import EditMade
 from gradscope.protocol.limits import Unfit
 from gradscope.protocol.messages import Report
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.format.damage import Damaged
 
 
 def check_edits(edits: Sequence[EditMade]) -> None:

@@ -17,9 +17,9 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.limits import MAX_GROUPS
 from gradscope.protocol.messages import Report
 from gradscope.protocol.subjects import COLUMNS, MIN, SubjectRow
-from gradscope.snapshots.content import StepRow, StepTable
-from gradscope.snapshots.damage import Damaged
-from gradscope.snapshots.reading import Reading
+from gradscope.snapshots.format.content import StepRow, StepTable
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.reading import Reading
 
 MAX_CELLS = 48_000_000
 """Of history.csv: some 400 MB as arrays."""

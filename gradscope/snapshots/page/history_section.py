@@ -9,9 +9,9 @@ import numpy as np
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import Validated
-from gradscope.snapshots.markup import Markup, clipped, element
-from gradscope.snapshots.numbers import counted, number
-from gradscope.snapshots.svg import SERIES_COLOURS, Line, curves
+from gradscope.snapshots.page.markup import Markup, clipped, element
+from gradscope.snapshots.page.numbers import counted, number
+from gradscope.snapshots.page.svg import SERIES_COLOURS, Line, curves
 
 
 class Steps(Protocol):

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots import checks, json_files, tensor_file
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.format import checks, json_files, tensor_file
+from gradscope.snapshots.format.damage import Damaged
 
 JSON_FILE = "history.json"
 ARRAYS_FILE = "history.safetensors"

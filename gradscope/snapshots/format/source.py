@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from gradscope.protocol.failure import BadInput
-from gradscope.snapshots.damage import Damaged, in_bytes
-from gradscope.snapshots.inflating import Inflater
-from gradscope.snapshots.reading import Reading
+from gradscope.snapshots.format.damage import Damaged, in_bytes
+from gradscope.snapshots.format.inflating import Inflater
+from gradscope.snapshots.format.reading import Reading
 
 MANIFEST = "manifest.json"
 MAX_FILES = 4096

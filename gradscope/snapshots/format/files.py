@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gradscope.protocol.failure import BadInput
-from gradscope.snapshots import json_files, tensor_file
-from gradscope.snapshots.damage import Damaged, in_bytes
-from gradscope.snapshots.reading import Reading
-from gradscope.snapshots.source import Source, open_source, read_all
-from gradscope.snapshots.tensor_file import TensorInfo
+from gradscope.snapshots.format import json_files, tensor_file
+from gradscope.snapshots.format.damage import Damaged, in_bytes
+from gradscope.snapshots.format.reading import Reading
+from gradscope.snapshots.format.source import Source, open_source, read_all
+from gradscope.snapshots.format.tensor_file import TensorInfo
 
 MAX_JSON_BYTES = 32 * 1024**2
 MAX_ARRAYS_BYTES = 1024**3

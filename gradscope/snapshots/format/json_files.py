@@ -10,7 +10,7 @@ import numpy as np
 
 from gradscope.protocol import codec
 from gradscope.protocol.json_limits import TooMuchJson, check_json
-from gradscope.snapshots.damage import Damaged
+from gradscope.snapshots.format.damage import Damaged
 
 MAX_DEPTH = 200
 """Levels of lists and objects inside each other."""

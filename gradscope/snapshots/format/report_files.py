@@ -10,9 +10,9 @@ import numpy as np
 from gradscope.protocol import codec
 from gradscope.protocol.messages import Report
 from gradscope.protocol.phases import Phase
-from gradscope.snapshots import json_files, tensor_file
-from gradscope.snapshots.damage import Damaged
-from gradscope.snapshots.names import REPORT_ARRAYS, REPORTS
+from gradscope.snapshots.format import json_files, tensor_file
+from gradscope.snapshots.format.damage import Damaged
+from gradscope.snapshots.format.names import REPORT_ARRAYS, REPORTS
 
 _Array = np.ndarray[Any, Any]
 
