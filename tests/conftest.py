@@ -100,7 +100,7 @@ def qtbot(qapp: object, request: pytest.FixtureRequest) -> PatientBot:
 
 @pytest.fixture(autouse=True)
 def garbage_between_tests() -> Iterator[None]:
-    """As in the app (gradscope/ui/collector.py): no widget is destroyed by the collector in the middle of a Qt call."""
+    """As in the app (ui/upkeep/collector.py): no widget is destroyed by the collector in the middle of a Qt call."""
     gc.disable()
     yield
     gc.collect(1)

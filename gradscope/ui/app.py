@@ -15,17 +15,17 @@ from gradscope.client.engine_client import EngineClient
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.failure import BadInput
 from gradscope.state.app_state import AppState
-from gradscope.ui.collector import Collector
-from gradscope.ui.controller import Controller
-from gradscope.ui.crash_file import CrashFile
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.spare_keeper import SpareKeeper
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
-from gradscope.ui.error_reporter import ErrorReporter
-from gradscope.ui.focus_ring import FocusRings
-from gradscope.ui.interrupts import Interrupts
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.settings import Setting, Settings
-from gradscope.ui.spare_keeper import SpareKeeper
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.settings import Setting, Settings
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.upkeep.collector import Collector
+from gradscope.ui.upkeep.crash_file import CrashFile
+from gradscope.ui.upkeep.error_reporter import ErrorReporter
+from gradscope.ui.upkeep.interrupts import Interrupts
+from gradscope.ui.widgets.focus_ring import FocusRings
+from gradscope.ui.window.main_window import MainWindow
 from gradscope.version import __version__
 
 

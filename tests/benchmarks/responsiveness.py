@@ -33,7 +33,7 @@ def _measure(paths: list[Path]) -> None:
 
     from gradscope.protocol.phases import RunUntil
     from gradscope.ui.app import build, make_application
-    from gradscope.ui.settings import Settings
+    from gradscope.ui.look.settings import Settings
 
     app = make_application()
     window = build(app, Settings())

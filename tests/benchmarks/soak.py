@@ -41,8 +41,8 @@ def soak(sample: str, steps: int, parts: int) -> int:
     from gradscope.assets import sample_paths
     from gradscope.protocol.phases import RunUntil
     from gradscope.ui.app import build, make_application
-    from gradscope.ui.collector import Collector
-    from gradscope.ui.settings import Settings
+    from gradscope.ui.look.settings import Settings
+    from gradscope.ui.upkeep.collector import Collector
     from tests.benchmarks.event_loop import GapMeter, spin
 
     application = make_application()

@@ -77,7 +77,7 @@ class App:
 
     def __init__(self) -> None:
         from gradscope.ui.app import build, make_application
-        from gradscope.ui.settings import Settings
+        from gradscope.ui.look.settings import Settings
 
         self._qt = make_application()
         self.window = build(self._qt, Settings())

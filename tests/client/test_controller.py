@@ -23,8 +23,8 @@ from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, Sub
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
-from gradscope.ui.controller import ATTACHED_PIECE_BYTES, Controller
-from gradscope.ui.settings import Setting, Settings
+from gradscope.ui.actions.controller import ATTACHED_PIECE_BYTES, Controller
+from gradscope.ui.look.settings import Setting, Settings
 from tests.session_info import session_info
 
 SESSION = session_info(modules=(m.ModuleInfo(name="", type="Net", description=""),))

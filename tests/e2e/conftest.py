@@ -11,8 +11,8 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.state.app_state import EngineStatus
 from gradscope.ui.app import build
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.settings import Setting, Settings
+from gradscope.ui.look.settings import Setting, Settings
+from gradscope.ui.window.main_window import MainWindow
 from tests.e2e.driver import RECIPE, App, AppProcess
 from tests.torch_python import engine_python, has_torch
 

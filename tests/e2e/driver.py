@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.app_state import AppState, EngineStatus
-from gradscope.ui.main_window import MainWindow
+from gradscope.ui.window.main_window import MainWindow
 from tests.patience import patient
 from tests.torch_python import engine_python, has_torch
 

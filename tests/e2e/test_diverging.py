@@ -9,11 +9,11 @@ from PySide6.QtCore import QPointF
 from gradscope.protocol.phases import RunUntil
 from gradscope.protocol.subjects import INF, L2, NAN, SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.history_tab import HistoryTab
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.settings import Setting
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
 from tests.e2e.driver import App
 
 RECIPE = """

@@ -9,9 +9,9 @@ from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.reopened import state_of
-from gradscope.ui.plots.history_tab import HistoryTab
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.settings import Setting
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
 from tests.e2e.driver import App
 from tests.faulty_recipes import NAN_IN_THE_STEP
 

@@ -100,7 +100,7 @@ EVERYTHING = """
 import inspect
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QGraphicsItem
-from gradscope.ui.guarded import is_guarded
+from gradscope.ui.widgets.guarded import is_guarded
 
 def subclasses(cls):
     for subclass in type.__subclasses__(cls):
@@ -133,10 +133,10 @@ def play(window):
 """
 
 REFRESH = """
-from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.models.layer_tree import LayerTreeModel
 from gradscope.ui.models.moments import MomentsModel
-from gradscope.ui.status_bar import StatusBar
+from gradscope.ui.window.status_bar import StatusBar
 from gradscope.ui.inspector.summary_view import SummaryView
 
 def shown(window):

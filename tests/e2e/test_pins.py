@@ -12,7 +12,7 @@ from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import COUNT, L2, SubjectKey, SubjectKind
 from gradscope.state.pins import PinStatus, status_of
 from gradscope.state.selection import Selection
-from gradscope.ui.settings import Setting
+from gradscope.ui.look.settings import Setting
 from tests.e2e.driver import App
 
 K = SubjectKind

@@ -23,13 +23,13 @@ from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.comparison import Verdict
 from gradscope.state.selection import Selection
-from gradscope.ui.actions import TABLE, ActionId
+from gradscope.ui.actions.snapshot_export import SnapshotExport
+from gradscope.ui.actions.table import TABLE, ActionId
 from gradscope.ui.app import build
 from gradscope.ui.docks.inspector import InspectorDock
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.picture_chart import PictureChart
-from gradscope.ui.settings import Settings
-from gradscope.ui.snapshot_export import SnapshotExport
+from gradscope.ui.look.settings import Settings
+from gradscope.ui.plots.charts.picture_chart import PictureChart
+from gradscope.ui.plots.parts.chart import Chart
 from tests.e2e.driver import App
 from tests.snapshots import made
 

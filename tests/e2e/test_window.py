@@ -20,9 +20,9 @@ from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import History
 from gradscope.state.selection import Selection
-from gradscope.ui.actions import ActionId
+from gradscope.ui.actions.table import ActionId
 from gradscope.ui.dialogs.export import ExportDialog
-from gradscope.ui.settings import Setting
+from gradscope.ui.look.settings import Setting
 from tests.e2e.driver import App
 from tests.patience import patient
 
@@ -197,7 +197,7 @@ def test_an_export_that_cannot_be_says_why_in_the_dialog(
 
 def test_the_app_never_imports_torch() -> None:
     code = (
-        "import sys; from gradscope.ui.app import make_application, build; from gradscope.ui.settings import Settings\n"
+        "import sys; from gradscope.ui.app import make_application, build; from gradscope.ui.look.settings import Settings\n"
         "app = make_application(); window = build(app, Settings()); window.show()\n"
         "assert 'torch' not in sys.modules, 'torch'\n"
     )

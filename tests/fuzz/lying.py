@@ -21,8 +21,8 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.why import CheckGradient, Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.selection import Selection
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.main_window import MainWindow
 from tests.fuzz.mutations import change_frame
 from tests.protocol.test_codec import EXAMPLES
 from tests.ui.fakes import FakeTraining, answer_fetch, bare_training, full_training, small_training

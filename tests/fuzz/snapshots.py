@@ -273,7 +273,7 @@ class Window:
 
     def __init__(self) -> None:
         from gradscope.ui.app import build, make_application
-        from gradscope.ui.settings import Settings
+        from gradscope.ui.look.settings import Settings
 
         self._app = make_application()
         self._window = build(self._app, Settings())

@@ -34,10 +34,10 @@ from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState, EngineStatus, Topic
-from gradscope.ui.controller import Controller
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.settings import Settings
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.look.settings import Settings
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.main_window import MainWindow
 from tests.fuzz.lying import report_of_nothing
 from tests.ui.fakes import full_training
 from tests.ui.shell_fakes import with_places

@@ -141,7 +141,7 @@ import gradscope
 from gradscope.assets import sample_path
 from gradscope.protocol.phases import Verb
 from gradscope.ui.app import build, make_application
-from gradscope.ui.settings import Settings
+from gradscope.ui.look.settings import Settings
 
 app = make_application()
 window = build(app, Settings())

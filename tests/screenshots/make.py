@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradscope.ui.main_window import MainWindow
+    from gradscope.ui.window.main_window import MainWindow
 
 SCREEN = (1440, 900)
 SMALL = (1024, 700)
@@ -78,7 +78,7 @@ class _Camera:
 
     def __init__(self, folder: Path, size: tuple[int, int]) -> None:
         from gradscope.ui.app import build, make_application
-        from gradscope.ui.settings import Setting, Settings, ThemeChoice
+        from gradscope.ui.look.settings import Setting, Settings, ThemeChoice
 
         self._app = make_application()
         self._folder = folder
@@ -118,7 +118,7 @@ class _Camera:
         self.wait(self.is_still)
 
     def save(self, name: str) -> None:
-        from gradscope.ui.settings import Setting, ThemeChoice
+        from gradscope.ui.look.settings import Setting, ThemeChoice
 
         for choice in (ThemeChoice.LIGHT, ThemeChoice.DARK):
             self._settings.set(Setting.THEME, choice)

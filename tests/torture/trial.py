@@ -16,7 +16,7 @@ from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.state.app_state import EngineStatus
 from gradscope.ui.app import build
-from gradscope.ui.settings import Settings
+from gradscope.ui.look.settings import Settings
 from tests.torture.case import GOOD, Case, Ending
 from tests.torture.run import MARK, OUTCOMES, Outcome, end_those_left
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
 from tests.ui.shell_fakes import ShellController
 
 

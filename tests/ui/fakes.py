@@ -34,8 +34,9 @@ from gradscope.protocol.subjects import (
 )
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.selection import Selection
-from gradscope.ui.settings import Settings
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.settings import Settings
+from gradscope.ui.look.theme import ThemeManager
 
 BATCHES_PER_EPOCH = 29
 

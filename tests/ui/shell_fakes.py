@@ -16,7 +16,7 @@ from gradscope.protocol.messages import DeviceInfo, Place
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.state.app_state import EngineState, EngineStatus
-from gradscope.ui.settings import Settings
+from gradscope.ui.look.settings import Settings
 from tests.ui.fakes import FakeController, FakeTraining
 
 DEVICES = (DeviceInfo(name="cpu", label="CPU"), DeviceInfo(name="cuda:0", label="cuda:0: A card"))

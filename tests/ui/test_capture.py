@@ -18,17 +18,17 @@ from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
-from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain
+from gradscope.ui.actions.table import TABLE, ActionId, Actions, Menu, plain
 from gradscope.ui.app import Options, problem
-from gradscope.ui.capture_button import CaptureButton
-from gradscope.ui.commands import Commands
 from gradscope.ui.dialogs.capture_layers import CaptureLayersDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
-from gradscope.ui.menus import Menus
-from gradscope.ui.settings import Setting, Settings
-from gradscope.ui.theme import ThemeManager
-from gradscope.ui.toolbar import ToolBar
+from gradscope.ui.look.settings import Setting, Settings
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
+from gradscope.ui.window.capture_button import CaptureButton
+from gradscope.ui.window.commands import Commands
+from gradscope.ui.window.menus import Menus
+from gradscope.ui.window.toolbar import ToolBar
 from tests.patience import patient
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController

@@ -20,14 +20,14 @@ from gradscope.ui.compare.compare_tab import _cell
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.docks.moments import MomentsDock
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column
-from gradscope.ui.plots import palette
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.lines_chart import LinesChart
-from gradscope.ui.plots.overview_tab import GradientFlow, UpdateRatio
-from gradscope.ui.plots.quantities import Quantity
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.lines_chart import LinesChart
+from gradscope.ui.plots.parts import palette
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow, UpdateRatio
+from gradscope.ui.words.quantities import Quantity
 from tests.ui.fakes import FakeController, FakeTraining, light_themes, small_training, started
 from tests.ui.shell_fakes import ShellController
 

@@ -19,14 +19,14 @@ from gradscope.protocol.checkpoints import (
 )
 from gradscope.protocol.phases import Position, Rest
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.ui.actions import ActionId, Actions
-from gradscope.ui.checkpoints import Checkpoints
-from gradscope.ui.commands import Commands
+from gradscope.ui.actions.table import ActionId, Actions
 from gradscope.ui.dialogs.checkpoint_files import LoadCheckpointDialog, SaveCheckpointDialog
+from gradscope.ui.dialogs.checkpoints import Checkpoints
 from gradscope.ui.dialogs.mismatch import MismatchDialog
-from gradscope.ui.plots.moment_text import newest_moment
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.words.moment_text import newest_moment
+from gradscope.ui.window.commands import Commands
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 

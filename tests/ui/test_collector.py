@@ -5,7 +5,7 @@ import weakref
 
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.collector import Collector
+from gradscope.ui.upkeep.collector import Collector
 
 
 class Knot:

@@ -19,11 +19,12 @@ from gradscope.protocol.phases import Position
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state import comparison
 from gradscope.state.app_state import Origin
+from gradscope.ui.actions.comparer import Comparer
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.compare.comparison_table import Column
-from gradscope.ui.comparer import Comparer
 from gradscope.ui.docks.inspector import InspectorDock
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
 from tests.ui.fakes import FakeTraining, small_training, started, switch_theme
 
 WEIGHT = SubjectKey(SubjectKind.PARAMETER, "net.0.weight")

@@ -16,17 +16,18 @@ from gradscope.protocol.edits import EditDropout, EditMade, EditMembership, Edit
 from gradscope.protocol.phases import Rest
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, walk
-from gradscope.ui.actions import plain
+from gradscope.ui.actions.table import plain
 from gradscope.ui.docks.layers import LayersDock
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column
-from gradscope.ui.plots.layer_bars import LayerBars
-from gradscope.ui.plots.lines_chart import LinesChart
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.plots.overview_tab import GradientFlow
-from gradscope.ui.plots.rate_chart import RateChart
-from gradscope.ui.text import shortened
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.plots.charts.layer_bars import LayerBars
+from gradscope.ui.plots.charts.lines_chart import LinesChart
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.charts.rate_chart import RateChart
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow
 from gradscope.ui.training.layer_menu import LayerMenu
+from gradscope.ui.words.text import shortened
 from tests.ui.fakes import FakeController, light_themes, small_training, started, switch_theme
 from tests.ui.shell_fakes import ShellController
 

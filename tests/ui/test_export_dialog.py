@@ -18,9 +18,9 @@ from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.snapshots.format import saved_history, tensor_file
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import History
-from gradscope.ui.commands import Commands
 from gradscope.ui.dialogs.export import ExportDialog
-from gradscope.ui.settings import Setting
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.window.commands import Commands
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 

@@ -14,11 +14,11 @@ from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
-from gradscope.ui.actions import ActionId
+from gradscope.ui.actions.table import ActionId
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.scrolled_column import ScrolledColumn
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.scrolled_column import ScrolledColumn
+from gradscope.ui.window.main_window import MainWindow
 from tests.ui.fakes import full_training, small_training, started
 from tests.ui.shell_fakes import ShellController
 from tests.ui.test_training_dock import CHOICES

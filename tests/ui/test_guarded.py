@@ -16,8 +16,8 @@ from shiboken6 import Shiboken
 
 import gradscope.client
 import gradscope.ui
-from gradscope.ui import guarded as guards
-from gradscope.ui.guarded import guarded, is_guarded, is_virtual, qt_base
+from gradscope.ui.widgets import guarded as guards
+from gradscope.ui.widgets.guarded import guarded, is_guarded, is_virtual, qt_base
 from tests.patience import patient
 
 CHILD_TIMEOUT_SECS = patient(240)
@@ -38,7 +38,7 @@ def classes_of(*packages: str) -> list[type]:
 
 
 def test_every_override_of_ours_is_guarded() -> None:
-    """Anything that has the name of a method of Qt's: a virtual that gradscope.ui.guarded does not list is found too."""
+    """Anything that has the name of a method of Qt's: a virtual that `widgets.guarded` does not list is found too."""
     for package in (gradscope.ui, gradscope.client):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
@@ -54,7 +54,7 @@ def test_every_override_of_ours_is_guarded() -> None:
         if inspect.isfunction(member := inspect.getattr_static(cls, name)) and not is_guarded(member)
         if not inspect.unwrap(member).__module__.startswith("pyqtgraph.")
     ]
-    assert missing == [], "these need @guarded, or an entry in gradscope.ui.guarded"
+    assert missing == [], "these need @guarded, or an entry in gradscope.ui.widgets.guarded"
 
 
 def test_every_override_of_pyqtgraph_is_guarded() -> None:
@@ -182,12 +182,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 app = QApplication([])
-from gradscope.ui.card_grid import CardGrid
-from gradscope.ui.plots.axes import ChartAxis
-from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.elided_label import ElidedLabel
-from gradscope.ui.plots.number_table import NumberTable, TableData
-from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.widgets.card_grid import CardGrid
+from gradscope.ui.plots.parts.axes import ChartAxis
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.elided_label import ElidedLabel
+from gradscope.ui.plots.parts.number_table import NumberTable, TableData
+from gradscope.ui.plots.parts.plot_view import PlotView
 import pyqtgraph
 
 failed = []

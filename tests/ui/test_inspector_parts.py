@@ -9,11 +9,11 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.subjects import L2, MEAN, SubjectKey, SubjectKind
-from gradscope.ui.inspector.fetcher import Fetcher
-from gradscope.ui.inspector.index_bar import IndexBar
+from gradscope.ui.actions.fetcher import Fetcher
 from gradscope.ui.inspector.summary_view import SummaryView
 from gradscope.ui.inspector.values_view import ValuesView
 from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, slice_size
+from gradscope.ui.widgets.index_bar import IndexBar
 from tests.ui.fakes import FakeController, answer_fetch, light_themes, small_training, started
 
 SUBJECT = SubjectKey(SubjectKind.PARAMETER, "net.0.weight")

@@ -24,8 +24,8 @@ from gradscope.protocol.why import (
 from gradscope.state.app_state import EngineState, EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.docks.inspector import InspectorDock
+from gradscope.ui.look.colours import DARK
 from gradscope.ui.models.cell_table import SHARE_ROLE
-from gradscope.ui.theme import DARK
 from tests.ui.fakes import FakeController, light_themes, small_training, started, switch_theme
 
 WEIGHT, BIAS = "net.0.weight", "net.0.bias"

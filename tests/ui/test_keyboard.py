@@ -24,11 +24,11 @@ from pytestqt.qtbot import QtBot
 
 import gradscope.ui
 from gradscope.state.selection import Selection
-from gradscope.ui.access_keys import give_access_keys, letter_of
 from gradscope.ui.dialogs.settings import SettingsDialog
-from gradscope.ui.focus_ring import FocusRings, part_in_sight
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.access_keys import give_access_keys, letter_of
+from gradscope.ui.widgets.focus_ring import FocusRings, part_in_sight
+from gradscope.ui.window.main_window import MainWindow
 from tests.ui.fakes import full_training
 from tests.ui.shell_fakes import ShellController
 from tests.ui.test_training_dock import CHOICES
@@ -109,7 +109,7 @@ def test_every_field_of_ours_is_one_that_ignores_the_wheel() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in plain
     ]
-    assert made == [], "make those of gradscope.ui.fields"
+    assert made == [], "make those of gradscope.ui.widgets.fields"
 
 
 def picture(window: MainWindow, widget: QWidget) -> QImage:

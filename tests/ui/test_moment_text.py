@@ -10,8 +10,8 @@ from gradscope.protocol.messages import Failed, SessionChanged
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.ui.optimizer_states import meaning_of, name_of
-from gradscope.ui.plots.moment_text import moment_of, newest_moment
+from gradscope.ui.plots.words.moment_text import moment_of, newest_moment
+from gradscope.ui.words.optimizer_states import meaning_of, name_of
 from tests.ui.fakes import FakeTraining, full_training, small_training
 
 K = SubjectKind

@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QStyle, QStyleOptionViewItem
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.numbers import number
-from gradscope.ui import text
-from gradscope.ui.number_delegate import NumberDelegate
-from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.elided_label import ElidedLabel, elided
-from gradscope.ui.plots.formats import from_log10
-from gradscope.ui.plots.number_table import NumberTable, TableData
+from gradscope.ui.plots.parts.number_table import NumberTable, TableData
+from gradscope.ui.plots.words.formats import from_log10
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.elided_label import ElidedLabel, elided
+from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.words import text
 
 VALUES = [sign * 1.23456789 * 10.0**e for e in (*range(-300, 301, 60), -5, -1, 0, 3, 5, 8) for sign in (1, -1)]
 SPECIAL = [math.nan, math.inf, -math.inf, 0.0]

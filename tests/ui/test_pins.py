@@ -11,15 +11,16 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, find
-from gradscope.ui.actions import ActionId, Actions, plain
-from gradscope.ui.commands import Commands
+from gradscope.ui.actions.table import ActionId, Actions, plain
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.inspector.pin_buttons import PinButtons
 from gradscope.ui.inspector.pin_list import PinList
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column
-from gradscope.ui.theme import DARK, ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
+from gradscope.ui.window.commands import Commands
 from tests.ui.fakes import deep_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

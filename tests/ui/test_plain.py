@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QInputDialog, QLabel, QMainWindow, QWidget
 from pytestqt.qtbot import QtBot
 
 import gradscope.ui
-from gradscope.ui.plain import PlainLabel, caption, plain_items, plain_tip, window_title
 from gradscope.ui.training.layer_menu import LayerMenu
+from gradscope.ui.widgets.plain import PlainLabel, caption, plain_items, plain_tip, window_title
 from tests.ui.shell_fakes import ShellController
 
 EVIL = "<b>x</b>\u202ey\x1b"

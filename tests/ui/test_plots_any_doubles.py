@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import numbers
-from gradscope.ui import text
-from gradscope.ui.plots import formats, palette
-from gradscope.ui.plots.axes import ChartAxis, LogAxis, NameAxis, StepAxis
-from gradscope.ui.plots.color_strip import ColorStrip
-from gradscope.ui.plots.histogram_chart import PowerAxis
-from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.plots.quantities import Scale
-from gradscope.ui.plots.reach import REACH, within_reach
-from gradscope.ui.plots.sampling import Smoother, apart, decimate
-from gradscope.ui.plots.scale_chart import PowerOfTwoAxis
-from gradscope.ui.plots.scales import GrowingScale, LinearScale, nice_above, nice_range
-from gradscope.ui.theme import LIGHT
+from gradscope.ui.look.colours import LIGHT
+from gradscope.ui.plots.charts.histogram_chart import PowerAxis
+from gradscope.ui.plots.charts.scale_chart import PowerOfTwoAxis
+from gradscope.ui.plots.parts import palette
+from gradscope.ui.plots.parts.axes import ChartAxis, LogAxis, NameAxis, StepAxis
+from gradscope.ui.plots.parts.color_strip import ColorStrip
+from gradscope.ui.plots.parts.plot_view import PlotView
+from gradscope.ui.plots.parts.reach import REACH, within_reach
+from gradscope.ui.plots.parts.sampling import Smoother, apart, decimate
+from gradscope.ui.plots.parts.scales import GrowingScale, LinearScale, nice_above, nice_range
+from gradscope.ui.plots.words import formats
+from gradscope.ui.words import text
+from gradscope.ui.words.quantities import Scale
 from tests.ui.doubles import ANY, DOUBLES, FINITE, LEAST, MOST
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

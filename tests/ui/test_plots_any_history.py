@@ -21,20 +21,20 @@ from gradscope.state.app_state import Topic
 from gradscope.state.curve import Curve
 from gradscope.state.kept_numbers import as_kept
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.cell_table import Cell, CellTableModel
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.clipping_chart import ClippingChart
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.histogram_chart import HistogramChart
-from gradscope.ui.plots.lines_chart import LinesChart
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.plots.overview_tab import GradientFlow, UpdateRatio
-from gradscope.ui.plots.picture_chart import PictureChart
-from gradscope.ui.plots.quantities import CHOICES
-from gradscope.ui.plots.rate_chart import RateChart
-from gradscope.ui.plots.scale_chart import ScaleChart
-from gradscope.ui.plots.validation_chart import ValidationChart
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.plots.charts.clipping_chart import ClippingChart
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.histogram_chart import HistogramChart
+from gradscope.ui.plots.charts.lines_chart import LinesChart
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.charts.picture_chart import PictureChart
+from gradscope.ui.plots.charts.rate_chart import RateChart
+from gradscope.ui.plots.charts.scale_chart import ScaleChart
+from gradscope.ui.plots.charts.validation_chart import ValidationChart
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow, UpdateRatio
+from gradscope.ui.words.quantities import CHOICES
 from tests.ui.doubles import DOUBLES, LEAST, MOST
 from tests.ui.fakes import FakeController, full_training, light_themes, small_training, started
 
@@ -228,7 +228,7 @@ def test_lines_whose_names_could_not_be_written_are_named_later(
     chart = LinesChart(controller, themes)
     qtbot.addWidget(chart)
     with monkeypatch.context() as broken:
-        broken.setattr("gradscope.ui.plots.lines_chart.html.escape", lambda _text: 1 / 0)
+        broken.setattr("gradscope.ui.plots.charts.lines_chart.html.escape", lambda _text: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             chart.redraw()
     chart.show()

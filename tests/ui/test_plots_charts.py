@@ -18,16 +18,17 @@ from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
-from gradscope.ui.plots import palette
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.layer_bars import LayerBars
-from gradscope.ui.plots.lines_chart import LinesChart
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.plots.overview_tab import GradientFlow, UpdateRatio
-from gradscope.ui.plots.quantities import Quantity, Scale
-from gradscope.ui.plots.rate_chart import RateChart
-from gradscope.ui.theme import DARK, LIGHT, ThemeManager
+from gradscope.ui.look.colours import DARK, LIGHT
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.layer_bars import LayerBars
+from gradscope.ui.plots.charts.lines_chart import LinesChart
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.charts.rate_chart import RateChart
+from gradscope.ui.plots.parts import palette
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow, UpdateRatio
+from gradscope.ui.words.quantities import Quantity, Scale
 from tests.ui.fakes import (
     FakeController,
     bare_training,

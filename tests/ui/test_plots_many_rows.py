@@ -11,14 +11,15 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.block import Block
-from gradscope.ui.plots import palette
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.layer_bars import LayerBars
-from gradscope.ui.plots.overview_tab import GradientFlow
-from gradscope.ui.plots.quantities import Quantity, Scale
-from gradscope.ui.plots.sampling import RowGrid, StepGrid
-from gradscope.ui.theme import LIGHT, ThemeManager
+from gradscope.ui.look.colours import LIGHT
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.layer_bars import LayerBars
+from gradscope.ui.plots.parts import palette
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.parts.sampling import RowGrid, StepGrid
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow
+from gradscope.ui.words.quantities import Quantity, Scale
 from tests.ui.fakes import FakeController, light_themes, small_training, started
 
 STEPS = 40

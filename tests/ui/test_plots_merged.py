@@ -8,12 +8,12 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.subjects import COLUMNS, INF, L2, MAX, MIN, NAN, STD, SubjectKey, SubjectKind
 from gradscope.state.block import Block
-from gradscope.ui.plots import palette
-from gradscope.ui.plots.cell_text import cell_lines
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.lines_chart import LinesChart
-from gradscope.ui.plots.quantities import Quantity
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.lines_chart import LinesChart
+from gradscope.ui.plots.parts import palette
+from gradscope.ui.plots.words.cell_text import cell_lines
+from gradscope.ui.words.quantities import Quantity
 from tests.ui.fakes import FakeController, light_themes, small_training, started
 
 K = SubjectKind

@@ -5,8 +5,8 @@ import itertools
 import pytest
 from PySide6.QtGui import QFont, QFontMetricsF
 
-from gradscope.ui.plots.axes import NameAxis
-from gradscope.ui.plots.names import block_of, row_labels, squeezed
+from gradscope.ui.plots.parts.axes import NameAxis
+from gradscope.ui.plots.words.names import block_of, row_labels, squeezed
 
 PARTS = ("ln1.weight", "attn.qkv.weight", "attn.proj.weight", "ln2.weight", "mlp.fc1.weight", "mlp.fc2.weight")
 

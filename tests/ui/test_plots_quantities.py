@@ -6,12 +6,12 @@ import pytest
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.history import History
 from gradscope.state.selection import Selection, selected_subject
-from gradscope.ui.plots.quantities import CHOICES, QUANTITIES, Quantity, non_finite, series_of, values_of
-from gradscope.ui.plots.subjects_in_order import (
+from gradscope.ui.plots.words.subjects_in_order import (
     execution_order,
     rows_of_selection,
     with_siblings,
 )
+from gradscope.ui.words.quantities import CHOICES, QUANTITIES, Quantity, non_finite, series_of, values_of
 from tests.ui.fakes import bare_training, small_training, started
 
 K = SubjectKind

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradscope.ui.plots.sampling import LEAST_STEPS, Smoother, StepGrid, apart, decimate, step_range
+from gradscope.ui.plots.parts.sampling import LEAST_STEPS, Smoother, StepGrid, apart, decimate, step_range
 
 
 def test_every_step_has_its_column_where_there_is_room() -> None:

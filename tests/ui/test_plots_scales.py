@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from gradscope.ui.plots import palette
-from gradscope.ui.plots.formats import exact, percent, power_of_ten, short
-from gradscope.ui.plots.names import shortened
-from gradscope.ui.plots.quantities import Scale
-from gradscope.ui.plots.scales import GrowingScale, nice_above, nice_range
-from gradscope.ui.theme import DARK, LIGHT
+from gradscope.ui.look.colours import DARK, LIGHT
+from gradscope.ui.plots.parts import palette
+from gradscope.ui.plots.parts.scales import GrowingScale, nice_above, nice_range
+from gradscope.ui.plots.words.formats import exact, percent, power_of_ten, short
+from gradscope.ui.plots.words.names import shortened
+from gradscope.ui.words.quantities import Scale
 
 
 def test_a_log_scale_widens_by_whole_powers_and_never_shrinks() -> None:

@@ -11,16 +11,17 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.messages import Clip, SessionChanged
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.ui.plots.clipping_chart import ClippingChart
-from gradscope.ui.plots.history_tab import HistoryTab
-from gradscope.ui.plots.kind_choices import gradient_choices, update_choices
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.plots.overview_tab import GradientFlow
-from gradscope.ui.plots.rate_chart import RateChart
-from gradscope.ui.plots.scale_chart import ScaleChart
-from gradscope.ui.plots.validation_chart import ValidationChart
-from gradscope.ui.tabs import Workspace
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.clipping_chart import ClippingChart
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.charts.rate_chart import RateChart
+from gradscope.ui.plots.charts.scale_chart import ScaleChart
+from gradscope.ui.plots.charts.validation_chart import ValidationChart
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.plots.tabs.kind_choices import gradient_choices, update_choices
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow
+from gradscope.ui.window.tabs import Workspace
 from tests.ui.fakes import (
     FakeController,
     FakeTraining,

@@ -8,13 +8,13 @@ import pytest
 from PySide6.QtWidgets import QToolButton
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.history_tab import HistoryTab
-from gradscope.ui.plots.kind_choices import activation_choices
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.plots.overview_tab import OverviewTab
-from gradscope.ui.plots.plot_view import PlotView
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.parts.plot_view import PlotView
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.plots.tabs.kind_choices import activation_choices
+from gradscope.ui.plots.tabs.overview_tab import OverviewTab
 from tests.ui.fakes import FakeController, light_themes, small_training, started
 
 

@@ -10,11 +10,11 @@ from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.ui.plots.history_tab import HistoryTab
-from gradscope.ui.plots.overview_tab import OverviewTab
-from gradscope.ui.plots.quantities import Quantity
-from gradscope.ui.tabs import Workspace
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.plots.tabs.overview_tab import OverviewTab
+from gradscope.ui.window.tabs import Workspace
+from gradscope.ui.words.quantities import Quantity
 from tests.ui.fakes import (
     FakeController,
     bare_training,
@@ -32,7 +32,7 @@ def themes(qtbot: QtBot, tmp_path: Path) -> ThemeManager:
 def test_tabs_are_built_when_they_are_first_seen(
     qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradscope.ui.tabs._BUILD_AHEAD_MS", 600_000)
+    monkeypatch.setattr("gradscope.ui.window.tabs._BUILD_AHEAD_MS", 600_000)
     workspace = Workspace(started(small_training(), steps=2), themes)
     qtbot.addWidget(workspace)
     assert workspace.charts() == []

@@ -5,7 +5,7 @@ from PySide6.QtCore import QObject, QStringListModel, Signal
 from pytestqt.qtbot import QtBot
 
 from gradscope.state.app_state import Topic
-from gradscope.ui.redraw import Held, owing, resetting
+from gradscope.ui.widgets.redraw import Held, owing, resetting
 
 
 class View(QObject):

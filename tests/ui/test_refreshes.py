@@ -9,7 +9,7 @@ from pytestqt.exceptions import capture_exceptions
 from pytestqt.qtbot import QtBot
 
 from gradscope.state.app_state import Topic
-from gradscope.ui.refreshes import Refreshes
+from gradscope.ui.actions.refreshes import Refreshes
 
 
 class View(QObject):

@@ -11,11 +11,11 @@ from pytestqt.qtbot import QtBot
 from gradscope.assets import sample_paths
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.app_state import EngineStatus
-from gradscope.ui.actions import TABLE, ActionId, Actions, Menu, plain, translated
-from gradscope.ui.commands import Commands
-from gradscope.ui.menus import Menus
-from gradscope.ui.settings import Setting, ThemeChoice
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.actions.table import TABLE, ActionId, Actions, Menu, plain, translated
+from gradscope.ui.look.settings import Setting, ThemeChoice
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.commands import Commands
+from gradscope.ui.window.menus import Menus
 from tests.ui.fakes import full_training, small_training
 from tests.ui.shell_fakes import ShellController
 

@@ -15,11 +15,11 @@ from PySide6.QtWidgets import QApplication, QMainWindow
 from pytestqt.qtbot import QtBot
 
 from gradscope.ui.app import Options, build, override
-from gradscope.ui.crash_file import CrashFile, crash_folder
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
-from gradscope.ui.error_reporter import QUIET_SECS, ErrorReporter
-from gradscope.ui.interrupts import Interrupts
-from gradscope.ui.settings import Setting, Settings
+from gradscope.ui.look.settings import Setting, Settings
+from gradscope.ui.upkeep.crash_file import CrashFile, crash_folder
+from gradscope.ui.upkeep.error_reporter import QUIET_SECS, ErrorReporter
+from gradscope.ui.upkeep.interrupts import Interrupts
 from tests.patience import patient
 
 DEAD_PID = 2**31 - 1
@@ -68,7 +68,7 @@ def test_a_clean_end_leaves_no_crash_file(tmp_path: Path, faults: None) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="aborts otherwise")
 def test_a_crash_is_told_at_the_next_start(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from gradscope.ui.crash_file import CrashFile\n"
+        "import os, sys; from pathlib import Path; from gradscope.ui.upkeep.crash_file import CrashFile\n"
         f"CrashFile(Path({str(tmp_path)!r})).enable(); os.abort()"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=patient(60))

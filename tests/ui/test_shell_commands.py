@@ -9,13 +9,13 @@ from PySide6.QtWidgets import QDialog, QMainWindow
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
-from gradscope.ui.commands import Commands
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
-from gradscope.ui.settings import Setting
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.window.commands import Commands
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 

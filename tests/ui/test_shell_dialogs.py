@@ -11,15 +11,15 @@ from pytestqt.qtbot import QtBot
 
 import gradscope
 from gradscope.state.app_state import EngineState
-from gradscope.ui import spare_keeper
-from gradscope.ui.actions import TABLE
+from gradscope.ui.actions import spare_keeper
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
 from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
-from gradscope.ui.settings import Setting, Settings, ThemeChoice
+from gradscope.ui.look.settings import Setting, Settings, ThemeChoice
 
 
 def test_interpreters_are_checked_by_their_file(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, SubStep
 from gradscope.state.app_state import EngineState, EngineStatus
-from gradscope.ui.failure_bar import FailureBar
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.failure_bar import FailureBar
 from tests.ui.fakes import small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

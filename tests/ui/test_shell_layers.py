@@ -17,8 +17,9 @@ from gradscope.protocol.phases import Phase, Position, Rest
 from gradscope.protocol.subjects import L2, MEAN, STD, SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
 from gradscope.ui.docks.layers import LayersDock
+from gradscope.ui.look.colours import DARK, LIGHT
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
-from gradscope.ui.theme import DARK, LIGHT, ThemeManager
 from tests.session_info import session_info
 from tests.ui.fakes import FakeTraining, bare_training, deep_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController

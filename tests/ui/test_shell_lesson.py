@@ -11,11 +11,12 @@ from pytestqt.qtbot import QtBot
 from gradscope.assets import sample_docs, sample_path, sample_paths
 from gradscope.client.file_watch import digest_of
 from gradscope.protocol import messages
-from gradscope.ui.actions import ActionId
-from gradscope.ui.lesson_markup import html_of, plain_paragraphs
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import DARK, LIGHT, ThemeManager
+from gradscope.ui.actions.table import ActionId
+from gradscope.ui.look.colours import DARK, LIGHT
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.main_window import MainWindow
+from gradscope.ui.words.lesson_markup import html_of, plain_paragraphs
 from tests.ui.fakes import small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

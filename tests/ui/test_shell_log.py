@@ -7,7 +7,8 @@ from pytestqt.qtbot import QtBot
 from gradscope.state.app_state import Topic
 from gradscope.state.log import MAX_LINES, Source
 from gradscope.ui.docks.log import LogDock
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
 from tests.ui.fakes import switch_theme
 from tests.ui.shell_fakes import ShellController
 

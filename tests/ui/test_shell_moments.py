@@ -8,8 +8,9 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.selection import Selection
 from gradscope.ui.docks.moments import MomentsDock
+from gradscope.ui.look.colours import LIGHT
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.moments import Column, MomentsModel
-from gradscope.ui.theme import LIGHT, ThemeManager
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import FORWARD_PLACES, ShellController, with_places
 

@@ -4,9 +4,10 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Moment, Position, Rest, SubStep
-from gradscope.ui.phase_steps import PLAIN_STEP, PhaseSteps, Station, WindowState, stations, window_state
-from gradscope.ui.phase_strip import PhaseStrip
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.phase_steps import PLAIN_STEP, PhaseSteps, Station, WindowState, stations, window_state
+from gradscope.ui.window.phase_strip import PhaseStrip
 from tests.ui.fakes import full_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QByteArray, QSettings
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.settings import MAX_RECENT_FILES, Setting, Settings, ThemeChoice, settings_path
+from gradscope.ui.look.settings import MAX_RECENT_FILES, Setting, Settings, ThemeChoice, settings_path
 
 
 @pytest.mark.parametrize(

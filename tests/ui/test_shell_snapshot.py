@@ -13,15 +13,15 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.messages import DeviceInfo
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
-from gradscope.ui import text
-from gradscope.ui.actions import TABLE, ActionId
+from gradscope.ui.actions.table import TABLE, ActionId
 from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot
-from gradscope.ui.main_window import MainWindow
-from gradscope.ui.plots.clipping_chart import ClippingChart
-from gradscope.ui.plots.scale_chart import ScaleChart
-from gradscope.ui.plots.validation_chart import ValidationChart
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.clipping_chart import ClippingChart
+from gradscope.ui.plots.charts.scale_chart import ScaleChart
+from gradscope.ui.plots.charts.validation_chart import ValidationChart
+from gradscope.ui.window.main_window import MainWindow
+from gradscope.ui.words import text
 from tests.ui.fakes import bare_training, small_training, started
 from tests.ui.shell_fakes import ShellController
 

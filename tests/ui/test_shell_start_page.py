@@ -10,10 +10,11 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from gradscope.assets import sample_groups, sample_paths
-from gradscope.ui.card_grid import CardGrid
-from gradscope.ui.sample_card import SampleCard
-from gradscope.ui.start_page import StartPage
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.card_grid import CardGrid
+from gradscope.ui.window.sample_card import SampleCard
+from gradscope.ui.window.start_page import StartPage
 from tests.ui.fakes import small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

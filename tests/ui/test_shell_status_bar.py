@@ -11,8 +11,8 @@ from gradscope.protocol.phases import Moment, Rest, RunUntil, SubStep
 from gradscope.state.app_state import AppState, EngineStatus, Topic
 from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress
-from gradscope.ui.status_bar import StatusBar
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.status_bar import StatusBar
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 

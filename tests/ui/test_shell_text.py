@@ -6,8 +6,8 @@ import pytest
 
 from gradscope.protocol import numbers
 from gradscope.protocol.messages import ModuleInfo
-from gradscope.ui import text
 from gradscope.ui.models.layer_text import describe_module
+from gradscope.ui.words import text
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from PySide6.QtGui import QColor, QIcon
 from PySide6.QtWidgets import QApplication
 
 from gradscope.assets import resources_dir
-from gradscope.ui.actions import TABLE
-from gradscope.ui.settings import Setting, Settings, ThemeChoice
-from gradscope.ui.stylesheet import blend
-from gradscope.ui.theme import DARK, LIGHT, Theme, ThemeManager, icon
+from gradscope.ui.actions.table import TABLE
+from gradscope.ui.look.colours import DARK, LIGHT, Theme, blend
+from gradscope.ui.look.settings import Setting, Settings, ThemeChoice
+from gradscope.ui.look.theme import ThemeManager, icon
 
 THEMES = (LIGHT, DARK)
 BACKGROUNDS = ("window", "surface", "raised")

@@ -7,11 +7,12 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus, Origin, Topic
-from gradscope.ui.actions import ActionId, Actions
-from gradscope.ui.commands import Commands
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import DARK, ThemeManager
-from gradscope.ui.toolbar import ToolBar
+from gradscope.ui.actions.table import ActionId, Actions
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.commands import Commands
+from gradscope.ui.window.toolbar import ToolBar
 from tests.ui.fakes import small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

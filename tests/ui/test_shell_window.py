@@ -9,11 +9,12 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.actions import ActionId
-from gradscope.ui.main_window import MainWindow
+from gradscope.ui.actions.table import ActionId
+from gradscope.ui.look.colours import DARK
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column as LayerColumn
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import DARK, ThemeManager
+from gradscope.ui.window.main_window import MainWindow
 from tests.ui.fakes import bare_training, full_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 

@@ -13,12 +13,12 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.state.history import History
-from gradscope.ui.plots.chart import Chart
-from gradscope.ui.plots.heat_map import HeatMap
-from gradscope.ui.plots.lines_chart import LinesChart
-from gradscope.ui.plots.loss_chart import LossChart
-from gradscope.ui.plots.overview_tab import GradientFlow, UpdateRatio
-from gradscope.ui.plots.rate_chart import RateChart
+from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.lines_chart import LinesChart
+from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.charts.rate_chart import RateChart
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow, UpdateRatio
 from tests.ui.fakes import fill_history, light_themes, small_training, started
 
 REDRAWS = int(os.environ.get("GRADSCOPE_SOAK_REDRAWS", "9000"))

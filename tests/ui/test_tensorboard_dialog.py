@@ -18,12 +18,12 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus
-from gradscope.ui import event_export
-from gradscope.ui.actions import TABLE, ActionId, Actions
-from gradscope.ui.commands import Commands
+from gradscope.ui.actions import event_export
+from gradscope.ui.actions.table import TABLE, ActionId, Actions
 from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.window.commands import Commands
 from tests.snapshots.events import read, scalars
 from tests.ui.fakes import small_training, started
 from tests.ui.shell_fakes import ShellController

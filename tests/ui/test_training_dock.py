@@ -29,8 +29,8 @@ from gradscope.protocol.edits import (
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Rest
 from gradscope.ui.docks.training import TrainingDock
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.group_table import GroupTableModel
-from gradscope.ui.theme import ThemeManager
 from gradscope.ui.training.argument_field import ArgumentField
 from gradscope.ui.training.class_form import ClassForm
 from tests.ui.fakes import small_training

@@ -8,9 +8,9 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.state.selection import Selection
 from gradscope.ui.docks.layers import LayersDock
-from gradscope.ui.settings import Setting
-from gradscope.ui.theme import ThemeManager
-from gradscope.ui.tree_memory import MAX_CHARACTERS, MAX_NAMES, MAX_RECIPES, TreeMemory, TreeShape
+from gradscope.ui.docks.tree_memory import MAX_CHARACTERS, MAX_NAMES, MAX_RECIPES, TreeMemory, TreeShape
+from gradscope.ui.look.settings import Setting
+from gradscope.ui.look.theme import ThemeManager
 from tests.ui.fakes import bare_training, deep_training, small_training
 from tests.ui.shell_fakes import ShellController
 

@@ -27,18 +27,19 @@ from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison, Row
 from gradscope.state.history import Latest
 from gradscope.state.selection import Selection
+from gradscope.ui.actions.comparer import Comparer
+from gradscope.ui.actions.controller import SPARE_FACTOR, Controller
 from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
-from gradscope.ui.comparer import Comparer
-from gradscope.ui.controller import SPARE_FACTOR, Controller
-from gradscope.ui.fields import clear_on_escape
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel, plain_tip
-from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.elided_label import ElidedLabel
-from gradscope.ui.plots.number_table import NumberTable, TableData
-from gradscope.ui.redraw import Held, owing
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.parts.number_table import NumberTable, TableData
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.elided_label import ElidedLabel
+from gradscope.ui.widgets.fields import clear_on_escape
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.redraw import Held, owing
 
 _REFRESH_MS = 200
 _LEAST_LINES = 24

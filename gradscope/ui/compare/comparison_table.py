@@ -13,12 +13,12 @@ from gradscope.protocol.subjects import COUNT, L2, SubjectKey
 from gradscope.state.comparison import Comparison, Row, Verdict
 from gradscope.state.history import Latest
 from gradscope.ui.compare.words import kind_text, remark
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import plain_items
-from gradscope.ui.plots.copy_table import COPY_ROLE
-from gradscope.ui.plots.formats import percent
-from gradscope.ui.redraw import resetting
-from gradscope.ui.theme import Theme
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.plots.words.formats import percent
+from gradscope.ui.widgets.copy_table import COPY_ROLE
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_items
+from gradscope.ui.widgets.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 _DIFFERENT = frozenset(Verdict) - {Verdict.IDENTICAL, Verdict.WAITING}

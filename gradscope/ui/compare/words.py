@@ -10,8 +10,8 @@ from gradscope.protocol.numbers import number
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.comparison import Comparison, Row, Side, Verdict
-from gradscope.ui import text
-from gradscope.ui.translation import QT_TRANSLATE_NOOP
+from gradscope.ui.words import text
+from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 _CONTEXT = "Compare"
 _KINDS = {

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QHBoxLayou
 
 from gradscope.assets import resources_dir
 from gradscope.state.app_state import EngineState
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.widgets.plain import PlainLabel
 from gradscope.version import __version__
 
 

@@ -10,9 +10,9 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout,
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import SessionInfo
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel, plain_tip
-from gradscope.ui.text import shortened
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.words.text import shortened
 
 _MAX_NAME = 60
 

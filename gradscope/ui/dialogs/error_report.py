@@ -7,8 +7,8 @@ from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.visible import visible_lines
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel
 
 
 @guarded

@@ -24,12 +24,12 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.parts import Contents, Part
-from gradscope.ui import text
-from gradscope.ui.fields import ComboBox
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel
-from gradscope.ui.snapshot_export import SnapshotExport
-from gradscope.ui.translation import QT_TRANSLATE_NOOP
+from gradscope.ui.actions.snapshot_export import SnapshotExport
+from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel
+from gradscope.ui.words import text
+from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 _FORBIDDEN = '<>:"/\\|?*'
 _ZIP = ".zip"

@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLa
 
 from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.visible import visible, visible_lines
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel
 
 
 @guarded

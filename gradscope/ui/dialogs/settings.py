@@ -23,13 +23,13 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.capture import CaptureLevel
-from gradscope.ui.capture_words import cost_of, name_of
+from gradscope.ui.actions.spare_keeper import lacking_memory_bytes
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
-from gradscope.ui.fields import ComboBox, SpinBox
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel
-from gradscope.ui.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
-from gradscope.ui.spare_keeper import lacking_memory_bytes
+from gradscope.ui.look.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
+from gradscope.ui.widgets.fields import ComboBox, SpinBox
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel
+from gradscope.ui.words.capture import cost_of, name_of
 
 
 @guarded

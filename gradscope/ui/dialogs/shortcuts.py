@@ -15,8 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gradscope.ui.actions import TABLE, plain, translated
-from gradscope.ui.guarded import guarded
+from gradscope.ui.actions.table import TABLE, plain, translated
+from gradscope.ui.widgets.guarded import guarded
 
 
 @guarded

@@ -22,9 +22,9 @@ from PySide6.QtWidgets import (
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.state.event_export import event_source
 from gradscope.state.history import History
-from gradscope.ui.event_export import EventExport
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import PlainLabel
+from gradscope.ui.actions.event_export import EventExport
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel
 
 _FORBIDDEN = '<>:"/\\|?*'
 

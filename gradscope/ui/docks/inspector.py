@@ -13,26 +13,26 @@ from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.state.history import Latest
 from gradscope.state.pins import PinStatus, status_of
-from gradscope.ui.capture_words import is_left_behind, why_left_behind
 from gradscope.ui.docks.panel import Panel
-from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.guarded import guarded
 from gradscope.ui.inspector.check_view import CheckView
 from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
 from gradscope.ui.inspector.values_view import ValuesView
 from gradscope.ui.inspector.why_view import WhyView
-from gradscope.ui.pin_words import status_explanation
-from gradscope.ui.plots.difference_chart import DifferenceChart
-from gradscope.ui.plots.histogram_chart import HistogramChart
-from gradscope.ui.plots.picture_chart import PictureChart
-from gradscope.ui.plots.wording import what_to_press
-from gradscope.ui.redraw import owing
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.difference_chart import DifferenceChart
+from gradscope.ui.plots.charts.histogram_chart import HistogramChart
+from gradscope.ui.plots.charts.picture_chart import PictureChart
+from gradscope.ui.plots.words.wording import what_to_press
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.words.capture import is_left_behind, why_left_behind
+from gradscope.ui.words.pins import status_explanation
 
 if TYPE_CHECKING:
-    from gradscope.ui.comparer import Comparer
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.comparer import Comparer
+    from gradscope.ui.actions.controller import Controller
 
 _LEAST_TAB_LINES = 13
 

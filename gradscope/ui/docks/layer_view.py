@@ -6,7 +6,7 @@ from PySide6.QtCore import QModelIndex, QPoint, Signal
 from PySide6.QtGui import QContextMenuEvent, QResizeEvent
 from PySide6.QtWidgets import QTreeView
 
-from gradscope.ui.guarded import guarded
+from gradscope.ui.widgets.guarded import guarded
 
 
 @guarded

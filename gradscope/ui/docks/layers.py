@@ -7,17 +7,18 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStacke
 
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
-from gradscope.ui.controller import Controller
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.layer_view import LayerView
 from gradscope.ui.docks.panel import Panel
-from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.fields import clear_on_escape
+from gradscope.ui.docks.tree_memory import TreeMemory, TreeShape
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column, LayerTreeModel
-from gradscope.ui.number_delegate import NumberDelegate
-from gradscope.ui.redraw import Held, owing
-from gradscope.ui.theme import Theme, ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
-from gradscope.ui.tree_memory import TreeMemory, TreeShape
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.fields import clear_on_escape
+from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.widgets.redraw import Held, owing
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""

@@ -10,14 +10,15 @@ from PySide6.QtWidgets import QBoxLayout, QPushButton, QTextBrowser, QWidget
 
 from gradscope.assets import sample_docs
 from gradscope.state.app_state import Topic
-from gradscope.ui.controller import Controller
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.panel import Panel
-from gradscope.ui.guarded import guarded
-from gradscope.ui.lesson import Lesson, lesson_of
-from gradscope.ui.lesson_markup import html_of, plain_paragraphs
-from gradscope.ui.plain import plain_tip
-from gradscope.ui.redraw import owing
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.words.lesson import Lesson, lesson_of
+from gradscope.ui.words.lesson_markup import html_of, plain_paragraphs
 
 _MARGIN = 12
 _LINE_HEIGHT = 1.3

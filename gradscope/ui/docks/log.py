@@ -7,12 +7,13 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QStackedLayout, QWidget
 
 from gradscope.state.app_state import Topic
-from gradscope.ui.controller import Controller
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.log_view import LogView
 from gradscope.ui.docks.panel import Panel
-from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.redraw import owing
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.redraw import owing
 
 _LINES_AT_ONCE = 200
 """A flood of prints comes into the view bit by bit, so that the window answers in between."""

@@ -18,8 +18,9 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from gradscope.protocol.visible import visible_lines
 from gradscope.state.log import MAX_LINES, Line, Source
-from gradscope.ui.guarded import guarded
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.guarded import guarded
 
 _PADDING = 8
 _MARKS = ("", "out", "err", "note", "warn")

@@ -10,15 +10,16 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStackedLayout, QT
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
-from gradscope.ui.controller import Controller
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.share_delegate import ShareDelegate
-from gradscope.ui.empty_note import EmptyNote
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.moments import Column, MomentsModel
-from gradscope.ui.number_delegate import NumberDelegate
-from gradscope.ui.plots.wording import nothing_yet
-from gradscope.ui.redraw import Held, owing
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.plots.words.wording import nothing_yet
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.widgets.redraw import Held, owing
 
 
 class MomentsDock(Panel):

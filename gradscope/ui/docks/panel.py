@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QDockWidget, QFrame, QVBoxLayout, QWidget
 
 from gradscope.ui.docks.panel_title import PanelTitle
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
 
 _MIN_DIGITS = 24
 _MIN_LINES = 4

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtWidgets import QDockWidget, QFrame, QHBoxLayout, QMainWindow, QToolButton
 
-from gradscope.ui.plain import PlainLabel, plain_tip
-from gradscope.ui.theme import Theme, ThemeManager, icon
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 
 
 class PanelTitle(QFrame):

@@ -6,9 +6,9 @@ from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QRectF
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QStyleOptionViewItem
 
-from gradscope.ui.guarded import guarded
-from gradscope.ui.number_delegate import NumberDelegate
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.number_delegate import NumberDelegate
 
 _HEIGHT = 3
 

@@ -18,19 +18,19 @@ from gradscope.protocol.edits import (
 from gradscope.protocol.messages import Failed
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
-from gradscope.ui.controller import Controller
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.panel import Panel
-from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.fields import ComboBox
-from gradscope.ui.guarded import guarded
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.group_table import GroupTableModel
-from gradscope.ui.plain import PlainLabel, caption
-from gradscope.ui.redraw import owing
-from gradscope.ui.theme import ThemeManager
 from gradscope.ui.training.class_form import ClassForm
 from gradscope.ui.training.group_table import GroupTable
 from gradscope.ui.training.section import Section
 from gradscope.ui.training.step_form import StepForm
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel, caption
+from gradscope.ui.widgets.redraw import owing
 
 _PLATEAU = "ReduceLROnPlateau"
 _REFUSAL_DELAY_MS = 400

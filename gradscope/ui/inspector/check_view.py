@@ -19,16 +19,17 @@ from gradscope.protocol.visible import visible
 from gradscope.protocol.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import Latest
-from gradscope.ui.fields import SpinBox
-from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.inspector.sentence import Sentence
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.cell_table import Cell, CellTableModel
-from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.formats import exact, short, two_digits
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.plots.words.formats import exact, short, two_digits
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.fields import SpinBox
+from gradscope.ui.widgets.flow_row import FlowRow
 
 if TYPE_CHECKING:
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.controller import Controller
 
 _SAMPLES = 16
 _MOST_SAMPLES = 1000

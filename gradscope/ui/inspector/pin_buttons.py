@@ -11,14 +11,15 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget, QWidgetA
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
-from gradscope.ui.actions import TABLE, ActionId, plain
+from gradscope.ui.actions.table import TABLE, ActionId, plain
 from gradscope.ui.inspector.pin_list import PinList
-from gradscope.ui.pin_words import pin_explanation, pin_text
-from gradscope.ui.plain import plain_tip
-from gradscope.ui.theme import Theme, ThemeManager, icon
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.words.pins import pin_explanation, pin_text
 
 if TYPE_CHECKING:
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.controller import Controller
 
 
 class PinButtons(QWidget):

@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.app_state import AppState
 from gradscope.state.pins import PinStatus, status_of
-from gradscope.ui.guarded import guarded
-from gradscope.ui.pin_words import status_explanation, status_text
-from gradscope.ui.plain import plain_tip
-from gradscope.ui.theme import ThemeManager, icon
+from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.words.pins import status_explanation, status_text
 
 _MOST_ROWS = 10
 _NAME_DIGITS = (12, 36)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
-from gradscope.ui.plain import WrappedLabel
+from gradscope.ui.widgets.plain import WrappedLabel
 
 
 class Sentence(WrappedLabel):

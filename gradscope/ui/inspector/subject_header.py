@@ -11,18 +11,18 @@ from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
-from gradscope.ui.fields import ComboBox
-from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.inspector.pin_buttons import PinButtons
-from gradscope.ui.optimizer_states import name_of
-from gradscope.ui.plain import PlainLabel, plain_tip
-from gradscope.ui.plots.elided_label import ElidedLabel
-from gradscope.ui.plots.moment_text import moment_of
-from gradscope.ui.text import shape as shape_text
-from gradscope.ui.theme import ThemeManager
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.words.moment_text import moment_of
+from gradscope.ui.widgets.elided_label import ElidedLabel
+from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.flow_row import FlowRow
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.words.optimizer_states import name_of
+from gradscope.ui.words.text import shape as shape_text
 
 if TYPE_CHECKING:
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.controller import Controller
 
 
 _LEAST_WIDTH = 120

@@ -26,13 +26,14 @@ from gradscope.protocol.subjects import (
 )
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
-from gradscope.ui.guarded import guarded
 from gradscope.ui.models.summary_table import Entry, SummaryTableModel
-from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.formats import percent
+from gradscope.ui.plots.words.formats import percent
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.guarded import guarded
 
 if TYPE_CHECKING:
-    from gradscope.ui.theme import Theme, ThemeManager
+    from gradscope.ui.look.colours import Theme
+    from gradscope.ui.look.theme import ThemeManager
 
 _DIGITS = 6
 _FEWER_DIGITS = 3

@@ -9,15 +9,15 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QStackedLayout, QVB
 
 from gradscope.protocol.numbers import scientific
 from gradscope.state.history import Latest
-from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.fields import SpinBox
-from gradscope.ui.inspector.index_bar import IndexBar
 from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, digits_of, slice_size
-from gradscope.ui.plain import PlainLabel
-from gradscope.ui.plots.copy_table import CopyTable
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.fields import SpinBox
+from gradscope.ui.widgets.index_bar import IndexBar
+from gradscope.ui.widgets.plain import PlainLabel
 
 if TYPE_CHECKING:
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.controller import Controller
 
 
 _LONGEST = 8.8888888888888888e-300

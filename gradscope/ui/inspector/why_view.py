@@ -23,18 +23,19 @@ from gradscope.protocol.phases import Rest
 from gradscope.protocol.visible import visible
 from gradscope.protocol.why import Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.state.history import Latest
-from gradscope.ui.empty_note import EmptyNote
-from gradscope.ui.guarded import guarded
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.cell_table import Cell, CellTableModel
-from gradscope.ui.plain import PlainLabel
-from gradscope.ui.plots.copy_table import CopyTable
-from gradscope.ui.plots.formats import exact, percent, short, two_digits
-from gradscope.ui.theme import Theme, ThemeManager
+from gradscope.ui.plots.words.formats import exact, percent, short, two_digits
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import PlainLabel
 
 if TYPE_CHECKING:
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.controller import Controller
 
 _MANY_LOST = 0.01
 _SHARE_COLUMN = 1

@@ -11,10 +11,10 @@ from gradscope.protocol.messages import GroupInfo, Schedule
 from gradscope.protocol.numbers import shortened_numbers
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import plain_items
-from gradscope.ui.plots.copy_table import COPY_ROLE
-from gradscope.ui.redraw import resetting
+from gradscope.ui.widgets.copy_table import COPY_ROLE
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_items
+from gradscope.ui.widgets.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 

@@ -14,8 +14,8 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
-from gradscope.ui.capture_words import why_not_captured
-from gradscope.ui.translation import QT_TRANSLATE_NOOP
+from gradscope.ui.words.capture import why_not_captured
+from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 
 class Severity(Enum):

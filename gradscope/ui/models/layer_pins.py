@@ -7,7 +7,7 @@ from PySide6.QtCore import QCoreApplication
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
-from gradscope.ui.pin_words import kind_text
+from gradscope.ui.words.pins import kind_text
 
 
 class LayerPins:

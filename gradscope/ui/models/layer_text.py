@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gradscope.protocol.messages import ModuleInfo
 from gradscope.state.tree import Node
-from gradscope.ui import text
+from gradscope.ui.words import text
 
 _NUMBER = re.compile(r"\d+")
 

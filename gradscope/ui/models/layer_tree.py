@@ -15,16 +15,17 @@ from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
-from gradscope.ui import text
-from gradscope.ui.capture_words import why_no_value, why_not_captured
-from gradscope.ui.guarded import guarded
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import icon
 from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
 from gradscope.ui.models.layer_pins import LayerPins
 from gradscope.ui.models.layer_text import describe_node
 from gradscope.ui.models.layer_values import LayerValues
-from gradscope.ui.plain import plain_items
-from gradscope.ui.redraw import resetting
-from gradscope.ui.theme import Theme, icon
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_items
+from gradscope.ui.widgets.redraw import resetting
+from gradscope.ui.words import text
+from gradscope.ui.words.capture import why_no_value, why_not_captured
 
 Index = QModelIndex | QPersistentModelIndex
 _Role = Qt.ItemDataRole

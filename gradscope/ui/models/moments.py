@@ -14,11 +14,11 @@ from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import Place, Report
 from gradscope.protocol.phases import Phase
 from gradscope.state.app_state import AppState
-from gradscope.ui import text
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import plain_items
-from gradscope.ui.redraw import resetting
-from gradscope.ui.theme import Theme
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_items
+from gradscope.ui.widgets.redraw import resetting
+from gradscope.ui.words import text
 
 Index = QModelIndex | QPersistentModelIndex
 _Role = Qt.ItemDataRole

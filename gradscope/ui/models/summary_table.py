@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import plain_items
-from gradscope.ui.plots.copy_table import COPY_ROLE
-from gradscope.ui.redraw import resetting
+from gradscope.ui.widgets.copy_table import COPY_ROLE
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_items
+from gradscope.ui.widgets.redraw import resetting
 
 Index = QModelIndex | QPersistentModelIndex
 

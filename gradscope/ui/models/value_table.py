@@ -12,12 +12,12 @@ from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchPage, Page, Unavailable
 from gradscope.protocol.numbers import number
 from gradscope.protocol.subjects import SubjectKey
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import plain_items
-from gradscope.ui.redraw import resetting
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_items
+from gradscope.ui.widgets.redraw import resetting
 
 if TYPE_CHECKING:
-    from gradscope.ui.controller import Controller
+    from gradscope.ui.actions.controller import Controller
 
 PAGE = 64
 MAX_SECTIONS = 1_000_000

@@ -2,6 +2,6 @@
 
 import pyqtgraph
 
-from gradscope.ui.guarded import guard_library
+from gradscope.ui.widgets.guarded import guard_library
 
 guard_library(pyqtgraph.__name__)

@@ -9,9 +9,9 @@ from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
 from gradscope.protocol.visible import visible
-from gradscope.ui.fields import ComboBox
-from gradscope.ui.guarded import guarded
-from gradscope.ui.plain import plain_tip
+from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_tip
 
 _MIN_DIGITS = 9
 

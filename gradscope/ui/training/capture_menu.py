@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QMenu
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel, pattern_of
 from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node
-from gradscope.ui.controller import Controller
-from gradscope.ui.plain import plain_tip
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.widgets.plain import plain_tip
 
 _CONTEXT = "CaptureMenu"
 

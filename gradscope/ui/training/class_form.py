@@ -15,9 +15,9 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.edits import Chosen, ClassInfo
 from gradscope.protocol.visible import visible
-from gradscope.ui.fields import ComboBox
-from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.training.argument_field import ArgumentField
+from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 
 NONE = ""
 """The name of no class at all, for what can be left out."""

@@ -15,13 +15,13 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.visible import visible
-from gradscope.ui.fields import ComboBox
-from gradscope.ui.guarded import guarded
 from gradscope.ui.models.group_table import GroupTableModel
-from gradscope.ui.number_delegate import NumberDelegate
-from gradscope.ui.plain import plain_tip
-from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.training.argument_field import problem_with, texts_to_choose
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.widgets.plain import plain_tip
 
 Index = QModelIndex | QPersistentModelIndex
 

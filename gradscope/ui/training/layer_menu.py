@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QAbstractSpinBox, QInputDialog, QLabel, QMenu, QWi
 from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node, walk
-from gradscope.ui.access_keys import give_access_keys
-from gradscope.ui.controller import Controller
-from gradscope.ui.fields import WheelFilter
-from gradscope.ui.plain import caption, plain_tip
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.training.capture_menu import add_capture
 from gradscope.ui.training.pin_menu import add_pins
+from gradscope.ui.widgets.access_keys import give_access_keys
+from gradscope.ui.widgets.fields import WheelFilter
+from gradscope.ui.widgets.plain import caption, plain_tip
 
 _MAX_GROUPS = 12
 _DIALOG_DIGITS = 44

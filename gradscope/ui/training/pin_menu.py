@@ -9,9 +9,9 @@ from PySide6.QtWidgets import QMenu
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.selection import Selection, selected_subject
 from gradscope.state.tree import Node
-from gradscope.ui.controller import Controller
-from gradscope.ui.pin_words import pin_explanation, pin_text
-from gradscope.ui.plain import plain_tip
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.words.pins import pin_explanation, pin_text
 
 _OF_LAYERS = (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
 

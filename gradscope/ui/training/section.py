@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from gradscope.ui.plain import caption, plain_tip
+from gradscope.ui.widgets.plain import caption, plain_tip
 
 
 class Section(QWidget):

@@ -8,9 +8,9 @@ from PySide6.QtWidgets import QFormLayout, QLineEdit, QSizePolicy, QWidget
 from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, EditAccumulation, EditClipping, EditZeroGrad
 from gradscope.protocol.literals import literal
 from gradscope.protocol.messages import SessionInfo
-from gradscope.ui.fields import ComboBox, SpinBox
-from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.training.argument_field import problem_with
+from gradscope.ui.widgets.fields import ComboBox, SpinBox
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 
 _MOST_MICRO_BATCHES = 100_000
 

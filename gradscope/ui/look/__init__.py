@@ -1,0 +1,1 @@
+"""How the window looks: colours, icons, the style sheet; and the settings that are remembered."""

@@ -1,0 +1,1 @@
+"""What charts are made of: axes, scales, sampling, legends, the plot itself."""

@@ -1,0 +1,292 @@
+"""What every chart has: a title line, an explanation, a table twin, and a sentence while there is nothing to draw."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, Slot
+from PySide6.QtGui import QPalette, QShowEvent
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QToolTip,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gradscope.state.app_state import AppState, Topic
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.plots.parts.number_table import NumberTable, TableData
+from gradscope.ui.plots.parts.plot_view import PlotView
+from gradscope.ui.widgets.copy_table import CopyTable
+from gradscope.ui.widgets.elided_label import ElidedLabel
+from gradscope.ui.widgets.empty_note import EmptyNote
+from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.widgets.redraw import owing
+
+if TYPE_CHECKING:
+    from gradscope.ui.actions.controller import Controller
+
+_LONGEST_NUMBER = "-8.88888888e+308"
+_CELL_MARGINS = 10
+_FITTED_COLUMNS = 100
+_ZOOM = 1.5
+_LEAST_TITLE_EMS = 4
+
+
+@guarded
+class Chart(QWidget):
+    """Redraws when it is visible and something it shows has changed. Subclasses write `draw` and `table`."""
+
+    topics = frozenset({Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SELECTION})
+
+    def __init__(
+        self,
+        controller: Controller,
+        themes: ThemeManager,
+        plot: PlotView,
+        *,
+        title: str,
+        explanation: str,
+        readout_below: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setBackgroundRole(QPalette.ColorRole.Base)
+        self.setAutoFillBackground(True)
+        self.controller = controller
+        self.themes = themes
+        self.plot = plot
+        self._is_dirty = True
+        self._table_model = NumberTable(self)
+        self._build(title, explanation, readout_below=readout_below)
+        plot.following_changed.connect(self._on_following_changed)
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+        self._style_buttons(themes.theme)
+
+    # ------------------------------------------------------------------------------------------ to be written
+
+    def draw(self, state: AppState) -> str:
+        """Put the state into the plot; a sentence instead if there is nothing to draw."""
+        raise NotImplementedError
+
+    def table(self, state: AppState) -> TableData:
+        """The numbers that the plot shows."""
+        raise NotImplementedError
+
+    def restyle(self, theme: Theme) -> None:
+        """Take the colours of a theme; a redraw follows."""
+        self.plot.restyle(theme)
+
+    # ------------------------------------------------------------------------------------------ public
+
+    @property
+    def theme(self) -> Theme:
+        return self.themes.theme
+
+    def redraw(self) -> None:
+        """One that fails is made up for by the next, or when the chart is next seen."""
+        self._is_dirty = True
+        state = self.controller.state
+        self._show_marks()
+        problem = self.draw(state)
+        self._table_button.setEnabled(not problem)
+        if problem:
+            self._message.setText(problem)
+            self.readout.show_text("")
+            self._pages.setCurrentWidget(self._message)
+        elif self._table_button.isChecked():
+            self._table_model.set_data(self.table(state))
+            self._widen_columns()
+            self._pages.setCurrentWidget(self._table)
+        else:
+            self._pages.setCurrentWidget(self.body)
+        self._is_dirty = False
+
+    def mark_dirty(self) -> None:
+        """Redraw now, or when next seen."""
+        self._is_dirty = True
+        if self.isVisible():
+            self.redraw()
+
+    def replace_title(self, widget: QWidget | None) -> None:
+        """Another widget says what this is (None: what the chart stands in says it)."""
+        self._title.hide()
+        if widget is not None:
+            self.header.insertWidget(0, widget)
+
+    def hide_buttons(self) -> None:
+        """For pictures, where nothing can be pressed."""
+        for button in self.findChildren(QToolButton):
+            button.hide()
+        self.plot.show_corner(False)
+
+    @property
+    def message(self) -> str:
+        """The sentence that is shown instead of the plot, if any."""
+        return self._message.text() if self._pages.currentWidget() is self._message else ""
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    @owing
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if Topic.EDITS in topics:
+            self._show_marks()
+        if topics & self.topics:
+            if Topic.SESSION in topics:
+                self.plot.fit()
+            self.mark_dirty()
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        self._style_buttons(theme)
+        self.restyle(theme)
+        self.mark_dirty()
+
+    @Slot(bool)
+    def _on_following_changed(self, is_following: bool) -> None:
+        self._fit_button.setEnabled(not is_following)
+
+    @Slot(bool)
+    def _on_table_toggled(self, _checked: bool) -> None:
+        self.mark_dirty()
+        if self._table_button.isChecked():
+            self._table.scrollToBottom()
+
+    @Slot()
+    def _on_info_clicked(self) -> None:
+        button = self._info_button
+        QToolTip.showText(button.mapToGlobal(QPoint(0, button.height())), button.toolTip(), button)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _show_marks(self) -> None:
+        if self.plot.marks is not None:
+            self.plot.marks.show(self.controller.state.edits.marks())
+
+    def _widen_columns(self) -> None:
+        """Those that nobody has resized, where the newest number is longer than usual: 1.19257883e+308."""
+        header, model, metrics = self._table.horizontalHeader(), self._table_model, self._table.fontMetrics()
+        usual, widest = header.defaultSectionSize(), metrics.horizontalAdvance(_LONGEST_NUMBER) + _CELL_MARGINS
+        for column in range(min(model.columnCount(), _FITTED_COLUMNS) if model.rowCount() else 0):
+            needed = metrics.horizontalAdvance(str(model.index(model.rowCount() - 1, column).data())) + _CELL_MARGINS
+            if usual < needed <= widest and header.sectionSize(column) == usual:
+                header.resizeSection(column, widest)
+
+    def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
+        self._title = ElidedLabel(title)
+        font = self._title.font()
+        font.setBold(True)
+        self._title.setFont(font)
+        self._title.setToolTip(plain_tip(title))
+        self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        most = _LEAST_TITLE_EMS * self.fontMetrics().height()
+        self._title.setMinimumWidth(min(self._title.sizeHint().width(), most))
+        self.readout = ElidedLabel()
+        self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.readout.setProperty("role", "muted")
+        buttons = self._make_buttons(explanation)
+
+        self.header = QHBoxLayout()
+        self.header.setContentsMargins(8, 2, 4, 2)
+        self.header.setSpacing(8)
+        self.header.addWidget(self._title, 0)
+        self.second_line = QHBoxLayout()
+        """Below the header, where the readout has that; a subclass may have buttons at its end."""
+        self.second_line.setContentsMargins(8, 0, 4, 2)
+        self.second_line.setSpacing(4)
+        if readout_below:
+            self.header.addStretch(1)
+            self.second_line.addWidget(self.readout, 1)
+        else:
+            self.header.addWidget(self.readout, 1)
+        self.header.addWidget(buttons)
+
+        self.body = QWidget()
+        self.body_layout = QVBoxLayout(self.body)
+        self.body_layout.setContentsMargins(0, 0, 0, 0)
+        self.body_layout.setSpacing(0)
+        self.body_layout.addWidget(self.plot, 1)
+        self._table = CopyTable()
+        self._table.setModel(self._table_model)
+        self._table.verticalHeader().hide()
+        self._table.setAccessibleName(title)
+        self._message = EmptyNote("")
+        self._pages = QStackedWidget()
+        for page in (self.body, self._table, self._message):
+            self._pages.addWidget(page)
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(self.header)
+        if readout_below:
+            layout.addLayout(self.second_line)
+        layout.addWidget(self._pages, 1)
+        self.setAccessibleName(title)
+        self.setAccessibleDescription(explanation)
+        self.plot.setAccessibleName(title)
+
+    def _make_buttons(self, explanation: str) -> QWidget:
+        self._fit_button = QToolButton()
+        self._fit_button.setText(self.tr("Fit"))
+        self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
+        self._fit_button.clicked.connect(self.plot.fit)
+        self._fit_button.setEnabled(False)
+        self.plot.set_corner(
+            [
+                self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
+                self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
+                self._fit_button,
+            ]
+        )
+        self._table_button = QToolButton()
+        self._table_button.setText(self.tr("Table"))
+        self._table_button.setCheckable(True)
+        self._table_button.setToolTip(self.tr("The same numbers as a table"))
+        self._table_button.toggled.connect(self._on_table_toggled)
+        self._info_button = QToolButton()
+        # Only rich text is wrapped.
+        self._info_button.setToolTip(f"<p>{html.escape(explanation)}</p>")
+        self._info_button.setAccessibleName(self.tr("How to read this"))
+        self._info_button.clicked.connect(self._on_info_clicked)
+        buttons = QWidget()
+        row = QHBoxLayout(buttons)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        for button in (self._table_button, self._info_button):
+            self._style_as_small(button)
+            row.addWidget(button)
+        return buttons
+
+    @staticmethod
+    def _style_as_small(button: QToolButton) -> None:
+        """Of the line of the title."""
+        button.setProperty("flat", True)
+        button.setProperty("compact", True)
+
+    def _make_zoom_button(self, sign: str, tip: str, factor: float) -> QToolButton:
+        button = QToolButton()
+        button.setText(sign)
+        button.setToolTip(plain_tip(tip))
+        button.setAccessibleName(tip)
+        button.setAutoRepeat(True)
+        button.clicked.connect(lambda: self.plot.zoom(factor))
+        return button
+
+    def _style_buttons(self, theme: Theme) -> None:
+        self._info_button.setIcon(icon("info", theme, colour=theme.muted))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._is_dirty:
+            self.redraw()

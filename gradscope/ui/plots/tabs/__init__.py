@@ -1,0 +1,1 @@
+"""The tabs with plots: which charts are in each, and what they share."""

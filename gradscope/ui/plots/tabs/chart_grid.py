@@ -1,0 +1,98 @@
+"""Charts side by side in two columns, or one below the other where there is no room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QTimer, Slot
+from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QWidget
+
+from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.tabs.time_link import TimeLink
+from gradscope.ui.widgets.guarded import guarded
+
+_TWO_COLUMNS_FROM_EMS = 42
+_LEAST_CHART_EMS = 15
+_LEAST_OF_TWO_COLUMNS_EMS = 8
+
+
+@guarded
+class ChartGrid(QScrollArea):
+    """Charts are built one at a time once it is seen, so that the window goes on answering in between."""
+
+    def __init__(self, parent: QWidget | None = None, *, max_columns: int = 2) -> None:
+        super().__init__(parent)
+        self.charts: list[Chart] = []
+        self._to_build: list[Callable[[], Chart]] = []
+        self._link = TimeLink(self)
+        # A child, so that it ends with this widget.
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._build_next)
+        self._max_columns = max_columns
+        self._columns = max_columns
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        page = QWidget()
+        self._grid = QGridLayout(page)
+        self._grid.setContentsMargins(4, 4, 4, 4)
+        self._grid.setSpacing(8)
+        self.setWidget(page)
+
+    def show_charts(self, builders: list[Callable[[], Chart]]) -> None:
+        """These charts and no others."""
+        for chart in self.charts:
+            self._grid.removeWidget(chart)
+            chart.hide()
+            chart.deleteLater()
+        self.charts, self._to_build = [], list(builders)
+        self._build_next()
+
+    @Slot()
+    def _build_next(self) -> None:
+        if self.isVisible() and self._to_build:
+            chart = self._to_build.pop(0)()
+            if chart.plot.marks is not None:
+                # Only plots over steps have a place for marks of edits.
+                self._link.add(chart.plot)
+            self.charts.append(chart)
+            self._arrange()
+            self._fit_columns()
+            self._timer.start()
+
+    def _fit_columns(self) -> None:
+        """Side by side where each chart has room for its line of buttons: nothing is scrolled sideways."""
+        room = self.viewport().width()
+        needed = max((chart.minimumSizeHint().width() for chart in self.charts), default=0)
+        around = self._grid.contentsMargins().left() + self._grid.contentsMargins().right() + self._grid.spacing()
+        has_room = room >= max(_TWO_COLUMNS_FROM_EMS * self.fontMetrics().height(), 2 * needed + around)
+        columns = self._max_columns if has_room else 1
+        if columns != self._columns:
+            self._columns = columns
+            self._arrange()
+
+    def _arrange(self) -> None:
+        count = len(self.charts) + len(self._to_build)
+        columns = 1 if count < 2 else self._columns
+        em = self.fontMetrics().height()
+        for i, chart in enumerate(self.charts):
+            self._grid.removeWidget(chart)
+            chart.setMinimumHeight((_LEAST_CHART_EMS if columns == 1 else _LEAST_OF_TWO_COLUMNS_EMS) * em)
+            self._grid.addWidget(chart, i // columns, i % columns)
+        rows = -(-count // columns)
+        for column in range(self._max_columns):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        for row in range(max(rows, self._grid.rowCount())):
+            self._grid.setRowStretch(row, 1 if row < rows else 0)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._fit_columns()
+        super().resizeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._build_next()

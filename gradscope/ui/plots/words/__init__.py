@@ -1,0 +1,1 @@
+"""What charts say: names that fit, numbers as text, the text of a cell."""

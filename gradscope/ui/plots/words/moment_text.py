@@ -1,0 +1,162 @@
+"""Which moment the numbers of a subject are of; of a gradient also which gradient it is. App process."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QCoreApplication
+
+from gradscope.protocol.messages import Report, SessionInfo
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.visible import visible
+from gradscope.state.app_state import AppState
+from gradscope.state.history import Latest
+from gradscope.ui.plots.words.formats import exact, short
+from gradscope.ui.words.optimizer_states import meaning_of
+
+_CONTEXT = "Wording"
+_GRADIENTS = (SubjectKind.GRAD, SubjectKind.ACTIVATION_GRAD)
+PHASE_OF_KIND = {
+    SubjectKind.ACTIVATION: Phase.FORWARD,
+    SubjectKind.ACTIVATION_GRAD: Phase.BACKWARD,
+    SubjectKind.GRAD: Phase.BACKWARD,
+    SubjectKind.PARAMETER: Phase.STEP,
+    SubjectKind.UPDATE: Phase.STEP,
+    SubjectKind.CLIPPED_GRAD: Phase.STEP,
+    SubjectKind.OPTIMIZER_STATE: Phase.STEP,
+}
+
+
+def newest_moment(state: AppState, kind: SubjectKind) -> str:
+    """Of which moment the newest numbers of a kind are; which gradient it is."""
+    report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
+    if not len(steps):
+        return ""
+    # A phase that is broken off, or stopped, may have no numbers of its own yet; after a checkpoint was loaded, those of the
+    # steps before it are left; a later step may not have been captured.
+    step = int(steps[-1])
+    text = moment_text(kind, step, report=report if report and report.step == step else None, session=state.session)
+    if is_left_behind(state, kind):
+        text += "; " + QCoreApplication.translate(_CONTEXT, "nothing was captured since")
+    return text
+
+
+def is_left_behind(state: AppState, kind: SubjectKind) -> bool:
+    """Whether the newest complete phase had nothing of a kind that steps before it had."""
+    report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
+    return report is not None and report.complete and len(steps) > 0 and report.step > steps[-1]
+
+
+def moment_of(state: AppState, latest: Latest) -> str:
+    """Of which moment the newest summary of a subject is; which gradient it is, and whether it is still there."""
+    translate, key = QCoreApplication.translate, latest.row.key
+    if latest.phase is None:
+        text = (
+            translate(_CONTEXT, "Before step {step}") if latest.step else translate(_CONTEXT, "Before the first step")
+        )
+        return text.format(step=latest.step)
+    newest = state.reports.get(latest.phase)
+    report = newest if newest is not None and newest.step == latest.step else None
+    owner = _owner(key.name, state.session) if key.kind is SubjectKind.GRAD else ""
+    text = moment_text(key.kind, latest.step, report=report, session=state.session, owner=owner)
+    if key.kind is SubjectKind.GRAD and key.name in state.cleared:
+        text += "; " + translate(_CONTEXT, "Zero grad has cleared it since")
+    if key.kind is SubjectKind.OPTIMIZER_STATE and meaning_of(key.leaf):
+        text = f"{meaning_of(key.leaf)}. {text}"
+    return text
+
+
+def moment_text(
+    kind: SubjectKind, step: int, *, report: Report | None, session: SessionInfo | None, owner: str = ""
+) -> str:
+    """ "Gradient of the loss, batch 12 of epoch 0, before step 41; before clipping".
+
+    `report` is the one of that moment; `owner` the optimizer that holds the parameter, where there are several.
+    """
+    parts = [_subject(kind, step, report), *_turn(report)]
+    if kind in _GRADIENTS and report is not None and report.scale is not None:
+        text = QCoreApplication.translate(_CONTEXT, "divided by the loss scale {scale}")
+        parts.append(text.format(scale=exact(report.scale)))
+    if owner and report is not None and report.optimizer not in ("", owner):
+        # Only the other optimizer clears it, at the start of its own turn.
+        text = QCoreApplication.translate(_CONTEXT, "added to what the turn of {optimizer} has left, and not used")
+        parts.append(text.format(optimizer=visible(owner)))
+    elif kind is SubjectKind.GRAD and session is not None:
+        parts += _of_recipe(session)
+    if kind is SubjectKind.CLIPPED_GRAD:
+        parts += _clipping(report, session)
+    return "; ".join(parts)
+
+
+def _owner(name: str, session: SessionInfo | None) -> str:
+    """The optimizer that holds a parameter; "" where there is only one, or none that holds it."""
+    groups = () if session is None else session.groups
+    return next((group.optimizer for group in groups if name in group.parameters), "")
+
+
+def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
+    translate = QCoreApplication.translate
+    if report is not None and report.skipped and kind is SubjectKind.UPDATE:
+        return translate(_CONTEXT, "Step {step} was skipped and changed nothing").format(step=step)
+    what = {
+        SubjectKind.ACTIVATION: translate(_CONTEXT, "Forward of step {step}"),
+        SubjectKind.ACTIVATION_GRAD: _gradient_of(report),
+        SubjectKind.GRAD: _sum_of(report),
+        SubjectKind.CLIPPED_GRAD: translate(_CONTEXT, "Gradient after clipping, in step {step}"),
+        SubjectKind.UPDATE: translate(_CONTEXT, "Change made by step {step}"),
+        SubjectKind.PARAMETER: translate(_CONTEXT, "After step {step}"),
+        SubjectKind.OPTIMIZER_STATE: translate(_CONTEXT, "After step {step}"),
+    }[kind]
+    if report is not None:
+        if kind is SubjectKind.ACTIVATION and report.window > 1:
+            what += translate(_CONTEXT, ", micro-batch {number} of {window}")
+        what += translate(_CONTEXT, ", batch {batch} of epoch {epoch}")
+    if kind in _GRADIENTS:
+        what += translate(_CONTEXT, ", before step {step}")
+    if report is None:
+        return what.format(step=step)
+    return what.format(step=step, batch=report.batch, epoch=report.epoch, number=report.micro + 1, window=report.window)
+
+
+def _gradient_of(report: Report | None) -> str:
+    """Of one micro-batch."""
+    translate = QCoreApplication.translate
+    if report is None or report.window == 1:
+        return translate(_CONTEXT, "Gradient of the loss")
+    return translate(_CONTEXT, "Gradient of loss / {window}, micro-batch {number} of {window}")
+
+
+def _sum_of(report: Report | None) -> str:
+    """What `.grad` holds: the micro-batches so far."""
+    translate = QCoreApplication.translate
+    if report is None or report.window == 1:
+        return translate(_CONTEXT, "Gradient of the loss")
+    if report.micro == 0:
+        return translate(_CONTEXT, "Gradient of loss / {window}, micro-batch 1 of {window}")
+    return translate(_CONTEXT, "Gradients of loss / {window}, micro-batches 1 to {number} of {window} added up")
+
+
+def _turn(report: Report | None) -> list[str]:
+    if report is None or not report.optimizer:
+        return []
+    return [QCoreApplication.translate(_CONTEXT, "turn of {optimizer}").format(optimizer=visible(report.optimizer))]
+
+
+def _of_recipe(session: SessionInfo) -> list[str]:
+    translate = QCoreApplication.translate
+    parts = []
+    if session.zero_grad == "manual":
+        parts.append(translate(_CONTEXT, "added to what has been there since the last Zero grad"))
+    if session.clip_norm is not None or session.clip_value is not None:
+        parts.append(translate(_CONTEXT, "before clipping"))
+    return parts
+
+
+def _clipping(report: Report | None, session: SessionInfo | None) -> list[str]:
+    translate = QCoreApplication.translate
+    parts = []
+    if report is not None and report.clip is not None and report.clip.coefficient is not None:
+        text = translate(_CONTEXT, "multiplied with {coefficient} by clip_norm")
+        parts.append(text.format(coefficient=short(report.clip.coefficient)))
+    if session is not None and session.clip_value is not None:
+        parts.append(translate(_CONTEXT, "cut off at ±{value} by clip_value").format(value=short(session.clip_value)))
+    return parts

@@ -1,0 +1,1 @@
+"""What keeps the app alive and honest: crash files, our own bugs, signals, garbage."""

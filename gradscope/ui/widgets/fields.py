@@ -1,0 +1,52 @@
+"""Fields that the wheel goes past: it scrolls what they lie in. A value that it changed in passing would go unnoticed."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtGui import QKeySequence, QShortcut, QWheelEvent
+from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QWidget
+
+from gradscope.ui.widgets.guarded import guarded
+
+
+def clear_on_escape(field: QLineEdit, *, within: QWidget) -> None:
+    """Esc empties a filter, also in the list that it filters. Both lie `within` the widget."""
+    escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), within)
+    escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+    escape.activated.connect(field.clear)
+
+
+@guarded
+class SpinBox(QSpinBox):
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        # Not by the wheel either.
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()
+
+
+@guarded
+class ComboBox(QComboBox):
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()
+
+
+@guarded
+class WheelFilter(QObject):
+    """The same for a field that Qt has made."""
+
+    def __init__(self, field: QWidget) -> None:
+        super().__init__(field)
+        field.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel:
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)

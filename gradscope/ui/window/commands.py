@@ -1,0 +1,246 @@
+"""What the actions do. One method for each row of the action table; dialogs are opened, never waited for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PySide6.QtCore import QDir, QObject, Signal, Slot
+from PySide6.QtWidgets import QWidget
+
+from gradscope.protocol.capture import Capture, CaptureLevel, pattern_of
+from gradscope.protocol.messages import Attachment
+from gradscope.protocol.parts import Part
+from gradscope.protocol.phases import RunUntil, Verb
+from gradscope.protocol.visible import visible
+from gradscope.state.app_state import Topic
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.snapshot_export import SnapshotExport
+from gradscope.ui.actions.table import ActionId
+from gradscope.ui.dialogs.about import AboutDialog
+from gradscope.ui.dialogs.capture_layers import CaptureLayersDialog
+from gradscope.ui.dialogs.checkpoints import Checkpoints
+from gradscope.ui.dialogs.export import ExportDialog
+from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
+from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot
+from gradscope.ui.dialogs.settings import SettingsDialog
+from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
+from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
+from gradscope.ui.look.settings import Setting, ThemeChoice
+from gradscope.ui.words import text
+
+
+class Commands(QObject):
+    """`window` is the parent of dialogs; `plot_images` draws the plots for a snapshot, one by one."""
+
+    told = Signal(str)
+    """A message for the status bar."""
+    layer_filter_wanted = Signal()
+    comparison_wanted = Signal(str)
+    """With the snapshot at this path."""
+    layout_reset_wanted = Signal()
+    training_settings_wanted = Signal()
+    start_page_toggled = Signal()
+
+    def __init__(
+        self, controller: Controller, *, window: QWidget, plot_images: Callable[[], Iterator[Attachment]]
+    ) -> None:
+        super().__init__(window)
+        self._controller = controller
+        self._settings = controller.settings
+        self._window = window
+        self._plot_images = plot_images
+        self._checkpoints = Checkpoints(controller, window=window, parent=self)
+        self._checkpoints.told.connect(self.told)
+
+    def handlers(self) -> dict[ActionId, Callable[[], None]]:
+        """What each action calls."""
+        controller = self._controller
+        return {
+            ActionId.OPEN: self.open_recipe,
+            ActionId.OPEN_SNAPSHOT: self.open_snapshot,
+            ActionId.CLOSE_SNAPSHOT: lambda: controller.close_snapshot(),
+            ActionId.COMPARE: self.compare_with_snapshot,
+            ActionId.EXPORT: self.export_snapshot,
+            ActionId.EXPORT_TENSORBOARD: self.export_to_tensorboard,
+            ActionId.SAVE_CHECKPOINT: self._checkpoints.save,
+            ActionId.SAVE_BEST: self._checkpoints.save_best,
+            ActionId.LOAD_CHECKPOINT: self._checkpoints.load,
+            ActionId.SETTINGS: self.show_settings,
+            ActionId.QUIT: self.quit,
+            ActionId.UNDO_EDIT: lambda: controller.undo_edit(),
+            ActionId.EDIT_TRAINING: self.training_settings_wanted.emit,
+            ActionId.FORWARD: lambda: controller.go(Verb.FORWARD),
+            ActionId.BACKWARD: lambda: controller.go(Verb.BACKWARD),
+            ActionId.STEP: lambda: controller.go(Verb.STEP),
+            ActionId.ZERO_GRAD: lambda: controller.go(Verb.ZERO_GRAD),
+            ActionId.VALIDATE: lambda: controller.go(Verb.VALIDATE),
+            ActionId.NEXT_BATCH: lambda: controller.go(Verb.NEXT_BATCH),
+            ActionId.RUN_STEPS: lambda: controller.run(RunUntil.STEPS, self._settings.get(Setting.RUN_STEPS)),
+            ActionId.RUN_EPOCH: lambda: controller.run(RunUntil.EPOCH),
+            ActionId.RUN_UNTIL_PAUSED: lambda: controller.run(RunUntil.PAUSED),
+            ActionId.PAUSE: lambda: controller.pause(),
+            ActionId.CAPTURE_FULL: lambda: controller.set_capture(Capture(CaptureLevel.FULL)),
+            ActionId.CAPTURE_LAYERS: self.choose_layers,
+            ActionId.CAPTURE_NORMS: lambda: controller.set_capture(Capture(CaptureLevel.NORMS)),
+            ActionId.CAPTURE_OFF: lambda: controller.set_capture(Capture(CaptureLevel.OFF)),
+            ActionId.INTERRUPT: lambda: controller.interrupt(),
+            ActionId.RESET: lambda: controller.reset(),
+            ActionId.RESTART_ENGINE: lambda: controller.restart_engine(),
+            ActionId.PIN: self.toggle_pin,
+            ActionId.START_PAGE: self.start_page_toggled.emit,
+            ActionId.FIND_LAYER: self.layer_filter_wanted.emit,
+            ActionId.THEME_SYSTEM: lambda: self._settings.set(Setting.THEME, ThemeChoice.SYSTEM),
+            ActionId.THEME_LIGHT: lambda: self._settings.set(Setting.THEME, ThemeChoice.LIGHT),
+            ActionId.THEME_DARK: lambda: self._settings.set(Setting.THEME, ThemeChoice.DARK),
+            ActionId.RESET_LAYOUT: self.layout_reset_wanted.emit,
+            ActionId.SHORTCUTS: self.show_shortcuts,
+            ActionId.ABOUT: self.show_about,
+        }
+
+    # ------------------------------------------------------------------------------------------ files
+
+    @Slot(str)
+    def open_file(self, path: str) -> None:
+        """Open a recipe file or a snapshot; it becomes the first of the recent ones once it is open."""
+        absolute = Path(path).expanduser().absolute()
+        if not absolute.exists():
+            self._settings.remove_recent_file(str(absolute))
+        if may_be_snapshot(absolute):
+            self._controller.open_snapshot(str(absolute))
+        else:
+            self._controller.open_recipe(str(absolute))
+
+    @Slot()
+    def open_recipe(self) -> None:
+        folder = self._settings.get(Setting.LAST_FOLDER)
+        dialog = OpenRecipeDialog(folder=Path(folder or QDir.homePath()), parent=self._window)
+        dialog.fileSelected.connect(self._on_recipe_chosen)
+        dialog.open()
+
+    @Slot()
+    def open_snapshot(self) -> None:
+        dialog = self._snapshot_dialog(self.tr("Open snapshot"))
+        dialog.chosen.connect(self.open_file)
+        dialog.open()
+
+    @Slot()
+    def compare_with_snapshot(self) -> None:
+        dialog = self._snapshot_dialog(self.tr("Compare with snapshot"))
+        dialog.chosen.connect(self.comparison_wanted)
+        dialog.open()
+
+    @Slot()
+    def export_snapshot(self) -> None:
+        session = self._controller.state.session
+        if session is None:
+            return
+        folder = self._settings.get(Setting.EXPORT_FOLDER)
+        stem = Path(session.path).stem or "snapshot"
+        without = self._settings.get(Setting.EXPORT_WITHOUT)
+        dialog = ExportDialog(
+            SnapshotExport(self._controller, self._plot_images),
+            folder=Path(folder or QDir.homePath()),
+            name=f"{stem}-step{self._controller.state.position.step}",
+            as_zip=self._settings.get(Setting.EXPORT_AS_ZIP),
+            without=frozenset(part for part in Part if part in without),
+            parent=self._window,
+        )
+        dialog.written.connect(self._on_snapshot_written)
+        dialog.open()
+
+    @Slot()
+    def export_to_tensorboard(self) -> None:
+        session = self._controller.state.session
+        if session is None:
+            return
+        folder = self._settings.get(Setting.RUNS_FOLDER)
+        stem = Path(session.path).stem or "run"
+        dialog = TensorBoardDialog(
+            self._controller.state.history,
+            folder=Path(folder or QDir.homePath()),
+            name=f"{stem}-step{self._controller.state.position.step}",
+            owners=[group.optimizer for group in session.groups],
+            parent=self._window,
+        )
+        dialog.written.connect(self._on_events_written)
+        dialog.open()
+
+    @Slot()
+    def quit(self) -> None:
+        self._window.close()
+
+    @Slot()
+    def toggle_pin(self) -> None:
+        """Pin what is selected, or unpin it."""
+        subject = self._controller.state.subject
+        if subject is not None:
+            self._controller.toggle_pin(subject)
+
+    # ------------------------------------------------------------------------------------------ dialogs
+
+    @Slot()
+    def choose_layers(self) -> None:
+        """Ask which layers to capture: those that are now, or else the one that is selected."""
+        state = self._controller.state
+        if state.session is None:
+            return
+        layers = state.capture.layers or ((pattern_of(state.selection.name),) if state.selection.name else ())
+        dialog = CaptureLayersDialog(state.session, layers=layers, parent=self._window)
+        dialog.chosen.connect(self._controller.set_capture)
+        dialog.open()
+
+    @Slot()
+    def show_settings(self) -> None:
+        running = self._controller.state.engine.executable
+        SettingsDialog(self._settings, running=running, parent=self._window).open()
+
+    @Slot()
+    def show_shortcuts(self) -> None:
+        ShortcutsDialog(steps=self._settings.get(Setting.RUN_STEPS), parent=self._window).open()
+
+    @Slot()
+    def show_about(self) -> None:
+        AboutDialog(self._controller.state.engine, parent=self._window).open()
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(str)
+    def _on_recipe_chosen(self, path: str) -> None:
+        self._settings.set(Setting.LAST_FOLDER, str(Path(path).parent))
+        self.open_file(path)
+
+    @Slot(str, object)
+    def _on_snapshot_written(self, path: str, size_bytes: int) -> None:
+        dialog = self.sender()
+        assert isinstance(dialog, ExportDialog)
+        self._settings.set(Setting.EXPORT_FOLDER, str(Path(path).parent))
+        self._settings.set(Setting.EXPORT_AS_ZIP, dialog.is_zip)
+        self._settings.set(Setting.EXPORT_WITHOUT, [part for part in Part if part not in dialog.contents()])
+        self.told.emit(
+            self.tr("Exported to {path} ({size})").format(path=visible(path), size=text.byte_size(size_bytes))
+        )
+
+    @Slot(str, int)
+    def _on_events_written(self, path: str, size_bytes: int) -> None:
+        runs = Path(path).parent.parent
+        self._settings.set(Setting.RUNS_FOLDER, str(runs))
+        message = self.tr("Event files written to {path} ({size})").format(
+            path=Path(path).parent, size=text.byte_size(size_bytes)
+        )
+        self.told.emit(message)
+        look = self.tr("to look at them: {command}").format(command=f"tensorboard --logdir {shlex.quote(str(runs))}")
+        self._controller.state.log.add(f"{message}; {look}")
+        self._controller.state.touch(Topic.LOG)
+        self._controller.flush()
+
+    def _snapshot_dialog(self, title: str) -> OpenSnapshotDialog:
+        folder = self._settings.get(Setting.EXPORT_FOLDER)
+        dialog = OpenSnapshotDialog(title=title, folder=Path(folder or QDir.homePath()), parent=self._window)
+        dialog.chosen.connect(self._on_snapshot_chosen)
+        return dialog
+
+    @Slot(str)
+    def _on_snapshot_chosen(self, path: str) -> None:
+        self._settings.set(Setting.EXPORT_FOLDER, str(Path(path).parent))

@@ -1,0 +1,131 @@
+"""The banner that says that the recipe's file has been saved since it was opened, and opens it again at one press."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
+
+from gradscope.client.file_watch import FileWatch
+from gradscope.protocol.phases import Rest
+from gradscope.protocol.visible import visible
+from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.redraw import owing
+
+
+class FileBar(QFrame):
+    """Hidden while the file is as it was. It never opens anything by itself: that would throw the steps so far away.
+
+    The file that could not be opened comes first, then the one of the session.
+    """
+
+    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._themes = themes
+        self._dismissed = ""
+        """The digest of the content that somebody does not want to hear of any more."""
+        self.setObjectName("fileBar")
+        self.watch = FileWatch(self)
+        self._sign = PlainLabel(parent=self)
+        self.sentence = PlainLabel(parent=self)
+        self.sentence.setWordWrap(True)
+        self.sentence.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        self.open_button = QPushButton(self.tr("Open it again"), self)
+        self.open_button.setAutoDefault(False)
+        self.open_button.setProperty("emphasised", True)
+        self.open_button.clicked.connect(controller.open_again)
+        self.dismiss = QToolButton(self)
+        self.dismiss.setProperty("flat", True)
+        self.dismiss.setToolTip(self.tr("Dismiss, until the file is saved once more"))
+        self.dismiss.setAccessibleName(self.tr("Dismiss"))
+        side = self.fontMetrics().height()
+        self.dismiss.setIconSize(QSize(side, side))
+        self.dismiss.clicked.connect(self._on_dismissed)
+        line = QHBoxLayout(self)
+        line.setContentsMargins(8, 4, 8, 4)
+        line.setSpacing(8)
+        line.addWidget(self._sign)
+        line.addWidget(self.sentence, 1)
+        line.addWidget(self.open_button)
+        line.addWidget(self.dismiss)
+        self._on_theme_changed(themes.theme)
+        self._refresh()
+        self.watch.changed.connect(self._refresh)
+        controller.refreshed.connect(self._on_refreshed)
+        themes.changed.connect(self._on_theme_changed)
+        # Not every file system tells of changes: whoever comes back from an editor sees them all the same.
+        application = QGuiApplication.instance()
+        assert isinstance(application, QGuiApplication)
+        application.applicationStateChanged.connect(self._on_application_state)
+
+    # ------------------------------------------------------------------------------------------ slots
+
+    @Slot(object)
+    @owing
+    def _on_refreshed(self, topics: set[Topic]) -> None:
+        if topics & {Topic.SESSION, Topic.ENGINE, Topic.POSITION, Topic.FAILURE}:
+            self._refresh()
+
+    @Slot(object)
+    def _on_theme_changed(self, theme: Theme) -> None:
+        size = self.fontMetrics().height() + 4
+        self._sign.setPixmap(icon("file", theme, colour=theme.accent).pixmap(size, size))
+        self.dismiss.setIcon(icon("close", theme))
+
+    @Slot(Qt.ApplicationState)
+    def _on_application_state(self, state: Qt.ApplicationState) -> None:
+        if state is Qt.ApplicationState.ApplicationActive:
+            self.watch.look()
+
+    @Slot()
+    def _on_dismissed(self) -> None:
+        self._dismissed = self.watch.seen
+        self._refresh()
+
+    @Slot()
+    def _refresh(self) -> None:
+        state = self._controller.state
+        path, known = self._watched()
+        self.watch.watch(path, known)
+        is_wanted = self.watch.has_changed and self.watch.seen != self._dismissed
+        is_shown = is_wanted and state.opening is None and state.snapshot is None
+        if is_shown:
+            self.sentence.setText(self._sentence(path))
+            self.sentence.setToolTip(plain_tip(path))
+        self.setVisible(is_shown)
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _watched(self) -> tuple[str, str]:
+        """(path, known digest) of the file to watch; empty where there is none, or the failure bar speaks of it already."""
+        state = self._controller.state
+        if state.unopened is not None:
+            return state.unopened.path, state.unopened.digest
+        is_ready = state.engine.status is EngineStatus.READY and state.position.rest is not Rest.EMPTY
+        if state.session is None or not is_ready or state.snapshot is not None:
+            return "", ""
+        return state.session.path, state.session.sha256
+
+    def _sentence(self, path: str) -> str:
+        state, name = self._controller.state, visible(Path(path).name)
+        if state.unopened is not None:
+            text = self.tr("{name} has changed since it could not be opened.").format(name=name)
+        else:
+            text = self.tr("{name} has changed since it was opened.").format(name=name)
+        if state.session is None or state.position.rest is Rest.EMPTY:
+            return text
+        if state.position.running:
+            lost = self.tr("Opening it again ends what runs, and goes back to step 0")
+        elif state.position.step:
+            lost = self.tr("Opening it again goes back to step 0: save a checkpoint to keep the {count} steps so far")
+            lost = lost.format(count=state.position.step)
+        else:
+            return text
+        return f"{text} {lost}"
