@@ -17,7 +17,8 @@ from gradscope.snapshots.format.saved_history import encode
 from gradscope.state.event_export import event_source
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
-from gradscope.ui.actions.table import ActionId, plain
+from gradscope.ui.actions.actions import plain
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.app import Options, build, start_engine
 from gradscope.ui.look.settings import Setting, Settings
 from gradscope.ui.models.layer_tree import Column

@@ -11,7 +11,7 @@ import torch
 
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.checkpoint_files import LoadCheckpointDialog, SaveCheckpointDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog
 from tests.e2e.driver import App

@@ -12,7 +12,7 @@ from gradscope.protocol.edits import EditMode, EditRequiresGrad
 from gradscope.protocol.phases import RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
 from gradscope.state.tree import walk
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from tests.e2e.driver import App
 
 WEIGHT = SubjectKey(SubjectKind.UPDATE, "linear.weight")

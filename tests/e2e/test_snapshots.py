@@ -23,8 +23,9 @@ from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.comparison import Verdict
 from gradscope.state.selection import Selection
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.snapshot_export import SnapshotExport
-from gradscope.ui.actions.table import TABLE, ActionId
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.app import build
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.look.settings import Settings

@@ -10,7 +10,7 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.phases import Phase, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.docks.inspector import InspectorDock
 from tests.e2e.driver import App
 

@@ -20,7 +20,7 @@ from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import History
 from gradscope.state.selection import Selection
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.look.settings import Setting
 from tests.e2e.driver import App

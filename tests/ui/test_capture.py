@@ -18,7 +18,9 @@ from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
-from gradscope.ui.actions.table import TABLE, ActionId, Actions, Menu, plain
+from gradscope.ui.actions.actions import Actions, plain
+from gradscope.ui.actions.rows import ActionId, Menu
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.app import Options, problem
 from gradscope.ui.dialogs.capture_layers import CaptureLayersDialog
 from gradscope.ui.dialogs.settings import SettingsDialog

@@ -19,7 +19,8 @@ from gradscope.protocol.checkpoints import (
 )
 from gradscope.protocol.phases import Position, Rest
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.ui.actions.table import ActionId, Actions
+from gradscope.ui.actions.actions import Actions
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.checkpoint_files import LoadCheckpointDialog, SaveCheckpointDialog
 from gradscope.ui.dialogs.checkpoints import Checkpoints
 from gradscope.ui.dialogs.mismatch import MismatchDialog

@@ -16,7 +16,7 @@ from gradscope.protocol.edits import EditDropout, EditMade, EditMembership, Edit
 from gradscope.protocol.phases import Rest
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, walk
-from gradscope.ui.actions.table import plain
+from gradscope.ui.actions.actions import plain
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.theme import ThemeManager

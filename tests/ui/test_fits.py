@@ -14,7 +14,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.widgets.scrolled_column import ScrolledColumn

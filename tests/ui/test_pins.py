@@ -11,7 +11,8 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, find
-from gradscope.ui.actions.table import ActionId, Actions, plain
+from gradscope.ui.actions.actions import Actions, plain
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.inspector.pin_buttons import PinButtons

@@ -11,7 +11,9 @@ from pytestqt.qtbot import QtBot
 from gradscope.assets import sample_paths
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.app_state import EngineStatus
-from gradscope.ui.actions.table import TABLE, ActionId, Actions, Menu, plain, translated
+from gradscope.ui.actions.actions import Actions, plain, translated
+from gradscope.ui.actions.rows import ActionId, Menu
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.look.settings import Setting, ThemeChoice
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.window.commands import Commands

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.assets import sample_docs, sample_path, sample_paths
 from gradscope.client.file_watch import digest_of
 from gradscope.protocol import messages
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.look.colours import DARK, LIGHT
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager

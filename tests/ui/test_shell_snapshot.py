@@ -13,7 +13,8 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.messages import DeviceInfo
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
-from gradscope.ui.actions.table import TABLE, ActionId
+from gradscope.ui.actions.rows import ActionId
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager

@@ -7,7 +7,8 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus, Origin, Topic
-from gradscope.ui.actions.table import ActionId, Actions
+from gradscope.ui.actions.actions import Actions
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager

@@ -9,7 +9,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.actions.table import ActionId
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager

@@ -19,7 +19,9 @@ from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 from gradscope.state.app_state import EngineStatus
 from gradscope.ui.actions import event_export
-from gradscope.ui.actions.table import TABLE, ActionId, Actions
+from gradscope.ui.actions.actions import Actions
+from gradscope.ui.actions.rows import ActionId
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager

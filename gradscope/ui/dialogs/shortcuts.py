@@ -15,7 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gradscope.ui.actions.table import TABLE, plain, translated
+from gradscope.ui.actions.actions import plain, translated
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.widgets.guarded import guarded
 
 

@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget, QWidgetA
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
-from gradscope.ui.actions.table import TABLE, ActionId, plain
+from gradscope.ui.actions.actions import plain
+from gradscope.ui.actions.rows import ActionId
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.inspector.pin_list import PinList
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon

@@ -16,8 +16,8 @@ from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.snapshot_export import SnapshotExport
-from gradscope.ui.actions.table import ActionId
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.capture_layers import CaptureLayersDialog
 from gradscope.ui.dialogs.checkpoints import Checkpoints

@@ -12,9 +12,11 @@ from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar, QTabWidget
 from gradscope.protocol.messages import Attachment
 from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
+from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.comparer import Comparer
 from gradscope.ui.actions.controller import Controller
-from gradscope.ui.actions.table import TABLE, ActionId, Actions, Menu, plain, translated
+from gradscope.ui.actions.rows import ActionId, Menu
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.docks.inspector import InspectorDock

@@ -11,7 +11,9 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QMenuBar
 
 from gradscope.assets import sample_docs, sample_paths
-from gradscope.ui.actions.table import TABLE, ActionId, Actions, Menu
+from gradscope.ui.actions.actions import Actions
+from gradscope.ui.actions.rows import ActionId, Menu
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.look.settings import Setting, Settings
 from gradscope.ui.widgets.access_keys import give_access_keys
 from gradscope.ui.widgets.plain import caption, plain_tip

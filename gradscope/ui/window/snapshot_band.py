@@ -7,8 +7,10 @@ from PySide6.QtWidgets import QHBoxLayout, QToolBar, QWidget
 
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
+from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.controller import Controller
-from gradscope.ui.actions.table import TABLE, ActionId, Actions, plain, translated
+from gradscope.ui.actions.rows import ActionId
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.widgets.action_button import ActionButton

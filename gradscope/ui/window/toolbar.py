@@ -11,8 +11,10 @@ from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QWidget
 from gradscope.protocol.phases import NEXT_PHASE, Phase
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.controller import Controller
-from gradscope.ui.actions.table import TABLE, ActionId, Actions, plain, translated
+from gradscope.ui.actions.rows import ActionId
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.widgets.action_button import ActionButton

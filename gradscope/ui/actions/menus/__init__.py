@@ -1,0 +1,1 @@
+"""The table of actions, a file for each menu. Data only."""
