@@ -232,17 +232,17 @@ def test_the_last_words_before_a_death_are_heard(qtbot: QtBot, heard: Heard, fak
     assert heard.messages[-1] == m.Note(text="1999")
 
 
-def test_silence_is_told_and_taken_back(
-    qtbot: QtBot, heard: Heard, fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silence_is_told_and_taken_back(qtbot: QtBot, heard: Heard, fake_engine: FakeEngine, tmp_path: Path) -> None:
+    goes_on = tmp_path / "goes on"
     heard.client.start(
-        fake_engine("""
+        fake_engine(f"""
         c = connect(); c.sendall(hello())
         for frame in frames(c):
             if isinstance(frame.message, m.Welcome):
                 ready(c)
             elif isinstance(frame.message, m.Watch):
-                time.sleep(1.2); c.sendall(encode(m.Pong(), number=frame.number))
+                while not os.path.exists({str(goes_on)!r}): time.sleep(0.01)
+                c.sendall(encode(m.Pong(), number=frame.number))
         """)
     )
     _until(qtbot, heard, EngineStatus.READY)
@@ -251,6 +251,7 @@ def test_silence_is_told_and_taken_back(
     heard.client.request(m.Watch(subjects=()))
     qtbot.waitUntil(lambda: "has not answered" in heard.client.state.text)
     assert heard.status is EngineStatus.READY
+    goes_on.touch()
     qtbot.waitUntil(lambda: heard.client.state.text == "")
     qtbot.waitUntil(lambda: not heard.client._pings.isActive())
 

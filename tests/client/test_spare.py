@@ -11,8 +11,8 @@ from pytestqt.qtbot import QtBot
 from gradscope.client import spare as spare_module
 from gradscope.client.engine_client import EngineClient
 from gradscope.state.app_state import EngineState, EngineStatus
-from gradscope.ui.actions import spare_keeper
 from gradscope.ui.actions.spare_keeper import SpareKeeper
+from gradscope.ui.actions.table import spare_keeper
 from gradscope.ui.look.settings import Setting, Settings
 
 FakeEngine = Callable[[str], str]
@@ -83,14 +83,18 @@ def test_it_takes_the_place_of_an_engine_that_was_killed(
 
 
 def test_one_that_is_not_far_enough_is_a_start_all_the_same(
-    qtbot: QtBot, client: EngineClient, fake_engine: FakeEngine
+    qtbot: QtBot, client: EngineClient, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    slow = GOOD.replace("c = connect()", "time.sleep(1.0 if in_reserve else 0); c = connect()")
-    start(qtbot, client, fake_engine(slow))
+    goes_on = tmp_path / "goes on"
+    held_up = f"while in_reserve and not os.path.exists({str(goes_on)!r}): time.sleep(0.01)\n    c = connect()"
+    start(qtbot, client, fake_engine(GOOD.replace("c = connect()", held_up)))
     qtbot.waitUntil(lambda: client.spare.pid != 0)
     spare = client.spare.pid
     assert not client.spare.is_waiting
-    assert start(qtbot, client, "") == spare
+    client.start("")
+    goes_on.touch()
+    qtbot.waitUntil(lambda: client.state.status is EngineStatus.READY)
+    assert client.pid == spare
 
 
 def test_it_ends_with_the_app(qtbot: QtBot, client: EngineClient, fake_engine: FakeEngine) -> None:

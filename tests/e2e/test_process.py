@@ -142,13 +142,12 @@ def test_the_window_answers_during_an_endless_flood(app: App, qtbot: QtBot, writ
     beat = QTimer()
     beat.timeout.connect(lambda: times.append(time.thread_time()))
     beat.start(5)
-    qtbot.wait(3000)
+    qtbot.waitUntil(lambda: len(times) > 100 and app.state.log.total > 2 * MAX_LINES, timeout=30_000)
     beat.stop()
     busy_ms = sorted((after - before) * 1000 for before, after in pairwise(times))
-    assert len(busy_ms) > 20
     # Far more than it takes on a machine at rest: one that never lets go would be seconds.
     assert busy_ms[int(len(busy_ms) * 0.95)] <= 200
-    assert app.state.log.total > MAX_LINES >= len(app.state.log.lines)
+    assert len(app.state.log.lines) <= MAX_LINES
     app.controller.interrupt()
     app.wait_for_rest()
     assert app.state.failure is not None

@@ -31,3 +31,8 @@ class Gate:
 
     def open(self) -> None:
         self._open.touch()
+
+    def close(self) -> None:
+        """Whoever comes to it next waits again, and is waited for."""
+        self._open.unlink()
+        self._reached.unlink()

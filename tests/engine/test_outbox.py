@@ -6,7 +6,6 @@ import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,7 +72,6 @@ def test_nothing_is_left_out_before_an_app_that_does_not_read(
     engine, app = ends
     outbox = Outbox(engine, on_failure=print)
     sent = fill(outbox, steps, subjects)
-    time.sleep(0.1)
     received = receive(app, Done)
     found = reports_of(received)
     assert len(found) == len(sent)

@@ -240,7 +240,7 @@ def test_stopped_inside_and_gone_on_is_the_same_training(shared: Peer, slow: Cal
     shared.open(path)
     number = shared.send(messages.Go(verb=Verb.RUN))
     for _ in range(3):
-        time.sleep(0.05)
+        shared.event(messages.Report)
         shared.ask(messages.Pause())
         shared.reply(number)
         number = shared.send(messages.Go(verb=Verb.RUN))
@@ -685,11 +685,13 @@ def test_a_gradient_is_checked(shared: Peer, mlp: Path) -> None:
     assert shared.go(Verb.STEP).position.step == 1
 
 
-def test_a_check_is_broken_off(shared: Peer, slow: Callable[[str], Path]) -> None:
-    shared.open(slow("time.sleep(0.2)"))
+def test_a_check_is_broken_off(shared: Peer, slow: Callable[[str], Path], gate: Gate) -> None:
+    shared.open(slow(gate.code))
+    gate.open()
     shared.go(Verb.FORWARD)
+    gate.close()
     number = shared.send(CheckGradient(parameter="linear.weight"))
-    time.sleep(0.5)
+    gate.wait()
     shared.send(messages.Interrupt())
     assert shared.reply(number).failure.kind is FailureKind.CANCELLED
     assert shared.go(Verb.BACKWARD).position.rest is Rest.BACKWARD

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from PySide6.QtCore import QByteArray, QObject, QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
@@ -109,9 +111,9 @@ def palette(theme: Theme) -> QPalette:
     return result
 
 
+@cache
 def icon(name: str, theme: Theme, *, colour: str | None = None) -> QIcon:
     """An icon from resources/icons/NAME.svg, in the theme's text colour or the one given."""
-    drawing = (resources_dir() / "icons" / f"{name}.svg").read_bytes()
     result = QIcon()
     colours = {
         QIcon.Mode.Normal: colour or theme.text,
@@ -120,12 +122,22 @@ def icon(name: str, theme: Theme, *, colour: str | None = None) -> QIcon:
         QIcon.Mode.Disabled: theme.faded,
     }
     for mode, wanted in colours.items():
-        renderer = QSvgRenderer(QByteArray(drawing.replace(_COLOUR_IN_FILE, wanted.encode())))
-        for size in _ICON_SIZES:
-            pixmap = QPixmap(size, size)
-            pixmap.fill(Qt.GlobalColor.transparent)
-            painter = QPainter(pixmap)
-            renderer.render(painter, QRectF(0, 0, size, size))
-            painter.end()
+        for pixmap in _drawn(name, wanted):
             result.addPixmap(pixmap, mode)
     return result
+
+
+@cache
+def _drawn(name: str, colour: str) -> tuple[QPixmap, ...]:
+    """The icon in each size. That takes a millisecond, which would be half of the time that a window takes to make."""
+    drawing = (resources_dir() / "icons" / f"{name}.svg").read_bytes()
+    renderer = QSvgRenderer(QByteArray(drawing.replace(_COLOUR_IN_FILE, colour.encode())))
+    pixmaps = []
+    for size in _ICON_SIZES:
+        pixmap = QPixmap(size, size)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        renderer.render(painter, QRectF(0, 0, size, size))
+        painter.end()
+        pixmaps.append(pixmap)
+    return tuple(pixmaps)
