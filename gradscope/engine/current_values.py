@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from gradscope.engine.loop import NothingKept
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 
 if TYPE_CHECKING:
     from gradscope.engine.session import Session
@@ -19,7 +19,7 @@ class ValuesUnavailable(Exception):
 
 def values_of(session: Session, key: SubjectKey) -> Tensor:
     """The tensor of a subject as it is now, detached. Raises ValuesUnavailable with the reason."""
-    if key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD):
+    if key.kind in LAYER_KINDS:
         kept = session.keeper.get(key)
         if kept is None:
             raise ValuesUnavailable(session.keeper.why_not(key))
@@ -28,6 +28,11 @@ def values_of(session: Session, key: SubjectKey) -> Tensor:
         return _state_of(session, key)
     if key.kind is SubjectKind.UPDATE and session.capture.is_off:
         raise ValuesUnavailable("Capture is off: what a parameter was before the step is not kept")
+    if key.kind is SubjectKind.BUFFER:
+        buffer = session.observer.buffers().get(key.name)
+        if buffer is None:
+            raise ValuesUnavailable(f"The model has no buffer {key.name!r}")
+        return buffer.detach()
     tensor = session.observer.tensors().get(key.name)
     if tensor is None:
         raise ValuesUnavailable(f"The model has no parameter {key.name!r}")
@@ -55,10 +60,12 @@ def values_of(session: Session, key: SubjectKey) -> Tensor:
 
 
 def known_subjects(session: Session, kind: SubjectKind) -> list[SubjectKey]:
-    """The subjects of a kind that there are now: of the newest reports, or every parameter."""
+    """The subjects of a kind that there are now: of the newest reports, or every parameter or buffer."""
     if kind is SubjectKind.OPTIMIZER_STATE:
         return [key for key, _ in session.loop.optimizer_state()]
-    if kind in PARAMETER_KINDS:
+    if kind is SubjectKind.BUFFER:
+        return [SubjectKey(kind, name) for name in session.observer.buffers()]
+    if kind not in LAYER_KINDS:
         return [SubjectKey(kind, name) for name in session.observer.tensors()]
     return [
         subject.key for report in session.reports.values() for subject in report.subjects if subject.kind == kind.value

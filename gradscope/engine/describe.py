@@ -7,17 +7,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.buffers import named_buffers
 from gradscope.engine.compiled import compiled_functions
 from gradscope.engine.dropout import dropout_of
 from gradscope.engine.error_parts import safe_text, safely, wire_text
 from gradscope.engine.modules import method_of, named_modules
 from gradscope.engine.notes import listed
 from gradscope.engine.parameters import Model, is_uninitialised, named_tensors
-from gradscope.engine.quantities.values import dtype_name
+from gradscope.engine.quantities.values import dtype_name, shape_of
 from gradscope.engine.recipe import Recipe
 from gradscope.engine.training import Training, groups_of
 from gradscope.protocol.capture import Capture
-from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
+from gradscope.protocol.messages import BufferInfo, GroupInfo, ModuleInfo, ParameterInfo, SessionInfo
 
 _MOST_OF_AN_OPTION = 2000
 
@@ -63,6 +64,7 @@ def describe_session(
         metrics=tuple(recipe.metrics),
         capture=str(capture),
         warnings=(*_warnings(training, named), *_run_eagerly(recipe, compiled)),
+        buffers=_buffers(recipe.model),
     )
 
 
@@ -108,14 +110,29 @@ def _parameters(model: Model, training: Training) -> tuple[ParameterInfo, ...]:
     return tuple(
         ParameterInfo(
             name=name,
-            shape=() if is_uninitialised(tensor) else tuple(tensor.shape),
-            dtype="uninitialised" if is_uninitialised(tensor) else dtype_name(tensor.dtype),
+            shape=_shape(tensor),
+            dtype=_dtype(tensor),
             requires_grad=tensor.requires_grad,
             group=group_of.get(id(tensor)),
             aliases=aliases,
         )
         for name, (tensor, aliases) in named_tensors(model).items()
     )
+
+
+def _buffers(model: Model) -> tuple[BufferInfo, ...]:
+    return tuple(
+        BufferInfo(name=name, shape=_shape(tensor), dtype=_dtype(tensor), is_persistent=is_persistent, aliases=aliases)
+        for name, (tensor, is_persistent, aliases) in named_buffers(model).items()
+    )
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return () if is_uninitialised(tensor) else shape_of(tensor)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return "uninitialised" if is_uninitialised(tensor) else dtype_name(tensor.dtype)
 
 
 def _groups(training: Training, names: dict[int, str]) -> tuple[GroupInfo, ...]:

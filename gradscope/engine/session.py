@@ -535,11 +535,11 @@ class Session:
         return values_of(self, key)
 
     def known_subjects(self, kind: SubjectKind) -> list[SubjectKey]:
-        """The subjects of a kind that there are now: of the newest reports, or every parameter."""
+        """The subjects of a kind that there are now: of the newest reports, or every parameter or buffer."""
         return known_subjects(self, kind)
 
     def initial_parameters(self) -> InitialParameters:
-        """Summaries of all parameters as they are now."""
+        """Summaries of all parameters and buffers as they are now."""
         collected = self.observer.initial()
         return InitialParameters(
             subjects=collected.subjects,
