@@ -98,7 +98,7 @@ class Session(Stepper):
         return self.book.partial_report()
 
     def initial_parameters(self) -> InitialParameters:
-        """Summaries of all parameters as they are now."""
+        """Summaries of all parameters and buffers as they are now."""
         return self.book.initial_parameters()
 
     # ------------------------------------------------------------------------------------------ edits
@@ -140,7 +140,7 @@ class Session(Stepper):
         return values_of(self.book, key)
 
     def known_subjects(self, kind: SubjectKind) -> list[SubjectKey]:
-        """The subjects of a kind that there are now: of the newest reports, or every parameter."""
+        """The subjects of a kind that there are now: of the newest reports, or every parameter or buffer."""
         return known_subjects(self.book, kind)
 
     def schedule(self, steps: int) -> Schedule:

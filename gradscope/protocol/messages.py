@@ -330,6 +330,19 @@ class ParameterInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BufferInfo:
+    """One buffer: a tensor that belongs to a module and is no parameter, such as a running mean."""
+
+    name: NestedName
+    shape: Shape
+    dtype: Name
+    is_persistent: bool = True
+    """Whether it is in the state_dict."""
+    aliases: Names = ()
+    """The other names of the same tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GroupInfo:
     """One parameter group of the optimizer."""
 
@@ -381,6 +394,7 @@ class SessionInfo:
     capture: str = "full"
     """What is captured, as `Capture.parse` reads it."""
     warnings: Sentences = ()
+    buffers: Annotated[tuple[BufferInfo, ...], AtMost(MAX_MODULES)] = ()
 
     def check(self) -> None:
         for parameter in self.parameters:
@@ -693,7 +707,7 @@ class Reports:
 
 @dataclass(frozen=True, kw_only=True)
 class InitialParameters:
-    """Event after Opened: summaries of the parameters before any step. Fields as in Report."""
+    """Event after Opened: summaries of the parameters and buffers before any step. Fields as in Report."""
 
     subjects: Annotated[IntArray, Dims("subjects")]
     summaries: Annotated[FloatArray, Dims("subjects", len(COLUMNS))]

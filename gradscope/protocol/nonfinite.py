@@ -16,6 +16,8 @@ class Stage(StrEnum):
     BATCH = "batch"
     PARAMETERS = "parameters"
     """Before the forward: an earlier step that was not looked at, a checkpoint, or how they were made."""
+    BUFFERS = "buffers"
+    """The same of them."""
     FORWARD = "forward"
     LOSS = "loss"
     BACKWARD = "backward"

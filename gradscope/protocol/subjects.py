@@ -27,10 +27,14 @@ class SubjectKind(StrEnum):
     """A parameter's `.grad` after clipping, as the optimizer has seen it."""
     OPTIMIZER_STATE = "optimizer_state"
     """What the optimizer remembers of a parameter, after the step; the leaf is ".exp_avg", ".momentum_buffer" ..."""
+    BUFFER = "buffer"
+    """A buffer's value after the forward, and once more where something has changed buffers later in the step."""
 
 
-PARAMETER_KINDS = frozenset(SubjectKind) - {SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD}
-"""The name of such a subject is a parameter's; that of the others is a module's."""
+LAYER_KINDS = frozenset({SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD})
+"""The name of such a subject is a module's. It is gone after its phase; all others can be had at any time."""
+PARAMETER_KINDS = frozenset(SubjectKind) - LAYER_KINDS - {SubjectKind.BUFFER}
+"""The name of such a subject is a parameter's."""
 
 
 @dataclass(frozen=True, order=True)
@@ -39,7 +43,7 @@ class SubjectKey:
 
     kind: SubjectKind
     name: NestedName
-    """Qualified name in the model, of a module or of a parameter; "" is the model itself."""
+    """Qualified name in the model, of a module, a parameter or a buffer; "" is the model itself."""
     call: Count = 0
     """Which call of the module within one forward, from 0."""
     leaf: Name = ""

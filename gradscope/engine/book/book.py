@@ -241,7 +241,7 @@ class Book:
         return {phase: found[phase] for phase in Phase if phase in found}
 
     def initial_parameters(self) -> InitialParameters:
-        """Summaries of all parameters as they are now."""
+        """Summaries of all parameters and buffers as they are now."""
         collected = self.observer.initial()
         return InitialParameters(
             subjects=collected.subjects,

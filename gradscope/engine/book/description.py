@@ -8,13 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from gradscope.engine.book.turns import Turn, groups_of
+from gradscope.engine.model.buffers import named_buffers
 from gradscope.engine.model.dropout import dropout_of
 from gradscope.engine.model.modules import method_of, named_modules
 from gradscope.engine.model.parameters import Model, is_uninitialised, named_tensors
-from gradscope.engine.quantities.values import dtype_name
+from gradscope.engine.quantities.values import dtype_name, shape_of
 from gradscope.engine.surroundings.error_parts import safe_text, safely, wire_text
 from gradscope.engine.wording import listed
-from gradscope.protocol.messages import GroupInfo, ModuleInfo, ParameterInfo
+from gradscope.protocol.messages import BufferInfo, GroupInfo, ModuleInfo, ParameterInfo
 
 _MOST_OF_AN_OPTION = 2000
 
@@ -45,14 +46,29 @@ def describe_parameters(model: Model, turns: Sequence[Turn]) -> tuple[ParameterI
     return tuple(
         ParameterInfo(
             name=name,
-            shape=() if is_uninitialised(tensor) else tuple(tensor.shape),
-            dtype="uninitialised" if is_uninitialised(tensor) else dtype_name(tensor.dtype),
+            shape=_shape(tensor),
+            dtype=_dtype(tensor),
             requires_grad=tensor.requires_grad,
             group=group_of.get(id(tensor)),
             aliases=aliases,
         )
         for name, (tensor, aliases) in named_tensors(model).items()
     )
+
+
+def describe_buffers(model: Model) -> tuple[BufferInfo, ...]:
+    return tuple(
+        BufferInfo(name=name, shape=_shape(tensor), dtype=_dtype(tensor), is_persistent=is_persistent, aliases=aliases)
+        for name, (tensor, is_persistent, aliases) in named_buffers(model).items()
+    )
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return () if is_uninitialised(tensor) else shape_of(tensor)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return "uninitialised" if is_uninitialised(tensor) else dtype_name(tensor.dtype)
 
 
 def describe_groups(model: Model, turns: Sequence[Turn]) -> tuple[GroupInfo, ...]:

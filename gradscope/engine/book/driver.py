@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradscope.engine.book.gradients import Gradients, Turns
 from gradscope.engine.book.window import Window
@@ -73,6 +73,9 @@ class Driver(Turns, Protocol):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward."""
+
+    def buffer_before(self, module: nn.Module, name: str) -> Tensor | None:
+        """A copy of a module's buffer as the newest forward began with it, not to be changed; None where none is kept."""
 
     def backward_again(self) -> BackwardAgain | None:
         """The newest forward and backward once more, watched; None where they cannot be repeated."""

@@ -1,7 +1,8 @@
 """Looks after each phase whether this is where the training's first NaN or Inf was made; says so once.
 
-A value counts when training uses it: it has reached the loss, a gradient, the optimizer's state or a parameter. Then the
-place is named where it began, which may be earlier in the same step. What never gets that far is tolerated from then on.
+A value counts when training uses it: it has reached the loss, a gradient, the optimizer's state or a parameter, or a forward
+has left it in a buffer. Then the place is named where it began, which may be earlier in the same step. What never gets that
+far is tolerated from then on.
 What a gradient scaler takes care of is no finding: too large a scale makes Inf, the step is left out, the scale lowered.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from gradscope.engine.book import notes
+from gradscope.engine.book.buffer_watch import BufferWatch, LeftInBuffer
 from gradscope.engine.book.driver import Driver
 from gradscope.engine.capture.observer import Observer
 from gradscope.engine.capture.record import Collected
@@ -41,10 +43,12 @@ class NonFiniteWatch:
         self._driver, self._observer, self._is_late = driver, observer, is_late
         self.first: FirstNonFinite | None = None
         self._forward: Collected | None = None
+        self._buffers = BufferWatch(driver, observer)
 
     def forget(self) -> None:
         """The session stands somewhere else: what is found from now on is the first."""
         self.first = self._forward = None
+        self._buffers.forget()
         births = self._observer.births
         births.clear()
         births.is_watching = True
@@ -54,15 +58,23 @@ class NonFiniteWatch:
         if self.first is not None:
             return None
         self._forward = collected
-        if loss is None or math.isfinite(loss):
+        has_buffers = self._observer.has_seen_buffers
+        in_buffer = self._buffers.left_by_forward(self._bad_rows(collected)) if has_buffers else None
+        if in_buffer is None and (loss is None or math.isfinite(loss)):
             return None
         self._look_back(collected)
-        return self._found(self._of_bad_loss(step, loss))
+        if loss is not None and not math.isfinite(loss):
+            return self._found(self._of_bad_loss(step, loss, in_buffer))
+        assert in_buffer is not None
+        for birth in self._observer.births.candidates_for_backward():
+            return self._found(self._of_birth(step, birth))
+        return self._found(self._of_buffer(step, in_buffer))
 
     def after_backward(self, step: int, collected: Collected) -> FirstNonFinite | None:
         if self.first is not None:
             return None
-        births, bad = self._observer.births, self._bad_rows(collected)
+        births = self._observer.births
+        bad = [row for row in self._bad_rows(collected) if row[0].kind is not SubjectKind.BUFFER]
         if not bad or not self._reaches_parameters(collected, bad):
             if self._is_late and self._forward is not None:
                 self._look_back(self._forward)
@@ -104,15 +116,17 @@ class NonFiniteWatch:
                 around = (other for other in outputs[i + 1 :] if _is_inside(key.name, other.name))
                 births.add_unsure(key, bad[key], is_taken_away=any(other not in bad for other in around))
 
-    def _of_bad_loss(self, step: int, loss: float) -> FirstNonFinite:
+    def _of_bad_loss(self, step: int, loss: float, in_buffer: LeftInBuffer | None) -> FirstNonFinite:
         candidates = self._observer.births.candidates()
         if not candidates or not (candidates[0].is_origin and candidates[0].is_sure):
-            earlier = self._of_batch(step) or (None if candidates else self._of_parameters(step))
+            earlier = self._of_batch(step) or (None if candidates else self._of_model(step))
             if earlier is not None:
                 return earlier
         if candidates:
             is_mask = [birth.counts.is_mask_like and self._again(birth).is_mask for birth in candidates[:-1]]
             return self._of_birth(step, candidates[[*is_mask, False].index(False)])
+        if in_buffer is not None:
+            return self._of_buffer(step, in_buffer)
         counts = Counts(nan=int(math.isnan(loss)), inf=int(math.isinf(loss)), negative=int(loss == -math.inf), count=1)
         capture = self._observer.capture
         if capture.is_off or not self._observer.modules():
@@ -131,13 +145,23 @@ class NonFiniteWatch:
         path, counts = bad
         return found(step, Stage.BATCH, path, counts, f"it holds {counts.words()}{self._whose()}")
 
-    def _of_parameters(self, step: int) -> FirstNonFinite | None:
-        bad = first_bad_of(self._driver.gradients.movable().items())
+    def _of_model(self, step: int) -> FirstNonFinite | None:
+        """What the forward began with."""
+        movable = self._driver.gradients.movable()
+        bad, stage, kind = first_bad_of(movable.items()), Stage.PARAMETERS, SubjectKind.PARAMETER
+        if bad is None:
+            bad, stage, kind = first_bad_of(self._buffers.before_forward()), Stage.BUFFERS, SubjectKind.BUFFER
         if bad is None:
             return None
         name, counts = bad
         what = f"it holds {counts.words()} before this forward{self._whose()}"
-        return found(step, Stage.PARAMETERS, name, counts, what, subject=SubjectKey(SubjectKind.PARAMETER, name))
+        return found(step, stage, name, counts, what, subject=SubjectKey(kind, name))
+
+    def _of_buffer(self, step: int, left: LeftInBuffer) -> FirstNonFinite:
+        layer = of_layer(SubjectKey(SubjectKind.ACTIVATION, left.layer), self._module(left.layer))
+        began = f"it began with {left.before.words()}" if left.before.is_bad else "it began with finite numbers"
+        what = f"{left.after.words()} in this buffer of {layer} after the forward; {began}{self._whose()}"
+        return found(step, Stage.FORWARD, left.key.name, left.after, what, subject=left.key)
 
     def _of_birth(self, step: int, birth: Birth) -> FirstNonFinite:
         key, counts = birth.key, birth.counts
@@ -150,14 +174,16 @@ class NonFiniteWatch:
                 + (" or in layers that are not captured" if self._observer.capture.is_partial else "")
             )
             return found(step, Stage.FORWARD, f"input of {place}", counts, what + self._whose(), subject=key)
-        # Not its buffers: a forward may write into them.
         inside = f"{key.name}." if key.name else ""
         own = ((name, tensor) for name, tensor in self._observer.tensors().items() if name.startswith(inside))
         bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
+        stage, kind = Stage.PARAMETERS, SubjectKind.PARAMETER
+        if bad is None:
+            # As the forward began with them: it may write into them.
+            bad, stage, kind = first_bad_of(self._buffers.before_forward(inside)), Stage.BUFFERS, SubjectKind.BUFFER
         if bad is not None:
             what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
-            subject = SubjectKey(SubjectKind.PARAMETER, bad[0])
-            return found(step, Stage.PARAMETERS, bad[0], bad[1], what, subject=subject)
+            return found(step, stage, bad[0], bad[1], what, subject=SubjectKey(kind, bad[0]))
         operation = self._again(birth).operation
         inputs = " while its inputs were finite" if birth.is_sure else "; no output before it had any"
         what = f"{counts.words()} in its output{inputs}{made_by(operation)}{self._whose()}"

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gradscope.engine.book.book import Book
 from gradscope.engine.book.gradients import NothingKept
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 
 
 class ValuesUnavailable(Exception):
@@ -15,7 +15,7 @@ class ValuesUnavailable(Exception):
 
 def values_of(book: Book, key: SubjectKey) -> Tensor:
     """The tensor of a subject as it is now, detached. Raises ValuesUnavailable with the reason."""
-    if key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD):
+    if key.kind in LAYER_KINDS:
         kept = book.keeper.get(key)
         if kept is None:
             raise ValuesUnavailable(book.keeper.why_not(key))
@@ -24,6 +24,11 @@ def values_of(book: Book, key: SubjectKey) -> Tensor:
         return _state_of(book, key)
     if key.kind is SubjectKind.UPDATE and book.capture.is_off:
         raise ValuesUnavailable("Capture is off: what a parameter was before the step is not kept")
+    if key.kind is SubjectKind.BUFFER:
+        buffer = book.observer.buffers().get(key.name)
+        if buffer is None:
+            raise ValuesUnavailable(f"The model has no buffer {key.name!r}")
+        return buffer.detach()
     tensor = book.observer.tensors().get(key.name)
     if tensor is None:
         raise ValuesUnavailable(f"The model has no parameter {key.name!r}")
@@ -51,10 +56,12 @@ def values_of(book: Book, key: SubjectKey) -> Tensor:
 
 
 def known_subjects(book: Book, kind: SubjectKind) -> list[SubjectKey]:
-    """The subjects of a kind that there are now: of the newest reports, or every parameter."""
+    """The subjects of a kind that there are now: of the newest reports, or every parameter or buffer."""
     if kind is SubjectKind.OPTIMIZER_STATE:
         return [key for key, _ in book.driver.gradients.optimizer_state()]
-    if kind in PARAMETER_KINDS:
+    if kind is SubjectKind.BUFFER:
+        return [SubjectKey(kind, name) for name in book.observer.buffers()]
+    if kind not in LAYER_KINDS:
         return [SubjectKey(kind, name) for name in book.observer.tensors()]
     return [
         subject.key for report in book.reports.values() for subject in report.subjects if subject.kind == kind.value

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.quantities.values import at_least_float32
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 
 DEFAULT_BUDGET_BYTES = 256 * 1024 * 1024
 
@@ -40,9 +40,9 @@ class Keeper:
         self._ranks = {key: rank for rank, key in enumerate(dict.fromkeys(subjects))}
 
     def wants(self, key: SubjectKey) -> bool:
-        """Only what is gone after its phase: parameters and what belongs to them can be had at any time."""
+        """Only what is gone after its phase: parameters, what belongs to them and buffers can be had at any time."""
         # In this order: most runs watch nothing, and asking a dict for a key takes long.
-        return (self.keeps_all or (bool(self._ranks) and key in self._ranks)) and key.kind not in PARAMETER_KINDS
+        return (self.keeps_all or (bool(self._ranks) and key in self._ranks)) and key.kind in LAYER_KINDS
 
     def keep(self, key: SubjectKey, tensor: Tensor, scale: float | None = None) -> None:
         """Keep a copy, divided by `scale`, if it is wanted and fits."""

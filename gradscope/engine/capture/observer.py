@@ -20,6 +20,7 @@ from gradscope.engine.capture.keeper import Keeper
 from gradscope.engine.capture.parameter_hooks import ParameterHooks
 from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables
 from gradscope.engine.capture.sites import Sites
+from gradscope.engine.model.buffers import Buffers, named_buffers
 from gradscope.engine.model.compiled import EagerModules
 from gradscope.engine.model.leaves import Inputs, tensor_leaves
 from gradscope.engine.model.modules import named_modules
@@ -55,6 +56,7 @@ class Observer:
         """Which layers' outputs of the newest forward were not finite."""
         self._model = model
         self._structure = Structure(model)
+        self._buffers = Buffers(self._structure.modules)
         self._stop_here = stop_here
         self.last_passed: SubStep | None = None
         """The newest sub-step of the session that is done."""
@@ -67,6 +69,8 @@ class Observer:
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
         self._is_muted = False
+        self._has_run_muted = False
+        """In this phase: the model may have changed its buffers without being seen."""
         self._tensors: Mapping[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
         self._entered: dict[int, list[tuple[str, int, float]]] = {}
@@ -110,12 +114,13 @@ class Observer:
         return wanted
 
     def _other_names(self) -> dict[str, list[str]]:
-        """A tied parameter, and a module that is in several places, are known by the first of their names. Asked for only
-        where layers are chosen by their names."""
+        """A tied parameter, a shared buffer, and a module that is in several places, are known by the first of their names.
+        Asked for only where layers are chosen by their names."""
         if self.capture.level is not CaptureLevel.LAYERS:
             return {}
         if self._aliases is None:
             self._aliases = {first: list(others) for first, (_, others) in self._structure.named().items()}
+            self._aliases |= {first: list(others) for first, (*_, others) in named_buffers(self._model).items()}
             places: dict[int, str] = {}
             if isinstance(self._model, nn.Module):
                 for name, module in named_modules(self._model, remove_duplicate=False):
@@ -130,6 +135,7 @@ class Observer:
     # ------------------------------------------------------------------------------------------ phases
 
     def begin(self, phase: Phase) -> None:
+        self._recomputed.clear()
         if phase is Phase.FORWARD:
             self._pass += 1
             self._calls.clear()
@@ -139,9 +145,9 @@ class Observer:
             self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
             self._remove_leaf_handles()
         elif phase is Phase.BACKWARD:
-            self._recomputed.clear()
             self._seen_gradients.clear()
         self._entered.clear()
+        self._has_run_muted = False
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
@@ -164,6 +170,7 @@ class Observer:
     def muted(self) -> Iterator[None]:
         """Inside, the model runs for other reasons than the phase: nothing is noted and nothing stops."""
         before, self._is_muted = self._is_muted, True
+        self._has_run_muted = True
         try:
             yield
         finally:
@@ -237,6 +244,19 @@ class Observer:
         """The parameters that the newest backward has reached, as far as the hooks have seen it."""
         return self._seen_gradients
 
+    def buffers(self) -> Mapping[str, Tensor]:
+        """name -> buffer, each once, as they are now; those of lazy modules are left out until they have a shape."""
+        return self._buffers.now()
+
+    @property
+    def has_seen_buffers(self) -> bool:
+        """Whether there were any when they were looked at the last time."""
+        return self._buffers.are_any
+
+    def _wanted_buffers(self) -> Iterator[tuple[Slot, Tensor]]:
+        """To be looked at now."""
+        return ((self.tables.slot(key), tensor) for key, tensor in self._buffers.subjects() if self.wants(key.name))
+
     def _wanted_tensors(self) -> Mapping[str, Tensor]:
         if self.capture.is_off:
             return {}
@@ -250,19 +270,22 @@ class Observer:
         }
 
     def initial(self) -> Collected:
-        """Summaries of all parameters as they are now, outside any phase."""
+        """Summaries of all parameters and buffers as they are now, outside any phase."""
         # Not in the memory of a phase that may be under way.
         summaries = SummaryBatch()
         summaries.clear(norms_only=self.capture.norms_only)
         record = PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
         for name, tensor in self._wanted_tensors().items():
             record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+        if not self.capture.is_off:
+            record.take_all(self._wanted_buffers())
         return record.finish()
 
     def close(self) -> None:
         """Remove every hook."""
         self._remove_hooks()
         self._structure.forget()
+        self._buffers.forget()
         self.previous = PreviousValues()
         self._record = None
 
@@ -401,6 +424,7 @@ class Observer:
             return
         if record.phase is Phase.FORWARD:
             self._tell_uncalled(record)
+            record.take_all(self._wanted_buffers())
         elif record.phase is Phase.BACKWARD:
             self._complete_backward(record)
         else:
@@ -408,6 +432,13 @@ class Observer:
             self._tensors = None
             record.take_parameters(self._parameters_and_changes(record))
         record.take_all((self.tables.slot(key), tensor) for key, tensor in more)
+        if record.phase is not Phase.FORWARD and self._may_have_moved_buffers():
+            # All of them: to find out which have moved takes as long.
+            record.take_all(self._wanted_buffers())
+
+    def _may_have_moved_buffers(self) -> bool:
+        """After the forward: a checkpointed layer that ran again in the backward, a closure, the optimizer, a hook."""
+        return bool(self._recomputed) or self._has_run_muted or self._buffers.have_moved()
 
     def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
         for name, tensor in self._wanted_tensors().items():

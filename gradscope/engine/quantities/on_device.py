@@ -17,11 +17,16 @@ from gradscope.engine.quantities.exponents import SAMPLE_ABOVE, sampled_places
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.subjects import (
     COLUMNS,
+    COUNT,
     EXPONENT_BINS,
     EXPONENT_HIGH,
     EXPONENT_LOW,
     HISTOGRAM_BINS,
+    INF,
     L2,
+    MAX,
+    MIN,
+    NAN,
     ZERO,
 )
 
@@ -71,6 +76,20 @@ def packed_norm(values: Tensor) -> Tensor:
         l2 = torch.linalg.vector_norm(known, dtype=wide)
     counts = torch.stack([torch.isnan(values).sum(), torch.isinf(values).sum()])
     return _pack(values, counts, _undefined(values, 5), torch.where(finite.any(), l2.to(wide), torch.nan))
+
+
+def number_on_device(value: Tensor) -> Tensor:
+    """A whole number by itself, shape (1,): all that its summary is made of, in one operation instead of a dozen."""
+    return value.reshape(1).to(_wide(value), copy=True)
+
+
+def rows_of_numbers(values: FloatArray, *, norms_only: bool) -> FloatArray:
+    """Summaries of tensors with one whole number each, shape (n, len(COLUMNS)), of these numbers of shape (n,)."""
+    rows = np.full((len(values), len(COLUMNS)), math.nan)
+    rows[:, COUNT], rows[:, NAN : INF + 1] = 1, 0
+    if not norms_only:
+        rows[:, ZERO], rows[:, MIN], rows[:, MAX] = values == 0, values, values
+    return rows
 
 
 def unpacked(packed: FloatArray, sizes: FloatArray, *, norms_only: bool) -> tuple[FloatArray, FloatArray, FloatArray]:

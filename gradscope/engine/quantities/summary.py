@@ -17,7 +17,13 @@ from gradscope.engine.quantities.exponents import exponents
 from gradscope.engine.quantities.fused_on_device import fused_summary
 from gradscope.engine.quantities.kernel.library import Jobs, Output, load
 from gradscope.engine.quantities.moments import moments, norm
-from gradscope.engine.quantities.on_device import packed_norm, packed_summary, unpacked
+from gradscope.engine.quantities.on_device import (
+    number_on_device,
+    packed_norm,
+    packed_summary,
+    rows_of_numbers,
+    unpacked,
+)
 from gradscope.engine.quantities.values import Readable, plain_address
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, INF, L2, NAN
@@ -37,7 +43,8 @@ class SummaryBatch:
     def __init__(self) -> None:
         self._norms_only = False
         self._on_device: dict[int, tuple[Tensor, int]] = {}
-        """Position -> packed summary that is still on its device, and how many numbers it is of."""
+        """Position -> packed summary that is still on its device, and how many numbers it is of: of one whole number that
+        number itself."""
         self._take(*_NO_ROOM)
 
     def clear(self, *, norms_only: bool) -> None:
@@ -52,7 +59,8 @@ class SummaryBatch:
         tensor = values.values
         if not tensor.is_cpu:
             with torch.no_grad():
-                packed = fused_summary(values)
+                is_number = tensor.numel() == 1 and not tensor.is_floating_point()
+                packed = number_on_device(tensor) if is_number else fused_summary(values)
                 if packed is None:
                     flat = values.flat()
                     packed = packed_norm(flat) if self._norms_only else packed_summary(flat)
@@ -108,7 +116,13 @@ class SummaryBatch:
             return _NO_ROOM
         summaries, histograms = self._summaries[:count].copy(), self._histograms[:count].copy()
         sampled = self._sampled[:count].copy()
-        waiting = [position for position in self._on_device if position < count]
+        on_device = [position for position in self._on_device if position < count]
+        numbers = [position for position in on_device if self._on_device[position][0].numel() == 1]
+        if numbers:
+            values = _fetch([self._on_device[position][0] for position in numbers])[:, 0]
+            summaries[numbers] = rows_of_numbers(values, norms_only=self._norms_only)
+            histograms[numbers], sampled[numbers] = 0, 0
+        waiting = [position for position in on_device if self._on_device[position][0].numel() > 1]
         if waiting:
             packed = _fetch([self._on_device[position][0] for position in waiting])
             sizes = np.array([self._on_device[position][1] for position in waiting], dtype=np.float64)

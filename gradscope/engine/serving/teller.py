@@ -59,7 +59,7 @@ class Teller:
         except BaseException as error:
             if is_interruption(error):
                 raise
-            text = f"The parameters of the model could not be looked at: {describe_error(error)}"
+            text = f"The parameters and buffers of the model could not be looked at: {describe_error(error)}"
             self._outbox.put(messages.Note(text=text, warning=True))
 
     def tell_report(self, session: Session, report: PhaseReport) -> None:

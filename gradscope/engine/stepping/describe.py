@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from gradscope.engine.book.description import describe_groups, describe_modules, describe_parameters, warnings_of
+from gradscope.engine.book.description import (
+    describe_buffers,
+    describe_groups,
+    describe_modules,
+    describe_parameters,
+    warnings_of,
+)
 from gradscope.engine.model.compiled import compiled_functions
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.stepping.training import Training
@@ -39,6 +45,7 @@ def describe_session(
         device=device,
         modules=describe_modules(model),
         parameters=describe_parameters(model, turns),
+        buffers=describe_buffers(model),
         groups=describe_groups(model, turns),
         optimizer=" + ".join(type(optimizer).__name__ for optimizer in training.optimizers),
         scheduler=" + ".join(schedulers) or None,

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradscope.engine.book import notes
 from gradscope.engine.book.gradient_copies import GradientCopies
@@ -245,6 +245,9 @@ class Loop:
             new = {name for name, gradient in gradients.items() if before.get(name) != identity(gradient)}
         self._own_moves.calls_backward = bool(new)
         return notes.stale_gradients(self.training.turns, self.turn, movable, of_this_forward=new)
+
+    def buffer_before(self, module: nn.Module, name: str) -> Tensor | None:
+        return self._forward_undo.before(module, name)
 
     def backward_again(self) -> BackwardAgain:
         """The newest forward and backward once more, on a batch of their own."""

@@ -1,0 +1,424 @@
+"""Buffers as subjects, against the same model in a plain loop: which there are, what they hold, and at which moment."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import plain
+import pytest
+import torch
+import zoo
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from gradscope import Recipe, Session
+from gradscope.engine.book.values import ValuesUnavailable
+from gradscope.engine.quantities.on_device import number_on_device, rows_of_numbers
+from gradscope.engine.quantities.summary import SummaryBatch
+from gradscope.engine.quantities.values import readable
+from gradscope.engine.reports.lines import line_of
+from gradscope.engine.reports.report import PhaseReport
+from gradscope.protocol.capture import CaptureLevel
+from gradscope.protocol.nonfinite import FirstNonFinite, Stage
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
+
+X, TARGET = torch.linspace(-2, 2, 24).reshape(8, 3), torch.arange(8) % 3
+
+
+def recipe_of(model: nn.Module, **more: Any) -> Recipe:
+    data = torch.utils.data.TensorDataset(X, TARGET)
+    return zoo.classifier(model, dataset=data, shuffle=False, **more)
+
+
+def told(report: PhaseReport) -> dict[str, Any]:
+    """The buffers in a report, by name."""
+    return {subject.name: subject for subject in report if subject.kind == SubjectKind.BUFFER}
+
+
+def assert_holds(report: PhaseReport, expected: dict[str, Tensor]) -> None:
+    """Exactly these buffers, with the numbers of these tensors."""
+    found = told(report)
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        subject = found[name]
+        assert (subject.shape, subject.dtype) == (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        assert (subject.min, subject.max) == (tensor.min().item(), tensor.max().item()), name
+        if tensor.is_floating_point():
+            wide = tensor.double()
+            expected_numbers = [wide.mean().item(), wide.std(correction=0).item(), wide.norm().item()]
+            assert [subject.mean, subject.std, subject.l2] == pytest.approx(expected_numbers, rel=1e-5), name
+            assert subject.histogram.sum() + subject.zero == tensor.numel()
+
+
+def copies(model: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+
+def plain_forwards(recipe: Recipe, steps: int) -> list[dict[str, Tensor]]:
+    """The buffers after each forward of a plain loop."""
+    assert isinstance(recipe.model, nn.Module)
+    model, optimizer = recipe.model.train(), recipe.optimizer
+    found = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = recipe.loss(model(X), TARGET)
+        found.append(copies(model))
+        loss.backward()
+        optimizer.step()
+    return found
+
+
+def frozen_norm() -> nn.Module:
+    model = batch_norm()
+    # As fine-tuning does it: whatever train() says, it stays in eval mode.
+    model[1].train = lambda mode=True: nn.Module.train(model[1], False)  # type: ignore[method-assign]
+    return model
+
+
+def batch_norm() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
+
+
+class Shared(nn.Module):
+    """Two layers with one buffer between them, one that nobody calls, and one outside the state_dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.idle = nn.Linear(3, 3), nn.Linear(3, 3), nn.BatchNorm1d(3)
+        self.first.register_buffer("scale", torch.full((3,), 0.5))
+        self.second.register_buffer("scale", self.first.scale)
+        self.register_buffer("order", torch.arange(5), persistent=False)
+        self.register_buffer("nothing", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.first.scale.mul_(1.5)
+        return self.second(self.first(x) * self.first.scale)
+
+
+class ByAssignment(nn.Module):
+    """Each forward puts another tensor in the buffer's place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.layer(x - self.mean)
+
+
+class Silent(nn.Module):
+    """A layer that is not called, with a buffer that changes without a mark in its version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.store = nn.Linear(3, 3), nn.Identity()
+        self.store.register_buffer("count", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.store.count.data.add_(1)
+        return self.layer(x)
+
+
+class OtherTypes(nn.Module):
+    """Buffers of other types than float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("wide", torch.linspace(0, 1, 7, dtype=torch.float64))
+        self.register_buffer("mask", torch.tensor([[True, False], [True, True]]))
+        self.register_buffer("low", torch.linspace(-1, 1, 9).to(torch.bfloat16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.wide.mul_(-0.5)
+        return x
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "batch norm": batch_norm,
+    "frozen batch norm": frozen_norm,
+    "spectral norm": lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)), nn.Linear(4, 3)),
+    "shared": Shared,
+    "by assignment": ByAssignment,
+    "silent": Silent,
+    "other types": lambda: nn.Sequential(nn.Linear(3, 3), OtherTypes()),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_after_each_forward_a_buffer_is_what_a_plain_loop_has(name: str) -> None:
+    def make() -> Recipe:
+        return recipe_of(MODELS[name]())
+
+    expected = plain_forwards(plain.seeded(make), steps=3)
+    with Session(plain.seeded(make)) as session:
+        for truth in expected:
+            forward, *others = session.next_batch()
+            assert_holds(forward, truth)
+            assert [told(report) for report in others] == [{}, {}], "nothing has moved since"
+            assert session.known_subjects(SubjectKind.BUFFER) == [
+                SubjectKey(SubjectKind.BUFFER, buffer) for buffer in truth
+            ]
+            for buffer, tensor in truth.items():
+                assert torch.equal(session.values(SubjectKey(SubjectKind.BUFFER, buffer)), tensor)
+        assert session.observer.errors == []
+        with pytest.raises(ValuesUnavailable, match="no buffer 'mean_of_all'"):
+            session.values(SubjectKey(SubjectKind.BUFFER, "mean_of_all"))
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.ZOO if "compiled" not in name])
+def test_every_buffer_of_the_zoo_is_told_once(name: str) -> None:
+    with Session(plain.seeded(zoo.ZOO[name])) as session:
+        forward, *_ = session.next_batch()
+        model = session.recipe.model
+        expected = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
+        assert set(told(forward)) == set(expected)
+        assert {info.name for info in session.info.buffers} >= set(expected)
+        assert session.observer.errors == []
+
+
+def test_what_is_known_of_buffers_from_the_start() -> None:
+    with Session(plain.seeded(lambda: recipe_of(Shared()))) as session:
+        infos = {info.name: info for info in session.info.buffers}
+        assert list(infos) == [name for name, _ in session.recipe.model.named_buffers()]
+        assert infos["first.scale"].aliases == ("second.scale",) and infos["first.scale"].is_persistent
+        assert not infos["order"].is_persistent and infos["order"].dtype == "int64" and infos["order"].shape == (5,)
+        initial = session.initial_parameters()
+        keys = [session.observer.tables.subjects.rows[number].key for number in initial.subjects]
+        assert [key.name for key in keys if key.kind is SubjectKind.BUFFER] == list(infos)
+
+
+def test_a_lazy_layer_has_its_buffers_once_it_has_a_shape() -> None:
+    def make() -> Recipe:
+        # An optimizer wants parameters with a shape.
+        model = nn.Sequential(nn.Linear(3, 3), nn.LazyBatchNorm1d(affine=False))
+        return recipe_of(model, optimizer=torch.optim.SGD(model[0].parameters(), lr=0.1))
+
+    with Session(plain.seeded(make)) as session:
+        assert {(info.name, info.dtype) for info in session.info.buffers} >= {("1.running_mean", "uninitialised")}
+        keys = [session.observer.tables.subjects.rows[n].key for n in session.initial_parameters().subjects]
+        assert "1.running_mean" not in {key.name for key in keys}
+        assert_holds(session.forward(), copies(session.recipe.model))
+
+
+def test_what_moves_later_is_told_once_more() -> None:
+    """A checkpointed layer runs again in the backward; the optimizer's step may move a buffer, too."""
+
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(3, 3), nn.BatchNorm1d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(lambda x: self.norm(self.layer(x)), x, use_reentrant=False)
+
+    class Averaging(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            result = super().step(closure)
+            model.norm.running_mean.zero_()
+            return result
+
+    model = Again()
+    with Session(recipe_of(model, optimizer=Averaging(model.parameters(), lr=0.1))) as session:
+        forward = session.forward()
+        assert told(forward)["norm.num_batches_tracked"].max == 1
+        assert_holds(session.backward(), copies(model))
+        assert model.norm.num_batches_tracked.item() == 2
+        step = session.step()
+        assert_holds(step, copies(model))
+        assert told(step)["norm.running_mean"].zero == 3
+
+
+def test_a_closure_runs_the_model_again_in_the_step() -> None:
+    def make() -> Recipe:
+        model = batch_norm()
+        return recipe_of(model, optimizer=torch.optim.LBFGS(model.parameters(), max_iter=3))
+
+    with Session(plain.seeded(make)) as session:
+        _, _, step = session.next_batch()
+        assert step.raw.evaluations > 1
+        assert_holds(step, copies(session.recipe.model))
+
+
+def test_a_training_step_that_sets_a_buffer_by_hand() -> None:
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, target = batch
+        loss = nn.functional.cross_entropy(model(x), target)
+        model[1].running_mean.data.fill_(7.0)
+        return loss
+
+    with Session(plain.seeded(lambda: recipe_of(batch_norm(), loss=None, training_step=step))) as session:
+        mean = told(session.forward())["1.running_mean"]
+        assert (mean.min, mean.max, mean.std) == (7.0, 7.0, 0.0)
+
+
+def test_a_forward_that_fails_leaves_the_buffers_as_they_were() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("no")
+
+    def make() -> Recipe:
+        return recipe_of(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), Fails()))
+
+    with Session(plain.seeded(make)) as session:
+        before = copies(session.recipe.model)
+        with pytest.raises(Exception, match="no") as failed:
+            session.forward()
+        assert told(failed.value.report) == {}, "nothing is told that is not so any more"
+        for name, tensor in before.items():
+            assert torch.equal(session.values(SubjectKey(SubjectKind.BUFFER, name)), tensor)
+
+
+def test_validation_moves_nothing() -> None:
+    validation = torch.utils.data.TensorDataset(X, TARGET)
+    with Session(plain.seeded(lambda: recipe_of(batch_norm(), validation=validation))) as session:
+        forward, _, step = session.next_batch()
+        assert session.validations
+        assert {name: subject.l2 for name, subject in told(step).items()} == {
+            name: subject.l2 for name, subject in told(forward).items()
+        }
+
+
+# --------------------------------------------------------------------------------------------------- levels
+
+
+def test_of_chosen_layers_only_their_buffers() -> None:
+    def make() -> Recipe:
+        return recipe_of(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3)))
+
+    with Session(plain.seeded(make), capture="layers:2") as session:
+        assert set(told(session.forward())) == {"2.running_mean", "2.running_var", "2.num_batches_tracked"}
+    with Session(plain.seeded(lambda: recipe_of(Shared())), capture="layers:second") as session:
+        assert set(told(session.forward())) == {"first.scale"}, "by any of its names"
+
+
+def test_at_the_levels_norms_and_off() -> None:
+    with Session(plain.seeded(lambda: recipe_of(batch_norm())), capture="norms") as session:
+        mean = told(session.forward())["1.running_mean"]
+        truth = session.recipe.model[1].running_mean
+        assert mean.l2 == pytest.approx(truth.norm().item(), rel=1e-6) and mean.mean is None
+        assert not mean.histogram.any()
+    with Session(plain.seeded(lambda: recipe_of(batch_norm())), capture=CaptureLevel.OFF.value) as session:
+        assert all(told(report) == {} for report in session.next_batch())
+        assert len(session.initial_parameters().subjects) == 0
+
+
+def test_a_whole_number_on_a_device_is_summarised_as_on_the_cpu() -> None:
+    for tensor in (torch.tensor(3), torch.tensor([0], dtype=torch.int32), torch.tensor(True), torch.tensor(-2)):
+        batch = SummaryBatch()
+        for norms_only in (False, True):
+            batch.clear(norms_only=norms_only)
+            batch.set(0, readable(tensor))
+            expected, histograms, sampled = batch.finish(1)
+            found = rows_of_numbers(number_on_device(tensor).numpy().astype(float), norms_only=norms_only)
+            assert [*map(str, found[0])] == [*map(str, expected[0])]
+            assert not histograms.any() and sampled[0] == 0
+
+
+def test_a_line_of_json_has_them() -> None:
+    with Session(plain.seeded(lambda: recipe_of(batch_norm()))) as session:
+        subjects = json.loads(line_of(session.forward()))["subjects"]
+        found = {subject["name"]: subject for subject in subjects if subject["kind"] == "buffer"}
+        assert list(found) == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
+        assert found["1.num_batches_tracked"]["min"] == 1 and found["1.num_batches_tracked"]["mean"] is None
+        assert found["1.running_var"]["l2"] == pytest.approx(session.recipe.model[1].running_var.norm().item())
+
+
+# --------------------------------------------------------------------------------------------------- NaN and Inf
+
+
+def first_of(make: Callable[[], Recipe], *, steps: int = 1, capture: str = "full") -> FirstNonFinite | None:
+    with Session(plain.seeded(make), capture=capture) as session:
+        for _ in range(steps):
+            session.next_batch()
+        assert not session.observer.errors
+        return session.first_nonfinite
+
+
+class Grows(nn.Module):
+    """From the third call on, numbers whose squares float32 does not hold, and which reach the loss as zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * 1e25 if self.calls > 2 else x
+
+
+@pytest.mark.parametrize("capture", ["full", "norms", "layers:2"])
+def test_a_running_variance_that_becomes_infinite_is_a_finding_of_that_forward(capture: str) -> None:
+    def make() -> Recipe:
+        return recipe_of(nn.Sequential(nn.Linear(3, 3), Grows(), nn.BatchNorm1d(3)))
+
+    first = first_of(make, steps=3, capture=capture)
+    assert first is not None
+    assert (first.step, first.stage, first.place) == (2, Stage.FORWARD, "2.running_var")
+    assert first.subject == SubjectKey(SubjectKind.BUFFER, "2.running_var")
+    assert (first.nan, first.inf, first.count) == (0, 3, 3)
+    assert "in this buffer of 2 (BatchNorm1d) after the forward" in first.sentence
+    assert first.sentence.endswith("it began with finite numbers")
+
+
+def test_what_made_the_input_of_the_layer_bad_is_named_first() -> None:
+    class Splits(nn.Module):
+        """The normalised logarithm, which is NaN, does not reach the loss."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.log, self.norm = nn.Linear(3, 3), Logarithm(), nn.BatchNorm1d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.norm(self.log(x))
+            return self.layer(x)
+
+    class Logarithm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.log()
+
+    first = first_of(lambda: recipe_of(Splits()))
+    assert first is not None and first.place == "log (Logarithm)" and first.stage is Stage.FORWARD
+
+
+def test_a_layer_whose_buffer_was_bad_before_the_forward() -> None:
+    def make() -> Recipe:
+        model = frozen_norm()
+        model[1].running_var[2] = math.nan
+        return recipe_of(model)
+
+    first = first_of(make)
+    assert first is not None
+    assert (first.stage, first.place) == (Stage.BUFFERS, "1.running_var") and first.stage.phase is Phase.FORWARD
+    assert first.sentence.endswith("it holds 1 NaN of 4 before the forward of 1 (BatchNorm1d)")
+
+
+def test_masks_and_what_was_there_before_are_no_finding() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self.register_buffer("mask", torch.full((3, 3), -math.inf).triu(1))
+            self.register_buffer("unknown", torch.tensor([math.nan, 1.0]))
+            self.register_buffer("late", torch.zeros(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.late.fill_(-math.inf)
+            return self.layer(x)
+
+    assert first_of(lambda: recipe_of(Masked()), steps=3) is None
+
+
+def test_observing_buffers_changes_no_bit() -> None:
+    for name, model in MODELS.items():
+        make = lambda model=model: recipe_of(model())  # noqa: E731
+        expected = plain.train_plainly(plain.seeded(make), epochs=3)
+        with Session(plain.seeded(make)) as session:
+            plain.assert_same_outcome(expected, plain.train_observed(session, epochs=3))
+            assert copy.copy(session.observer.errors) == [], name
