@@ -291,8 +291,8 @@ class Loop:
         return self._scaled(self._divided(loss))
 
     def own_batch(self) -> Any:
-        """A copy of the newest batch."""
-        return copy_batch(self.batch, self._device)
+        """A copy of the current batch as it was loaded: a forward may have written into its own."""
+        return copy_batch(self.batches.loaded(), self._device)
 
     def _divided(self, loss: Tensor) -> Tensor:
         return loss / self.window.size if self.window.size > 1 else loss
