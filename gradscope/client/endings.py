@@ -6,6 +6,7 @@ import re
 
 from gradscope.protocol.phases import INSIDE, Position
 from gradscope.protocol.signals import name_and_meaning, name_of
+from gradscope.protocol.visible import visible
 
 _MAX_LAST_OUTPUT = 400
 _LAST_OUTPUT = ". Last error output: "
@@ -59,7 +60,8 @@ def with_place(sentence: str, place: Position | None) -> str:
         return sentence
     first, newline, lines = sentence.partition("\n")
     how, output, gist = first.partition(_LAST_OUTPUT)
-    return f"{how}. It was in the {phase.value} of step {place.step}{output}{gist}{newline}{lines}"
+    layer = "" if place.moment is None else f", in layer {visible(place.moment.layer) or '(model)'}"
+    return f"{how}. It was in the {phase.value} of step {place.step}{layer}{output}{gist}{newline}{lines}"
 
 
 def last_lines(output: str, *, crashed: bool) -> list[str]:

@@ -23,6 +23,7 @@ from gradscope.engine.surroundings.blame import failure_of
 from gradscope.engine.surroundings.unwinding import ctrl_c_told_apart, is_interruption
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, GradscopeError
 from gradscope.protocol.numbers import number
+from gradscope.protocol.phases import SubStep
 from gradscope.protocol.visible import ascii_json, visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.standard_streams import tell, unwritable
@@ -171,13 +172,17 @@ def _one_step(session: Session, out: TextIO | None, notes: _Notes, events: Event
     """To the end of the next optimizer step, and the validation that may follow it."""
     step, validated = session.position.step, len(session.validations)
     while session.position.step == step:
+        failed = None
         try:
             report = session.advance()
         except GradscopeError as error:
-            partial = getattr(error, "report", None)
+            failed = error
+        if failed is not None:
+            # Not where it is being handled: the second failure is not to be told as one of the handling.
+            partial = getattr(failed, "report", None)
             if isinstance(partial, PhaseReport):
                 _write(out, line_of(partial))
-            raise
+            raise _with_line(session, failed)
         _write(out, line_of(report))
         notes.tell(report)
         if events is not None:
@@ -188,6 +193,22 @@ def _one_step(session: Session, out: TextIO | None, notes: _Notes, events: Event
             events.add_validation(validation)
     if events is not None:
         events.end_step()
+
+
+def _with_line(session: Session, error: GradscopeError) -> GradscopeError:
+    """Of a backward that has failed, and was undone: the same batch once more, in torch's anomaly mode, so that the failure
+    names the line of the forward. Any other failure as it is."""
+    if not error.failure.can_be_traced:
+        return error
+    session.is_traced = True
+    try:
+        session.forward()
+        session.backward()
+    except GradscopeError as again:
+        if again.failure.substep is SubStep.BACKWARD:
+            return again
+    # It has come to something else, of which nobody has asked.
+    return error
 
 
 def _write(out: TextIO | None, line: str) -> None:

@@ -12,14 +12,32 @@ import json
 import mmap
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from gradscope.protocol.phases import Position, Rest
+from gradscope.protocol.phases import Moment, Position, Rest, SubStep
 
 PLACE_VARIABLE = "GRADSCOPE_PLACE"
-_PLACE, _WORDS, _ENDED = slice(0, 512), slice(512, 1536), slice(1536, 1544)
-_SIZE = _ENDED.stop
+_PLACE, _WORDS, _ENDED, _LAYER = slice(0, 512), slice(512, 1536), slice(1536, 1544), slice(1544, 1800)
+_SIZE = _LAYER.stop
+_IN_LAYER, _NO_LAYER = b"\x01", bytes(_LAYER.stop - _LAYER.start)
 _TOLD = ("rest", "step", "epoch", "batch", "batches_per_epoch", "micro", "window", "optimizer")
+
+
+class LayerPlace:
+    """In which layer a forward is. Written twice in every call of a layer: a name is brought into its form once."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._forms: dict[str | None, bytes] = {None: _NO_LAYER}
+
+    def __call__(self, name: str | None) -> None:
+        """The innermost layer that has been entered and not left; None outside of all."""
+        form = self._forms.get(name)
+        if form is None:
+            told = _IN_LAYER + (name or "").encode(errors="replace")
+            form = self._forms[name] = told[: len(_NO_LAYER)].ljust(len(_NO_LAYER), b"\0")
+        self._memory[_LAYER] = form
 
 
 class LastPlace:
@@ -34,6 +52,7 @@ class LastPlace:
         except (OSError, ValueError):
             os.close(self._file)
             raise
+        self.layer = LayerPlace(self._memory)
 
     @classmethod
     def made(cls) -> LastPlace | None:
@@ -64,7 +83,8 @@ class LastPlace:
             self._memory[_PLACE] = text.ljust(_PLACE.stop, b"\0")
 
     def read(self) -> Position | None:
-        """None before the first, where no recipe is open, and where something else has been written."""
+        """None before the first, where no recipe is open, and where something else has been written. Its moment is the layer
+        that a forward is in, where that is known."""
         # Only the app reads: the guard is forked before numpy is imported, and the engine has to be able to say that it is
         # missing.
         from gradscope.protocol import values
@@ -74,7 +94,17 @@ class LastPlace:
             position: Position = values.decode(Position, told, values.Source([]), "the last place")
         except (OSError, ValueError, RecursionError, values.ProtocolError):
             return None
+        if position.rest is Rest.IN_FORWARD and (layer := self._layer()) is not None:
+            moment = Moment(step=position.step, substep=SubStep.FORWARD, event="enter", layer=layer)
+            return replace(position, moment=moment)
         return None if position.rest is Rest.EMPTY else position
+
+    def _layer(self) -> str | None:
+        told = self._read(_LAYER)
+        if not told.startswith(_IN_LAYER):
+            return None
+        # A long name may have been cut within a letter.
+        return told.removeprefix(_IN_LAYER).rstrip(b"\0").decode(errors="ignore")
 
     def say(self, words: bytes) -> None:
         """Why the engine ends, in UTF-8. Uses next to nothing: the user's code may have broken whatever Python has."""

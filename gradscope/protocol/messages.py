@@ -144,7 +144,7 @@ class Go:
     steps: int = 1
     """For RunUntil.STEPS: how many steps to complete."""
     keep_going: bool = False
-    """A run does not stop where the first NaN or Inf is found."""
+    """Run and Next batch do not stop where the first NaN or Inf is found."""
     traced: bool = False
     """In torch's anomaly mode: where a backward fails, the failure names the line of the forward. Several times as slow."""
 

@@ -12,7 +12,7 @@ from gradscope.client.endings import (
     with_last_output,
     with_place,
 )
-from gradscope.protocol.phases import Position, Rest
+from gradscope.protocol.phases import Moment, Position, Rest, SubStep
 
 DUMP = """Fatal Python error: Segmentation fault
 
@@ -110,4 +110,6 @@ def test_where_training_stood() -> None:
     assert with_place("It ended\nline", place) == "It ended. It was in the backward of step 7\nline"
     told = with_place("It ended. Last error output: x\nx", place)
     assert told == "It ended. It was in the backward of step 7. Last error output: x\nx"
+    inside = Position(rest=Rest.IN_FORWARD, step=7, moment=Moment(step=7, substep=SubStep.FORWARD, layer="a.0"))
+    assert with_place("It ended\nline", inside) == "It ended. It was in the forward of step 7, in layer a.0\nline"
     assert with_place("It ended", Position(rest=Rest.READY, step=7)) == with_place("It ended", None) == "It ended"

@@ -36,7 +36,7 @@ def test_deaths_are_told_and_survived(app: App, write_recipe: WriteRecipe, misbe
     app.go(Verb.NEXT_BATCH)
     app.run(RunUntil.PAUSED)
     death = app.wait_for_death()
-    assert said in death and "It was in the forward of step 2" in death
+    assert said in death and "It was in the forward of step 2, in layer (model)" in death
     assert len(app.state.history.loss) == 2, "the plots so far stay"
     assert app.state.session is not None
     assert app.window.isVisible()

@@ -85,6 +85,50 @@ def test_a_run_stops_and_the_sign_leads_there(app: App, late: Path) -> None:
     assert app.state.first_nonfinite is None and sign.isHidden()
 
 
+def test_next_batch_stops_inside_the_step(app: App, late: Path) -> None:
+    app.open(late)
+    for _ in range(4):
+        app.go(Verb.NEXT_BATCH)
+    assert (app.state.position.rest, app.state.position.step) == (Rest.FORWARD, 3)
+    assert app.state.first_nonfinite is not None and app.state.first_nonfinite.step == 3
+    app.go(Verb.NEXT_BATCH)
+    assert (app.state.position.rest, app.state.position.step) == (Rest.READY, 4), "told once"
+
+    app.controller.settings.set(Setting.STOP_AT_NONFINITE, False)
+    app.open(late)
+    for _ in range(4):
+        app.go(Verb.NEXT_BATCH)
+    assert (app.state.position.rest, app.state.position.step) == (Rest.READY, 4)
+
+
+LOSS = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+def loss(x, y):
+    return (x - y).log().mean()
+
+def recipe():
+    model = nn.Linear(2, 1)
+    x = torch.randn(8, 2)
+    data = torch.utils.data.TensorDataset(x, x[:, :1])
+    return Recipe(model=model, dataset=data, loss=loss, optimizer=torch.optim.SGD(model.parameters(), 0.1))
+"""
+
+
+def test_nan_of_the_loss_function_is_told_with_its_line(app: App, tmp_path: Path) -> None:
+    path = tmp_path / "loss.py"
+    path.write_text(LOSS, encoding="utf-8")
+    app.open(path)
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.rest is Rest.FORWARD
+    first = app.state.first_nonfinite
+    assert first is not None and first.title == "First NaN: step 0, loss"
+    assert first.sentence.endswith("; made by log in loss.py, line 7: return (x - y).log().mean()")
+    assert first.sentence in app.window.status.nonfinite.go.toolTip().replace("&gt;", ">")
+
+
 def test_a_run_goes_on_where_it_is_told_to(app: App, late: Path) -> None:
     app.controller.settings.set(Setting.STOP_AT_NONFINITE, False)
     app.open(late)

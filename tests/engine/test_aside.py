@@ -223,6 +223,21 @@ def test_what_trains_beside_is_put_back() -> None:
         assert p.grad is gradient and (gradient is None or torch.equal(gradient, values))  # type: ignore[arg-type]
 
 
+def test_a_backward_that_is_still_to_come_is_none_the_worse() -> None:
+    """What its forward has kept, the running statistics of a batch norm among it, has been written to and put back."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    x = torch.randn(8, 2)
+    loss = model(x).square().sum()
+    (expected,) = torch.autograd.grad(loss, model[0].weight, retain_graph=True)
+    with Aside({"model": model}) as aside:
+        model(x + 1)
+        aside.rewind()
+        model(x + 2)
+    assert not aside.notes
+    loss.backward()
+    assert torch.equal(model[0].weight.grad, expected)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("leaves_a_mark", [True, False])
 def test_without_copies_it_is_told(*, leaves_a_mark: bool) -> None:
     layer = nn.Linear(2, 1)

@@ -18,6 +18,8 @@ from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
 from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
+from gradscope.engine.book.reruns import Reruns
+from gradscope.engine.nonfinite import births
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -80,9 +82,34 @@ def test_a_layer_that_makes_it_is_named_and_none_that_passes_it_on(capture: str)
     assert f"{first.nan} NaN of 32" in first.sentence and "return x.log()" in first.sentence
 
 
-def test_a_layer_that_is_not_captured_is_told_by_the_input_of_one_that_is() -> None:
+def test_a_layer_that_is_not_captured_is_found_by_another_run() -> None:
     first = found(lambda: recipe_of(stack(Log())), capture="layers:2")
-    assert first.place == "input of 2 (Linear)" and "not captured" in first.sentence
+    assert first.place == "1 (Log)" and first.operation is not None and first.operation.code == "return x.log()"
+    assert f"{first.nan} NaN of 32 in what it computes; made by log in test_nonfinite.py, line " in first.sentence
+    off = found(lambda: recipe_of(stack(Log())), capture="off")
+    assert (off.stage, off.place, off.operation) == (first.stage, first.place, first.operation)
+
+
+def test_where_another_run_comes_to_something_else_it_is_not_guessed() -> None:
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factors = (factor for factor in (torch.nan, 1.0, 1.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * next(self.factors)
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        return model(batch[0] * next(factors)).mean()
+
+    first = found(lambda: recipe_of(stack(Once())), capture="layers:2")
+    assert first.place == "input of 2 (Linear)" and first.operation is None
+    assert first.sentence.endswith("made before it, by code outside the layers or layers that are not captured")
+    factors = (factor for factor in (torch.nan, 1.0, 1.0))
+    first = found(lambda: recipe_of(stack(nn.Tanh()), loss=None, training_step=step))
+    assert first.place == "input of 0 (Linear)" and first.sentence.endswith(
+        "made before it, by code outside the layers"
+    )
 
 
 def test_only_one_call_of_a_layer_makes_it() -> None:
@@ -325,6 +352,91 @@ def test_frozen_layers() -> None:
     assert found(make).place == "1 (Log)"
 
 
+def test_of_two_operations_the_one_whose_nan_is_still_there_is_named() -> None:
+    class TakesAway(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            safe = torch.where(x > 0, x.log(), 0.0)
+            x = x - x
+            x = x / x.detach()
+            return x + safe
+
+    first = found(lambda: recipe_of(stack(TakesAway())))
+    assert first.place == "1 (TakesAway)"
+    assert first.operation is not None and first.operation.code == "x = x / x.detach()"
+
+
+def test_a_part_of_a_tensor_and_memory_that_is_not_filled_yet() -> None:
+    class Parts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found = torch.full_like(x, torch.nan)
+            found[:, :2] = x[:, :2]
+            found[:, 2:] = x[:, 2:].log()
+            return found * 2
+
+    first = found(lambda: recipe_of(stack(Parts())))
+    assert first.operation is not None and first.operation.name == "log"
+
+
+def test_what_was_harmless_for_some_steps_and_then_is_not() -> None:
+    """An output is bad in every step; from the third on it is used."""
+
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.log, self.last, self.calls = nn.Linear(2, 2), Log(), nn.Linear(2, 1), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            beside = self.log(x - 9)
+            return self.last(self.first(x) + (beside if self.calls >= 3 else 0))
+
+    first = found(lambda: recipe_of(Branch()), steps=3)
+    assert first.step == 2 and first.place == "log (Log)" and first.subject == SubjectKey(SubjectKind.ACTIVATION, "log")
+    assert first.operation is not None and first.operation.code == "return x.log()"
+
+
+def test_what_was_harmless_elsewhere_in_the_training_is_looked_at_anew(tmp_path: Path) -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log, self.last = Log(), nn.Linear(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.log(x - 9)
+            return self.last(x)
+
+    with Session(plain.seeded(lambda: recipe_of(Branch()))) as session:
+        session.save_checkpoint(tmp_path / "start.pt")
+        session.next_batch()
+        assert session.observer.births.tolerated
+        session.load_checkpoint(tmp_path / "start.pt")
+        assert not session.observer.births.tolerated
+
+
+def test_copies_for_looking_inside_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(births, "MOST_BYTES", 5 * 8 * 4 * 4)
+
+    class Mask(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.masked_fill(x > 0, -INF)
+
+    class Masks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.last = nn.ModuleList(Mask() for _ in range(20)), nn.Linear(4, 1)
+            self.first = nn.Linear(2, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last(sum(layer(x).softmax(-1) for layer in self.layers))
+
+    with Session(plain.seeded(lambda: recipe_of(Masks()))) as session:
+        session.forward()
+        assert 0 < session.observer.births.copied_bytes <= 5 * 8 * 4 * 4
+        session.backward()
+        assert not session.observer.births.copied_bytes, "nobody asks for them any more"
+
+
 # --------------------------------------------------------------------------------------------------- batch, loss
 
 
@@ -359,6 +471,21 @@ def test_the_loss(capture: str) -> None:
     assert first.stage is Stage.LOSS and (first.nan, first.inf, first.count) == (0, 1, 1)
     assert first.title == "First Inf: step 0, loss" and "the loss is Inf" in first.sentence
     assert ("capture off" in first.sentence) == (capture == "off")
+    assert first.operation is not None and first.operation.name == "div"
+    assert first.operation.code == "return (output - target).square().mean() / torch.zeros(())"
+    assert "; made by div in test_nonfinite.py, line " in first.sentence
+
+
+class LogLoss(nn.Module):
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        output.sub_(target)
+        return output.log().mean()
+
+
+def test_a_loss_that_is_a_module_and_writes_over_the_output() -> None:
+    first = found(lambda: recipe_of(nn.Linear(2, 1), loss=LogLoss()))
+    assert first.stage is Stage.LOSS and first.operation is not None
+    assert first.operation.code == "return output.log().mean()"
 
 
 def test_code_of_the_training_step_before_the_model() -> None:
@@ -367,6 +494,58 @@ def test_code_of_the_training_step_before_the_model() -> None:
 
     first = found(lambda: recipe_of(stack(nn.Tanh()), loss=None, training_step=step))
     assert first.stage is Stage.FORWARD and first.place == "input of 0 (Linear)"
+    assert first.operation is not None and first.operation.code == "return model(batch[0].log()).mean()"
+    assert "made before it, by code outside the layers; made by log in " in first.sentence
+
+
+def test_a_training_step_that_writes_into_its_batch() -> None:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        x = batch[0]
+        x.log_()
+        return model(x).mean()
+
+    first = found(lambda: recipe_of(stack(nn.Tanh()), loss=None, training_step=step))
+    assert first.place == "input of 0 (Linear)", "the batch was good when it came"
+    assert first.operation is not None and first.operation.code == "x.log_()"
+
+
+def test_code_of_the_training_step_is_found_with_everything_put_back() -> None:
+    def make() -> Recipe:
+        model, calls = stack(nn.BatchNorm1d(4), nn.Dropout(0.3)), [0]
+
+        def step(model: nn.Module, batch: Any) -> Tensor:
+            """Counts, writes a global, needs a graph of its own, and makes NaN from its second call on."""
+            calls[0] += 1
+            SEEN.append(len(SEEN))
+            x = batch[0].requires_grad_()
+            output = model(x)
+            (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+            penalty = gradient.square().mean() + torch.rand(())
+            penalty = penalty / (0 if calls[0] >= 2 else 1)
+            return output.square().mean() + penalty - penalty
+
+        return recipe_of(model, loss=None, training_step=step)
+
+    def run(capture: str) -> tuple[FirstNonFinite | None, dict[str, Tensor], Tensor, list[int]]:
+        SEEN.clear()
+        recipe = plain.seeded(make)
+        with Session(recipe, capture=capture) as session:
+            for _ in range(3):
+                session.next_batch()
+            assert not session.observer.errors
+            state = {name: tensor.clone().nan_to_num(7) for name, tensor in recipe.model.state_dict().items()}
+            return session.first_nonfinite, state, torch.get_rng_state(), list(SEEN)
+
+    first, state, random, seen = run("full")
+    assert first is not None and first.step == 1 and first.stage is Stage.LOSS
+    assert first.operation is not None and first.operation.name == "div"
+    assert "penalty / (0 if" in first.operation.code
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Reruns, "forward", lambda self: None)
+        other, other_state, other_random, other_seen = run("full")
+    assert other is not None and other.operation is None
+    assert all(torch.equal(state[name], other_state[name]) for name in state)
+    assert torch.equal(random, other_random) and seen == other_seen == [0, 1, 2]
 
 
 @pytest.mark.parametrize("capture", ["full", "off"])

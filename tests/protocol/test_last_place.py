@@ -53,6 +53,30 @@ def test_a_file_of_another_size_does_no_harm(size: int) -> None:
     place.close()
 
 
+def test_the_layer_that_a_forward_is_in() -> None:
+    place = LastPlace.made()
+    assert place is not None
+
+    def layer() -> str | None:
+        position = place.read()
+        assert position is not None
+        return None if position.moment is None else position.moment.layer
+
+    place.write(STANDS)
+    assert layer() is None
+    for name in ("größe.0", "", "x" * 255, "größe.0"):
+        place.layer(name)
+        assert layer() == name
+    place.layer("ö" * 200)
+    assert layer() == "ö" * 127
+    place.write(Position(rest=Rest.IN_BACKWARD, step=7))
+    assert layer() is None
+    place.write(STANDS)
+    place.layer(None)
+    assert layer() is None
+    place.close()
+
+
 TOLD: dict[str, Any] = {"rest": "ready", "step": 1, "epoch": 0, "batch": 0, "micro": 0, "window": 1, "optimizer": ""}
 LIES: dict[str, bytes] = {
     "a list": b"[1]",

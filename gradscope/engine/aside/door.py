@@ -50,6 +50,7 @@ class Aside:
         self._put_back()
         for tensor in self._reached.tensors:
             tensor.give_gradient()
+            tensor.put_counter_back()
         self.notes = tuple(self._told())
 
     def also(self, roots: Mapping[str, object], *, but: Iterable[Tensor] = ()) -> None:

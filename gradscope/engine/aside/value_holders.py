@@ -97,6 +97,10 @@ def _is_same_state(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+_KeptVersion: Any = torch.autograd._unsafe_preserve_version_counter  # type: ignore[attr-defined]
+"""Sets the version of a tensor back when it is left."""
+
+
 class TensorHolder(Holder):
     """The elements of a tensor where they are copied, else only whether somebody has written to it; its `.grad`, which is
     taken away until the end, and whether it asks for one."""
@@ -106,6 +110,7 @@ class TensorHolder(Holder):
         self._requires_grad = tensor.requires_grad
         self._grad = tensor.grad if tensor.is_leaf else None
         self._version = version_of(tensor)
+        self._counter = None if tensor.is_inference() else _KeptVersion(tensor)
         self._copy = tensor.detach().clone() if is_copied else None
         self._sum = self._sum_of_bits()
         self.can_be_put_back = is_copied
@@ -118,6 +123,13 @@ class TensorHolder(Holder):
     def give_gradient(self) -> None:
         if self._tensor.is_leaf:
             self._tensor.grad = self._grad
+
+    def put_counter_back(self) -> None:
+        """Where the numbers are as before: a backward that is still to come would refuse a tensor with another version."""
+        if self._copy is None or self._counter is None or version_of(self._tensor) == self._version:
+            return
+        if is_same(self._tensor, self._copy):
+            self._counter.__exit__(None, None, None)
 
     def differs(self) -> bool:
         if self._tensor.requires_grad != self._requires_grad:

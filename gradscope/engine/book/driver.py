@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from gradscope.engine.book.gradients import Gradients, Turns
 from gradscope.engine.book.window import Window
 from gradscope.engine.nonfinite.backward import BackwardAgain
+from gradscope.engine.nonfinite.forward import ForwardAgain
 from gradscope.protocol.messages import Clip
 from gradscope.protocol.phases import SubStep
 
@@ -76,6 +78,13 @@ class Driver(Turns, Protocol):
 
     def buffer_before(self, module: nn.Module, name: str) -> Tensor | None:
         """A copy of a module's buffer as the newest forward began with it, not to be changed; None where none is kept."""
+
+    @property
+    def loaded_batch(self) -> Any:
+        """The current batch as it was loaded: a forward may write into its own copy."""
+
+    def forward_again(self, layers: Mapping[str, nn.Module]) -> ForwardAgain | None:
+        """The newest forward once more, watched, in which those layers are told apart; None where it cannot be repeated."""
 
     def backward_again(self) -> BackwardAgain | None:
         """The newest forward and backward once more, watched; None where they cannot be repeated."""

@@ -16,13 +16,15 @@ from torch import nn
 from gradscope.engine.book import notes
 from gradscope.engine.book.buffer_watch import BufferWatch, LeftInBuffer
 from gradscope.engine.book.driver import Driver
+from gradscope.engine.book.reruns import Reruns
 from gradscope.engine.capture.observer import Observer
 from gradscope.engine.capture.record import Collected
 from gradscope.engine.nonfinite.births import Birth
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad, first_bad_of
-from gradscope.engine.nonfinite.operation import NOTHING, Findings
+from gradscope.engine.nonfinite.finder import Made
 from gradscope.engine.nonfinite.wording import found, made_by, of_layer, rounded_eps
-from gradscope.protocol.nonfinite import FirstNonFinite, Operation, Stage
+from gradscope.engine.wording import listed
+from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import COUNT, INF, NAN, SubjectKey, SubjectKind
 
 Row = tuple[SubjectKey, Counts]
@@ -41,6 +43,7 @@ class NonFiniteWatch:
     def __init__(self, driver: Driver, observer: Observer, *, is_late: bool) -> None:
         """`is_late`: the counts are known at the end of a phase only (on a GPU)."""
         self._driver, self._observer, self._is_late = driver, observer, is_late
+        self._reruns = Reruns(driver, observer)
         self.first: FirstNonFinite | None = None
         self._forward: Collected | None = None
         self._buffers = BufferWatch(driver, observer)
@@ -50,7 +53,7 @@ class NonFiniteWatch:
         self.first = self._forward = None
         self._buffers.forget()
         births = self._observer.births
-        births.clear()
+        births.forget()
         births.is_watching = True
 
     def after_forward(self, step: int, collected: Collected) -> FirstNonFinite | None:
@@ -123,23 +126,32 @@ class NonFiniteWatch:
             if earlier is not None:
                 return earlier
         if candidates:
-            is_mask = [birth.counts.is_mask_like and self._again(birth).is_mask for birth in candidates[:-1]]
-            return self._of_birth(step, candidates[[*is_mask, False].index(False)])
+            is_mask = [birth.counts.is_mask_like and self._reruns.layer(birth).is_mask for birth in candidates[:-1]]
+            birth = candidates[[*is_mask, False].index(False)]
+            # What was harmless so far is not among the candidates.
+            made = self._reruns.forward() if self._observer.births.seen_and_tolerated else None
+            if made is not None and made.layer not in (None, birth.key.name):
+                return self._of_layer(step, made, made.layer)
+            return self._of_birth(step, birth)
         if in_buffer is not None:
             return self._of_buffer(step, in_buffer)
+        made = self._reruns.forward()
+        if made is not None and made.layer is not None:
+            return self._of_layer(step, made, made.layer)
         counts = Counts(nan=int(math.isnan(loss)), inf=int(math.isinf(loss)), negative=int(loss == -math.inf), count=1)
         capture = self._observer.capture
         if capture.is_off or not self._observer.modules():
             rest = "with capture off, no layer was looked at" if capture.is_off else "the model has no layers"
         else:
             rest = "the outputs of all layers" if not capture.is_partial else "those outputs that were captured"
-            rest = f"{rest} were finite" + (
-                ", but for what was taken away before" if self._observer.births.seen else ""
-            )
-        return found(step, Stage.LOSS, "", counts, f"the loss is {_number(loss)}{self._whose()}; {rest}")
+            rest = f"{rest} were finite{self._but_for()}"
+        operation = None if made is None else made.operation
+        what = f"the loss is {_number(loss)}; {rest}{made_by(operation)}{self._whose()}"
+        return found(step, Stage.LOSS, "", counts, what, operation=operation)
 
     def _of_batch(self, step: int) -> FirstNonFinite | None:
-        bad = first_bad(self._driver.batch)
+        # As it was loaded: a forward may write into its copy.
+        bad = first_bad(self._driver.loaded_batch)
         if bad is None:
             return None
         path, counts = bad
@@ -168,12 +180,14 @@ class NonFiniteWatch:
         module = self._module(key.name)
         place = of_layer(key, module)
         if not birth.is_origin:
-            what = (
-                f"{counts.words()} in its output, and its inputs were not finite either: they were made before it, by code "
-                "outside the layers"
-                + (" or in layers that are not captured" if self._observer.capture.is_partial else "")
-            )
-            return found(step, Stage.FORWARD, f"input of {place}", counts, what + self._whose(), subject=key)
+            made = self._reruns.forward()
+            if made is not None and made.layer is not None:
+                return self._of_layer(step, made, made.layer)
+            operation = None if made is None else made.operation
+            where = "by code outside the layers" if made is not None else self._whence()
+            what = f"{counts.words()} in its output, and its inputs were not finite either: they were made before it, {where}"
+            what += made_by(operation) + self._whose()
+            return found(step, Stage.FORWARD, f"input of {place}", counts, what, subject=key, operation=operation)
         inside = f"{key.name}." if key.name else ""
         own = ((name, tensor) for name, tensor in self._observer.tensors().items() if name.startswith(inside))
         bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
@@ -184,18 +198,35 @@ class NonFiniteWatch:
         if bad is not None:
             what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
             return found(step, stage, bad[0], bad[1], what, subject=SubjectKey(kind, bad[0]))
-        operation = self._again(birth).operation
+        operation = self._reruns.layer(birth).operation
         inputs = " while its inputs were finite" if birth.is_sure else "; no output before it had any"
         what = f"{counts.words()} in its output{inputs}{made_by(operation)}{self._whose()}"
         return found(step, Stage.FORWARD, place, counts, what, subject=key, operation=operation)
 
-    def _again(self, birth: Birth) -> Findings:
-        if birth.again is None:
-            return NOTHING
-        with self._observer.lifted():
-            findings = birth.again.run(self._driver.autocast)
-        self._driver.notes += findings.notes
-        return findings
+    def _but_for(self) -> str:
+        births = self._observer.births
+        if births.seen_and_tolerated:
+            return f", but for {self._tolerated()}"
+        return ", but for what was taken away before" if births.seen else ""
+
+    def _tolerated(self) -> str:
+        names = sorted({key.shown() for key in self._observer.births.seen_and_tolerated})
+        return f"{listed(names)}, as in earlier steps, which it did no harm to"
+
+    def _whence(self) -> str:
+        """What comes into question for an input that was not finite, where another run has shown nothing."""
+        where = ["code outside the layers"]
+        where += ["layers that are not captured"] * self._observer.capture.is_partial
+        is_known = bool(self._observer.births.seen_and_tolerated)
+        return f"by {' or '.join(where)}" + (f" (not finite either: {self._tolerated()})" if is_known else "")
+
+    def _of_layer(self, step: int, made: Made, layer: str | None) -> FirstNonFinite:
+        """What only another run has shown: no output of that layer was looked at, or it has been like that before."""
+        assert layer is not None
+        place = of_layer(SubjectKey(SubjectKind.ACTIVATION, layer), self._module(layer))
+        what = f"{made.counts.words()} in what it computes{made_by(made.operation)}{self._whose()}"
+        subject = next((seen for seen in self._observer.births.seen_and_tolerated if seen.name == layer), None)
+        return found(step, Stage.FORWARD, place, made.counts, what, subject=subject, operation=made.operation)
 
     # ------------------------------------------------------------------------------------------ backward
 
@@ -225,18 +256,9 @@ class NonFiniteWatch:
         if before:
             seen = " that was captured" if self._observer.capture.is_partial else ""
             rest = f"; going backward, the last{seen} before it was finite: {self._place_of_gradient(before[-1])}"
-        operation = self._operation_in_backward()
+        operation = self._reruns.backward()
         what = f"{counts.words()}{rest}{made_by(operation, in_backward=True)}{self._whose()}"
         return found(step, Stage.BACKWARD, place, counts, what, subject=key, operation=operation)
-
-    def _operation_in_backward(self) -> Operation | None:
-        again = self._driver.backward_again()
-        if again is None:
-            return None
-        with self._observer.lifted():
-            operation, told = again.run(self._driver.autocast)
-        self._driver.notes += told
-        return operation
 
     def _place_of_gradient(self, key: SubjectKey) -> str:
         if key.kind is SubjectKind.GRAD:

@@ -68,6 +68,8 @@ class Observer:
         """Whether a parameter's gradient has nothing to do with this backward."""
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
+        self.tell_layer: Callable[[str | None], None] | None = None
+        """Told of the innermost layer that is running, or that there is none: what a process that dies can leave behind."""
         self._is_muted = False
         self._has_run_muted = False
         """In this phase: the model may have changed its buffers without being seen."""
@@ -148,6 +150,8 @@ class Observer:
             self._seen_gradients.clear()
         self._entered.clear()
         self._has_run_muted = False
+        if self.tell_layer is not None:
+            self.tell_layer(None)
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
@@ -299,6 +303,8 @@ class Observer:
             call = self._calls.get(name, 0)
             self._calls[name] = call + 1
         self._stop_here(record.substep, "enter", name, call)
+        if self.tell_layer is not None:
+            self.tell_layer(name)
         self._entered.setdefault(threading.get_ident(), []).append((name, call, record.elapsed()))
 
     def layer_left(self, name: str, output: object, inputs: Inputs) -> None:
@@ -324,6 +330,8 @@ class Observer:
                 self._note_birth(record, (name, call), bad, inputs)
         except BaseException as error:
             self._note_error(error)
+        if self.tell_layer is not None:
+            self.tell_layer(stack[-1][0] if stack else None)
         self._stop_here(record.substep, "leave", name, call)
 
     def _note_output(

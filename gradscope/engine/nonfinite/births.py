@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.model.leaves import Inputs, tensor_leaves
 from gradscope.engine.nonfinite.counts import Counts, counts_of, first_bad
-from gradscope.engine.nonfinite.operation import Again
+from gradscope.engine.nonfinite.operation import MOST_BYTES, Again
 from gradscope.protocol.subjects import SubjectKey
 
 Call = tuple[str, int]
@@ -55,6 +55,11 @@ class Births:
         (a mask), NaN is another matter."""
         self.clear()
 
+    def forget(self) -> None:
+        """Training stands somewhere else, with other numbers: what was tolerated is not known to be harmless there."""
+        self.tolerated = frozenset()
+        self.clear()
+
     def clear(self) -> None:
         """Another forward begins."""
         self._pending: list[Birth] = []
@@ -69,6 +74,11 @@ class Births:
     def seen(self) -> frozenset[SubjectKey]:
         """Every output of this forward that was not finite."""
         return frozenset(key for key, _ in self._seen)
+
+    @property
+    def seen_and_tolerated(self) -> frozenset[SubjectKey]:
+        """Those of them that were like that before, and were harmless then."""
+        return frozenset(key for key, _ in self._seen & self.tolerated)
 
     def left_bad(
         self,
@@ -97,7 +107,8 @@ class Births:
             self._pending = [birth for birth in self._pending if birth.is_origin or birth not in inside]
         elif self._pending:
             return
-        again = Again.of(module, inputs) if is_origin and module is not None else None
+        room = MOST_BYTES - self.copied_bytes
+        again = Again.of(module, inputs, most_bytes=room) if is_origin and module is not None else None
         self._pending.append(Birth(key, counts, frozenset(around), is_origin, again=again))
 
     def left_good(self, call: Call, inputs: Inputs) -> None:
@@ -113,6 +124,8 @@ class Births:
         """This forward and its backward went well."""
         if self._seen:
             self.tolerated |= self._seen
+        # Nobody asks for these any more, and they hold copies of inputs.
+        self._pending, self._taken_away = [], []
 
     def add_unsure(self, key: SubjectKey, counts: Counts, *, is_taken_away: bool) -> None:
         """An output that was found bad only after the forward."""
@@ -120,6 +133,12 @@ class Births:
         if (key, counts.nan > 0) not in self.tolerated:
             birth = Birth(key, counts, frozenset(), is_origin=True, is_sure=False)
             (self._taken_away if is_taken_away else self._pending).append(birth)
+
+    @property
+    def copied_bytes(self) -> int:
+        """Of inputs, for looking inside of calls."""
+        known = (birth.again for birth in (*self._pending, *self._taken_away))
+        return sum(again.size for again in known if again is not None)
 
     def candidates(self) -> list[Birth]:
         """Where what reaches the loss may have begun, the first first."""

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gradscope.engine.questions.gradient_check import Actual, GradientCheck, check_gradient
 from gradscope.engine.questions.why import holds, parameter_named
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import AT_REST, Rest
@@ -25,7 +24,7 @@ def check_gradient_now(
     if loop.batch is None:
         raise BadInput("The gradient is checked with a batch: press Forward first")
     turn = next((turn for turn in training.turns if holds(turn, tensor)), loop.turn)
-    objective = Objective(training.model, training.loss, turn.training_step)
+    objective = training.objective(turn)
     with stepper.observer.lifted():
         return check_gradient(
             objective,

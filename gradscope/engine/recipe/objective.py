@@ -32,11 +32,15 @@ class Objective:
     training_step: Callable[[Any, Any], Any] | None
 
     def __call__(self, batch: Any) -> Tensor:
+        return checked_loss(self.value(batch))
+
+    def value(self, batch: Any) -> Any:
+        """What the user's code gives for the loss, whatever it is."""
         if self.training_step is not None:
-            return checked_loss(loss_of(self.training_step(self.model, batch)))
+            return loss_of(self.training_step(self.model, batch))
         x, target = input_and_target(batch)
         assert callable(self.model) and self.loss is not None
-        return checked_loss(self.loss(self.model(x), target))
+        return self.loss(self.model(x), target)
 
     def roots(self) -> dict[str, object]:
         """What it runs, by the names that the user gave."""

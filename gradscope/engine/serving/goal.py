@@ -31,7 +31,8 @@ class Goal:
             until_step=position.step + go.steps if is_run and go.until is RunUntil.STEPS else None,
             until_epoch=position.epoch + 1 if is_run and go.until is RunUntil.EPOCH else None,
             first_optimizer=first_optimizer,
-            stops_at_nonfinite=is_run and not go.keep_going,
+            # A phase that is asked for by itself ends anyway.
+            stops_at_nonfinite=go.verb in (Verb.RUN, Verb.NEXT_BATCH) and not go.keep_going,
         )
 
     def is_met(self, position: Position) -> bool:

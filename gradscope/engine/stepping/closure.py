@@ -10,7 +10,6 @@ from torch import Tensor
 from gradscope.engine.book.window import Window
 from gradscope.engine.capture.observer import Observer
 from gradscope.engine.recipe.checked import or_nan
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.engine.stepping.undo import ForwardUndo
 
@@ -48,7 +47,7 @@ class Closure:
         self.evaluations += 1
         if self.evaluations == 1:
             return _number(or_nan(window.mean_loss))
-        objective = Objective(self._training.model, self._training.loss, turn.training_step)
+        objective = self._training.objective(turn)
         with torch.enable_grad(), self._observer.muted():
             if self._training.zero_grad == "auto":
                 turn.optimizer.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ Capture hangs on it from outside (`observer`), and so does pausing (`observer.pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,8 +20,8 @@ from gradscope.engine.capture.observer import Observer
 from gradscope.engine.data.batches import BatchSource
 from gradscope.engine.model.parameters import PreviousValues
 from gradscope.engine.nonfinite.backward import BackwardAgain
+from gradscope.engine.nonfinite.forward import ForwardAgain
 from gradscope.engine.recipe.checked import checked_loss, input_and_target, loss_of, or_nan
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.stepping.advice import asks_for_closure
 from gradscope.engine.stepping.clipping import clip_gradients
 from gradscope.engine.stepping.closure import Closure
@@ -249,15 +250,33 @@ class Loop:
     def buffer_before(self, module: nn.Module, name: str) -> Tensor | None:
         return self._forward_undo.before(module, name)
 
+    @property
+    def loaded_batch(self) -> Any:
+        """The current batch as it was loaded: a forward may have written into its own copy."""
+        return self.batches.loaded()
+
+    def forward_again(self, layers: Mapping[str, nn.Module]) -> ForwardAgain:
+        """The newest forward once more, on a batch of its own."""
+        return ForwardAgain(
+            objective=self.training.objective(self.turn),
+            batch=self._own_batch,
+            layers=layers,
+            begin=self._forward_undo.restore,
+            copies_parameters=self.keeps_copies,
+        )
+
     def backward_again(self) -> BackwardAgain:
         """The newest forward and backward once more, on a batch of their own."""
         return BackwardAgain(
-            objective=Objective(self.training.model, self.training.loss, self.turn.training_step),
-            batch=copy_batch(self.batch, self._device),
+            objective=self.training.objective(self.turn),
+            batch=self._own_batch(),
             leaves=[t for t in self.gradients.movable().values() if t.requires_grad and t.is_leaf],
             begin=self._forward_undo.restore,
             scaled=self.differentiated,
         )
+
+    def _own_batch(self) -> Any:
+        return copy_batch(self.loaded_batch, self._device)
 
     def differentiated(self, loss: Tensor) -> Tensor:
         """What the backward of a micro-batch with this loss starts from."""

@@ -17,6 +17,7 @@ from gradscope.engine.book.driver import Batches
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.modules import modules_in, parameters_of
+from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.protocol.phases import SubStep
 
@@ -69,6 +70,10 @@ class Training:
         if batches.length is None:
             return self.accumulate
         return max(1, min(self.accumulate, batches.length - batches.index))
+
+    def objective(self, turn: RecipeTurn) -> Objective:
+        """What a turn's optimizer is to make small."""
+        return Objective(self.model, self.loss, turn.training_step)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward."""

@@ -149,16 +149,20 @@ class Controller(QObject):
 
     def go(self, verb: Verb) -> None:
         """Any verb but Run, Pause and Reset; nothing happens where the phase table does not allow it."""
-        self._go(messages.Go(verb=verb))
+        self._go(messages.Go(verb=verb, keep_going=self._keeps_going))
 
     def go_traced(self) -> None:
         """The batch whose backward has failed once more, in torch's anomaly mode: the failure names the line."""
-        self._go(messages.Go(verb=Verb.NEXT_BATCH, traced=True))
+        self._go(messages.Go(verb=Verb.NEXT_BATCH, traced=True, keep_going=self._keeps_going))
 
     def run(self, until: RunUntil, steps: int = 1) -> None:
         """Run until a number of steps is done, the epoch is over, or Pause; or, by the settings, NaN or Inf is found."""
-        keep_going = not self.settings.get(Setting.STOP_AT_NONFINITE)
-        self._go(messages.Go(verb=Verb.RUN, until=until, steps=steps, keep_going=keep_going))
+        self._go(messages.Go(verb=Verb.RUN, until=until, steps=steps, keep_going=self._keeps_going))
+
+    @property
+    def _keeps_going(self) -> bool:
+        """Whether training goes on where NaN or Inf is found, by the settings."""
+        return not self.settings.get(Setting.STOP_AT_NONFINITE)
 
     @Slot()
     def pause(self) -> None:

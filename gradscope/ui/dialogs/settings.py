@@ -50,7 +50,7 @@ class SettingsDialog(QDialog):
         self.spare = QCheckBox(self.tr("&Keep a spare engine ready"), self)
         self.spare_hint = self._make_hint()
         self._show_spare()
-        self.stop = QCheckBox(self.tr("&Stop a run where NaN or Inf begins"), self)
+        self.stop = QCheckBox(self.tr("&Stop Run and Next batch where NaN or Inf begins"), self)
         self.stop.setChecked(settings.get(Setting.STOP_AT_NONFINITE))
         self.capture = ComboBox(self)
         for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):

@@ -38,7 +38,7 @@ class Setting(StrEnum):
     THEME = "window/theme"
     RUN_STEPS = "run/steps"
     STOP_AT_NONFINITE = "run/stop_at_nonfinite"
-    """A run stops where the first NaN or Inf is found."""
+    """Run and Next batch stop where the first NaN or Inf is found."""
     RECENT_FILES = "files/recent"
     LAST_FOLDER = "files/folder"
     EXPORT_FOLDER = "files/export_folder"
