@@ -32,7 +32,7 @@ def check_gradient_now(
             name,
             samples=samples,
             seed=seed,
-            states=loop.forward_states,
+            states=loop.forward_undo.states,
             buffers=loop.forward_undo,
             actual=_comparable_gradient(stepper, name, tensor),
             user_code=loop.user_code,

@@ -34,7 +34,6 @@ from gradscope.engine.stepping.undo import ForwardUndo, StepUndo
 from gradscope.engine.stepping.users_turn import UsersTurn
 from gradscope.engine.stepping.validation import Validator
 from gradscope.engine.surroundings.devices import copy_batch
-from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.messages import Clip, Validated
 from gradscope.protocol.phases import SubStep
@@ -72,16 +71,19 @@ class Loop:
         self._graph: Tensor | None = None
         self.gradients = Gradients(self, observer)
         self.epoch_end = EpochEnd(training, validator, observer, self.user_code, epoch=batches.epoch)
-        self._forward_undo = ForwardUndo(training.modules)
+        self.forward_undo = ForwardUndo(training.modules)
+        """The buffers as the newest forward began with them, and the random states, its batch loaded."""
         self._closure = Closure(training, observer, self._clip)
-        self._own_moves = OwnMoves(training)
+        self.own_moves = OwnMoves(training)
+        """What the newest forward has moved by itself."""
         self._foreign_leaves = ForeignLeaves(training)
         self._gradients_before: dict[str, tuple[int, int]] | None = None
         """Where a forward does not begin with cleared gradients: which there were."""
         self._holdings = notes.Holdings.of(training.turns, observer.tensors())
         """What is apart at the start was told then."""
         self._older_gradients = GradientCopies()
-        self._step_undo = StepUndo(training)
+        self.step_before = StepUndo(training)
+        """What options and state were before the newest step."""
         self._has_moved = False
         """The optimizer has begun to move the parameters in this step."""
 
@@ -104,11 +106,6 @@ class Loop:
         return not self._observer.capture.is_off
 
     @property
-    def step_before(self) -> StepUndo:
-        """What options and state were before the newest step."""
-        return self._step_undo
-
-    @property
     def evaluations(self) -> int:
         """How often the newest step has evaluated a closure."""
         return self._closure.evaluations
@@ -120,21 +117,6 @@ class Loop:
     def autocast(self) -> AbstractContextManager[Any]:
         return self.training.autocast()
 
-    @property
-    def forward_states(self) -> RandomStates | None:
-        """The random states that the newest forward began with, its batch loaded; None before the first."""
-        return self._forward_undo.states
-
-    @property
-    def own_moves(self) -> OwnMoves:
-        """What the newest forward has moved by itself."""
-        return self._own_moves
-
-    @property
-    def forward_undo(self) -> ForwardUndo:
-        """What the buffers were when the newest forward began."""
-        return self._forward_undo
-
     # ------------------------------------------------------------------------------------------ forward
 
     def forward(self) -> None:
@@ -142,13 +124,13 @@ class Loop:
         self.notes, self.clip, self.substep = [], None, SubStep.BATCH
         gradients.forget_seen()
         gradients.forget_clipped()
-        self._own_moves.forget()
-        self._forward_undo.remember()
+        self.own_moves.forget()
+        self.forward_undo.remember()
         start = elapsed()
         with self.user_code():
-            loaded = self.batches.current(self._forward_undo.states)
+            loaded = self.batches.current(self.forward_undo.states)
         self.batch = copy_batch(loaded, self._device)
-        self._forward_undo.remember_random_states()
+        self.forward_undo.remember_random_states()
         passing(SubStep.BATCH, start=start)
         self.substep = SubStep.FORWARD
         self.epoch_end.begin_batch(self.batches.epoch)
@@ -166,13 +148,13 @@ class Loop:
             if is_first and not is_cleared
             else None
         )
-        self._own_moves.begin(turn, self._observer.known_tensors(), are_gradients_clear=is_clear)
+        self.own_moves.begin(turn, self._observer.known_tensors(), are_gradients_clear=is_clear)
         try:
             self._graph = checked_loss(self._loss_of(turn, self.batch))
         finally:
-            self._own_moves.end()
+            self.own_moves.end()
         self.loss = float(self._graph.detach())
-        self.notes += self._own_moves.notes()
+        self.notes += self.own_moves.notes()
         self.notes += self._foreign_leaves.look(turn, self._graph, self._observer.known_tensors().values())
         passing(SubStep.LOSS)
 
@@ -201,13 +183,13 @@ class Loop:
 
     def _restore_forward(self) -> list[str]:
         """Sentences about what a forward is not expected to do."""
-        self._forward_undo.restore()
+        self.forward_undo.restore()
         self._graph = None
         self.loss = None
         if self.window.micro and self.window.epoch != self.batches.epoch:
             # The batch was lost with its epoch: a window does not go on in the next.
             self.window = Window(size=self.training.window_size(self.batches))
-        return self._own_moves.restore()
+        return self.own_moves.restore()
 
     # ------------------------------------------------------------------------------------------ backward
 
@@ -244,11 +226,11 @@ class Loop:
             new = {name for name in gradients if id(movable[name]) in own}
         else:
             new = {name for name, gradient in gradients.items() if before.get(name) != identity(gradient)}
-        self._own_moves.calls_backward = bool(new)
+        self.own_moves.calls_backward = bool(new)
         return notes.stale_gradients(self.training.turns, self.turn, movable, of_this_forward=new)
 
     def buffer_before(self, module: nn.Module, name: str) -> Tensor | None:
-        return self._forward_undo.before(module, name)
+        return self.forward_undo.before(module, name)
 
     @property
     def loaded_batch(self) -> Any:
@@ -261,7 +243,7 @@ class Loop:
             objective=self.training.objective(self.turn),
             batch=self._own_batch,
             layers=layers,
-            begin=self._forward_undo.restore,
+            begin=self.forward_undo.restore,
             copies_parameters=self.keeps_copies,
         )
 
@@ -271,7 +253,7 @@ class Loop:
             objective=self.training.objective(self.turn),
             batch=self._own_batch(),
             leaves=[t for t in self.gradients.movable().values() if t.requires_grad and t.is_leaf],
-            begin=self._forward_undo.restore,
+            begin=self.forward_undo.restore,
             scaled=self.differentiated,
         )
 
@@ -395,13 +377,13 @@ class Loop:
         with self.user_code():
             is_last = self.batches.is_last()
         if not self.batches.is_exact:
-            self._step_undo.remember_random_states()
+            self.step_before.remember_random_states()
         return is_last
 
     def _remember_step(self) -> None:
         # Until all copies are complete there is nothing to put back.
         self._observer.previous.forget()
-        self._step_undo.forget()
+        self.step_before.forget()
         self._closure.forget()
         self._closure.prepare(self.turn, self.window)
         self._has_moved = False
@@ -410,11 +392,11 @@ class Loop:
         is_changing = training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients
         self.gradients.remember(is_changing=is_changing, is_kept=self.keeps_copies)
         if not self.keeps_copies:
-            self._step_undo.remember(turn, with_state=False)
+            self.step_before.remember(turn, with_state=False)
             return
         if turn.needs_closure:
             self._closure.remember()
-        self._step_undo.remember(turn)
+        self.step_before.remember(turn)
         self._observer.previous.remember(self.gradients.held)
 
     def _clip(self, turn: RecipeTurn) -> Clip:
@@ -444,7 +426,7 @@ class Loop:
         self._observer.previous.restore()
         self.gradients.restore()
         self._closure.restore()
-        self._step_undo.restore()
+        self.step_before.restore()
 
     # ------------------------------------------------------------------------------------------ beside the phases
 
@@ -497,7 +479,7 @@ class Loop:
 
     def drop_copies(self) -> None:
         """Between two steps: what the newest one could be explained with is not wanted any more."""
-        self._step_undo = StepUndo(self.training)
+        self.step_before = StepUndo(self.training)
         self.gradients.drop_copies()
         self._closure.forget()
         self._observer.previous = PreviousValues()
@@ -508,10 +490,10 @@ class Loop:
 
     def _forget(self) -> None:
         """Let go of everything that belongs to a step."""
-        self._forward_undo.forget()
-        self._own_moves.forget()
+        self.forward_undo.forget()
+        self.own_moves.forget()
         self._closure.forget()
-        self._step_undo.forget()
+        self.step_before.forget()
         self._older_gradients.forget()
         self.gradients.forget()
         self._graph = self.batch = None
