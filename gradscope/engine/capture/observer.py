@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from gradscope.engine.capture.absences import unseen_after_backward, unseen_after_forward, why_no_gradient
+from gradscope.engine.capture.absences import unseen_after_backward, unseen_after_forward
+from gradscope.engine.capture.awaited import AwaitedGradients
 from gradscope.engine.capture.hooks import ModuleHooks, inside_backward
 from gradscope.engine.capture.keeper import Keeper
 from gradscope.engine.capture.parameter_hooks import ParameterHooks
 from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables
+from gradscope.engine.capture.running import RunningLayers
 from gradscope.engine.capture.sites import Sites
-from gradscope.engine.model.buffers import Buffers, named_buffers
+from gradscope.engine.capture.wanted import Wanted
+from gradscope.engine.model.buffers import Buffers
 from gradscope.engine.model.compiled import EagerModules
 from gradscope.engine.model.leaves import Inputs, tensor_leaves
-from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import Model, PreviousValues
 from gradscope.engine.model.structure import Structure
 from gradscope.engine.nonfinite.births import Births
@@ -31,7 +30,7 @@ from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.surroundings.error_parts import class_name, message_of
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.protocol import absences
-from gradscope.protocol.capture import FULL, Capture, CaptureLevel
+from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -68,66 +67,37 @@ class Observer:
         """Whether a parameter's gradient has nothing to do with this backward."""
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
-        self.tell_layer: Callable[[str | None], None] | None = None
-        """Told of the innermost layer that is running, or that there is none: what a process that dies can leave behind."""
         self._is_muted = False
         self._has_run_muted = False
         """In this phase: the model may have changed its buffers without being seen."""
         self._tensors: Mapping[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
-        self._entered: dict[int, list[tuple[str, int, float]]] = {}
-        """Of each thread, (name, call, when) of the layers that it is in: a model may call layers on several threads."""
-        self._counting = threading.Lock()
-        self._calls: dict[str, int] = {}
+        self.running = RunningLayers()
         self._recomputed: dict[str, int] = {}
-        self._awaited: dict[Slot, str] = {}
-        """Gradients that have not arrived (yet), with the reason should they never do."""
+        self._awaited = AwaitedGradients(self)
         self._fused: set[str] = set()
         self._never_called: set[str] = set()
-        self._pass = 0
         self._sites = Sites(self.tables)
-        self._wanted: dict[str, bool] = {}
-        self._aliases: dict[str, list[str]] | None = None
+        self.wants = Wanted(model, self._structure, capture)
+        """Whether the layer, parameter or buffer of a name is looked at."""
         self._summaries = SummaryBatch()
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
-        self._leaf_handles: list[RemovableHandle] = []
         self._parameter_hooks = ParameterHooks(self)
         self.eager = EagerModules()
         self._hooks: ModuleHooks | None = None
-        self.capture = capture
         self._install_hooks()
 
     # ------------------------------------------------------------------------------------------ what is captured
 
+    @property
+    def capture(self) -> Capture:
+        return self.wants.capture
+
     def set_capture(self, capture: Capture) -> None:
         """From the next phase on. Between two phases only."""
-        self.capture = capture
-        self._wanted.clear()
-        self._aliases = None
+        self.wants.change(capture)
         self._remove_hooks()
         self._install_hooks()
-
-    def wants(self, name: str) -> bool:
-        """Whether the layer or parameter of that name is looked at."""
-        wanted = self._wanted.get(name)
-        if wanted is None:
-            names = {name, *self._other_names().get(name, ())}
-            wanted = self._wanted[name] = any(self.capture.wants(known) for known in names)
-        return wanted
-
-    def _other_names(self) -> dict[str, list[str]]:
-        """A tied parameter, a shared buffer, and a module that is in several places, are known by the first of their names.
-        Asked for only where layers are chosen by their names."""
-        if self.capture.level is not CaptureLevel.LAYERS:
-            return {}
-        if self._aliases is None:
-            self._aliases = {first: list(others) for first, (_, others) in self._structure.named().items()}
-            self._aliases |= {first: list(others) for first, (*_, others) in named_buffers(self._model).items()}
-            places: dict[int, str] = {}
-            if isinstance(self._model, nn.Module):
-                for name, module in named_modules(self._model, remove_duplicate=False):
-                    self._aliases.setdefault(places.setdefault(id(module), name), []).append(name)
-        return self._aliases
 
     def _install_hooks(self) -> None:
         if isinstance(self._model, nn.Module) and not self.capture.is_off:
@@ -139,19 +109,14 @@ class Observer:
     def begin(self, phase: Phase) -> None:
         self._recomputed.clear()
         if phase is Phase.FORWARD:
-            self._pass += 1
-            self._calls.clear()
-            self._awaited.clear()
+            self._awaited.begin_pass()
             self._fused.clear()
             self.births.clear()
             self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
-            self._remove_leaf_handles()
         elif phase is Phase.BACKWARD:
             self._seen_gradients.clear()
-        self._entered.clear()
+        self.running.begin(is_new_pass=phase is Phase.FORWARD)
         self._has_run_muted = False
-        if self.tell_layer is not None:
-            self.tell_layer(None)
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
@@ -199,11 +164,7 @@ class Observer:
 
     def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
-        running = {id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)}
-        modules = self._structure.modules()
-        entered = sorted((e for stack in self._entered.values() for e in stack), key=lambda e: e[2], reverse=True)
-        # Not simply the one that was entered last: its error may have been caught, and another raised later.
-        return next((e[:2] for e in entered if id(modules.get(e[0])) in running), None)
+        return self.running.innermost(error, self._structure.modules())
 
     def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
         """A sub-step of the session is done: note it, and stop here if somebody wants to."""
@@ -299,13 +260,9 @@ class Observer:
         record = self._record
         if record is None or self._is_muted or inside_backward():
             return
-        with self._counting:
-            call = self._calls.get(name, 0)
-            self._calls[name] = call + 1
+        call = self.running.count(name)
         self._stop_here(record.substep, "enter", name, call)
-        if self.tell_layer is not None:
-            self.tell_layer(name)
-        self._entered.setdefault(threading.get_ident(), []).append((name, call, record.elapsed()))
+        self.running.enter(name, call, record.elapsed())
 
     def layer_left(self, name: str, output: object, inputs: Inputs) -> None:
         record = self._record
@@ -314,24 +271,16 @@ class Observer:
         if inside_backward():
             self.guarded(partial(self._recompute, name, output))
             return
-        start = math.nan
-        call = self._calls.get(name, 1) - 1
-        stack = self._entered.get(threading.get_ident(), [])
-        while stack:
-            # Layers that were entered and never left (their forward raised and the model caught it) are passed over.
-            entered, entered_call, entered_at = stack.pop()
-            if entered == name:
-                call, start = entered_call, entered_at
-                break
-            self._tell_raised(record, entered, entered_call)
+        call, start, passed_over = self.running.leave(name)
+        for entered in passed_over:
+            self._tell_raised(record, entered.name, entered.call)
         try:
             bad = self._note_output(record, name, call, output, start)
             if self.births.is_watching and (bad is not None or self.births.has_pending):
                 self._note_birth(record, (name, call), bad, inputs)
         except BaseException as error:
             self._note_error(error)
-        if self.tell_layer is not None:
-            self.tell_layer(stack[-1][0] if stack else None)
+        self.running.tell_left()
         self._stop_here(record.substep, "leave", name, call)
 
     def _note_output(
@@ -349,7 +298,7 @@ class Observer:
             record.take(activation, tensor)
             if bad is None and record.is_known_bad(activation):
                 bad = activation, tensor
-            self._await_gradient(gradient, tensor)
+            self._awaited.expect(gradient, tensor)
         return bad
 
     def _note_birth(
@@ -360,10 +309,8 @@ class Observer:
             self.births.left_good(call, inputs)
         else:
             slot, output = bad
-            stack = self._entered.get(threading.get_ident(), [])
-            around = [(name, number) for name, number, _ in stack]
             module, has_nan = self._structure.modules().get(call[0]), record.is_known_nan(slot)
-            self.births.left_bad(slot.key, output, module, inputs, has_nan=has_nan, around=around)
+            self.births.left_bad(slot.key, output, module, inputs, has_nan=has_nan, around=self.running.around())
         record.own_seconds += time.perf_counter() - started
 
     def layer_lifted(self, name: str) -> None:
@@ -377,35 +324,26 @@ class Observer:
         for leaf, tensor in tensor_leaves(output):
             _, slot = self._sites.slots(name, call, leaf)
             is_seen = self._record is not None and self._record.has(slot.key)
-            if is_seen or self._awaited.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
+            if is_seen or self._awaited.has_graph(slot):
                 # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
                 continue
-            if self._calls.get(name, 0) <= 1:
-                self._await_gradient(slot, tensor)
+            if self.running.calls.get(name, 0) <= 1:
+                self._awaited.expect(slot, tensor)
             else:
-                self._awaited[slot] = absences.WHICH_CALL
-
-    def _await_gradient(self, slot: Slot, tensor: Tensor) -> None:
-        self._awaited[slot] = why_no_gradient(tensor)
-        if not tensor.requires_grad:
-            return
-        handle = tensor.register_hook(_GradientTap(self, slot, self._pass))
-        if tensor.is_leaf:
-            # A hook on a leaf (a layer that returns its own weight) outlives the graph.
-            self._leaf_handles.append(handle)
+                self._awaited.explain(slot, absences.WHICH_CALL)
 
     def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None:
         record = self._record
         # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
-        if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._pass:
-            if record is not None and record.phase is Phase.FORWARD and slot in self._awaited:
-                self._awaited[slot] = absences.INNER_GRADIENT
+        if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._awaited.of_pass:
+            if record is not None and record.phase is Phase.FORWARD:
+                self._awaited.explain_inner(slot)
             return
         try:
             record.take(slot, gradient, self.gradient_scale)
         except BaseException as error:
             self._note_error(error)
-        self._awaited.pop(slot, None)
+        self._awaited.arrived(slot)
         self._stop_here(SubStep.BACKWARD, "gradient", slot.key.name, slot.key.call)
 
     # ------------------------------------------------------------------------------------------ parameters
@@ -473,14 +411,16 @@ class Observer:
             else:
                 reason = self._why_no_gradient(name, others) if tensor.requires_grad else absences.FROZEN
                 self._tell(record, key, reason)
-        for slot, reason in self._awaited.items():
+        for slot, reason in self._awaited.missing():
             is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
             self._tell(
                 record, slot.key, self._why_no_gradient(slot.key.name, others, reason) if is_unreached else reason
             )
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
-            record.absent += unseen_after_backward(self._structure.modules(), self._never_called, self._calls, reached)
+            record.absent += unseen_after_backward(
+                self._structure.modules(), self._never_called, self.running.calls, reached
+            )
 
     def _others(self) -> dict[str, bool]:
         """Of each parameter, and of each layer that has parameters: whether all of it is other optimizers' to train. Empty
@@ -502,15 +442,14 @@ class Observer:
         return absences.OTHERS_TURN if others.get(name, False) else otherwise
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
-        for stack in self._entered.values():
-            for name, call, _ in stack:
-                self._tell_raised(record, name, call)
+        for entered in self.running.all():
+            self._tell_raised(record, entered.name, entered.call)
         self._never_called.clear()
         if self._hooks is None or not isinstance(self._model, nn.Module):
             return
         modules = self._structure.modules()
         new = self._hooks.follow(modules)
-        unseen = list(unseen_after_forward(modules, self._calls, new=new, fused=self._fused))
+        unseen = list(unseen_after_forward(modules, self.running.calls, new=new, fused=self._fused))
         has_compiled = any(absence.reason == absences.COMPILED_SINCE for absence in unseen)
         for absence in unseen if not self.capture.is_partial else [a for a in unseen if self.wants(a.name)]:
             record.absent.append(absence)
@@ -518,7 +457,7 @@ class Observer:
             if absence.reason == absences.NEVER_CALLED and not self.capture.is_partial:
                 self._never_called.add(absence.name)
         for name in self.eager.names:
-            if name in self._calls:
+            if name in self.running.calls:
                 record.absent.append(Absence(name=name, kind=absences.COMPILED, reason=absences.RUN_EAGERLY))
         self.eager.take(self._model if new or has_compiled else None)
 
@@ -551,23 +490,4 @@ class Observer:
             self._hooks = None
         self.eager.restore()
         self._parameter_hooks.remove()
-        self._remove_leaf_handles()
-
-    def _remove_leaf_handles(self) -> None:
-        for handle in self._leaf_handles:
-            handle.remove()
-        self._leaf_handles.clear()
-
-
-class _GradientTap:
-    """The tensor hook of one output. Weak: the collector cannot see through a graph that holds what holds the graph."""
-
-    __slots__ = ("_observer", "_pass", "_slot")
-
-    def __init__(self, observer: Observer, slot: Slot, of_pass: int) -> None:
-        self._observer, self._slot, self._pass = weakref.ref(observer), slot, of_pass
-
-    def __call__(self, gradient: Tensor) -> None:
-        observer = self._observer()
-        if observer is not None:
-            observer.gradient_arrived(self._slot, self._pass, gradient)
+        self._awaited.remove_leaf_hooks()

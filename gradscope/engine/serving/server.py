@@ -341,7 +341,7 @@ class Server:
                 torch.cuda.empty_cache()
         self._session, self._opened, self._lost = session, request, Position()
         if self._last_place is not None:
-            session.observer.tell_layer = self._last_place.layer
+            session.observer.running.tell = self._last_place.layer
         self._teller.forget()
         return messages.Opened(session=session.info, position=self._position())
 

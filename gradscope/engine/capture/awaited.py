@@ -1,0 +1,83 @@
+"""Gradients of outputs that have not arrived yet: a hook on each tensor, and the reason should it never be called."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from gradscope.engine.capture.absences import why_no_gradient
+from gradscope.engine.capture.record import Slot
+from gradscope.protocol import absences
+
+
+class GradientListener(Protocol):
+    def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None: ...
+
+
+class AwaitedGradients:
+    """Of the newest forward. `listener` is told of each gradient that arrives, also of one of an older pass."""
+
+    def __init__(self, listener: GradientListener) -> None:
+        self._listener = listener
+        self._reasons: dict[Slot, str] = {}
+        self._leaf_handles: list[RemovableHandle] = []
+        self.of_pass = 0
+        """Number of the newest forward."""
+
+    def begin_pass(self) -> None:
+        self.of_pass += 1
+        self._reasons.clear()
+        self.remove_leaf_hooks()
+
+    def expect(self, slot: Slot, tensor: Tensor) -> None:
+        """From now on; a hook on the tensor belongs to that value also when the model changes it in place later."""
+        self._reasons[slot] = why_no_gradient(tensor)
+        if not tensor.requires_grad:
+            return
+        handle = tensor.register_hook(_GradientTap(self._listener, slot, self.of_pass))
+        if tensor.is_leaf:
+            # A hook on a leaf (a layer that returns its own weight) outlives the graph.
+            self._leaf_handles.append(handle)
+
+    def has_graph(self, slot: Slot) -> bool:
+        """Whether the gradient of an output with a graph is waited for."""
+        return self._reasons.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH
+
+    def explain(self, slot: Slot, reason: str) -> None:
+        """Should it never arrive."""
+        self._reasons[slot] = reason
+
+    def explain_inner(self, slot: Slot) -> None:
+        """It was taken inside of the forward (a gradient penalty), and is not the loss's."""
+        if slot in self._reasons:
+            self._reasons[slot] = absences.INNER_GRADIENT
+
+    def arrived(self, slot: Slot) -> None:
+        self._reasons.pop(slot, None)
+
+    def missing(self) -> Iterator[tuple[Slot, str]]:
+        """Those that are still waited for, and why they have not come."""
+        yield from self._reasons.items()
+
+    def remove_leaf_hooks(self) -> None:
+        for handle in self._leaf_handles:
+            handle.remove()
+        self._leaf_handles.clear()
+
+
+class _GradientTap:
+    """The tensor hook of one output. Weak: the collector cannot see through a graph that holds what holds the graph."""
+
+    __slots__ = ("_listener", "_pass", "_slot")
+
+    def __init__(self, listener: GradientListener, slot: Slot, of_pass: int) -> None:
+        self._listener, self._slot, self._pass = weakref.ref(listener), slot, of_pass
+
+    def __call__(self, gradient: Tensor) -> None:
+        listener = self._listener()
+        if listener is not None:
+            listener.gradient_arrived(self._slot, self._pass, gradient)
