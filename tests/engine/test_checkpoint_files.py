@@ -48,7 +48,14 @@ def everything(of: Session) -> Any:
     loop, training = of.loop, of.training
     scaler = None if training.scaler is None else training.scaler.state_dict()
     generators = [generator.get_state() for generator in loop.batches.generators]
-    return [plain.state_of(of.recipe), of.position, scaler, generators, loop.epoch_end.losses, vars(training)["clip_norm"]]
+    return [
+        plain.state_of(of.recipe),
+        of.position,
+        scaler,
+        generators,
+        loop.epoch_end.losses,
+        vars(training)["clip_norm"],
+    ]
 
 
 def assert_untouched(of: Session, load: Callable[[], object], error: type[BaseException] = BadInput) -> BaseException:
