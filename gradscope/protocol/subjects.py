@@ -84,6 +84,11 @@ def has_norms_only(summary: npt.NDArray[np.floating]) -> bool:
     return bool(np.isnan(summary[ZERO]))
 
 
+def is_mask(kind: SubjectKind, summary: npt.NDArray[np.floating]) -> bool:
+    """Whether a buffer is nothing but zeros and Inf: a mask that is added before a softmax, and as it should be."""
+    return kind is SubjectKind.BUFFER and bool(summary[INF] > 0 and not summary[NAN] > 0 and summary[L2] == 0)
+
+
 EXPONENT_LOW = -32
 EXPONENT_HIGH = 16
 EXPONENT_BINS = EXPONENT_HIGH - EXPONENT_LOW
