@@ -28,7 +28,7 @@ class SubjectKind(StrEnum):
     OPTIMIZER_STATE = "optimizer_state"
     """What the optimizer remembers of a parameter, after the step; the leaf is ".exp_avg", ".momentum_buffer" ..."""
     BUFFER = "buffer"
-    """A buffer's value after the forward, and once more where something has changed buffers later in the step."""
+    """A buffer's value after the forward, and once more where something may have changed buffers later in the step."""
 
 
 LAYER_KINDS = frozenset({SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD})

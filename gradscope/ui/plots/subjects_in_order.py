@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradscope.protocol.subjects import LAYER_KINDS, PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
 
@@ -17,8 +17,10 @@ def execution_order(state: AppState, kind: SubjectKind, leaf: str | None = None)
     if leaf is not None:
         chosen = {i for i, key in enumerate(keys) if leaf_of(key) == leaf}
         return [i for i in execution_order(state, kind) if i in chosen]
-    if kind in PARAMETER_KINDS and state.session is not None:
-        place = {parameter.name: i for i, parameter in enumerate(state.session.parameters)}
+    if kind not in LAYER_KINDS and state.session is not None:
+        session = state.session
+        own = [b.name for b in session.buffers] if kind is SubjectKind.BUFFER else [p.name for p in session.parameters]
+        place = {name: i for i, name in enumerate(own)}
         return sorted(range(len(keys)), key=lambda i: place.get(keys[i].name, len(place)))
     if kind is SubjectKind.ACTIVATION_GRAD:
         seen = {

@@ -46,7 +46,7 @@ class LayerMenu(QMenu):
         node = next((n for n in nodes if (n.name, n.is_parameter) == (selected.name, selected.is_parameter)), None)
         if node is None:
             self.clear()
-            self.addAction(self.tr("Select a layer or a parameter first")).setEnabled(False)
+            self.addAction(self.tr("Select a layer, a parameter or a buffer first")).setEnabled(False)
             self._add_pins(None)
             return
         self.fill(node)
