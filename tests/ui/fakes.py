@@ -344,7 +344,7 @@ def small_training(**changes: object) -> FakeTraining:
 
 
 def full_training(**changes: object) -> FakeTraining:
-    """The same with everything that a step can have: buffers, a window, clipping, a loss scale, validation, momentum cycles."""
+    """The same with everything that there can be: buffers, a window, clipping, a loss scale, validation, momentum cycles."""
     settings = {
         "accumulate": 2,
         "clip_norm": 1.0,
