@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradscope import cli
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
 from tests.faulty_recipes import NAN_IN_THE_STEP
 
@@ -87,3 +89,38 @@ def test_a_failure_to_write_counts_more(written: Path, capsys: pytest.CaptureFix
 def test_the_help_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "--help"]) == 0
     assert "--keep-going" in (told := capsys.readouterr().out) and "3 stopped after the step" in " ".join(told.split())
+
+
+BUFFER = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+class Grows(nn.Module):
+    calls = 0
+    def forward(self, x):
+        self.calls += 1
+        return x * 1e25 if self.calls > 1 else x
+
+def recipe():
+    m = nn.Sequential(nn.Linear(2, 4), Grows(), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    x = torch.randn(8, 2)
+    data = torch.utils.data.TensorDataset(x, x[:, :1])
+    return Recipe(model=m, dataset=data, loss=nn.MSELoss(), optimizer=torch.optim.SGD(m.parameters(), 0.1), batch_size=8)
+"""
+
+
+def test_a_running_variance_that_becomes_infinite(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (written / "buffer.py").write_text(BUFFER, encoding="utf-8")
+    assert cli.main(["run", "buffer.py", "--steps", "9", "--jsonl", "out.jsonl", "--export", "out.zip"]) == 3
+    lines = lines_of(written / "out.jsonl")
+    (first,) = [line["first_nonfinite"] for line in lines if "first_nonfinite" in line]
+    assert (first["step"], first["phase"], first["place"]) == (1, "forward", "2.running_var")
+    assert first["subject"] == {"kind": "buffer", "name": "2.running_var", "call": 0, "leaf": ""}
+    assert capsys.readouterr().err.count(first["sentence"]) == 1
+    counters = [
+        subject["max"] for line in lines for subject in line["subjects"] if subject["name"] == "2.num_batches_tracked"
+    ]
+    assert counters == [1, 2], "once in each forward, in no other line"
+    key = SubjectKey(SubjectKind.BUFFER, "2.running_var")
+    assert np.isinf(open_snapshot(written / "out.zip").values(key)).all()

@@ -61,13 +61,13 @@ class Capture:
         return self.level in (CaptureLevel.LAYERS, CaptureLevel.OFF)
 
     def wants(self, name: str) -> bool:
-        """Whether the module or parameter of that name is looked at."""
+        """Whether the module, parameter or buffer of that name is looked at."""
         if self.level is CaptureLevel.LAYERS:
             return any(_is_within(name, pattern) for pattern in self.layers)
         return not self.is_off
 
     def unmatched(self, names: Iterable[str]) -> list[str]:
-        """The patterns that none of these names of layers and parameters fits."""
+        """The patterns that none of these names of layers, parameters and buffers fits."""
         known = list(names)
         return [pattern for pattern in self.layers if not any(_is_within(name, pattern) for name in known)]
 

@@ -9,6 +9,7 @@ class Part(StrEnum):
     """In the order in which they are offered and written."""
 
     PARAMETERS = "parameters"
+    BUFFERS = "buffers"
     GRADIENTS = "gradients"
     UPDATES = "updates"
     OPTIMIZER = "optimizer"

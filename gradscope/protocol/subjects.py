@@ -28,7 +28,7 @@ class SubjectKind(StrEnum):
     OPTIMIZER_STATE = "optimizer_state"
     """What the optimizer remembers of a parameter, after the step; the leaf is ".exp_avg", ".momentum_buffer" ..."""
     BUFFER = "buffer"
-    """A buffer's value after the forward, and once more where something has changed buffers later in the step."""
+    """A buffer's value after the forward, and once more where something may have changed buffers later in the step."""
 
 
 LAYER_KINDS = frozenset({SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD})
@@ -82,6 +82,11 @@ COUNT, NAN, INF, ZERO, MIN, MAX, MEAN, STD, L2 = range(len(COLUMNS))
 def has_norms_only(summary: npt.NDArray[np.floating]) -> bool:
     """Whether a row of the summary array was captured at the level "norms": zeros are always counted otherwise."""
     return bool(np.isnan(summary[ZERO]))
+
+
+def is_mask(kind: SubjectKind, summary: npt.NDArray[np.floating]) -> bool:
+    """Whether a buffer is nothing but zeros and Inf: a mask that is added before a softmax, and as it should be."""
+    return kind is SubjectKind.BUFFER and bool(summary[INF] > 0 and not summary[NAN] > 0 and summary[L2] == 0)
 
 
 EXPONENT_LOW = -32

@@ -27,8 +27,9 @@ from gradscope.snapshots.pieces import Flat, flat_pieces
 def summarise(flat: Flat, count: int) -> tuple[FloatArray, npt.NDArray[np.int32], int]:
     """(one number for each of COLUMNS, the histogram, how many elements it looked at), as in a report.
 
-    Of complex numbers it is the summary of their magnitudes. Read once, piece by piece: the moments of two pieces are put
-    together as in Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
+    Of complex numbers it is the summary of their magnitudes, of whole numbers counts and range only. Read once, piece by
+    piece: the moments of two pieces are put together as in Chan, Golub and LeVeque, Updating Formulae and a Pairwise
+    Algorithm for Computing Sample Variances, 1979.
     """
     row = np.full(len(COLUMNS), math.nan)
     row[: ZERO + 1] = count, 0, 0, 0
@@ -44,6 +45,8 @@ def summarise(flat: Flat, count: int) -> tuple[FloatArray, npt.NDArray[np.int32]
             continue
         low, high = float(finite.min()), float(finite.max())
         row[MIN], row[MAX] = np.fmin(row[MIN], low), np.fmax(row[MAX], high)
+        if values.dtype.kind in "iub":
+            continue
         largest = max(-low, high) or 1.0
         norm = math.hypot(norm, largest * math.sqrt(float(np.square(finite / largest).sum())))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -53,6 +56,8 @@ def summarise(flat: Flat, count: int) -> tuple[FloatArray, npt.NDArray[np.int32]
         squares += variance * finite.size + step * step * (seen - finite.size) * finite.size / seen
         mean += step * finite.size / seen
         histogram += _exponents(finite)
+    if not seen and not np.isnan(row[MIN]):
+        return row, histogram.astype(np.int32), 0
     if seen:
         row[MEAN], row[STD], row[L2] = mean, math.sqrt(squares / seen), norm
     return row, histogram.astype(np.int32), count

@@ -17,7 +17,7 @@ class PinStatus(Enum):
     NOT_SEEN = auto()
     """Its layer is there, but this call of it, or this part of its output, was never seen."""
     GONE = auto()
-    """The model has no layer, or no parameter, of this name."""
+    """The model has no layer, parameter or buffer of this name."""
 
 
 class Pins:

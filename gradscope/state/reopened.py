@@ -16,7 +16,7 @@ from gradscope.state.app_state import AppState, Origin
 from gradscope.state.history import History
 
 _MAX_SUMMARISED = 1 << 27
-"""Elements of parameters that are looked at for it, a few seconds' worth."""
+"""Elements of parameters and buffers that are looked at for it, a few seconds' worth."""
 _NO_FUTURE = "A snapshot holds the learning rates up to its moment"
 
 
@@ -47,16 +47,17 @@ def state_of(snapshot: Snapshot) -> AppState:
             state.first_nonfinite = report.first_nonfinite or state.first_nonfinite
         else:
             state.apply(report)
-    _add_parameters(state, snapshot)
+    _add_tensors(state, snapshot)
     return state
 
 
-def _add_parameters(state: AppState, snapshot: Snapshot) -> None:
-    """A script may have written the snapshot before any step: then no report has the parameters, but their file does."""
+def _add_tensors(state: AppState, snapshot: Snapshot) -> None:
+    """A script may have written the snapshot before any step: then no report has parameters and buffers, but files do."""
     rows, summaries, histograms, sampled = [], [], [], []
     elements = 0
-    for parameter in snapshot.session.parameters:
-        key = SubjectKey(SubjectKind.PARAMETER, parameter.name)
+    keys = [SubjectKey(SubjectKind.PARAMETER, parameter.name) for parameter in snapshot.session.parameters]
+    keys += [SubjectKey(SubjectKind.BUFFER, buffer.name) for buffer in snapshot.session.buffers]
+    for key in keys:
         info = snapshot.info(key)
         if info is None or state.history.latest(key) is not None:
             continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.history import History
+from gradscope.state.tree import Node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,17 @@ class Selection:
 
     @staticmethod
     def of_node(name: str, *, is_parameter: bool, kind: SubjectKind | None = None) -> Selection:
-        """Select a node; `kind` is used where the node can have it."""
+        """Select a layer or a parameter; `kind` is used where it can have it."""
         default = SubjectKind.PARAMETER if is_parameter else SubjectKind.ACTIVATION
-        fits = kind is not None and (kind in PARAMETER_KINDS) == is_parameter
-        return Selection(name=name, is_parameter=is_parameter, kind=kind if fits and kind else default)
+        possible = PARAMETER_KINDS if is_parameter else LAYER_KINDS
+        return Selection(name=name, is_parameter=is_parameter, kind=kind if kind in possible else default)
+
+    @staticmethod
+    def of(node: Node, kind: SubjectKind | None = None) -> Selection:
+        """The same of any node of the tree."""
+        if node.is_buffer:
+            return Selection(name=node.name, kind=SubjectKind.BUFFER)
+        return Selection.of_node(node.name, is_parameter=node.is_parameter, kind=kind)
 
     @staticmethod
     def of_subject(key: SubjectKey) -> Selection:

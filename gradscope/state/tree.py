@@ -1,27 +1,40 @@
-"""The layer tree: modules and parameters by qualified name, in the model's own order."""
+"""The layer tree: modules, parameters and buffers by qualified name, in the model's own order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from gradscope.protocol.messages import ModuleInfo, ParameterInfo, SessionInfo
+from gradscope.protocol.messages import BufferInfo, ModuleInfo, ParameterInfo, SessionInfo
+from gradscope.protocol.subjects import SubjectKind
 
 
 @dataclass
 class Node:
-    """A module or a parameter. `name` is its qualified name, `label` the last part of it."""
+    """A module, a parameter or a buffer. `name` is its qualified name, `label` the last part of it."""
 
     name: str
     label: str
     module: ModuleInfo | None = None
     parameter: ParameterInfo | None = None
+    buffer: BufferInfo | None = None
     parent: Node | None = field(default=None, repr=False)
     children: list[Node] = field(default_factory=list, repr=False)
 
     @property
     def is_parameter(self) -> bool:
         return self.parameter is not None
+
+    @property
+    def is_buffer(self) -> bool:
+        return self.buffer is not None
+
+    @property
+    def value_kind(self) -> SubjectKind:
+        """The kind of what it holds, or puts out."""
+        if self.is_buffer:
+            return SubjectKind.BUFFER
+        return SubjectKind.PARAMETER if self.is_parameter else SubjectKind.ACTIVATION
 
     @cached_property
     def rows(self) -> Rows:
@@ -34,6 +47,7 @@ class Rows:
 
     def __init__(self, root: Node) -> None:
         self.nodes = walk(root)
+        # A buffer and a module never have the same name.
         self.numbers = {(node.name, node.is_parameter): i for i, node in enumerate(self.nodes)}
         by_identity = {id(node): i for i, node in enumerate(self.nodes)}
         self.parents = [by_identity.get(id(node.parent), -1) for node in self.nodes]
@@ -47,7 +61,7 @@ class Rows:
 
 
 def build_tree(session: SessionInfo) -> Node:
-    """The root node: the model itself. A parameter comes before the sub-modules of its module."""
+    """The root node: the model itself. Parameters, then buffers, come before the sub-modules of their module."""
     modules = {module.name: module for module in session.modules}
     root = Node(name="", label=session.name, module=modules.get(""))
     nodes = {"": root}
@@ -67,28 +81,32 @@ def build_tree(session: SessionInfo) -> Node:
 
     for module in session.modules:
         node_of(module.name)
-    by_module: dict[str, list[ParameterInfo]] = {}
-    for parameter in session.parameters:
-        by_module.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
-    for module_name, parameters in by_module.items():
+    by_module: dict[str, list[Node]] = {}
+    tensors = [Node(name=parameter.name, label="", parameter=parameter) for parameter in session.parameters]
+    tensors += [Node(name=buffer.name, label="", buffer=buffer) for buffer in session.buffers]
+    for tensor in tensors:
+        module_name, _, tensor.label = tensor.name.rpartition(".")
+        by_module.setdefault(module_name, []).append(tensor)
+    for module_name, own in by_module.items():
         parent = node_of(module_name)
-        own = [
-            Node(name=parameter.name, label=parameter.name.rpartition(".")[2], parameter=parameter, parent=parent)
-            for parameter in parameters
-        ]
+        for tensor in own:
+            tensor.parent = parent
         parent.children[:0] = own
     return root
 
 
 def refresh_tree(root: Node, session: SessionInfo) -> None:
-    """The same modules and parameters, by the settings of now."""
+    """The same modules, parameters and buffers, by the settings of now."""
     modules = {module.name: module for module in session.modules}
     parameters = {parameter.name: parameter for parameter in session.parameters}
+    buffers = {buffer.name: buffer for buffer in session.buffers}
     for node in walk(root):
         if node.module is not None:
             node.module = modules.get(node.name, node.module)
         if node.parameter is not None:
             node.parameter = parameters.get(node.name, node.parameter)
+        if node.buffer is not None:
+            node.buffer = buffers.get(node.name, node.buffer)
 
 
 def find(root: Node, name: str, *, is_parameter: bool) -> Node | None:

@@ -43,6 +43,7 @@ FILES = {
     "summaries.csv",
     "history.csv",
     "parameters.safetensors",
+    "buffers.safetensors",
     "gradients.safetensors",
     "updates.safetensors",
     "activations.safetensors",
@@ -90,7 +91,7 @@ def test_manifest_and_tables(tmp_path: Path, write_recipe: object) -> None:
             session.next_batch()
         session.export(tmp_path / "shot")
         manifest = json.loads((tmp_path / "shot/manifest.json").read_text("utf-8"), parse_constant=pytest.fail)
-        assert manifest["format_version"] == 2
+        assert manifest["format_version"] == 3
         assert manifest["recipe"] == {"name": "Linear regression", "path": str(path), "sha256": session.info.sha256}
         window = {"micro": 0, "window": 1, "optimizer": ""}
         phases = {phase: {"step": 6, "complete": True} for phase in ("forward", "backward", "step")}

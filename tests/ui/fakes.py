@@ -22,6 +22,7 @@ from gradscope.protocol.subjects import (
     HISTOGRAM_BINS,
     INF,
     L2,
+    LAYER_KINDS,
     MAX,
     MEAN,
     MIN,
@@ -45,11 +46,12 @@ BATCHES_PER_EPOCH = 29
 class FakeTraining:
     """Makes the messages of a training run, phase by phase.
 
-    `layers` maps a module's name to the shape of its output, `parameters` a parameter's name to its shape.
+    `layers` maps a module's name to the shape of its output, `parameters` and `buffers` a tensor's name to its shape.
     """
 
     layers: dict[str, tuple[int, ...]]
     parameters: dict[str, tuple[int, ...]]
+    buffers: dict[str, tuple[int, ...]] = field(default_factory=dict)
     name: str = "Made up"
     rates: tuple[float, ...] = (0.01,)
     scheduler: str | None = "StepLR(step_size=20, gamma=0.5)"
@@ -98,6 +100,9 @@ class FakeTraining:
                 messages.ParameterInfo(name=name, shape=shape, dtype="float32", requires_grad=True, group=0)
                 for name, shape in self.parameters.items()
             ),
+            buffers=tuple(
+                messages.BufferInfo(name=name, shape=shape, dtype="float32") for name, shape in self.buffers.items()
+            ),
             groups=tuple(
                 messages.GroupInfo(parameters=tuple(self.parameters) if i == 0 else (), options={"lr": repr(rate)})
                 for i, rate in enumerate(self.rates)
@@ -115,7 +120,7 @@ class FakeTraining:
         yield self._schedule()
 
     def forward(self) -> Iterator[object]:
-        keys = self.keys(SubjectKind.ACTIVATION)
+        keys = [*self.keys(SubjectKind.ACTIVATION), *self.keys(SubjectKind.BUFFER)]
         yield from self._report(Phase.FORWARD, keys, Rest.FORWARD)
 
     def backward(self) -> Iterator[object]:
@@ -165,17 +170,12 @@ class FakeTraining:
         return tuple(rate * 0.5 ** (step // 20) for rate in self.rates)
 
     def keys(self, kind: SubjectKind) -> list[SubjectKey]:
-        is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
         if kind is SubjectKind.CLIPPED_GRAD and "clip_norm" not in self.settings:
             return []
         if self.level is CaptureLevel.OFF or (self.level is CaptureLevel.NORMS and kind is SubjectKind.OPTIMIZER_STATE):
             return []
         leaves = tuple(f".{state}" for state in self.states) if kind is SubjectKind.OPTIMIZER_STATE else ("",)
-        return [
-            SubjectKey(kind, name, leaf=leaf)
-            for name in (self.layers if is_layer else self.parameters)
-            for leaf in leaves
-        ]
+        return [SubjectKey(kind, name, leaf=leaf) for name in self._shapes(kind) for leaf in leaves]
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -194,7 +194,7 @@ class FakeTraining:
         )
 
     def _initial(self) -> Iterator[object]:
-        keys = self.keys(SubjectKind.PARAMETER)
+        keys = [*self.keys(SubjectKind.PARAMETER), *self.keys(SubjectKind.BUFFER)]
         yield from self._new_subjects(keys)
         yield messages.InitialParameters(
             subjects=np.array([self.rows[key] for key in keys], dtype=np.int64), **self._numbers(keys)
@@ -235,8 +235,12 @@ class FakeTraining:
         yield messages.Subjects(first=first, rows=tuple(SubjectRow(key, self.shape_of(key), "float32") for key in new))
 
     def shape_of(self, key: SubjectKey) -> tuple[int, ...]:
-        is_layer = key.kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
-        return (self.layers if is_layer else self.parameters)[key.name]
+        return self._shapes(key.kind)[key.name]
+
+    def _shapes(self, kind: SubjectKind) -> dict[str, tuple[int, ...]]:
+        if kind is SubjectKind.BUFFER:
+            return self.buffers
+        return self.layers if kind in LAYER_KINDS else self.parameters
 
     def summaries(self, keys: list[SubjectKey]) -> messages.FloatArray:
         """Plausible summaries of this step, shape (len(keys), len(COLUMNS))."""
@@ -326,6 +330,7 @@ _SIZE = {
     SubjectKind.UPDATE: 1e-4,
     SubjectKind.CLIPPED_GRAD: 5e-3,
     SubjectKind.OPTIMIZER_STATE: 1e-3,
+    SubjectKind.BUFFER: 0.5,
 }
 
 
@@ -340,7 +345,7 @@ def small_training(**changes: object) -> FakeTraining:
 
 
 def full_training(**changes: object) -> FakeTraining:
-    """The same with everything that a step can have: a window, clipping, a loss scale, validation, momentum cycles."""
+    """The same with everything that there can be: buffers, a window, clipping, a loss scale, validation, momentum cycles."""
     settings = {
         "accumulate": 2,
         "clip_norm": 1.0,
@@ -349,7 +354,13 @@ def full_training(**changes: object) -> FakeTraining:
         "has_validation": True,
         "metrics": ("accuracy", "top 2"),
     }
-    wanted = {"states": ("exp_avg", "exp_avg_sq"), "scale": 65536.0, "skipped": frozenset({0, 3}), "momenta": (0.9,)}
+    wanted: dict[str, object] = {
+        "states": ("exp_avg", "exp_avg_sq"),
+        "scale": 65536.0,
+        "skipped": frozenset({0, 3}),
+        "momenta": (0.9,),
+    }
+    wanted["buffers"] = {"net.1.running_mean": (16,), "net.1.running_var": (16,)}
     return small_training(**{**wanted, "settings": settings, **changes})
 
 

@@ -169,7 +169,7 @@ def test_dropout_is_asked_for(menu: LayerMenu, controller: ShellController, qtbo
 
 def test_the_menu_bar_has_it_for_what_is_selected(menu: LayerMenu, controller: ShellController) -> None:
     menu.fill_for_selection()
-    assert texts(menu) == ["Select a layer or a parameter first"]
+    assert texts(menu) == ["Select a layer, a parameter or a buffer first"]
     controller.state.select(Selection.of_node("net.0", is_parameter=False))
     menu.fill_for_selection()
     assert texts(menu) == ["net.0", "Freeze", "Train mode", "Eval mode"]

@@ -48,7 +48,7 @@ def test_without_a_session_or_a_selection(qtbot: QtBot, tmp_path: Path) -> None:
     dock = make_dock(qtbot, tmp_path, controller)
     assert dock.message == "Open a recipe to begin"
     controller.play(small_training().opened())
-    assert dock.message == "Select a layer or a parameter to see its numbers"
+    assert dock.message == "Select a layer, a parameter or a buffer to see its numbers"
 
 
 def test_a_subject_that_is_not_there_yet_says_what_to_press(qtbot: QtBot, tmp_path: Path) -> None:

@@ -220,7 +220,8 @@ class Observer:
 
     def _wanted_buffers(self) -> Iterator[tuple[Slot, Tensor]]:
         """To be looked at now."""
-        return ((self.tables.slot(key), tensor) for key, tensor in self._buffers.subjects() if self.wants(key.name))
+        found = self._buffers.look()
+        return ((self._sites.of_buffer(name), tensor) for name, tensor in found if self.wants(name))
 
     def _wanted_tensors(self) -> Mapping[str, Tensor]:
         if self.capture.is_off:

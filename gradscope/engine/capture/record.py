@@ -28,6 +28,7 @@ from gradscope.engine.quantities.values import (
     readable,
     readable_in_place,
     shape_of,
+    whole_number,
 )
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import Absence, Place
@@ -181,6 +182,8 @@ class PhaseRecord:
         with self._lock:
             jobs: Jobs = []
             waiting: list[Slot] = []
+            numbers: list[float] = []
+            counters: list[Slot] = []
             for slot, tensor, changed, before in slots:
                 value = tensor.detach()
                 address = plain_address(value) if summary.KERNEL is not None else 0
@@ -191,6 +194,13 @@ class PhaseRecord:
                         self._tables.set_form(own, value.shape, torch.float32, "")
                         waiting.append(own)
                     continue
+                number = None if before is not None else whole_number(value)
+                if number is not None:
+                    # Together, after all others: each batch normalisation has a counter.
+                    self._tables.set_form(slot, value.shape, value.dtype, "")
+                    numbers.append(number)
+                    counters.append(slot)
+                    continue
                 # The positions have to be in order.
                 self._summarise_all(jobs, waiting)
                 self._telling_why(slot, partial(self._take_slowly, slot, tensor, partial(readable_in_place, value)))
@@ -198,6 +208,10 @@ class PhaseRecord:
                     read = partial(change_between, value, before)
                     self._telling_why(changed, partial(self._take_slowly, changed, tensor, read))
             self._summarise_all(jobs, waiting)
+            if numbers:
+                self._summaries.set_numbers(len(self._rows), numbers)
+            for slot in counters:
+                self._place(slot, len(self._rows))
             self.own_seconds += time.perf_counter() - started
 
     def _summarise_all(self, jobs: Jobs, slots: list[Slot]) -> None:

@@ -1,4 +1,4 @@
-"""What is always the same of a layer's call and of a parameter, kept so that a hook need not work it out each time."""
+"""What is always the same of a layer's call, a parameter and a buffer, kept so that a hook need not work it out each time."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Sites:
         self._tables = tables
         self._calls: dict[tuple[str, int], CallSite] = {}
         self._parameters: dict[str, ParameterSite] = {}
+        self._buffers: dict[str, Slot] = {}
 
     def of_call(self, name: str, call: int) -> CallSite:
         site = self._calls.get((name, call))
@@ -36,6 +37,12 @@ class Sites:
         if site is None:
             site = self._parameters[name] = ParameterSite(self._tables, name)
         return site
+
+    def of_buffer(self, name: str) -> Slot:
+        slot = self._buffers.get(name)
+        if slot is None:
+            slot = self._buffers[name] = self._tables.slot(SubjectKey(SubjectKind.BUFFER, name))
+        return slot
 
     def slots(self, name: str, call: int, leaf: str) -> tuple[Slot, Slot]:
         """Of one tensor of an output, and of its gradient."""

@@ -20,7 +20,7 @@ from gradscope.engine.export.tensors import Fetch, plan_tensors
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import EVERYTHING, Contents, Part
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKind
 from gradscope.snapshots.format import json_files, names, report_files, tables
 from gradscope.snapshots.format.content import Content, SessionFile
 from gradscope.snapshots.format.saved_history import ARRAYS_FILE, JSON_FILE
@@ -115,7 +115,7 @@ def plan_parts(matter: Matter, left_out: list[str]) -> Iterator[PlannedFile]:
             _tensors_of(book, kind),
             left_out,
             # A parameter without gradient or update is as it should be, before a backward or a step.
-            tell_unavailable=kind not in PARAMETER_KINDS,
+            tell_unavailable=kind in LAYER_KINDS,
         )
     yield plan_tensors(names.OPTIMIZER_TENSORS, Part.OPTIMIZER, optimizer_tensors(book), left_out)
     yield of_bytes(names.OPTIMIZER, json_files.dump(optimizer_facts(book)), Part.OPTIMIZER)
@@ -123,7 +123,7 @@ def plan_parts(matter: Matter, left_out: list[str]) -> Iterator[PlannedFile]:
 
 
 def _tensors_of(book: Book, kind: SubjectKind) -> Iterator[tuple[str, Fetch]]:
-    if kind in PARAMETER_KINDS:
+    if kind not in LAYER_KINDS:
         keys = known_subjects(book, kind)
     else:
         # Also of a pass that is stopped half-way. What a later report has again is the same subject.

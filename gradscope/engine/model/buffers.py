@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import Model, is_uninitialised
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 
 def named_buffers(model: Model) -> dict[str, tuple[Tensor, bool, tuple[str, ...]]]:
@@ -35,14 +34,13 @@ class Buffers:
 
     def now(self) -> dict[str, Tensor]:
         """name -> tensor. A forward may put another tensor in a buffer's place, so they are looked for each time."""
-        return {_joined(name, key): tensor for name, _, key, tensor in self._each()}
+        return {name: tensor for name, _, _, tensor in self._found()}
 
-    def subjects(self) -> Iterator[tuple[SubjectKey, Tensor]]:
-        """The same as subjects, which are looked at from now on: what changes afterwards has moved."""
-        self._seen = []
-        for name, module, key, tensor in self._each():
-            self._seen.append((module, key, weakref.ref(tensor), _version(tensor)))
-            yield SubjectKey(SubjectKind.BUFFER, _joined(name, key)), tensor
+    def look(self) -> list[tuple[str, Tensor]]:
+        """The same; they are looked at now, and what changes afterwards has moved."""
+        found = self._found()
+        self._seen = [(module, key, weakref.ref(tensor), _version(tensor)) for _, module, key, tensor in found]
+        return [(name, tensor) for name, _, _, tensor in found]
 
     @property
     def are_any(self) -> bool:
@@ -61,16 +59,19 @@ class Buffers:
         """Hold nothing of the model."""
         self._seen = []
 
-    def _each(self) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
+    def _found(self) -> list[tuple[str, nn.Module, str, Tensor]]:
+        """(name, module, name in the module, tensor) of each. In a hurry: this is done in every forward."""
+        found: list[tuple[str, nn.Module, str, Tensor]] = []
         known: set[int] = set()
         for name, module in self._modules().items():
-            # Asked in every forward: most modules have none.
+            # Most modules have none.
             if not module._buffers:
                 continue
             for key, tensor in _own(module):
                 if id(tensor) not in known and not is_uninitialised(tensor):
                     known.add(id(tensor))
-                    yield name, module, key, tensor
+                    found.append((_joined(name, key), module, key, tensor))
+        return found
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -74,10 +74,6 @@ def norm(values: Tensor) -> Row:
 
 def _whole_numbers(values: Tensor) -> Row:
     count = values.numel()
-    if count == 1:
-        # Counters: each batch normalisation has one.
-        number = float(values.item())
-        return (1.0, 0.0, 0.0, float(number == 0), number, number, math.nan, math.nan, math.nan)
     zero = count - int(torch.count_nonzero(values))
     array = values.numpy()
     return (float(count), 0.0, 0.0, float(zero), float(array.min()), float(array.max()), math.nan, math.nan, math.nan)

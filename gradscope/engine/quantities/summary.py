@@ -91,6 +91,15 @@ class SummaryBatch:
         self._make_room(position + 2 * len(jobs))
         KERNEL.summarise_all(self._output, jobs, position, norms=self._norms_only)
 
+    def set_numbers(self, position: int, values: list[float]) -> None:
+        """For several tensors with one whole number each, from a position on."""
+        end = position + len(values)
+        self._make_room(end)
+        self._summaries[position:end] = rows_of_numbers(np.array(values), norms_only=self._norms_only)
+        self._histograms[position:end], self._sampled[position:end] = 0, 0
+        for number in range(position, end) if self._on_device else ():
+            self._on_device.pop(number, None)
+
     def copy(self, position: int, other: int) -> None:
         """The summary of another position once more (the same tensor under another name)."""
         self._make_room(position)

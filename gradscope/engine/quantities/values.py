@@ -15,6 +15,7 @@ _is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 _HALF = (torch.float16, torch.bfloat16)
 GPU_FLOATS = (torch.float32, *_HALF)
 """Floats that summaries on a GPU read as they are."""
+_WHOLE = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool})
 _WIDE_UNSIGNED = (torch.uint16, torch.uint32)
 """torch has hardly any operations for them; int64 holds them all. Nor for uint64, which nothing holds."""
 
@@ -133,6 +134,12 @@ def plain_address(tensor: Tensor) -> int:
     back, or torch only knows that all are zero."""
     is_plain = tensor.is_cpu and tensor.dtype is _FLOAT32 and _lies_plainly(tensor) and tensor.numel()
     return tensor.data_ptr() if is_plain else 0
+
+
+def whole_number(tensor: Tensor) -> float | None:
+    """The number in a plain tensor on the CPU that has one whole number; None for any other."""
+    is_one = tensor.is_cpu and tensor.dtype in _WHOLE and tensor.numel() == 1 and _lies_plainly(tensor)
+    return float(tensor.item()) if is_one and tensor.data_ptr() else None
 
 
 def _readable(tensor: Tensor) -> Readable:

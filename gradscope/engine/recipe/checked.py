@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.model.buffers import named_buffers
 from gradscope.engine.model.modules import walk
 from gradscope.engine.model.parameters import Model, named_tensors
 from gradscope.engine.recipe.recipe import Recipe
@@ -28,7 +29,7 @@ def checked_seed(recipe: Recipe, seed: int | None) -> int:
 def checked_capture(model: Model, capture: str | Capture) -> Capture:
     """What is to be captured. Raises BadInput if it is no level, or names a layer that the model does not have."""
     wanted = Capture.parse(capture) if isinstance(capture, str) else capture
-    names = list(named_tensors(model))
+    names = [*named_tensors(model), *named_buffers(model)]
     if isinstance(model, nn.Module):
         names += [name for name, _ in walk(model)]
     unmatched = wanted.unmatched(names)

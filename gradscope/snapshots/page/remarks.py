@@ -10,7 +10,7 @@ from gradscope.protocol import absences
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Report, SessionInfo
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COUNT, INF, NAN, ZERO, SubjectKind, SubjectRow, has_norms_only
+from gradscope.protocol.subjects import COUNT, INF, NAN, ZERO, SubjectKind, SubjectRow, has_norms_only, is_mask
 from gradscope.snapshots.page.numbers import counted
 
 Reports = Sequence[tuple[Report, list[SubjectRow]]]
@@ -41,11 +41,14 @@ _NOUNS: dict[str, tuple[str, str]] = {
     SubjectKind.UPDATE: ("update", "updates"),
     SubjectKind.CLIPPED_GRAD: ("clipped gradient", "clipped gradients"),
     SubjectKind.OPTIMIZER_STATE: ("optimizer state", "optimizer states"),
+    SubjectKind.BUFFER: ("buffer", "buffers"),
 }
 _AS_IT_SHOULD_BE = frozenset({absences.OTHERS_TURN, absences.LEFT_OVER})
 """Reasons for an absence that are no finding."""
-_MAY_BE_ZERO = frozenset({SubjectKind.PARAMETER, SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE})
-"""A bias often begins at zero; of the others the gradient tells."""
+_MAY_BE_ZERO = frozenset(
+    {SubjectKind.PARAMETER, SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE, SubjectKind.BUFFER}
+)
+"""A bias and a running mean often begin at zero; of the others the gradient tells."""
 
 
 def remarks(session: SessionInfo, reports: Reports) -> list[Remark]:
@@ -70,7 +73,11 @@ def _of_summaries(report: Report, rows: Sequence[SubjectRow]) -> list[Remark]:
     found, where = [], when(report)
     for kind in dict.fromkeys(row.key.kind for row in rows):
         mine = [(row, report.summaries[i]) for i, row in enumerate(rows) if row.key.kind is kind]
-        bad = [(row.key.label(), numbers) for row, numbers in mine if numbers[NAN] + numbers[INF] > 0]
+        bad = [
+            (row.key.label(), numbers)
+            for row, numbers in mine
+            if numbers[NAN] + numbers[INF] > 0 and not is_mask(kind, numbers)
+        ]
         zero = [row.key.label() for row, numbers in mine if numbers[COUNT] > 0 and numbers[ZERO] == numbers[COUNT]]
         if bad:
             holding = " and ".join(

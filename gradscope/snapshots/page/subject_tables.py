@@ -43,6 +43,7 @@ _TITLES: dict[str, str] = {
     SubjectKind.UPDATE: "Updates of parameters",
     SubjectKind.CLIPPED_GRAD: "Gradients after clipping",
     SubjectKind.OPTIMIZER_STATE: "Optimizer state",
+    SubjectKind.BUFFER: "Buffers",
 }
 _MOMENTS = (("min", MIN), ("max", MAX), ("mean", MEAN), ("std", STD), ("L2", L2))
 

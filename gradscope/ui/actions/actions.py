@@ -145,7 +145,7 @@ class Actions(QObject):
         if action_id is ActionId.START_PAGE:
             return None if state.session is not None else self.tr("It is shown: no recipe is open")
         if action_id is ActionId.PIN:
-            return None if state.subject is not None else self.tr("Select a layer or a parameter first")
+            return None if state.subject is not None else self.tr("Select a layer, a parameter or a buffer first")
         if action_id is ActionId.CLOSE_SNAPSHOT:
             return None if state.snapshot is not None else self.tr("No snapshot is shown")
         if action_id is ActionId.COMPARE:

@@ -22,6 +22,7 @@ _KINDS = {
     SubjectKind.UPDATE: QT_TRANSLATE_NOOP("Compare", "update"),
     SubjectKind.CLIPPED_GRAD: QT_TRANSLATE_NOOP("Compare", "clipped gradient"),
     SubjectKind.OPTIMIZER_STATE: QT_TRANSLATE_NOOP("Compare", "optimizer state"),
+    SubjectKind.BUFFER: QT_TRANSLATE_NOOP("Compare", "buffer"),
 }
 _COUNTED = {
     Verdict.DIFFERENT: QT_TRANSLATE_NOOP("Compare", "{count} differ"),

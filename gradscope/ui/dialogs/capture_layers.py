@@ -28,6 +28,7 @@ class CaptureLayersDialog(QDialog):
         super().__init__(parent)
         self._modules = [module.name for module in session.modules if module.name]
         self._parameters = [parameter.name for parameter in session.parameters]
+        self._buffers = [buffer.name for buffer in session.buffers]
         self.setWindowTitle(self.tr("Capture chosen layers"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.field = QLineEdit(", ".join(layers), self)
@@ -66,13 +67,13 @@ class CaptureLayersDialog(QDialog):
     def _problem(self) -> str:
         """What is wrong with the field, or ""."""
         try:
-            unmatched = self._capture().unmatched([*self._modules, *self._parameters])
+            unmatched = self._capture().unmatched([*self._modules, *self._parameters, *self._buffers])
         except BadInput:
             return self.tr("Name at least one layer")
         if not unmatched:
             return ""
         name = shortened(unmatched[0], at_most=_MAX_NAME)
-        return self.tr("No layer or parameter of this model has the name {name}").format(name=name)
+        return self.tr("No layer, parameter or buffer of this model has the name {name}").format(name=name)
 
     def _in_numbers(self) -> str:
         capture = self._capture()

@@ -35,6 +35,7 @@ _FORBIDDEN = '<>:"/\\|?*'
 _ZIP = ".zip"
 _PARTS: dict[Part, str] = {
     Part.PARAMETERS: QT_TRANSLATE_NOOP("ExportDialog", "Parameters"),
+    Part.BUFFERS: QT_TRANSLATE_NOOP("ExportDialog", "Buffers"),
     Part.GRADIENTS: QT_TRANSLATE_NOOP("ExportDialog", "Gradients"),
     Part.UPDATES: QT_TRANSLATE_NOOP("ExportDialog", "Updates"),
     Part.OPTIMIZER: QT_TRANSLATE_NOOP("ExportDialog", "Optimizer state"),

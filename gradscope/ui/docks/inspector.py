@@ -180,7 +180,7 @@ class InspectorDock(Panel):
         key = state.subject
         if key is None or state.session is None:
             self._note.setText(
-                self.tr("Select a layer or a parameter to see its numbers")
+                self.tr("Select a layer, a parameter or a buffer to see its numbers")
                 if state.session is not None
                 else self.tr("Open a recipe to begin")
             )

@@ -1,4 +1,4 @@
-"""The Layers panel: the model as a tree, with the newest numbers of every layer and parameter."""
+"""The Layers panel: the model as a tree, with the newest numbers of every layer, parameter and buffer."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class LayersDock(Panel):
         flags = QItemSelectionModel.SelectionFlag
         self.view.selectionModel().select(current, flags.ClearAndSelect | flags.Rows)
         kind = self._controller.state.selection.kind
-        self._controller.select(Selection.of_node(node.name, is_parameter=node.is_parameter, kind=kind))
+        self._controller.select(Selection.of(node, kind))
 
     @Slot(QModelIndex, QPoint)
     def _on_menu_requested(self, index: QModelIndex, place: QPoint) -> None:
@@ -209,9 +209,10 @@ class LayersDock(Panel):
             self._select(shape.selected, is_parameter=shape.is_parameter)
 
     def _select(self, name: str, *, is_parameter: bool) -> None:
-        """Everywhere, if there still is such a layer or parameter."""
-        if self.model.index_of(name, is_parameter=is_parameter).isValid():
-            self._controller.select(Selection.of_node(name, is_parameter=is_parameter))
+        """Everywhere, if there still is such a layer, parameter or buffer."""
+        node = self.model.node(self.model.index_of(name, is_parameter=is_parameter))
+        if node is not None:
+            self._controller.select(Selection.of(node))
 
     def _expand_to(self, depth: int) -> None:
         """As deep as that, or less where a view of it would hold up the window: it asks for every row."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
@@ -77,10 +77,10 @@ class SubjectHeader(QWidget):
         latest = state.history.latest(key)
         self._name.show_text(key.shown())
         self.pins.show_subject(state, key)
-        is_parameter = key.kind in PARAMETER_KINDS
+        possible = next((kinds for kinds in (LAYER_KINDS, PARAMETER_KINDS) if key.kind in kinds), {key.kind})
         for kind, button in self._buttons.items():
             is_there = kind not in _OPTIONAL or _first(state, kind, key.name) is not None
-            button.setVisible((kind in PARAMETER_KINDS) == is_parameter and is_there)
+            button.setVisible(kind in possible and is_there)
             button.setChecked(kind is key.kind)
         known = [other for other in state.history.subjects(key.kind) if other.name == key.name]
         calls = sorted({other.call for other in known})
@@ -134,11 +134,13 @@ class SubjectHeader(QWidget):
             SubjectKind.UPDATE: self.tr("Update"),
             SubjectKind.CLIPPED_GRAD: self.tr("Clipped"),
             SubjectKind.OPTIMIZER_STATE: self.tr("State"),
+            SubjectKind.BUFFER: self.tr("Buffer"),
         }
         tips = {
             SubjectKind.GRAD: self.tr("The parameter's .grad, before clipping"),
             SubjectKind.CLIPPED_GRAD: self.tr("The parameter's .grad after clipping, as the optimizer has seen it"),
             SubjectKind.OPTIMIZER_STATE: self.tr("What the optimizer remembers of the parameter"),
+            SubjectKind.BUFFER: self.tr("A tensor that belongs to the layer and is no parameter: no gradient moves it"),
         }
         group = QButtonGroup(self)
         group.idClicked.connect(self._on_kind_clicked)

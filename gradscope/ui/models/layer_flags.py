@@ -1,4 +1,4 @@
-"""What is remarkable about a layer or a parameter, as words."""
+"""What is remarkable about a layer, a parameter or a buffer, as words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradscope.protocol import absences
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Report
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind, is_mask
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
 from gradscope.ui.words.capture import why_not_captured
@@ -42,6 +42,7 @@ _PLACES = {
     SubjectKind.UPDATE: QT_TRANSLATE_NOOP("LayerFlags", "update"),
     SubjectKind.CLIPPED_GRAD: QT_TRANSLATE_NOOP("LayerFlags", "clipped gradient"),
     SubjectKind.OPTIMIZER_STATE: QT_TRANSLATE_NOOP("LayerFlags", "optimizer state"),
+    SubjectKind.BUFFER: QT_TRANSLATE_NOOP("LayerFlags", "value"),
 }
 _WORDS = {NAN: "NaN", INF: "Inf"}
 _NEVER = QT_TRANSLATE_NOOP("LayerFlags", "never called")
@@ -107,7 +108,7 @@ class LayerFlags:
     def of(self, node: Node) -> list[Flag]:
         """The flags of a node, the worst first."""
         flags = [*self._non_finite_flags(node.name), *self._absences(node)]
-        flags += self._of_parameter(node) if node.is_parameter else self._of_module(node)
+        flags += [*self._of_parameter(node), *self._of_buffer(node), *self._of_module(node)]
         flags += self._of_capture(node)
         return sorted(flags, key=lambda flag: list(Severity).index(flag.severity))
 
@@ -122,6 +123,8 @@ class LayerFlags:
         for key in sorted(self._suspects):
             latest = self._state.history.latest(key)
             counts = {column: latest.summary[column] for column in _WORDS} if latest is not None else {}
+            if latest is not None and is_mask(key.kind, latest.summary):
+                continue
             for column, count in counts.items():
                 if count > 0:
                     text = f"{QCoreApplication.translate('LayerFlags', _PLACES[key.kind])}: {count:,.0f}"
@@ -149,6 +152,8 @@ class LayerFlags:
         return flags
 
     def _absences(self, node: Node) -> list[Flag]:
+        if node.is_buffer:
+            return []
         if node.is_parameter:
             is_frozen = node.parameter is not None and not node.parameter.requires_grad
             kinds = [] if is_frozen else [SubjectKind.GRAD.value]
@@ -176,9 +181,9 @@ class LayerFlags:
         return [Flag(Severity.NEUTRAL, word, why_not_captured(self._state, SubjectKind.ACTIVATION, node.name))]
 
     def _of_parameter(self, node: Node) -> list[Flag]:
-        parameter = node.parameter
-        assert parameter is not None
-        flags = []
+        parameter, flags = node.parameter, []
+        if parameter is None:
+            return []
         if not parameter.requires_grad:
             word = QCoreApplication.translate("LayerFlags", "frozen")
             reason = QCoreApplication.translate("LayerFlags", "requires_grad is False: it gets no gradient")
@@ -191,6 +196,20 @@ class LayerFlags:
             word = QCoreApplication.translate("LayerFlags", "tied")
             reason = QCoreApplication.translate("LayerFlags", "The same tensor is also called %1")
             flags.append(Flag(Severity.NEUTRAL, word, reason.replace("%1", ", ".join(parameter.aliases))))
+        return flags
+
+    def _of_buffer(self, node: Node) -> list[Flag]:
+        buffer, flags = node.buffer, []
+        if buffer is None:
+            return []
+        if not buffer.is_persistent:
+            word = QCoreApplication.translate("LayerFlags", "not saved")
+            reason = QCoreApplication.translate("LayerFlags", "It is not persistent: the state_dict does not have it")
+            flags.append(Flag(Severity.NEUTRAL, word, reason))
+        if buffer.aliases:
+            word = QCoreApplication.translate("LayerFlags", "shared")
+            reason = QCoreApplication.translate("LayerFlags", "The same tensor is also called %1")
+            flags.append(Flag(Severity.NEUTRAL, word, reason.replace("%1", ", ".join(buffer.aliases))))
         return flags
 
     def _of_module(self, node: Node) -> list[Flag]:

@@ -13,9 +13,10 @@ _NUMBER = re.compile(r"\d+")
 
 
 def describe_node(node: Node) -> str:
-    """The type of a module with its sizes, or the shape of a parameter."""
-    if node.parameter is not None:
-        return node.parameter.dtype if node.parameter.dtype == "uninitialised" else text.shape(node.parameter.shape)
+    """The type of a module with its sizes, or the shape of a parameter or buffer."""
+    tensor = node.parameter or node.buffer
+    if tensor is not None:
+        return tensor.dtype if tensor.dtype == "uninitialised" else text.shape(tensor.shape)
     return describe_module(node.module) if node.module is not None else ""
 
 

@@ -72,10 +72,10 @@ class LayerTreeModel(QAbstractItemModel):
         self._pins = LayerPins(state)
         self._headers = {
             Column.NAME: (self.tr("Name"), self.tr("The name in the model")),
-            Column.FORM: (self.tr("Type, shape"), self.tr("The type of a layer, the shape of a parameter")),
+            Column.FORM: (self.tr("Type, shape"), self.tr("The type of a layer, the shape of a parameter or buffer")),
             Column.VALUE: (
                 self.tr("Value"),
-                self.tr("Mean ± standard deviation: of a layer's newest output, or of a parameter"),
+                self.tr("Mean ± standard deviation: of a layer's newest output, of a parameter or of a buffer"),
             ),
             Column.GRADIENT: (
                 self.tr("Gradient"),
@@ -238,6 +238,10 @@ class LayerTreeModel(QAbstractItemModel):
             return f"{name}\n{visible(node.module.type)}({visible(node.module.description)})"
         if node.parameter is not None:
             return f"{name}\n{text.shape(node.parameter.shape)}, {node.parameter.dtype}"
+        if node.buffer is not None:
+            about = f"{text.shape(node.buffer.shape)}, {node.buffer.dtype}"
+            lines = (name, self.tr("Buffer: {about}").format(about=about), self._values.value(node))
+            return "\n".join(line for line in lines if line)
         return name
 
     def _why_no_number(self, node: Node, column: int) -> str:
@@ -245,16 +249,13 @@ class LayerTreeModel(QAbstractItemModel):
         shown = self._display(self._number[node.name, node.is_parameter], column)
         if column == Column.VALUE and shown == "–":
             return why_no_value(self._state)
-        kind = SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION
-        is_possible = column != Column.UPDATE or node.is_parameter
-        return "" if shown or not is_possible else why_not_captured(self._state, kind, node.name)
+        is_possible = column == Column.VALUE or node.is_parameter or (column == Column.GRADIENT and not node.is_buffer)
+        return "" if shown or not is_possible else why_not_captured(self._state, node.value_kind, node.name)
 
     def _trouble(self, node: Node, column: int) -> str:
         """How much of what a cell tells of is NaN or Inf."""
-        own, gradient = SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD
-        if node.is_parameter:
-            own, gradient = SubjectKind.PARAMETER, SubjectKind.GRAD
-        kinds = {Column.VALUE: own, Column.GRADIENT: gradient, Column.UPDATE: SubjectKind.UPDATE}
+        gradient = SubjectKind.GRAD if node.is_parameter else SubjectKind.ACTIVATION_GRAD
+        kinds = {Column.VALUE: node.value_kind, Column.GRADIENT: gradient, Column.UPDATE: SubjectKind.UPDATE}
         kind = kinds.get(Column(column))
         return "" if kind is None else self._values.trouble(kind, node)
 

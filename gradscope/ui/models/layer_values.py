@@ -7,7 +7,20 @@ import math
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.numbers import number
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COUNT, INF, L2, MEAN, NAN, STD, SubjectKey, SubjectKind, has_norms_only
+from gradscope.protocol.subjects import (
+    COUNT,
+    INF,
+    L2,
+    MAX,
+    MEAN,
+    MIN,
+    NAN,
+    STD,
+    SubjectKey,
+    SubjectKind,
+    has_norms_only,
+    is_mask,
+)
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
 
@@ -30,26 +43,32 @@ class LayerValues:
             self._known[kind] = len(keys)
 
     def value(self, node: Node) -> str:
-        """ "0.5 ± 0.2": mean and standard deviation; "–" where only norms were captured. "NaN" or "Inf" where there is
-        any: the mean of the rest would hide it."""
-        summary = self._newest(SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION, node)
+        """ "0.5 ± 0.2": mean and standard deviation; "–" where only norms were captured. Of whole numbers "3" or "0 to 9".
+        "NaN" or "Inf" where there is any: the mean of the rest would hide it."""
+        summary = self._newest(node.value_kind, node)
         if summary is None:
             return ""
+        if is_mask(node.value_kind, summary):
+            return "0, Inf"
         if summary[NAN] > 0 or summary[INF] > 0:
             return "NaN" if summary[NAN] > 0 else "Inf"
+        if not has_norms_only(summary) and math.isnan(summary[MEAN]) and not math.isnan(summary[MIN]):
+            return _range(summary)
         if has_norms_only(summary) or math.isnan(summary[MEAN]):
             return "–"
         return f"{number(float(summary[MEAN]), digits=2)} ± {number(float(summary[STD]), digits=2)}"
 
     def exact_value(self, node: Node) -> str:
         """The same with all its digits."""
-        summary = self._newest(SubjectKind.PARAMETER if node.is_parameter else SubjectKind.ACTIVATION, node)
+        summary = self._newest(node.value_kind, node)
         if summary is None or math.isnan(summary[MEAN]):
             return ""
         return f"{float(summary[MEAN])!r} ± {float(summary[STD])!r}"
 
     def gradient(self, node: Node) -> float | None:
         """The L2 norm of the gradient; NaN or infinite where some of it is."""
+        if node.is_buffer:
+            return None
         summary = self._newest(SubjectKind.GRAD if node.is_parameter else SubjectKind.ACTIVATION_GRAD, node)
         return None if summary is None else _norm(summary)
 
@@ -87,6 +106,12 @@ class LayerValues:
         # What was there before the first step is old when that is done.
         is_old = newest.step > latest.step or (latest.phase is None and newest.complete)
         return None if is_old else latest.summary
+
+
+def _range(summary: FloatArray) -> str:
+    """Of whole numbers, which have no mean: "3", or "0 to 9"."""
+    low, high = (f"{summary[column]:,.0f}" for column in (MIN, MAX))
+    return low if low == high else f"{low} to {high}"
 
 
 def _norm(summary: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""What the menu of a layer or a parameter says of capturing it: only this one, this one too, not this one, everything."""
+"""What the menu of a row in Layers says of capturing it: only this one, this one too, not this one, everything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QMenu
 
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel, pattern_of
+from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node
 from gradscope.ui.actions.controller import Controller
@@ -32,11 +33,11 @@ def add_capture(menu: QMenu, controller: Controller, node: Node) -> None:
 
     name = pattern_of(node.name)
     if node.name:
-        only = (
-            translate(_CONTEXT, "Capture only this parameter")
-            if node.is_parameter
-            else translate(_CONTEXT, "Capture only this layer")
-        )
+        only = {
+            SubjectKind.PARAMETER: translate(_CONTEXT, "Capture only this parameter"),
+            SubjectKind.BUFFER: translate(_CONTEXT, "Capture only this buffer"),
+            SubjectKind.ACTIVATION: translate(_CONTEXT, "Capture only this layer"),
+        }[node.value_kind]
         explanation = translate(_CONTEXT, "And what is inside it; nothing is recorded of the others")
         is_so = capture.layers == (name,)
         add(
@@ -51,11 +52,11 @@ def add_capture(menu: QMenu, controller: Controller, node: Node) -> None:
             explanation = translate(_CONTEXT, "The other chosen layers still are")
             add(translate(_CONTEXT, "Do not capture this one"), Capture(CaptureLevel.LAYERS, rest), explanation)
         elif not capture.wants(node.name):
-            too = (
-                translate(_CONTEXT, "Capture this parameter too")
-                if node.is_parameter
-                else translate(_CONTEXT, "Capture this layer too")
-            )
+            too = {
+                SubjectKind.PARAMETER: translate(_CONTEXT, "Capture this parameter too"),
+                SubjectKind.BUFFER: translate(_CONTEXT, "Capture this buffer too"),
+                SubjectKind.ACTIVATION: translate(_CONTEXT, "Capture this layer too"),
+            }[node.value_kind]
             explanation = translate(_CONTEXT, "Beside the layers that are chosen: {layers}")
             add(
                 too,

@@ -1,4 +1,4 @@
-"""The menu of a layer or a parameter: pin it, freeze it, put it in train or eval mode, change its dropout, capture it."""
+"""The menu of a row in Layers: pin it, freeze it, put it in train or eval mode, change its dropout, capture it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class LayerMenu(QMenu):
 
     @Slot()
     def fill_for_selection(self) -> None:
-        """Offer what can be done with the selected layer or parameter."""
+        """Offer what can be done with the selected layer, parameter or buffer."""
         state = self._controller.state
         selected = state.selection
         nodes = walk(state.tree) if state.tree is not None else []
         node = next((n for n in nodes if (n.name, n.is_parameter) == (selected.name, selected.is_parameter)), None)
         if node is None:
             self.clear()
-            self.addAction(self.tr("Select a layer or a parameter first")).setEnabled(False)
+            self.addAction(self.tr("Select a layer, a parameter or a buffer first")).setEnabled(False)
             self._add_pins(None)
             return
         self.fill(node)

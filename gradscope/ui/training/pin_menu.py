@@ -1,4 +1,4 @@
-"""What the menu of a layer or a parameter says of pinning it."""
+"""What the menu of a layer, a parameter or a buffer says of pinning it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtWidgets import QMenu
 
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.selection import Selection, selected_subject
 from gradscope.state.tree import Node
 from gradscope.ui.actions.controller import Controller
@@ -17,10 +17,10 @@ _OF_LAYERS = (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
 
 
 def add_pins(menu: QMenu, controller: Controller, node: Node) -> None:
-    """Add what can be pinned of a node: both of a layer's kinds, of a parameter the kind that is looked at."""
+    """Add what can be pinned of a node: both of a layer's kinds, of a parameter or a buffer the kind that is looked at."""
     state = controller.state
-    shown = Selection.of_node(node.name, is_parameter=node.is_parameter, kind=state.selection.kind)
-    for kind in (shown.kind,) if node.is_parameter else _OF_LAYERS:
+    shown = Selection.of(node, kind=state.selection.kind)
+    for kind in _OF_LAYERS if shown.kind in LAYER_KINDS else (shown.kind,):
         selected = state.subject
         if selected is None or (selected.kind, selected.name) != (kind, node.name):
             selected = selected_subject(state.history, shown.with_kind(kind))

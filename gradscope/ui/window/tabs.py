@@ -43,6 +43,7 @@ _BUILD_AHEAD_MS = 300
 
 
 _TABS = {
+    Stage.BUFFERS: 1,
     Stage.FORWARD: 1,
     Stage.BACKWARD: 2,
     Stage.CLIPPING: 2,

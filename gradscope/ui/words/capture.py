@@ -7,7 +7,7 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import ZERO, SubjectKind, has_norms_only
+from gradscope.protocol.subjects import MEAN, MIN, ZERO, SubjectKind, has_norms_only
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
@@ -18,6 +18,8 @@ _CONTEXT = "Capture"
 _MAX_NAME = 20
 _OF_NORMS = (Quantity.L2, Quantity.RATIO)
 """What norms are enough for."""
+_OF_FLOATS = (Quantity.MEAN, Quantity.STD, Quantity.L2)
+"""What whole numbers are not asked for."""
 
 NAMES = {
     CaptureLevel.FULL: QT_TRANSLATE_NOOP("Capture", "Full"),
@@ -104,9 +106,16 @@ def why_left_behind(state: AppState, latest: Latest) -> str:
     return why_not_captured(state, key.kind, key.name) if is_left_behind(state, latest) else ""
 
 
-def why_unmeasured(state: AppState, kind: SubjectKind, quantity: Quantity) -> str:
-    """Why no step has this quantity of any subject of a kind, and what to choose; "" where one may have it."""
-    zeros = state.history.blocks[kind].column(ZERO)
+def why_unmeasured(state: AppState, kind: SubjectKind, quantity: Quantity, rows: list[int]) -> str:
+    """Why no step has this quantity of these subjects of a kind (their numbers), and what to choose; "" where one may have
+    it."""
+    block = state.history.blocks[kind]
+    lowest, means = (block.column(column)[rows, -1:] for column in (MIN, MEAN))
+    if quantity in _OF_FLOATS and np.isnan(means).all() and not np.isnan(lowest).all():
+        return QCoreApplication.translate(
+            _CONTEXT, "These are whole numbers, of which only the range is known: choose Largest |x| above"
+        )
+    zeros = block.column(ZERO)
     if quantity in _OF_NORMS or not np.isnan(zeros[:, -1:]).all() or not np.isnan(zeros).all():
         return ""
     if state.capture.norms_only:

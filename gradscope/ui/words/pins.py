@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QCoreApplication
 
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.pins import PinStatus
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
@@ -17,6 +17,7 @@ _KINDS = {
     SubjectKind.UPDATE: QT_TRANSLATE_NOOP("Pins", "update"),
     SubjectKind.CLIPPED_GRAD: QT_TRANSLATE_NOOP("Pins", "clipped gradient"),
     SubjectKind.OPTIMIZER_STATE: QT_TRANSLATE_NOOP("Pins", "optimizer state"),
+    SubjectKind.BUFFER: QT_TRANSLATE_NOOP("Pins", "buffer"),
 }
 _TEXTS = {
     SubjectKind.ACTIVATION: QT_TRANSLATE_NOOP("Pins", "Pin activation"),
@@ -26,6 +27,7 @@ _TEXTS = {
     SubjectKind.UPDATE: QT_TRANSLATE_NOOP("Pins", "Pin update"),
     SubjectKind.CLIPPED_GRAD: QT_TRANSLATE_NOOP("Pins", "Pin clipped gradient"),
     SubjectKind.OPTIMIZER_STATE: QT_TRANSLATE_NOOP("Pins", "Pin optimizer state"),
+    SubjectKind.BUFFER: QT_TRANSLATE_NOOP("Pins", "Pin buffer"),
 }
 _STATUSES = {
     PinStatus.NOT_SEEN: QT_TRANSLATE_NOOP("Pins", "not seen"),
@@ -49,7 +51,7 @@ def pin_text(kind: SubjectKind) -> str:
 
 def pin_explanation(kind: SubjectKind) -> str:
     """What it is good for to pin a subject of this kind."""
-    if kind in PARAMETER_KINDS:
+    if kind not in LAYER_KINDS:
         return QCoreApplication.translate(_CONTEXT, "Have it at hand; its values can be had at any time")
     return QCoreApplication.translate(_CONTEXT, "Keep its values through a run, and have it at hand")
 

@@ -145,6 +145,7 @@ CHOICES: dict[SubjectKind, tuple[Quantity, ...]] = {
     ),
     SubjectKind.PARAMETER: _COMMON,
     SubjectKind.CLIPPED_GRAD: (Quantity.L2, Quantity.STD, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS),
+    SubjectKind.BUFFER: (Quantity.MEAN, Quantity.STD, Quantity.L2, Quantity.LARGEST, Quantity.ZEROS),
     SubjectKind.OPTIMIZER_STATE: (Quantity.L2, Quantity.STD, Quantity.MEAN, Quantity.LARGEST, Quantity.ZEROS),
 }
 """The first one is shown first."""

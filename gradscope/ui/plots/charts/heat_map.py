@@ -74,8 +74,8 @@ class HeatMap(Chart):
             plot,
             title=title,
             explanation=self.tr(
-                "Each row is a layer or a parameter, from the input at the top to the output at the bottom; each column "
-                "is a training step, and the colour is the number. Look for rows that differ from their neighbours, "
+                "Each row is a layer, a parameter or a buffer, from the input at the top to the output at the bottom; each "
+                "column is a training step, and the colour is the number. Look for rows that differ from their neighbours, "
                 "and for the step at which a colour changes; click a row to follow it in every panel."
             ),
             parent=parent,
@@ -131,11 +131,11 @@ class HeatMap(Chart):
         self._grids = None
         if not block.keys or not len(block.steps):
             return what_to_press(state, self._kind)
-        not_captured = why_unmeasured(state, self._kind, self._quantity)
-        if not_captured and not non_finite(block).any():
-            return not_captured
-        note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
         order = execution_order(state, self._kind, self._leaf)
+        unmeasured = why_unmeasured(state, self._kind, self._quantity, order)
+        if unmeasured and not non_finite(block)[order].any():
+            return unmeasured
+        note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
         self._keys = [block.keys[i] for i in order]
         self._draw_frame(state, block.steps)
         self._draw_cells(state, order)

@@ -122,10 +122,10 @@ class LinesChart(Chart):
         block = state.history.blocks[self._kind]
         if not block.keys or not len(block.steps):
             return self.tr("The selected rows appear here as lines")
-        not_captured = why_unmeasured(state, self._kind, self._quantity)
-        if not_captured:
-            return not_captured
         order = execution_order(state, self._kind, self._leaf)
+        unmeasured = why_unmeasured(state, self._kind, self._quantity, order)
+        if unmeasured:
+            return unmeasured
         keys = [block.keys[i] for i in order]
         selected = rows_of_selection(keys, state.selection)
         rows = with_siblings(keys, selected, at_most=_MAX_LINES)

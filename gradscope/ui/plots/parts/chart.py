@@ -115,6 +115,15 @@ class Chart(QWidget):
         if self.isVisible():
             self.redraw()
 
+    def set_title(self, title: str) -> None:
+        """What the chart is of."""
+        self._title.show_text(title)
+        self._title.setToolTip(plain_tip(title))
+        most = _LEAST_TITLE_EMS * self.fontMetrics().height()
+        self._title.setMinimumWidth(min(self._title.sizeHint().width(), most))
+        for widget in (self, self._table, self.plot):
+            widget.setAccessibleName(title)
+
     def replace_title(self, widget: QWidget | None) -> None:
         """Another widget says what this is (None: what the chart stands in says it)."""
         self._title.hide()
@@ -181,14 +190,11 @@ class Chart(QWidget):
                 header.resizeSection(column, widest)
 
     def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
-        self._title = ElidedLabel(title)
+        self._title = ElidedLabel()
         font = self._title.font()
         font.setBold(True)
         self._title.setFont(font)
-        self._title.setToolTip(plain_tip(title))
         self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        most = _LEAST_TITLE_EMS * self.fontMetrics().height()
-        self._title.setMinimumWidth(min(self._title.sizeHint().width(), most))
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")
@@ -217,7 +223,6 @@ class Chart(QWidget):
         self._table = CopyTable()
         self._table.setModel(self._table_model)
         self._table.verticalHeader().hide()
-        self._table.setAccessibleName(title)
         self._message = EmptyNote("")
         self._pages = QStackedWidget()
         for page in (self.body, self._table, self._message):
@@ -230,9 +235,8 @@ class Chart(QWidget):
         if readout_below:
             layout.addLayout(self.second_line)
         layout.addWidget(self._pages, 1)
-        self.setAccessibleName(title)
         self.setAccessibleDescription(explanation)
-        self.plot.setAccessibleName(title)
+        self.set_title(title)
 
     def _make_buttons(self, explanation: str) -> QWidget:
         self._fit_button = QToolButton()

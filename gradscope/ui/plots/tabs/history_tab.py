@@ -52,6 +52,7 @@ class HistoryTab(QWidget):
         for chart in self.charts:
             self._link.add(chart.plot)
         self._controller = controller
+        self._title = title
         self._choices = choices
         # With a parent from the beginning: what is shown without one is a window of its own for a moment.
         self._kind = ComboBox(self)
@@ -146,6 +147,7 @@ class HistoryTab(QWidget):
     def _show(self) -> None:
         choice, quantity = self._kind.currentData(), Quantity(self._quantity.currentData())
         self._quantity.setToolTip(plain_tip(text(QUANTITIES[quantity].meaning)))
+        self.heat_map.set_title(choice.title or self._title)
         for chart in self.charts:
             chart.show_quantity(choice.kind, quantity, leaf=choice.leaf)
 

@@ -1,4 +1,5 @@
-"""Which kinds of subjects a tab offers, by what the session has: clipped gradients, each part of the optimizer's state."""
+"""Which kinds of subjects a tab offers, by what the session has: clipped gradients, each part of the optimizer's state,
+buffers."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from PySide6.QtWidgets import QComboBox
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
+from gradscope.ui.plots.words.subjects_in_order import leaf_of
 from gradscope.ui.words.optimizer_states import name_of
 
 _CONTEXT = "KindChoices"
@@ -18,10 +20,12 @@ _CONTEXT = "KindChoices"
 
 @dataclass(frozen=True)
 class KindChoice:
-    """All subjects of a kind; with a leaf, only those of that leaf."""
+    """All subjects of a kind; with a leaf, only those of that leaf (see `subjects_in_order.leaf_of`)."""
 
     kind: SubjectKind
     leaf: str | None = None
+    title: str = ""
+    """Of a plot, where it is not the tab's."""
 
 
 Choices = list[tuple[str, KindChoice]]
@@ -48,8 +52,20 @@ def update_choices(state: AppState) -> Choices:
     return choices
 
 
-def activation_choices(_state: AppState) -> Choices:
-    return [(QCoreApplication.translate(_CONTEXT, "Activations"), KindChoice(SubjectKind.ACTIVATION))]
+def activation_choices(state: AppState) -> Choices:
+    """Buffers are what a forward changes beside the activations; their scales differ, so they can be looked at one by one."""
+    translate = QCoreApplication.translate
+    choices = [(translate(_CONTEXT, "Activations"), KindChoice(SubjectKind.ACTIVATION))]
+    leaves = dict.fromkeys(leaf_of(key) for key in state.history.subjects(SubjectKind.BUFFER))
+    title = translate(_CONTEXT, "Buffers")
+    if leaves:
+        choices.append((title, KindChoice(SubjectKind.BUFFER, title=title)))
+    if len(leaves) > 1:
+        text = translate(_CONTEXT, "Buffers: {name}")
+        choices += [
+            (text.format(name=visible(leaf)), KindChoice(SubjectKind.BUFFER, leaf, title=title)) for leaf in leaves
+        ]
+    return choices
 
 
 def has_clipping(state: AppState) -> bool:

@@ -23,7 +23,9 @@ PHASE_OF_KIND = {
     SubjectKind.UPDATE: Phase.STEP,
     SubjectKind.CLIPPED_GRAD: Phase.STEP,
     SubjectKind.OPTIMIZER_STATE: Phase.STEP,
+    SubjectKind.BUFFER: Phase.FORWARD,
 }
+"""In which the numbers of a kind are told; of buffers also later, where they have moved."""
 
 
 def newest_moment(state: AppState, kind: SubjectKind) -> str:
@@ -105,9 +107,10 @@ def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
         SubjectKind.UPDATE: translate(_CONTEXT, "Change made by step {step}"),
         SubjectKind.PARAMETER: translate(_CONTEXT, "After step {step}"),
         SubjectKind.OPTIMIZER_STATE: translate(_CONTEXT, "After step {step}"),
+        SubjectKind.BUFFER: _buffer_after(report),
     }[kind]
     if report is not None:
-        if kind is SubjectKind.ACTIVATION and report.window > 1:
+        if kind in (SubjectKind.ACTIVATION, SubjectKind.BUFFER) and report.window > 1:
             what += translate(_CONTEXT, ", micro-batch {number} of {window}")
         what += translate(_CONTEXT, ", batch {batch} of epoch {epoch}")
     if kind in _GRADIENTS:
@@ -115,6 +118,15 @@ def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
     if report is None:
         return what.format(step=step)
     return what.format(step=step, batch=report.batch, epoch=report.epoch, number=report.micro + 1, window=report.window)
+
+
+def _buffer_after(report: Report | None) -> str:
+    translate = QCoreApplication.translate
+    if report is None or report.phase is Phase.FORWARD:
+        return translate(_CONTEXT, "After the forward of step {step}")
+    if report.phase is Phase.BACKWARD:
+        return translate(_CONTEXT, "After the backward of step {step}")
+    return translate(_CONTEXT, "After step {step}")
 
 
 def _gradient_of(report: Report | None) -> str:

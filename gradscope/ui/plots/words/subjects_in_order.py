@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
 
@@ -11,14 +11,16 @@ def execution_order(state: AppState, kind: SubjectKind, leaf: str | None = None)
     """Positions in the block of `kind`, the model's input first; with a leaf, only those of that leaf.
 
     Activations in the order in which they were seen, their gradients likewise (they arrive backwards), parameters
-    in the model's own order (their gradients arrive backwards, too).
+    in the model's own order (their gradients arrive backwards, too), buffers likewise.
     """
     keys = state.history.subjects(kind)
     if leaf is not None:
-        chosen = {i for i, key in enumerate(keys) if key.leaf == leaf}
+        chosen = {i for i, key in enumerate(keys) if leaf_of(key) == leaf}
         return [i for i in execution_order(state, kind) if i in chosen]
-    if kind in PARAMETER_KINDS and state.session is not None:
-        place = {parameter.name: i for i, parameter in enumerate(state.session.parameters)}
+    if kind not in LAYER_KINDS and state.session is not None:
+        session = state.session
+        own = [b.name for b in session.buffers] if kind is SubjectKind.BUFFER else [p.name for p in session.parameters]
+        place = {name: i for i, name in enumerate(own)}
         return sorted(range(len(keys)), key=lambda i: place.get(keys[i].name, len(place)))
     if kind is SubjectKind.ACTIVATION_GRAD:
         seen = {
@@ -28,8 +30,14 @@ def execution_order(state: AppState, kind: SubjectKind, leaf: str | None = None)
     return list(range(len(keys)))
 
 
+def leaf_of(key: SubjectKey) -> str:
+    """By what the subjects of a kind can be told apart: the leaf; of a buffer its name in its layer ("running_mean")."""
+    return key.name.rpartition(".")[2] if key.kind is SubjectKind.BUFFER else key.leaf
+
+
 def rows_of_selection(keys: list[SubjectKey], selection: Selection) -> list[int]:
-    """The rows that show what is selected, across kinds: a layer's parameters, a parameter's layer."""
+    """The rows that show what is selected, across kinds: a layer's parameters or buffers, a parameter's
+    or buffer's layer."""
     if selection.name is None or not keys:
         return []
     exact = [
@@ -42,10 +50,10 @@ def rows_of_selection(keys: list[SubjectKey], selection: Selection) -> list[int]
     same_name = [i for i, key in enumerate(keys) if key.name == selection.name]
     if same_name:
         return same_name
-    if keys[0].kind in PARAMETER_KINDS:
+    if keys[0].kind not in LAYER_KINDS:
         own = [i for i, key in enumerate(keys) if key.name.rpartition(".")[0] == selection.name]
         return own or [i for i, key in enumerate(keys) if key.name.startswith(selection.name + ".")]
-    if selection.is_parameter:
+    if selection.kind not in LAYER_KINDS:
         owner = selection.name.rpartition(".")[0]
         return [i for i, key in enumerate(keys) if key.name == owner]
     return []

@@ -6,7 +6,7 @@ import math
 
 from PySide6.QtCore import QCoreApplication
 
-from gradscope.protocol.subjects import SubjectKind
+from gradscope.protocol.subjects import LAYER_KINDS, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.plots.words.formats import BEYOND, kept
 from gradscope.ui.words.capture import why_not_captured
@@ -35,7 +35,7 @@ def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -
     translate = QCoreApplication.translate
     if state.session is None:
         return translate(_CONTEXT, "Open a recipe to begin")
-    is_layer = kind in (SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
+    is_layer = kind in LAYER_KINDS
     if is_layer and not state.session.modules:
         return translate(_CONTEXT, "This model has no layers, so there is nothing between input and loss to show")
     not_captured = why_not_captured(state, kind, name)
@@ -58,6 +58,10 @@ def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -
             return translate(
                 _CONTEXT, "Press Step (F7) to see what the optimizer remembers; plain SGD remembers nothing"
             )
+        case SubjectKind.BUFFER:
+            if not state.session.buffers:
+                return translate(_CONTEXT, "This model has no buffers")
+            return translate(_CONTEXT, "Press Forward (F5) to see buffers")
         case _:
             # They are known from the beginning, unless capture was off then.
             return translate(_CONTEXT, "Make a step (F8) to see parameters")
