@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,9 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # --help, --version, or a flag that argparse refuses.
         code = int(left.code or 0)
     except KeyboardInterrupt:
-        # While something is imported; from then on a run, or the window, has its own way to end.
-        standard_streams.tell("interrupted")
         code = EXIT_INTERRUPTED
+        # It may come several times: to the process, and to its group.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        standard_streams.tell("interrupted")
+        say_end(code)
+        # Whoever asks once more while Python ends does not want to wait for that.
+        signal.signal(signal.SIGINT, before if arguments is not None else signal.SIG_DFL)
     unwritten = standard_streams.flush()
     if unwritten is not None and code == 0:
         code = _refuse(unwritten)

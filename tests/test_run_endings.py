@@ -1,5 +1,6 @@
 """`gradscope run` says how it ended, also where it was ended from inside; and is a process like any other to its shell."""
 
+import contextlib
 import os
 import pty
 import signal
@@ -113,6 +114,27 @@ def test_standard_input_is_the_run_s() -> None:
     assert ended("print(input()); print(sys.stdin.read()); end(0)", "one\ntwo") == (0, "one\ntwo\n", "")
 
 
+SLOW = """
+import time
+import torch
+from torch import nn
+from gradscope import Recipe
+
+class Slow(nn.Linear):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 3:
+            print("up", flush=True)
+        time.sleep(0.01)
+        return super().forward(x)
+
+def recipe():
+    m, x = Slow(2, 1), torch.randn(8, 2)
+    data = torch.utils.data.TensorDataset(x, x[:, :1])
+    return Recipe(model=m, dataset=data, loss=nn.MSELoss(), optimizer=torch.optim.SGD(m.parameters(), 0.1))
+"""
 COUNTS = """
 def count(*_):
     print("interrupted", flush=True)
@@ -138,6 +160,30 @@ def test_an_interrupt_comes_once(to: str) -> None:
         time.sleep(0.2)
     out, err = process.communicate("\n", timeout=LIMIT_SECS)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
+def test_an_interrupt_of_a_run_is_told_once(tmp_path: Path, pause: float) -> None:
+    """As timeout(1) sends it: to the process, and to its group; also where the second one comes while Python is ending."""
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(SLOW, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gradscope", "run", str(recipe), "--steps", "100000"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(pause)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=LIMIT_SECS)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert err == "gradscope: interrupted\n"
 
 
 def test_ctrl_c_in_a_terminal_comes_once() -> None:

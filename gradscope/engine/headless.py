@@ -28,7 +28,7 @@ from gradscope.protocol.visible import ascii_json, visible, visible_lines
 from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.standard_streams import tell, unwritable
 
-EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_NONFINITE, EXIT_OUR_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 70, 130
+EXIT_DONE, EXIT_USER_CODE, EXIT_BAD_INPUT, EXIT_NONFINITE, EXIT_OUR_BUG = 0, 1, 2, 3, 70
 _EXIT_CODES = {FailureKind.USER_CODE: EXIT_USER_CODE, FailureKind.BAD_INPUT: EXIT_BAD_INPUT}
 _BAR_WIDTH = 28
 _REDRAW_SECS = 0.1
@@ -57,7 +57,7 @@ class RunOptions:
 
 
 def run(options: RunOptions) -> int:
-    """Step the recipe; returns the exit code. Sentences go to standard error."""
+    """Step the recipe; returns the exit code. Sentences go to standard error. Raises KeyboardInterrupt."""
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(ctrl_c_told_apart())
@@ -77,8 +77,7 @@ def run(options: RunOptions) -> int:
     except BaseException as error:
         # BaseException: the user's code may have called sys.exit().
         if is_interruption(error):
-            tell("interrupted")
-            return EXIT_INTERRUPTED
+            raise
         failure = failure_of(error)
         _tell(failure)
         return _EXIT_CODES.get(failure.kind, EXIT_OUR_BUG)

@@ -25,6 +25,8 @@ from gradscope.standard_streams import tell
 
 _END = 0xFF
 """What the child writes before its exit code when it comes to its end. No signal has this number."""
+_INTERRUPTED = 130
+"""The exit code of a run that was interrupted."""
 _PASSED_ON = "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"
 _HEARD_SECS = 0.05
 """A signal that was sent to the whole group has reached the child by then."""
@@ -75,6 +77,9 @@ def _watch(child: int, reading: int, signals: set[signal.Signals]) -> NoReturn:
                 break
             continue
         time.sleep(_HEARD_SECS)
+        # It was sent to this process and to its group, as timeout(1) does: that is once.
+        while signal.sigtimedwait({signal.Signals(number)}, 0) is not None:
+            pass
         heard = _read(reading)
         said += heard
         counts = Counter(heard)
@@ -96,6 +101,9 @@ def describe_end(status: int, said: bytes) -> str | None:
     """
     _, end, after = said.partition(bytes([_END]))
     code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGINT and end and after[:1] == bytes([_INTERRUPTED]):
+        # It has said so, and was interrupted once more while Python was ending.
+        return None
     if code < 0:
         return f"the run was killed by {name_and_meaning(-code)}"
     if end and after[:1] == bytes([code]):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, SubjectKey
 from gradscope.snapshots.format.saved_history import SavedBlock
-from gradscope.state.cells import DATED, LAST_STEP, Cells, Origin
+from gradscope.state.cells import EXTREMES, FIRST_ORIGINS, LAST_STEP, TOPS, Cells, Origin
 from gradscope.state.moving import Move
 
 MAX_STEPS = 1500
@@ -154,8 +154,10 @@ class Block:
             keys=tuple(self.keys),
             steps=self.steps.copy(),
             values=values[: len(COLUMNS)].copy(),
-            tops=values[DATED].copy() if self.is_merged else None,
-            origins=origins.astype(np.int64) if self.is_merged else None,
+            tops=values[TOPS].copy() if self.is_merged else None,
+            origins=origins[:FIRST_ORIGINS].astype(np.int64) if self.is_merged else None,
+            extremes=values[EXTREMES].copy() if self.is_merged else None,
+            extreme_steps=origins[FIRST_ORIGINS:].astype(np.int64) if self.is_merged else None,
             stride=self._stride,
             in_last=self._in_last,
         )
@@ -169,9 +171,12 @@ class Block:
         block._steps = saved.steps.copy()
         block._cells = Cells.of(saved.steps, saved.values.transpose(2, 1, 0))
         if saved.tops is not None:
-            block._cells.values[DATED] = saved.tops
+            block._cells.values[TOPS] = saved.tops
         if saved.origins is not None:
-            block._cells.origins[:] = np.clip(saved.origins, 0, LAST_STEP)
+            block._cells.origins[:FIRST_ORIGINS] = np.clip(saved.origins, 0, LAST_STEP)
+        if saved.extremes is not None and saved.extreme_steps is not None:
+            block._cells.values[EXTREMES] = saved.extremes
+            block._cells.origins[FIRST_ORIGINS:] = np.clip(saved.extreme_steps, 0, LAST_STEP)
         block._used = len(saved.steps)
         block._stride, block._in_last = saved.stride, saved.in_last
         return block

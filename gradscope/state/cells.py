@@ -1,8 +1,8 @@
 """Summaries of subjects over steps, and the one rule for what becomes of them when several steps share a column.
 
 The newest known number stands for all of them. Of the counts of NaN and Inf, and of the standard deviation, the norm and the
-extremes, the greatest is kept as well, with the step at which it was; also the least standard deviation and norm, the
-greatest share of zeros, and the mean that was farthest from zero: nothing that went wrong is averaged away.
+extremes, the greatest is kept as well; also the least standard deviation and norm, the greatest share of zeros, and the
+mean that was farthest from zero, each with the step at which it was: nothing that went wrong is averaged away.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TOP_STD, TOP_L2, TOP_ZEROS, LOW_STD, LOW_L2, FAR_MEAN = range(len(COLUMNS), len(
 """Behind the columns of a summary: the greatest standard deviation, norm and share of zeros in percent, the least standard
 deviation and norm, and the mean that is farthest from zero."""
 PLANES = len(COLUMNS) + 6
-DATED = slice(TOP_STD, TOP_L2 + 1)
-"""Those of which the step is known."""
+TOPS, EXTREMES = slice(TOP_STD, TOP_L2 + 1), slice(TOP_ZEROS, FAR_MEAN + 1)
+"""The planes as snapshots have them: two arrays, of which the first is the older."""
 _TOPS, _LOWS = slice(TOP_STD, TOP_ZEROS + 1), slice(LOW_STD, LOW_L2 + 1)
 _BAD_COUNTS = slice(NAN, INF + 1)
 Floats = npt.NDArray[np.float32]
@@ -32,15 +32,24 @@ LAST_STEP = np.iinfo(np.uint32).max
 
 
 class Origin(IntEnum):
-    """Of what the step is known."""
+    """Of what the step is known: where it was several times, the first. From ZEROS on, of the planes in their order."""
 
     BAD = 0
     """The first NaN or Inf; means nothing where there is none."""
     STD = 1
-    """The first of the greatest standard deviations."""
+    """The greatest standard deviation."""
     L2 = 2
     LARGEST = 3
     """The greatest magnitude."""
+    ZEROS = 4
+    """The greatest share of zeros."""
+    LOW_STD = 5
+    LOW_L2 = 6
+    FAR_MEAN = 7
+
+
+FIRST_ORIGINS = 4
+"""So many origins are those of the array that snapshots had first."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,14 @@ class Cells:
             np.fmax(a[planes], b[planes], out=values[planes])
         for planes in (MIN, _LOWS):
             np.fmin(a[planes], b[planes], out=values[planes])
-        np.copyto(values[FAR_MEAN], a[FAR_MEAN], where=_exceeds(np.abs(a[FAR_MEAN]), np.abs(b[FAR_MEAN])))
         is_later = np.empty(self.origins.shape, dtype=bool)
         is_later[Origin.BAD] = bad(b) & ~bad(a)
-        is_later[Origin.STD : Origin.L2 + 1] = _exceeds(b[DATED], a[DATED])
+        is_later[Origin.STD : Origin.L2 + 1] = _exceeds(b[TOPS], a[TOPS])
         is_later[Origin.LARGEST] = _exceeds(largest(b), largest(a))
+        is_later[Origin.ZEROS] = _exceeds(b[TOP_ZEROS], a[TOP_ZEROS])
+        is_later[Origin.LOW_STD : Origin.LOW_L2 + 1] = _exceeds(-b[_LOWS], -a[_LOWS])
+        is_later[Origin.FAR_MEAN] = is_farther = _exceeds(np.abs(b[FAR_MEAN]), np.abs(a[FAR_MEAN]))
+        values[FAR_MEAN] = np.where(is_farther, b[FAR_MEAN], a[FAR_MEAN])
         return Cells(values, np.where(is_later, later.origins, self.origins))
 
     def as_one(self) -> Cells:

@@ -1,7 +1,7 @@
 """How the history keeps numbers: as float32, which holds less than the float64 that they come in. numpy only.
 
 What lies beyond is kept as infinite, and what would vanish as the least number there is; whoever shows such a number says
-so (`is_beyond`, LEAST). How many NaN and Inf a tensor really held stands in columns of its own.
+so. How many NaN and Inf a tensor really held stands in columns of its own.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from gradscope.ui.plots.charts.heat_map import HeatMap
 from gradscope.ui.plots.charts.loss_chart import LossChart
 from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.words.quantities import Quantity, newest_values
 from tests.e2e.driver import App
 
 RECIPE = """
@@ -114,7 +115,10 @@ def test_the_history_says_what_it_does_not_hold(app: App, tmp_path: Path, monkey
     table = heat_map.table(app.state)
     assert table.cell(17, 1) == ">3.4e38"
     assert [entry.text for entry in heat_map._strip._keys] == ["beyond 3.4e38, drawn as infinite"]
-    # The inspector has float64: all of it.
+    # What is newest is there in float64: bars and the inspector show all of it, as the tree does.
+    (newest,) = newest_values(app.state.history, SubjectKind.GRAD, Quantity.L2)
+    latest = app.state.history.latest(key)
+    assert latest is not None and newest == latest.summary[L2] > 1e39
     app.controller.select(Selection.of_subject(key))
     app.controller.flush()
     numbers = dict(line.split("\t") for line in app.window.inspector.summary.all_as_text().splitlines())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, MEAN, SubjectKey, SubjectKind
 from gradscope.state.block import Block
-from gradscope.state.cells import TOP_L2, TOP_STD, Origin
+from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
 from gradscope.state.curve import Curve
 
 NAMES = "abc"
@@ -30,6 +30,7 @@ class _Numbers:
     high: float
     l2: float
     std: float
+    zero: int
     nan: int
     inf: int
 
@@ -45,7 +46,16 @@ def _made(seed: int) -> _Numbers:
         return random.choice([math.nan, *range(-5, 5), *range(-50, 50)])
 
     bad = [random.choice([0, 0, 0, 0, 1, 5]) for _ in range(2)]
-    return _Numbers(mean=one(), low=one(), high=one(), l2=one(), std=one(), nan=bad[0], inf=bad[1])
+    return _Numbers(
+        mean=one(),
+        low=one(),
+        high=one(),
+        l2=one(),
+        std=one(),
+        zero=random.choice([0, 0, 1, 2, 3]),
+        nan=bad[0],
+        inf=bad[1],
+    )
 
 
 NUMBERS = st.integers(0, 9999).map(_made)
@@ -107,10 +117,19 @@ def _check_cell(block: Block, key: SubjectKey, column: int, inside: list[tuple[i
     steps = {of: int(block.origins(of)[row, column]) for of in Origin}
     bad = [step for step, numbers in inside if numbers.nan or numbers.inf]
     assert not bad or steps[Origin.BAD] == bad[0]
-    for of, plane, value_of in ((Origin.STD, TOP_STD, "std"), (Origin.L2, TOP_L2, "l2")):
-        value, step = greatest([(step, getattr(numbers, value_of)) for step, numbers in inside])
-        assert same(float(block.series(key, plane)[column]), value)
+    for of, plane, sign, value_of in (
+        (Origin.STD, TOP_STD, 1, "std"),
+        (Origin.L2, TOP_L2, 1, "l2"),
+        (Origin.ZEROS, TOP_ZEROS, 100, "zero"),
+        (Origin.LOW_STD, LOW_STD, -1, "std"),
+        (Origin.LOW_L2, LOW_L2, -1, "l2"),
+    ):
+        value, step = greatest([(step, sign * getattr(numbers, value_of)) for step, numbers in inside])
+        assert same(float(block.series(key, plane)[column]), -value if sign < 0 else value)
         assert value != value or steps[of] == step
+    value, step = greatest([(step, abs(numbers.mean)) for step, numbers in inside])
+    assert same(abs(float(block.series(key, FAR_MEAN)[column])), value)
+    assert value != value or steps[Origin.FAR_MEAN] == step
 
 
 # What happens to a history: the next step (after a gap), the newest one again, several at once, some forgotten.

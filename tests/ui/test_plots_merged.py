@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol.subjects import COLUMNS, INF, L2, MAX, MIN, NAN, STD, SubjectKey, SubjectKind
+from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.state.block import Block
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.heat_map import HeatMap
@@ -19,7 +19,7 @@ from tests.ui.fakes import FakeController, light_themes, small_training, started
 K = SubjectKind
 KEY = SubjectKey(K.ACTIVATION, "net.0")
 STEPS = 2000
-NANS, INFS, PEAKS = (17, 640, 641, 1301), (400, 1990), (205, 1233, 1700)
+NANS, INFS, PEAKS, DIPS = (17, 640, 641, 1301), (400, 1990), (205, 1233, 1700), (813, 1502)
 
 
 @pytest.fixture
@@ -36,10 +36,12 @@ def controller(themes: ThemeManager) -> FakeController:
     block = history.blocks[K.ACTIVATION] = Block(max_steps=500)
     for step in range(STEPS):
         row = np.zeros(len(COLUMNS))
-        row[[STD, L2, MIN, MAX]] = 1, 2, -3, 3
+        row[[COUNT, STD, L2, MIN, MAX]] = 8, 1, 2, -3, 3
         row[NAN], row[INF] = 4 * (step in NANS), step in INFS
         if step in PEAKS:
             row[[STD, L2, MAX]] = 100, 200, 300
+        if step in DIPS:
+            row[[STD, L2, MEAN, ZERO]] = 0.25, 0.5, -7, 6
         block.add(step, keys, np.tile(row, (len(keys), 1)))
     assert block.is_merged and np.diff(block.steps).max() == 4
     return controller
@@ -101,6 +103,13 @@ def test_a_cell_names_the_steps(themes: ThemeManager, controller: FakeController
     assert lines(1233, Quantity.LARGEST)[2] == "Greatest: 300 at step 1233"
     assert lines(1233, Quantity.L2)[1:] == ["L2 norm: 2 at step 1235", "Greatest: 200 at step 1233"]
     assert lines(1233, Quantity.MEAN)[1:] == ["Mean: 0 at step 1235"]
+    assert lines(813, Quantity.STD)[3] == "Least: 0.25 at step 813"
+    assert lines(813, Quantity.L2)[3] == "Least: 0.5 at step 813"
+    assert lines(1502, Quantity.MEAN)[2] == "Farthest from zero: -7 at step 1502"
+    assert lines(1502, Quantity.ZEROS)[2] == "Most: 75 at step 1502"
+    restored = Block.restored(block.saved())
+    history.blocks[K.ACTIVATION] = restored
+    assert lines(813, Quantity.STD)[3] == "Least: 0.25 at step 813", "a snapshot knows it, too"
 
 
 def test_lines_have_the_peaks_and_the_crosses(qtbot: QtBot, themes: ThemeManager, controller: FakeController) -> None:

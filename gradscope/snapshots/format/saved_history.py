@@ -36,6 +36,11 @@ class SavedBlock:
     origins: IntArray | None = None
     """The steps of the first NaN or Inf, the greatest standard deviation, norm and magnitude, shape (4, subjects, columns);
     None as for `tops`."""
+    extremes: npt.NDArray[np.float32] | None = None
+    """The greatest share of zeros, the least standard deviation and norm, and the mean that is farthest from zero, shape
+    (4, subjects, columns); None as for `tops`."""
+    extreme_steps: IntArray | None = None
+    """Their steps, of the same shape."""
     stride: int
     """Steps that one column takes."""
     in_last: int
@@ -152,6 +157,9 @@ def _arrays_of(history: SavedHistory) -> dict[str, _Array]:
         arrays |= {f"block.{kind.value}.steps": block.steps, f"block.{kind.value}.values": block.values}
         if block.tops is not None and block.origins is not None:
             arrays |= {f"block.{kind.value}.tops": block.tops, f"block.{kind.value}.origins": block.origins}
+        if block.extremes is not None and block.extreme_steps is not None:
+            arrays[f"block.{kind.value}.extremes"] = block.extremes
+            arrays[f"block.{kind.value}.extreme_steps"] = block.extreme_steps
     for kind, histograms in history.histograms.items():
         arrays |= {f"histograms.{kind.value}.{name}": getattr(histograms, name) for name in _HISTOGRAM_ARRAYS}
     for name, curve in history.curves.items():
@@ -195,14 +203,24 @@ def decode(data: bytes, arrays: Mapping[str, _Array]) -> SavedHistory:
         _check(kind, steps, block)
         if len(set(block.keys)) != len(block.keys):
             raise Damaged(f"a subject of the history of {kind} comes twice")
-        tops, origins = f"block.{kind}.tops", f"block.{kind}.origins"
+        # Earlier versions have none of these.
+        seen = [
+            _array(arrays, name, dtype, (planes, *values.shape[1:])) if name in arrays else None
+            for name, dtype, planes in (
+                (f"block.{kind}.tops", np.float32, 2),
+                (f"block.{kind}.origins", np.int64, 4),
+                (f"block.{kind}.extremes", np.float32, 4),
+                (f"block.{kind}.extreme_steps", np.int64, 4),
+            )
+        ]
         blocks[SubjectKind(kind)] = SavedBlock(
             keys=block.keys,
             steps=steps,
             values=values,
-            # Earlier versions have neither.
-            tops=_array(arrays, tops, np.float32, (2, *values.shape[1:])) if tops in arrays else None,
-            origins=_array(arrays, origins, np.int64, (4, *values.shape[1:])) if origins in arrays else None,
+            tops=seen[0],
+            origins=seen[1],
+            extremes=seen[2],
+            extreme_steps=seen[3],
             stride=block.stride,
             in_last=block.in_last,
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD
 from gradscope.state.block import Block
 from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
 from gradscope.state.history import History
+from gradscope.state.kept_numbers import LEAST
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
@@ -189,7 +191,8 @@ def values_of(
         if len(rows) < len(found) or len(sizes.steps) != len(block.steps):
             return history.update_ratio()[2][:, steps]
         return _ratio(block.column(L2)[:, steps], sizes.column(L2)[:, steps][rows])
-    return _computed(lambda column: block.column(column)[:, steps], quantity, greatest=greatest)
+    computed: Floats = _computed(lambda column: block.column(column)[:, steps], quantity, greatest=greatest)
+    return computed
 
 
 def bounds_of(history: History, kind: SubjectKind, quantity: Quantity) -> tuple[Floats, Floats]:
@@ -220,16 +223,22 @@ def has_lost_ratios(history: History, kind: SubjectKind, quantity: Quantity) -> 
 
 
 def newest_values(history: History, kind: SubjectKind, quantity: Quantity) -> FloatArray:
-    """The same of all subjects at the newest step, shape (subjects,)."""
+    """The same of all subjects at the newest step, shape (subjects,); also where float32 is too small for them: the newest
+    summaries are float64."""
     values = values_of(history, kind, quantity, slice(-1, None))[:, 0].astype(np.float64)
+    block, sizes = history.blocks[kind], np.abs(values)
+    is_lost = np.isinf(values) | ((sizes > 0) & (sizes <= LEAST))
     if quantity is Quantity.RATIO:
-        block = history.blocks[kind]
-        for row in np.flatnonzero(np.isnan(values) & np.isinf(block.column(L2)[:, -1])):
-            # Both norms are beyond what the history holds; the newest summaries are float64.
-            key = block.keys[row]
-            update, size = history.latest(key), history.latest(SubjectKey(SubjectKind.PARAMETER, key.name))
-            if update is not None and size is not None and update.step == size.step == block.steps[-1]:
-                values[row] = float(update.summary[L2]) / float(size.summary[L2])
+        is_lost |= np.isnan(values) & np.isinf(block.column(L2)[:, -1])
+    for row in np.flatnonzero(is_lost):
+        key = block.keys[row]
+        latest, size = history.latest(key), history.latest(SubjectKey(SubjectKind.PARAMETER, key.name))
+        if latest is None or latest.step != block.steps[-1]:
+            continue
+        if quantity is not Quantity.RATIO:
+            values[row] = _computed(latest.summary.__getitem__, quantity, greatest=False)
+        elif size is not None and size.step == latest.step:
+            values[row] = float(latest.summary[L2]) / float(size.summary[L2])
     return values
 
 
@@ -240,7 +249,8 @@ def series_of(history: History, key: SubjectKey, quantity: Quantity, *, greatest
         size = history.blocks[SubjectKind.PARAMETER].series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
         norm = block.series(key, L2)
         return _ratio(norm, size) if len(norm) == len(size) else np.full(len(norm), np.nan, dtype=np.float32)
-    return _computed(lambda column: block.series(key, column), quantity, greatest=greatest)
+    computed: Floats = _computed(lambda column: block.series(key, column), quantity, greatest=greatest)
+    return computed
 
 
 def non_finite(block: Block, steps: IntArray | slice = ALL_STEPS) -> npt.NDArray[np.bool_]:
@@ -248,7 +258,7 @@ def non_finite(block: Block, steps: IntArray | slice = ALL_STEPS) -> npt.NDArray
     return (block.column(NAN)[:, steps] > 0) | (block.column(INF)[:, steps] > 0)
 
 
-def _computed(column: Callable[[int], Floats], quantity: Quantity, *, greatest: bool) -> Floats:
+def _computed(column: Callable[[int], Any], quantity: Quantity, *, greatest: bool) -> Any:
     match quantity:
         case Quantity.STD:
             return column(TOP_STD if greatest else STD)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from PySide6.QtCore import QCoreApplication
 
@@ -25,21 +23,27 @@ def others_in_line(keys: list[SubjectKey], rows: slice) -> str:
 
 
 def _other_extremes(block: Block, row: int, quantity: Quantity, where: slice, newest: float) -> list[str]:
-    """What the history keeps without its step, where it is not the newest number."""
+    """What else the history keeps of several steps, where it is not the newest number."""
     translate = QCoreApplication.translate
-    plane, join, words = {
-        Quantity.STD: (LOW_STD, np.fmin, translate(_CONTEXT, "Least: {value}")),
-        Quantity.L2: (LOW_L2, np.fmin, translate(_CONTEXT, "Least: {value}")),
-        Quantity.ZEROS: (TOP_ZEROS, np.fmax, translate(_CONTEXT, "Most: {value}")),
-        Quantity.MEAN: (FAR_MEAN, np.fmax, translate(_CONTEXT, "Farthest from zero: {value}")),
-    }.get(quantity, (None, np.fmax, ""))
-    if plane is None or not block.is_merged:
+    least = translate(_CONTEXT, "Least: {value} at step {step}")
+    known = {
+        Quantity.STD: (LOW_STD, Origin.LOW_STD, least),
+        Quantity.L2: (LOW_L2, Origin.LOW_L2, least),
+        Quantity.ZEROS: (TOP_ZEROS, Origin.ZEROS, translate(_CONTEXT, "Most: {value} at step {step}")),
+        Quantity.MEAN: (FAR_MEAN, Origin.FAR_MEAN, translate(_CONTEXT, "Farthest from zero: {value} at step {step}")),
+    }.get(quantity)
+    if known is None or not block.is_merged:
         return []
-    known = block.column(plane)[row, where]
-    seen = float(
-        known[np.nanargmax(np.abs(known))] if plane == FAR_MEAN and not np.isnan(known).all() else join.reduce(known)
-    )
-    return [] if math.isnan(seen) or seen == newest else [words.format(value=kept_number(seen))]
+    plane, origin, words = known
+    values = block.column(plane)[row, where]
+    if np.isnan(values).all():
+        return []
+    badness = -values if words == least else np.abs(values)
+    at = int(np.nanargmax(badness))
+    seen = float(values[at])
+    if seen == newest:
+        return []
+    return [words.format(value=kept_number(seen), step=int(block.origins(origin)[row, where][at]))]
 
 
 def cell_lines(history: History, key: SubjectKey, quantity: Quantity, start: int, end: int) -> list[str]:
