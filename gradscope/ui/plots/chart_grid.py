@@ -12,7 +12,7 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plots.chart import Chart
 from gradscope.ui.plots.time_link import TimeLink
 
-_TWO_COLUMNS_FROM_EMS = 42
+_TWO_COLUMNS_FROM_EMS = 38
 _LEAST_CHART_EMS = 15
 _LEAST_OF_TWO_COLUMNS_EMS = 8
 
