@@ -88,8 +88,8 @@ class MainWindow(QMainWindow):
         )
         self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
         self.centre = Centre(self)
-        self.failure_bar = FailureBar(controller, themes, self)
         self.file_bar = FileBar(controller, themes, self)
+        self.failure_bar = FailureBar(controller, themes, self, watch=self.file_bar.watch)
         self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
