@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar, QTabWidget
 
 from gradscope.protocol.messages import Attachment
@@ -384,6 +384,14 @@ class MainWindow(QMainWindow):
         if self._has_panels and event.size().width() < event.oldSize().width():
             # Once it is laid out.
             QTimer.singleShot(0, self, self._keep_centre)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Of keys that nothing has taken: those of an action that cannot be used now do not go by without a word."""
+        refusal = self.actions_.refusal_of_key(QKeySequence(event.keyCombination()))
+        if refusal:
+            self.status.tell(refusal)
+        else:
+            super().keyPressEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if self._dropped_file(event) is not None:
