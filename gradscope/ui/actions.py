@@ -459,7 +459,7 @@ class Actions(QObject):
         return self._actions[action_id]
 
     def refusal_of_key(self, keys: QKeySequence) -> str:
-        """Why nothing happens at these keys, with the name of what they stand for; "" where that can be done, or is nothing."""
+        """What these keys stand for and why it cannot be done now; "" where it can, or where they stand for nothing."""
         for action_id, action in self._actions.items():
             reason = None if action.isEnabled() or keys not in action.shortcuts() else self._refusal(action_id)
             if reason is not None:

@@ -6,7 +6,6 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QDialogButtonBox,
     QHeaderView,
     QTreeWidget,
@@ -16,11 +15,12 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.ui.actions import TABLE, plain, translated
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.guarded import guarded
 
 
 @guarded
-class ShortcutsDialog(QDialog):
+class ShortcutsDialog(SizedDialog):
     def __init__(self, *, steps: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Keyboard shortcuts"))
