@@ -30,12 +30,12 @@ class SizedDialog(QDialog):
             width = min(wanted.width(), room.width())
             for form in self.findChildren(ScrolledForm):
                 # Its inner layouts have not been told yet of texts that came after them.
-                form.widget().layout().activate()
-                form.updateGeometry()
+                form.settle()
             layout = self.layout()
-            has_own_height = layout is not None and layout.hasHeightForWidth()
-            # A dialog of texts that wrap has the height of these; others know their height.
-            height = layout.totalHeightForWidth(width) if has_own_height else wanted.height()
+            height = wanted.height()
+            if layout is not None and layout.hasHeightForWidth():
+                # A dialog of texts that wrap has the height of these; others know their height.
+                height = layout.totalHeightForWidth(width)
             self.resize(width, min(max(height, self.least_height()), room.height()))
         # Which puts it into the middle of its window.
         super().showEvent(event)
@@ -58,15 +58,23 @@ class ScrolledForm(QScrollArea):
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
-        form.setAutoFillBackground(False)
+        self._form = form
         self.setWidget(form)
-        self.viewport().setAutoFillBackground(False)
+        for widget in (form, self.viewport()):
+            widget.setAutoFillBackground(False)
+
+    def settle(self) -> None:
+        """Lay the form out now."""
+        layout = self._form.layout()
+        if layout is not None:
+            layout.activate()
+        self.updateGeometry()
 
     def sizeHint(self) -> QSize:
-        return self.widget().sizeHint()
+        return self._form.sizeHint()
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(self.widget().minimumSizeHint().width(), _LEAST_LINES * self.fontMetrics().lineSpacing())
+        return QSize(self._form.minimumSizeHint().width(), _LEAST_LINES * self.fontMetrics().lineSpacing())
 
     def heightForWidth(self, width: int) -> int:
-        return self.widget().heightForWidth(width)
+        return self._form.heightForWidth(width)
