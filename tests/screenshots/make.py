@@ -1,6 +1,6 @@
 """Makes screenshots: `python tests/screenshots/make.py [FOLDER]` those of the README, by default in resources/screenshots;
 `python tests/screenshots/make.py --states FOLDER` what is hard on a window, to be looked at: little room, large letters,
-many layers and parameter groups, an open traceback.
+one layer and many, many parameter groups, an open traceback, NaN, a file with a syntax error.
 
 Starts the real app with a real engine under Xvfb (Debian: xvfb and what `gradscope` itself asks for), and saves what the
 window shows, light and dark.
@@ -25,7 +25,7 @@ SCREEN = (1440, 900)
 SMALL = (1024, 700)
 TIMEOUT_SECS = 120.0
 _INSIDE = "GRADSCOPE_SCREENSHOTS_INSIDE"
-_README, _SMALL, _LARGE_LETTERS = "readme", "small", "large letters"
+_README, _USUAL, _SMALL, _LARGE_LETTERS = "readme", "usual", "small", "large letters"
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
         print("Xvfb is missing; install it with: sudo apt-get install xvfb", file=sys.stderr)
         return 2
     codes = []
-    for what in (_SMALL, _LARGE_LETTERS) if are_states else (_README,):
+    for what in (_USUAL, _SMALL, _LARGE_LETTERS) if are_states else (_README,):
         with tempfile.TemporaryDirectory() as settings:
             codes.append(_under_xvfb(folder, settings, what))
     return max(codes)
@@ -142,10 +142,8 @@ class _Camera:
 def _take(folder: Path, what: str) -> None:
     if what == _README:
         _take_readme(_Camera(folder, SCREEN))
-    elif what == _SMALL:
-        _take_states(_Camera(folder, SMALL), "small")
     else:
-        _take_states(_Camera(folder, SCREEN), "large-letters")
+        _take_states(_Camera(folder, SMALL if what == _SMALL else SCREEN), what.replace(" ", "-"))
 
 
 def _take_readme(camera: _Camera) -> None:
@@ -187,6 +185,18 @@ def _take_states(camera: _Camera, prefix: str) -> None:
             camera.save(f"{prefix}-{name}")
         window.training.raise_()
         camera.save(f"{prefix}-training")
+        for panel, name in ((window.inspector, "inspector"), (window.log, "log")):
+            panel.raise_()
+            camera.save(f"{prefix}-{name}")
+        window.moments.raise_()
+        window.layers.raise_()
+        window.training.raise_()
+        camera.open(recipes["tiny"])
+        camera.run(5)
+        camera.save(f"{prefix}-one-layer")
+        camera.open(recipes["diverging"])
+        camera.run(100)
+        camera.save(f"{prefix}-nan")
         camera.open(recipes["groups"])
         camera.run(5)
         window.workspace.setCurrentIndex(4)
@@ -203,6 +213,12 @@ def _take_states(camera: _Camera, prefix: str) -> None:
         camera.save(f"{prefix}-failed")
         window.failure_bar.toggle.click()
         camera.save(f"{prefix}-traceback")
+        recipes["tiny"].write_text("def recipe(:\n", encoding="utf-8")
+        window.commands.open_file(str(recipes["tiny"]))
+        camera.wait(lambda: camera.state.unopened is not None, 1.0)
+        recipes["tiny"].write_text("def recipe():\n", encoding="utf-8")
+        camera.wait(settle_secs=1.0)
+        camera.save(f"{prefix}-saved-again")
     camera.close()
 
 

@@ -70,12 +70,36 @@ def recipe():
     optimizer = torch.optim.Adam(model.parameters())
     return Recipe(model=model, dataset=data, loss=nn.CrossEntropyLoss(), optimizer=optimizer, batch_size=32)
 """
+_TINY = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+def recipe():
+    model = nn.Linear(2, 1)
+    inputs = torch.randn(64, 2)
+    data = torch.utils.data.TensorDataset(inputs, inputs.sum(1, keepdim=True))
+    return Recipe(model=model, dataset=data, loss=nn.MSELoss(), optimizer=torch.optim.SGD(model.parameters(), 0.05))
+"""
+_DIVERGING = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+def recipe():
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
+    inputs = torch.randn(256, 8)
+    data = torch.utils.data.TensorDataset(inputs, inputs.sum(1, keepdim=True))
+    optimizer = torch.optim.SGD(model.parameters(), 30.0)
+    return Recipe(model=model, dataset=data, loss=nn.MSELoss(), optimizer=optimizer, batch_size=32)
+"""
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """300 layers, 86 parameter groups, and a forward that fails at step 19; by their names."""
+    """One layer, 300 layers, 86 parameter groups, a forward that fails at step 19, and a run to NaN; by their names."""
     paths = {}
-    for name, text in (("deep", _DEEP), ("groups", _GROUPS), ("failing", _FAILING)):
+    texts = {"tiny": _TINY, "deep": _DEEP, "groups": _GROUPS, "failing": _FAILING, "diverging": _DIVERGING}
+    for name, text in texts.items():
         paths[name] = folder / f"{name}.py"
         paths[name].write_text(text.lstrip(), encoding="utf-8")
     return paths

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication, QDialog, QLabel, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
+import gradscope.ui.dialogs
 from gradscope.protocol import messages
+from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
+from gradscope.ui.dialogs.mismatch import MismatchDialog
+from gradscope.ui.dialogs.sized_dialog import ScrolledForm, SizedDialog
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.widgets.scrolled_column import ScrolledColumn
 from gradscope.ui.window.main_window import MainWindow
@@ -211,7 +217,27 @@ def test_what_a_panel_shows_with_large_letters(
     assert table.columnWidth(0) <= seen.width()
 
 
-def test_dialogs(window: MainWindow, screen: Screen, controller: ShellController, qtbot: QtBot) -> None:
+def dialogs_of_ours() -> set[str]:
+    """The names of all classes of dialogs."""
+    for module in pkgutil.iter_modules(gradscope.ui.dialogs.__path__):
+        importlib.import_module(f"gradscope.ui.dialogs.{module.name}")
+    waiting, found = [QDialog], set[type]()
+    while waiting:
+        below = waiting.pop().__subclasses__()
+        waiting += below
+        found.update(below)
+    return {cls.__name__ for cls in found if cls.__module__.startswith("gradscope.")} - {SizedDialog.__name__}
+
+
+def test_dialogs(
+    window: MainWindow,
+    screen: Screen,
+    controller: ShellController,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each opens with all that is in it, or with a scroll bar where the screen has no room for that."""
+    monkeypatch.setattr(SizedDialog, "room", lambda _self: QSize(*screen.most))
     controller.start(full_training(), steps=1)
     wanted = (
         ActionId.SETTINGS,
@@ -220,14 +246,36 @@ def test_dialogs(window: MainWindow, screen: Screen, controller: ShellController
         ActionId.SHORTCUTS,
         ActionId.ABOUT,
         ActionId.CAPTURE_LAYERS,
+        ActionId.OPEN,
+        ActionId.OPEN_SNAPSHOT,
+        ActionId.SAVE_CHECKPOINT,
+        ActionId.LOAD_CHECKPOINT,
     )
     for action_id in wanted:
         window.actions_[action_id].trigger()
     ErrorReportDialog("A title", "why " * 100, "line\n" * 300, window).open()
+    missing = tuple(f"encoder.layers.{i}.self_attention.in_proj_weight" for i in range(100))
+    MismatchDialog(CheckpointMismatch(path="/c.pt", missing=missing, fitting=1, total=101), window).open()
     qtbot.wait(30)
     dialogs = [dialog for dialog in window.findChildren(QDialog) if dialog.isVisible()]
-    assert len(dialogs) == len(wanted) + 1
+    assert {type(dialog).__name__ for dialog in dialogs} == dialogs_of_ours()
     for dialog in dialogs:
-        least = dialog.minimumSizeHint()
-        assert least.width() <= screen.most[0] and least.height() <= screen.most[1], (dialog.windowTitle(), least)
+        about = (type(dialog).__name__, dialog.size())
+        if isinstance(dialog, QFileDialog):
+            # Qt's own, which may be made smaller.
+            least = dialog.minimumSizeHint()
+            assert least.width() <= screen.most[0] and least.height() <= screen.most[1], about
+        else:
+            assert dialog.width() <= screen.most[0] and dialog.height() <= screen.most[1], about
+            layout = dialog.layout()
+            needed = (
+                layout.totalHeightForWidth(dialog.width())
+                if layout.hasHeightForWidth()
+                else layout.totalMinimumSize().height()
+            )
+            areas = dialog.findChildren(ScrolledForm)
+            assert dialog.height() >= min(needed, screen.most[1] if areas else needed), about
+            for area in areas:
+                has_room = needed <= screen.most[1]
+                assert (area.verticalScrollBar().maximum() == 0) is has_room, about
         dialog.close()

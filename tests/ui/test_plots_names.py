@@ -86,6 +86,17 @@ def test_labels_of_many_rows_are_those_of_blocks_and_do_not_overlap(qapp: object
     assert len(set(texts)) == len(texts)
 
 
+def test_a_label_of_a_block_is_not_taken_for_the_number_of_a_row(qapp: object) -> None:
+    names = [f"{i}.{leaf}" for i in range(0, 300, 2) for leaf in ("weight", "bias")]
+    axis = axis_of(names)
+    texts = [text for _, text in labels_of(axis, -0.5, 299.5, 300)]
+    assert len(texts) > 5 and texts[0] == "0.*"
+    assert all(text.endswith(".*") for text in texts)
+    assert labels_of(axis, 10, 14, 300)[0][1] == names[10]
+    of_layers = axis_of([f"net.{i}" for i in range(300)])
+    assert not any("*" in text for _, text in labels_of(of_layers, -0.5, 299.5, 300)), "each of them is a row"
+
+
 def test_names_without_blocks_have_labels_at_equal_distances(qapp: object) -> None:
     axis = axis_of([f"layer_{chr(97 + i % 26)}{i // 26}" for i in range(200)])
     rows = [row for row, _ in labels_of(axis, -0.5, 199.5, 300)]

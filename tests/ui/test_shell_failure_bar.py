@@ -7,6 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
+from gradscope.client.file_watch import FileWatch
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, SubStep
@@ -30,7 +31,7 @@ FAILURE = Failure(
 @pytest.fixture
 def bar(qtbot: QtBot, controller: ShellController, themes: ThemeManager) -> FailureBar:
     controller.start(small_training(), steps=1)
-    bar = FailureBar(controller, themes)  # type: ignore[arg-type]
+    bar = FailureBar(controller, themes, watch=FileWatch())  # type: ignore[arg-type]
     qtbot.addWidget(bar)
     return bar
 

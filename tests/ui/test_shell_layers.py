@@ -183,6 +183,39 @@ def test_nan_is_flagged_in_words_with_an_icon_and_above(dock: LayersDock, contro
     assert "output: 170" in index.siblingAtColumn(Column.FLAGS).data(Qt.ItemDataRole.ToolTipRole)
 
 
+@pytest.mark.parametrize("width", [320, 430, 533])
+def test_the_flags_of_what_is_not_finite_are_whole(width: int, dock: LayersDock, controller: ShellController) -> None:
+    training = small_training(non_finite_from={SubjectKey(K.ACTIVATION, "net.1"): 1})
+    dock.resize(width, 500)
+    controller.start(training, steps=1)
+    controller.play(training.forward())
+    index = dock.model.index_of("net.1", is_parameter=False).siblingAtColumn(Column.FLAGS)
+    assert index.data() == "NaN, Inf"
+    assert dock.view.sizeHintForIndex(index).width() <= dock.view.columnWidth(Column.FLAGS)
+
+
+def long_texts() -> SessionInfo:
+    """Names and types as those of a usual model."""
+    names = ("features", "features.conv1", "features.norm1", "features.residual", "classifier")
+    modules = [ModuleInfo(name="", type="ResidualNetwork", description="")]
+    modules += [ModuleInfo(name=n, type="BatchNorm2d", description="64, eps=1e-05, momentum=0.1") for n in names]
+    return session_info(modules=tuple(modules))
+
+
+def test_types_and_names_give_way_before_a_number_is_left_out(
+    dock: LayersDock, controller: ShellController, qtbot: QtBot
+) -> None:
+    dock.resize(500, 500)
+    controller.state.apply(messages.Opened(session=long_texts(), position=Position()))
+    controller.flush()
+    digit = dock.view.fontMetrics().horizontalAdvance("0")
+    needed = round(sum((16, 9, 14.5, 8, 7.5, 9)) * digit)
+    dock.resize(needed + dock.width() - dock.view.viewport().width(), 500)
+    qtbot.waitUntil(lambda: dock.view.viewport().width() == needed)
+    assert not any(dock.view.isColumnHidden(column) for column in Column)
+    assert dock.view.header().length() == needed
+
+
 def test_what_is_nan_in_part_shows_no_number_of_the_rest(dock: LayersDock, controller: ShellController) -> None:
     bad = [(K.GRAD, "net.0.weight"), (K.UPDATE, "net.0.weight"), (K.PARAMETER, "net.0.weight")]
     bad += [(K.ACTIVATION, "net.1"), (K.ACTIVATION_GRAD, "net.1")]

@@ -65,6 +65,27 @@ def test_it_follows_the_end_unless_scrolled_up(dock: LogDock, controller: ShellC
     assert bar.value() == bar.maximum()
 
 
+def test_a_long_line_goes_on_below_and_is_copied_as_one(
+    dock: LogDock, controller: ShellController, qtbot: QtBot
+) -> None:
+    line = "a sentence of words, and /a/path/" + "without_any_break/" * 40
+    for i in range(9):
+        say(controller, f"{i} {line}")
+    assert dock.view.horizontalScrollBar().maximum() == 0
+    last = dock.view.document().lastBlock()
+    lines = last.layout().lineCount()
+    assert lines > 2
+    bar = dock.view.verticalScrollBar()
+    dock.resize(300, 200)
+    qtbot.waitUntil(lambda: last.layout().lineCount() > lines)
+    assert bar.value() == bar.maximum() > 0, "still at the end"
+    cursor = QTextCursor(last)
+    cursor.movePosition(QTextCursor.MoveOperation.EndOfBlock, QTextCursor.MoveMode.KeepAnchor)
+    dock.view.setTextCursor(cursor)
+    dock._on_copy_clicked()
+    assert QGuiApplication.clipboard().text() == f"8 {line}"
+
+
 def test_clearing_empties_the_view_only(dock: LogDock, controller: ShellController) -> None:
     say(controller, "old")
     dock._on_clear_clicked()

@@ -120,7 +120,8 @@ def test_the_layers_are_no_wider_than_what_is_in_them(
         controller.start(training, steps=1)
         qtbot.wait(50)
         header = window.layers.view.header()
-        assert not window.layers.view.isColumnHidden(LayerColumn.FORM), "with the types"
+        shown = [not window.layers.view.isColumnHidden(column) for column in LayerColumn]
+        assert all(shown), "with types and values"
         assert header.length() <= window.layers.view.viewport().width()
         spare = header.sectionSize(LayerColumn.FLAGS) / window.fontMetrics().horizontalAdvance("0")
         assert spare < 9, "and no empty room"

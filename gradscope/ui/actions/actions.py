@@ -77,6 +77,14 @@ class Actions(QObject):
     def __getitem__(self, action_id: ActionId) -> QAction:
         return self._actions[action_id]
 
+    def refusal_of_key(self, keys: QKeySequence) -> str:
+        """What these keys stand for and why it cannot be done now; "" where it can, or where they stand for nothing."""
+        for action_id, action in self._actions.items():
+            reason = None if action.isEnabled() or keys not in action.shortcuts() else self._refusal(action_id)
+            if reason is not None:
+                return f"{plain(action.text())}: {reason}"
+        return ""
+
     @Slot(object)
     def _on_theme_changed(self, theme: Theme) -> None:
         for action_id, row in TABLE.items():

@@ -7,15 +7,16 @@ import platform
 import PySide6
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialogButtonBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from gradscope.assets import resources_dir
 from gradscope.state.app_state import EngineState
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.plain import PlainLabel
 from gradscope.version import __version__
 
 
-class AboutDialog(QDialog):
+class AboutDialog(SizedDialog):
     def __init__(self, engine: EngineState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("About gradscope"))

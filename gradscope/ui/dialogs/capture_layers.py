@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import SessionInfo
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.words.text import shortened
@@ -18,7 +19,7 @@ _MAX_NAME = 60
 
 
 @guarded
-class CaptureLayersDialog(QDialog):
+class CaptureLayersDialog(SizedDialog):
     """What is wrong with the field is said below it, and how much of the model it takes in."""
 
     chosen = Signal(object)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.visible import visible_lines
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel
 
 
 @guarded
-class ErrorReportDialog(QDialog):
+class ErrorReportDialog(SizedDialog):
     """`report` can grow while the dialog is open."""
 
     def __init__(self, title: str, explanation: str, report: str, parent: QWidget | None = None) -> None:
@@ -47,3 +48,6 @@ class ErrorReportDialog(QDialog):
 
     def sizeHint(self) -> QSize:
         return QSize(90 * self.fontMetrics().averageCharWidth(), 26 * self.fontMetrics().lineSpacing())
+
+    def least_height(self) -> int:
+        return self.sizeHint().height()

@@ -9,7 +9,6 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDialog,
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
@@ -25,6 +24,7 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.parts import Contents, Part
 from gradscope.ui.actions.snapshot_export import SnapshotExport
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel
@@ -50,7 +50,7 @@ _ROWS = 5
 
 
 @guarded
-class ExportDialog(QDialog):
+class ExportDialog(SizedDialog):
     """Runs `export`, which it owns from now on, and closes when the snapshot is written."""
 
     written = Signal(str, object)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.visible import visible, visible_lines
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel
 
 
 @guarded
-class MismatchDialog(QDialog):
+class MismatchDialog(SizedDialog):
     """Emits `wanted` if what fits is to be loaded."""
 
     wanted = Signal()
@@ -87,3 +88,6 @@ class MismatchDialog(QDialog):
 
     def sizeHint(self) -> QSize:
         return QSize(90 * self.fontMetrics().averageCharWidth(), 24 * self.fontMetrics().lineSpacing())
+
+    def least_height(self) -> int:
+        return self.sizeHint().height()

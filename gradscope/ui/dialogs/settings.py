@@ -8,7 +8,6 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDialog,
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
@@ -25,6 +24,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.ui.actions.spare_keeper import lacking_memory_bytes
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
+from gradscope.ui.dialogs.sized_dialog import ScrolledForm, SizedDialog
 from gradscope.ui.look.settings import MAX_BUDGET_MB, Setting, Settings, ThemeChoice
 from gradscope.ui.widgets.fields import ComboBox, SpinBox
 from gradscope.ui.widgets.guarded import guarded
@@ -33,7 +33,7 @@ from gradscope.ui.words.capture import cost_of, name_of
 
 
 @guarded
-class SettingsDialog(QDialog):
+class SettingsDialog(SizedDialog):
     """`running` is the interpreter that runs the engine now; what is wrong with a field is said below it."""
 
     def __init__(self, settings: Settings, *, running: str, parent: QWidget | None = None) -> None:
@@ -165,7 +165,9 @@ class SettingsDialog(QDialog):
             column.setSpacing(4)
             column.addWidget(widget, 0, Qt.AlignmentFlag.AlignLeft)
             column.addWidget(hint)
-        form = QFormLayout()
+        fields = QWidget(self)
+        form = QFormLayout(fields)
+        form.setContentsMargins(0, 0, 0, 0)
         form.setHorizontalSpacing(16)
         form.setVerticalSpacing(16)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
@@ -185,8 +187,7 @@ class SettingsDialog(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 16)
         column.setSpacing(16)
-        column.addLayout(form)
-        column.addStretch(1)
+        column.addWidget(ScrolledForm(fields, self), 1)
         column.addWidget(self.buttons)
 
     # ------------------------------------------------------------------------------------------ Qt

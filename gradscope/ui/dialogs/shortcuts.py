@@ -6,7 +6,6 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QDialogButtonBox,
     QHeaderView,
     QTreeWidget,
@@ -17,11 +16,12 @@ from PySide6.QtWidgets import (
 
 from gradscope.ui.actions.actions import plain, translated
 from gradscope.ui.actions.table import TABLE
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded
 
 
 @guarded
-class ShortcutsDialog(QDialog):
+class ShortcutsDialog(SizedDialog):
     def __init__(self, *, steps: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Keyboard shortcuts"))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
-    QDialog,
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
@@ -23,6 +22,7 @@ from gradscope.snapshots.tensorboard import missing, occupied
 from gradscope.state.event_export import event_source
 from gradscope.state.history import History
 from gradscope.ui.actions.event_export import EventExport
+from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel
 
@@ -30,7 +30,7 @@ _FORBIDDEN = '<>:"/\\|?*'
 
 
 @guarded
-class TensorBoardDialog(QDialog):
+class TensorBoardDialog(SizedDialog):
     """Writes `history` as it is when Export is pressed; `owners` names the optimizer of each parameter group."""
 
     written = Signal(str, int)

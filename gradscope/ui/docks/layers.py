@@ -29,9 +29,10 @@ _LOOKED_AT_FOR_WIDTH = 60
 """Rows whose texts a column is to be wide enough for."""
 _NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
 """Least widths in digits of the view's font; longer numbers make their column wider."""
-_NAMES, _FORMS, _LEAST_FORMS = (11, 28), (9, 16), 9
-"""Bounds of columns that are as wide as their texts."""
-_LEAST_FLAGS = 6.5
+_NAMES, _FORMS, _FLAGS = (11, 28), (9, 16), (6.5, 9)
+"""Bounds of columns that are as wide as their texts. A flag that is longer, as few are, takes what is left."""
+_USUAL_NAMES = 16
+"""Names are not cut to less for the sake of a column that can be left out."""
 _FRAME = 4
 """Pixels of the panel's border, left and right."""
 _LEFT_OUT_FIRST = (Column.VALUE, Column.UPDATE, Column.FORM)
@@ -114,7 +115,7 @@ class LayersDock(Panel):
             self.model.refresh_settings()
         elif Topic.HISTORY in topics:
             self.model.refresh_values()
-            self._widen_for_numbers()
+            self._widen_for_texts()
         if Topic.PINS in topics:
             self.model.refresh_pins()
         if topics & {Topic.SESSION, Topic.SELECTION}:
@@ -233,46 +234,47 @@ class LayersDock(Panel):
 
     def _widths_in(self, room: int) -> dict[Column, int]:
         """Of the columns that there is room for."""
-        least_forms = _LEAST_FORMS * self.view.fontMetrics().horizontalAdvance("0")
+        digit = self.view.fontMetrics().horizontalAdvance("0")
         widths = self._wanted_widths()
+        usual = {Column.FORM: _FORMS[0] * digit, Column.NAME: _USUAL_NAMES * digit}
         for column in _LEFT_OUT_FIRST:
-            longer = widths.get(Column.FORM, least_forms) - least_forms
+            longer = sum(max(0, widths[soft] - least) for soft, least in usual.items() if soft in widths)
             if sum(widths.values()) - longer > room:
                 del widths[column]
-        if Column.FORM in widths:
-            widths[Column.FORM] = max(least_forms, widths[Column.FORM] + min(0, room - sum(widths.values())))
-        # A name that is cut is whole in its tooltip; a number that is cut is another number.
-        least_names = _NAMES[0] * self.view.fontMetrics().horizontalAdvance("0")
-        widths[Column.NAME] = max(least_names, widths[Column.NAME] + min(0, room - sum(widths.values())))
+        # A text that is cut is whole in its tooltip; a number that is cut is another number.
+        for column, least in ((Column.FORM, usual[Column.FORM]), (Column.NAME, _NAMES[0] * digit)):
+            if column in widths:
+                short = max(0, sum(widths.values()) - room)
+                widths[column] = max(least, widths[column] - short)
         return widths
 
     def _wanted_widths(self) -> dict[Column, int]:
         digit = self.view.fontMetrics().horizontalAdvance("0")
-        numbers = self._widths_of_numbers()
+        needed_by = self._widths_of_texts()
         widths: dict[Column, int] = {
-            column: max(round(digits * digit), numbers[column]) for column, digits in _NUMBERS.items()
+            column: max(round(digits * digit), needed_by[column]) for column, digits in _NUMBERS.items()
         }
-        widths[Column.FLAGS] = round(_LEAST_FLAGS * digit)
+        widths[Column.FLAGS] = needed_by[Column.FLAGS]
         for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
             header = self.view.header().sectionSizeHint(column)
             needed = max(self.view.sizeHintForColumn(column) + digit, header)
             widths[column] = max(least * digit, min(needed, most * digit))
         return widths
 
-    def _widen_for_numbers(self) -> None:
-        """Where a number has become longer than its column is wide."""
-        needed = self._widths_of_numbers()
-        shown = [column for column in _NUMBERS if not self.view.isColumnHidden(column)]
-        if any(needed[column] > self.view.columnWidth(column) for column in shown):
+    def _widen_for_texts(self) -> None:
+        """Where a number or a flag has become longer than its column is wide."""
+        needed = self._widths_of_texts()
+        if any(width > self.view.columnWidth(c) for c, width in needed.items() if not self.view.isColumnHidden(c)):
             self._fit_columns()
 
-    def _widths_of_numbers(self) -> dict[Column, int]:
-        """What the numbers of the rows that are seen need; cheaper than the view's own hints, which ask for all roles."""
+    def _widths_of_texts(self) -> dict[Column, int]:
+        """What the numbers and the flags of the rows that are seen need; cheaper than the view's own hints, which ask for all
+        roles."""
         metrics, margin = self.view.fontMetrics(), -1
-        widths = dict.fromkeys(_NUMBERS, 0)
+        widths = dict.fromkeys((*_NUMBERS, Column.FLAGS), 0)
         index, bottom = self.view.indexAt(QPoint(0, 0)), self.view.viewport().height()
         while index.isValid() and self.view.visualRect(index).top() < bottom:
-            for column in _NUMBERS:
+            for column in widths:
                 cell = index.siblingAtColumn(column)
                 text = str(cell.data() or "")
                 if text and margin < 0:
@@ -280,6 +282,8 @@ class LayersDock(Panel):
                     margin = self.view.sizeHintForIndex(cell).width() - metrics.horizontalAdvance(text) + 1
                 widths[column] = max(widths[column], metrics.horizontalAdvance(text) + margin if text else 0)
             index = self.view.indexBelow(index)
+        least, most = (round(digits * metrics.horizontalAdvance("0")) for digits in _FLAGS)
+        widths[Column.FLAGS] = max(least, min(widths[Column.FLAGS], most))
         return widths
 
     def _follow_selection(self) -> None:

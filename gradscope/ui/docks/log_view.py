@@ -13,6 +13,7 @@ from PySide6.QtGui import (
     QTextBlock,
     QTextCharFormat,
     QTextCursor,
+    QTextOption,
 )
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
@@ -37,7 +38,8 @@ class LogView(QPlainTextEdit):
         self.setReadOnly(True)
         self.setUndoRedoEnabled(False)
         self.setMaximumBlockCount(MAX_LINES)
-        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        # A long line goes on below, at any letter: what is copied is the line as it was printed.
+        self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
@@ -48,8 +50,7 @@ class LogView(QPlainTextEdit):
         self.updateRequest.connect(self._on_update_request)
 
     def append_lines(self, lines: list[Line]) -> None:
-        bar = self.verticalScrollBar()
-        is_at_end = bar.value() >= bar.maximum() - 1
+        is_at_end = self._is_at_end()
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
         cursor.beginEditBlock()
@@ -65,7 +66,7 @@ class LogView(QPlainTextEdit):
             # Nothing is shown before it ends.
             cursor.endEditBlock()
         if is_at_end:
-            bar.setValue(bar.maximum())
+            self._go_to_end()
 
     def clear_lines(self) -> None:
         self.clear()
@@ -95,6 +96,13 @@ class LogView(QPlainTextEdit):
     def _on_update_request(self, _rect: QRect, _dy: int) -> None:
         self._margin.update()
 
+    def _is_at_end(self) -> bool:
+        bar = self.verticalScrollBar()
+        return bar.value() >= bar.maximum() - 1
+
+    def _go_to_end(self) -> None:
+        self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
+
     def _format(self, mark: int) -> QTextCharFormat:
         result = QTextCharFormat()
         result.setForeground(self._colour(mark, self._themes.theme))
@@ -111,7 +119,11 @@ class LogView(QPlainTextEdit):
     # ------------------------------------------------------------------------------------------ Qt
 
     def resizeEvent(self, event: QResizeEvent) -> None:
+        is_at_end = self._is_at_end()
         super().resizeEvent(event)
+        if is_at_end:
+            # In another width the lines take more room, or less.
+            self._go_to_end()
         inside = self.contentsRect()
         self._margin.setGeometry(inside.left(), inside.top(), self.margin_width(), inside.height())
 

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gradscope.client.file_watch import FileWatch
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.visible import visible, visible_lines
@@ -30,6 +31,7 @@ from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.widgets.flow_row import FlowRow
 from gradscope.ui.widgets.plain import PlainLabel, WrappedLabel
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.words.file import what_has_changed
 
 _DETAIL_LINES, _LEAST_DETAIL_LINES = 12, 5
 _DETAIL_SHARE = 0.25
@@ -72,9 +74,13 @@ class FailureBar(QFrame):
 
     details_shown = Signal()
 
-    def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None, *, watch: FileWatch
+    ) -> None:
+        """`watch` knows when the file has changed that could not be opened."""
         super().__init__(parent)
         self._controller = controller
+        self._watch = watch
         self._themes = themes
         self._notice: _Notice | None = None
         self._dismissed: _Notice | None = None
@@ -115,6 +121,7 @@ class FailureBar(QFrame):
         self._arrange()
         self._refresh()
         controller.refreshed.connect(self._on_refreshed)
+        watch.changed.connect(self._refresh)
         themes.changed.connect(self._on_theme_changed)
 
     # ------------------------------------------------------------------------------------------ slots
@@ -155,6 +162,7 @@ class FailureBar(QFrame):
 
     # ------------------------------------------------------------------------------------------ private
 
+    @Slot()
     def _refresh(self) -> None:
         notice = self._current_notice()
         if notice is None:
@@ -197,8 +205,12 @@ class FailureBar(QFrame):
         if state.failure is None:
             return None
         can_be_traced = state.failure.can_be_traced and state.refusal(Verb.NEXT_BATCH) is None
-        notice = _notice_of_failure(state.failure)
-        return replace(notice, is_unopened=state.unopened is not None, can_be_traced=can_be_traced)
+        notice = replace(_notice_of_failure(state.failure), can_be_traced=can_be_traced)
+        if state.unopened is None:
+            return notice
+        changed = what_has_changed(state, state.unopened.path) if self._watch.has_changed else ""
+        more = " ".join(part for part in (notice.more, changed) if part)
+        return replace(notice, is_unopened=True, more=more)
 
     def _show(self, notice: _Notice) -> None:
         self.sentence.setText(visible(notice.sentence))

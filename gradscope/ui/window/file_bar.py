@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from gradscope.client.file_watch import FileWatch
 from gradscope.protocol.phases import Rest
-from gradscope.protocol.visible import visible
 from gradscope.state.app_state import EngineStatus, Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.words.file import what_has_changed
 
 
 class FileBar(QFrame):
@@ -95,9 +93,11 @@ class FileBar(QFrame):
         path, known = self._watched()
         self.watch.watch(path, known)
         is_wanted = self.watch.has_changed and self.watch.seen != self._dismissed
-        is_shown = is_wanted and state.opening is None and state.snapshot is None
+        # The failure bar says it where it offers to try again.
+        is_told = state.unopened is not None and state.failure is not None and state.engine.status is EngineStatus.READY
+        is_shown = is_wanted and not is_told and state.opening is None and state.snapshot is None
         if is_shown:
-            self.sentence.setText(self._sentence(path))
+            self.sentence.setText(what_has_changed(state, path))
             self.sentence.setToolTip(plain_tip(path))
         self.setVisible(is_shown)
 
@@ -112,20 +112,3 @@ class FileBar(QFrame):
         if state.session is None or not is_ready or state.snapshot is not None:
             return "", ""
         return state.session.path, state.session.sha256
-
-    def _sentence(self, path: str) -> str:
-        state, name = self._controller.state, visible(Path(path).name)
-        if state.unopened is not None:
-            text = self.tr("{name} has changed since it could not be opened.").format(name=name)
-        else:
-            text = self.tr("{name} has changed since it was opened.").format(name=name)
-        if state.session is None or state.position.rest is Rest.EMPTY:
-            return text
-        if state.position.running:
-            lost = self.tr("Opening it again ends what runs, and goes back to step 0")
-        elif state.position.step:
-            lost = self.tr("Opening it again goes back to step 0: save a checkpoint to keep the {count} steps so far")
-            lost = lost.format(count=state.position.step)
-        else:
-            return text
-        return f"{text} {lost}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar, QTabWidget
 
 from gradscope.protocol.messages import Attachment
@@ -47,7 +47,7 @@ from gradscope.ui.window.toolbar import ToolBar
 _LAYOUT_VERSION = 1
 _SIZE = (1440, 900)
 _INSPECTOR_DIGITS = 41
-_SIDE_SHARES = (0.35, 0.25)
+_SIDE_SHARES = (0.37, 0.25)
 _SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
 """The panels at the sides are as wide as what is in them, and at most so much of the window."""
 _LEAST_LAYERS_SHARE = 0.33
@@ -90,8 +90,8 @@ class MainWindow(QMainWindow):
         )
         self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
         self.centre = Centre(self)
-        self.failure_bar = FailureBar(controller, themes, self)
         self.file_bar = FileBar(controller, themes, self)
+        self.failure_bar = FailureBar(controller, themes, self, watch=self.file_bar.watch)
         self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
@@ -386,6 +386,14 @@ class MainWindow(QMainWindow):
         if self._has_panels and event.size().width() < event.oldSize().width():
             # Once it is laid out.
             QTimer.singleShot(0, self, self._keep_centre)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Of keys that nothing has taken: those of an action that cannot be used now do not go by without a word."""
+        refusal = self.actions_.refusal_of_key(QKeySequence(event.keyCombination()))
+        if refusal:
+            self.status.tell(refusal)
+        else:
+            super().keyPressEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if self._dropped_file(event) is not None:

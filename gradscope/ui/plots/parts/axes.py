@@ -167,7 +167,12 @@ class NameAxis(ChartAxis):
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         names_blocks = spacing > 1 and self._tells_blocks(round(spacing))
-        return [self._fitted(self._blocks[int(v)] if names_blocks else self._labels[int(v)]) for v in values]
+        return [self._block_label(int(v)) if names_blocks else self._fitted(self._labels[int(v)]) for v in values]
+
+    def _block_label(self, row: int) -> str:
+        """ "layers.24.*" stands for several rows; "24" alone would be taken for the number of one."""
+        block = self._blocks[row]
+        return self._fitted(block, "" if block == self._names[row] else ".*")
 
     def _stride(self, low: float, high: float, size: float) -> int:
         """How many rows a label takes."""
@@ -188,12 +193,13 @@ class NameAxis(ChartAxis):
                 chosen.append(row)
         return chosen
 
-    def _fitted(self, label: str) -> str:
-        if label not in self._shown:
+    def _fitted(self, label: str, ending: str = "") -> str:
+        if label + ending not in self._shown:
             metrics = QFontMetricsF(self._font)
-            short = squeezed(label, lambda text: metrics.horizontalAdvance(text) <= self._width_for_text)
-            self._shown[label] = metrics.elidedText(short, Qt.TextElideMode.ElideMiddle, self._width_for_text)
-        return self._shown[label]
+            room = self._width_for_text - metrics.horizontalAdvance(ending)
+            short = squeezed(label, lambda text: metrics.horizontalAdvance(text) <= room)
+            self._shown[label + ending] = metrics.elidedText(short, Qt.TextElideMode.ElideMiddle, room) + ending
+        return self._shown[label + ending]
 
     def _fit(self) -> None:
         metrics = QFontMetricsF(self._font)

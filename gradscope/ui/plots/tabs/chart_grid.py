@@ -12,7 +12,7 @@ from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.tabs.time_link import TimeLink
 from gradscope.ui.widgets.guarded import guarded
 
-_TWO_COLUMNS_FROM_EMS = 42
+_TWO_COLUMNS_FROM_EMS = 38
 _LEAST_CHART_EMS = 15
 _LEAST_OF_TWO_COLUMNS_EMS = 8
 
