@@ -41,6 +41,11 @@ def recipe():
 
 
 @pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
+@pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "three.py"
     path.write_text(RECIPE.format(wide=8), encoding="utf-8")

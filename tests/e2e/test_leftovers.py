@@ -39,6 +39,11 @@ ENDS = {
 
 
 @pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
+@pytest.fixture
 def bystander() -> Iterator[int]:
     """A process that is somebody else's."""
     process = subprocess.Popen(["sleep", "600"])
@@ -90,9 +95,9 @@ def test_they_end_at_a_restart_and_the_log_says_so(app: App, write_recipe: Write
         wait_until_gone(child)
 
 
-def test_they_end_when_the_window_is_closed(app: App, write_recipe: WriteRecipe) -> None:
-    children = start_children(app, recipe_of(write_recipe, ENDS["lives"]))
-    app.window.close()
+def test_they_end_when_the_window_is_closed(own_app: App, write_recipe: WriteRecipe) -> None:
+    children = start_children(own_app, recipe_of(write_recipe, ENDS["lives"]))
+    own_app.window.close()
     assert not any(is_alive(child) for child in children)
 
 

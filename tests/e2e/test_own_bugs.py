@@ -31,14 +31,16 @@ def wait_for(condition, secs=300):
         assert time.monotonic() < until, "waited in vain"
         yield
 
-def a_while(ms=300):
-    until = time.monotonic() + ms / 1000
-    return wait_for(lambda: time.monotonic() > until)
+def a_while(window):
+    # So many turns of the event loop, however long they take: what is due is told and painted in them.
+    for _ in range(10):
+        window.controller.flush()
+        yield
 
 def go(window, verb, rest):
     window.controller.go(verb)
     yield from wait_for(lambda: not window.controller.state.position.running)
-    yield from a_while()
+    yield from a_while(window)
     assert window.controller.state.position.rest is rest, window.controller.state.position
 
 def a_step(window):
@@ -49,7 +51,7 @@ def a_step(window):
 def show_every_tab(window):
     for index in range(window.workspace.count()):
         window.workspace.setCurrentIndex(index)
-        yield from a_while(150)
+        yield from a_while(window)
 
 def start(window, options):
     started(window, options)
@@ -124,7 +126,7 @@ def play(window):
     yield from a_step(window)
     yield from show_every_tab(window)
     window.resize(900, 700)
-    yield from a_while()
+    yield from a_while(window)
     [dialog] = reports(window)
     print("told", dialog.text.toPlainText().count("has no len()"), flush=True)
     dialog.reject()
@@ -162,14 +164,14 @@ def play(window):
     ):
         fails_once(cls, name)
     yield from wait_for(lambda: window.controller.state.position.rest is Rest.READY)
-    yield from a_while()
+    yield from a_while(window)
     yield from a_step(window)
     # The panels are told after the plots.
-    yield from a_while()
+    yield from a_while(window)
     for dialog in reports(window):
         dialog.reject()
     yield from a_step(window)
-    yield from a_while()
+    yield from a_while(window)
     shown(window)
     print("reports", len(reports(window)), flush=True)
 """

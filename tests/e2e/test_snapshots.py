@@ -42,6 +42,11 @@ FIRST = SubjectKey(SubjectKind.PARAMETER, "0.weight")
 
 
 @pytest.fixture
+def app(shared_app: App) -> App:
+    return shared_app
+
+
+@pytest.fixture
 def still(qapp: QApplication, qtbot: QtBot) -> Iterator[App]:
     """The app without an engine."""
     window = build(qapp, Settings())
