@@ -24,10 +24,10 @@ from gradscope.engine.stepping.schedule import foretell, steps_to_end
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.wording import with_article
 from gradscope.protocol.capture import FULL, Capture
-from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointSaved
-from gradscope.protocol.edits import Choices, Edit, EditMade
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import InitialParameters, Schedule, Validated
+from gradscope.protocol.messages.checkpoints import CheckpointLoaded, CheckpointSaved
+from gradscope.protocol.messages.edits import Choices, Edit, EditMade
 from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
@@ -104,7 +104,7 @@ class Session(Stepper):
     # ------------------------------------------------------------------------------------------ edits
 
     def edit(self, edit: Edit) -> EditRecord:
-        """Change a setting between two phases: one of `gradscope.protocol.edits`, say `EditOption(group=0, option="lr",
+        """Change a setting between two phases: one of `protocol.messages.edits`, say `EditOption(group=0, option="lr",
         value="0.01")`. What follows is what a plain loop does after the same assignment at the same place.
 
         Raises BadInput, and nothing has changed, where the edit is wrong or not possible now.

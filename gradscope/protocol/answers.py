@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from gradscope.protocol.checkpoints import (
-    CheckpointLoaded,
-    CheckpointMismatch,
-    CheckpointSaved,
-    LoadCheckpoint,
-    SaveCheckpoint,
-)
-from gradscope.protocol.edits import EDITS, Choices, Edited, ListChoices, UndoEdit
 from gradscope.protocol.limits import Unfit
 from gradscope.protocol.messages import (
     Attach,
@@ -42,7 +34,15 @@ from gradscope.protocol.messages import (
     Unavailable,
     Watch,
 )
-from gradscope.protocol.why import CheckGradient, Explain, Explained, GradientChecked
+from gradscope.protocol.messages.checkpoints import (
+    CheckpointLoaded,
+    CheckpointMismatch,
+    CheckpointSaved,
+    LoadCheckpoint,
+    SaveCheckpoint,
+)
+from gradscope.protocol.messages.edits import EDITS, Choices, Edited, ListChoices, UndoEdit
+from gradscope.protocol.messages.why import CheckGradient, Explain, Explained, GradientChecked
 
 ANSWERS: dict[type, tuple[type, ...]] = {
     **dict.fromkeys((Open, Reset), (Opened,)),

@@ -7,8 +7,8 @@ import math
 import warnings
 from typing import Any
 
-from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.edits import ArgumentInfo, ArgumentKind
 
 _EXPECTED = {
     ArgumentKind.NUMBER: "a number",

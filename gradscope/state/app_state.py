@@ -9,11 +9,11 @@ from enum import Enum, auto
 
 from gradscope.protocol import messages
 from gradscope.protocol.capture import FULL, Capture
-from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch, CheckpointSaved
-from gradscope.protocol.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.leaner import with_histograms
 from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
+from gradscope.protocol.messages.checkpoints import CheckpointLoaded, CheckpointMismatch, CheckpointSaved
+from gradscope.protocol.messages.edits import Edit, Edited, EditMade, EditOption, edit_refusal
 from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.numbers import number
 from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal

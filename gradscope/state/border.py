@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from gradscope.protocol.checks import check_numbers, check_report
 from gradscope.protocol.codec import ProtocolError
-from gradscope.protocol.edits import EditMade
 from gradscope.protocol.limits import MAX_METRICS, Unfit
 from gradscope.protocol.messages import InitialParameters, Places, Report, ReportHead, Reports, Subjects, Validated
+from gradscope.protocol.messages.edits import EditMade
 
 if TYPE_CHECKING:
     from gradscope.state.app_state import AppState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gradscope.protocol.edits import EditMade
+from gradscope.protocol.messages.edits import EditMade
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol.edits import EditMode, EditRequiresGrad
+from gradscope.protocol.messages.edits import EditMode, EditRequiresGrad
 from gradscope.protocol.phases import RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
 from gradscope.state.tree import walk

@@ -207,7 +207,7 @@ def test_a_plain_models_checkpoint_fits(tmp_path: Path) -> None:
 
 
 def test_edits_and_the_gradient_check_go_by_the_same_names() -> None:
-    from gradscope.protocol.edits import EditRequiresGrad
+    from gradscope.protocol.messages.edits import EditRequiresGrad
 
     with Session(recipe_of(made(part))) as session:
         session.next_batch()

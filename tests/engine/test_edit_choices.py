@@ -15,7 +15,9 @@ from torch.optim import lr_scheduler
 from gradscope import Recipe, Session
 from gradscope.engine.edits.arguments import arguments_of, as_literal
 from gradscope.protocol import codec
-from gradscope.protocol.edits import (
+from gradscope.protocol.failure import BadInput
+from gradscope.protocol.literals import parsed
+from gradscope.protocol.messages.edits import (
     ArgumentInfo,
     ArgumentKind,
     Choices,
@@ -24,8 +26,6 @@ from gradscope.protocol.edits import (
     EditOptimizer,
     EditScheduler,
 )
-from gradscope.protocol.failure import BadInput
-from gradscope.protocol.literals import parsed
 
 NEEDED = {
     "StepLR": {"step_size": "3"},

@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
-from gradscope.protocol.edits import (
+from gradscope.protocol.messages.edits import (
     Edit,
     EditAccumulation,
     EditClipping,

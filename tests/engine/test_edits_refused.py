@@ -16,7 +16,8 @@ from torch.optim import lr_scheduler
 
 from gradscope import Recipe, Session
 from gradscope.engine.surroundings.unwinding import Unwind
-from gradscope.protocol.edits import (
+from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.edits import (
     Edit,
     EditAccumulation,
     EditClipping,
@@ -31,7 +32,6 @@ from gradscope.protocol.edits import (
     EditSchedulerMetric,
     EditZeroGrad,
 )
-from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 
 

@@ -11,7 +11,7 @@ import zoo
 from torch import Tensor, nn
 
 from gradscope import Recipe, Session
-from gradscope.protocol.edits import EditMode, EditRequiresGrad
+from gradscope.protocol.messages.edits import EditMode, EditRequiresGrad
 
 NAMES = [
     name

@@ -13,12 +13,12 @@ from peer import Peer
 
 from gradscope.assets import sample_path
 from gradscope.protocol import codec, messages
-from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.edits import EditDropout, EditLoss, EditMembership, EditMode, EditOption, EditScheduler
 from gradscope.protocol.failure import FailureKind
+from gradscope.protocol.messages.checkpoints import LoadCheckpoint, SaveCheckpoint
+from gradscope.protocol.messages.edits import EditDropout, EditLoss, EditMembership, EditMode, EditOption, EditScheduler
+from gradscope.protocol.messages.why import CheckGradient, Explain
 from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.protocol.why import CheckGradient, Explain
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 

@@ -16,12 +16,13 @@ from peer import TOKEN, Peer
 
 from gradscope import Session, load_recipe
 from gradscope.assets import sample_path
-from gradscope.protocol import PROTOCOL_VERSION, checkpoints, edits, messages
+from gradscope.protocol import PROTOCOL_VERSION, messages
 from gradscope.protocol.failure import FailureKind
+from gradscope.protocol.messages import checkpoints, edits
+from gradscope.protocol.messages.why import CheckGradient, Explain
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import INSIDE, Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import EXPONENT_BINS, HISTOGRAM_BINS, SubjectKey, SubjectKind
-from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.snapshots.reader import open_snapshot
 from tests.patience import patient
 

@@ -24,8 +24,8 @@ from torch.utils.data import TensorDataset
 
 from gradscope import BadInput, Recipe, Session
 from gradscope.engine.export.snapshot import measure_snapshot, write_snapshot
-from gradscope.protocol.edits import EditOption
 from gradscope.protocol.messages import Attachment
+from gradscope.protocol.messages.edits import EditOption
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Moment, Phase, Rest
 from gradscope.protocol.subjects import COLUMNS, SubjectKind

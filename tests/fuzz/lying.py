@@ -17,8 +17,8 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.answers import check_answer
 from gradscope.protocol.codec import MAX_FRAME_BYTES, Decoder, ProtocolError, encode
 from gradscope.protocol.limits import Unfit
+from gradscope.protocol.messages.why import CheckGradient, Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.why import CheckGradient, Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.look.theme import ThemeManager

@@ -28,9 +28,9 @@ from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol import messages as m
 from gradscope.protocol.codec import encode
-from gradscope.protocol.edits import EditMade
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.leaner import without_histograms
+from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState, EngineStatus, Topic

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradscope.protocol import checkpoints as c
-from gradscope.protocol import edits as e
 from gradscope.protocol import messages as m
-from gradscope.protocol import why as w
 from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode, from_json, to_json
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.messages import checkpoints as c
+from gradscope.protocol.messages import edits as e
+from gradscope.protocol.messages import why as w
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, RunUntil, SubStep, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradscope.protocol.checkpoints import CheckpointLoaded
-from gradscope.protocol.edits import EditMade
+from gradscope.protocol.messages.checkpoints import CheckpointLoaded
+from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Position, Rest, Verb
 from gradscope.protocol.subjects import COLUMNS, L2, SubjectKind
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic

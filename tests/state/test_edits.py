@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from gradscope.protocol import messages as m
-from gradscope.protocol.edits import EditAccumulation, Edited, EditMade, EditMode, EditOption, EditRequiresGrad
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.messages.edits import EditAccumulation, Edited, EditMade, EditMode, EditOption, EditRequiresGrad
 from gradscope.protocol.phases import Position, Rest
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
 from gradscope.state.edits import EditMark, Edits

@@ -11,8 +11,8 @@ from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol import messages
 from gradscope.protocol.capture import Capture
-from gradscope.protocol.edits import Choices, Edit
 from gradscope.protocol.messages import DeviceInfo, Place
+from gradscope.protocol.messages.edits import Choices, Edit
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
 from gradscope.state.app_state import EngineState, EngineStatus

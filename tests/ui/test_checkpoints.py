@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QMainWindow, QPlainTextEdit
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol.checkpoints import (
+from gradscope.protocol.messages.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
     CheckpointSaved,

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QDoubleSpinBox, QInputDialog, QToolTip, QTreeView
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
-from gradscope.protocol.edits import EditDropout, EditMade, EditMembership, EditMode, EditRequiresGrad
+from gradscope.protocol.messages.edits import EditDropout, EditMade, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.phases import Rest
 from gradscope.state.selection import Selection
 from gradscope.state.tree import Node, walk

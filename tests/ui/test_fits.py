@@ -14,8 +14,8 @@ from pytestqt.qtbot import QtBot
 
 import gradscope.ui.dialogs
 from gradscope.protocol import messages
-from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.messages.checkpoints import CheckpointMismatch
 from gradscope.state.app_state import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId

@@ -10,9 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Position, Rest
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.protocol.why import (
+from gradscope.protocol.messages.why import (
     CheckGradient,
     Explain,
     Explained,
@@ -21,6 +19,8 @@ from gradscope.protocol.why import (
     GradientChecked,
     SampledElement,
 )
+from gradscope.protocol.phases import Position, Rest
+from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import EngineState, EngineStatus, Topic
 from gradscope.state.selection import Selection
 from gradscope.ui.docks.inspector import InspectorDock

@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QAbstractItemView, QComboBox, QLineEdit, QToolTip
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
-from gradscope.protocol.edits import (
+from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.messages.edits import (
     ArgumentInfo,
     ArgumentKind,
     Choices,
@@ -26,7 +27,6 @@ from gradscope.protocol.edits import (
     EditZeroGrad,
     TurnChoice,
 )
-from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Rest
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.look.theme import ThemeManager

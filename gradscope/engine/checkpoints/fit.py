@@ -21,8 +21,8 @@ from gradscope.engine.checkpoints.save import state_of
 from gradscope.engine.model.parameters import is_uninitialised
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.wording import listed, with_article
-from gradscope.protocol.checkpoints import CheckpointMismatch
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.checkpoints import CheckpointMismatch
 
 _WEIGHTS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")

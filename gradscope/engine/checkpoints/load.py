@@ -38,8 +38,8 @@ from gradscope.engine.surroundings.blame import own_failure
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
-from gradscope.protocol.checkpoints import CheckpointLoaded, CheckpointMismatch
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.checkpoints import CheckpointLoaded, CheckpointMismatch
 
 _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 

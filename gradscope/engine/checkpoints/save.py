@@ -32,8 +32,8 @@ from gradscope.engine.surroundings.blame import users_code
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
-from gradscope.protocol.checkpoints import CheckpointSaved
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.checkpoints import CheckpointSaved
 
 FORMAT_VERSION = 1
 SETTINGS = ("accumulate", "zero_grad", "clip_norm", "clip_value", "scheduler_unit", "scheduler_metric")

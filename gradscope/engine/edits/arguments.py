@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from gradscope.engine.surroundings.error_parts import safely, shortened
-from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import expected, literal, parsed
+from gradscope.protocol.messages.edits import ArgumentInfo, ArgumentKind
 
 NOT_IN_A_FORM = frozenset(
     {"self", "params", "optimizer", "last_epoch", "size_average", "reduce", "verbose", "device", "dtype"}

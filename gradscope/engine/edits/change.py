@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradscope.protocol.edits import EditMade
+from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.numbers import shortened_numbers
 
 

@@ -15,9 +15,9 @@ from torch.optim import Optimizer, lr_scheduler
 from gradscope.engine.edits.arguments import arguments_of, as_literal, first_sentence
 from gradscope.engine.recipe.recipe import TRAIN_LOSS
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.protocol.edits import Choices, Chosen, ClassInfo, TurnChoice
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import VALIDATION_LOSS
+from gradscope.protocol.messages.edits import Choices, Chosen, ClassInfo, TurnChoice
 
 Made = Mapping[Any, dict[str, str]]
 """Losses and schedulers that were made here, and the arguments that they were made with."""

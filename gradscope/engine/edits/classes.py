@@ -22,8 +22,8 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import describe_error
-from gradscope.protocol.edits import EditLoss, EditOptimizer, EditScheduler
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.edits import EditLoss, EditOptimizer, EditScheduler
 from gradscope.protocol.phases import Rest
 
 Made = MutableMapping[Any, dict[str, str]]

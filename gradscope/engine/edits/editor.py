@@ -13,9 +13,9 @@ from gradscope.engine.edits.layers import edit_dropout, edit_mode, edit_requires
 from gradscope.engine.edits.options import edit_membership, edit_option
 from gradscope.engine.edits.step import edit_accumulation, edit_clipping, edit_scheduler_metric, edit_zero_grad
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.protocol import edits
-from gradscope.protocol.edits import Choices, Edit, edit_refusal
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages import edits
+from gradscope.protocol.messages.edits import Choices, Edit, edit_refusal
 from gradscope.protocol.phases import Rest
 
 _SEEN_BY_A_CLOSURE = (edits.EditLoss, edits.EditDropout, edits.EditMode, edits.EditZeroGrad)
@@ -103,4 +103,4 @@ class Editor:
                 return edit_mode(stepper, edit)
             case edits.EditDropout():
                 return edit_dropout(stepper, edit)
-        raise BadInput(f"{type(edit).__name__} is no edit; expected one of gradscope.protocol.edits")
+        raise BadInput(f"{type(edit).__name__} is no edit; expected one of gradscope.protocol.messages.edits")

@@ -16,8 +16,8 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.engine.wording import listed
-from gradscope.protocol.edits import EditDropout, EditMode, EditRequiresGrad
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.edits import EditDropout, EditMode, EditRequiresGrad
 
 
 def edit_requires_grad(stepper: Stepper, edit: EditRequiresGrad) -> Change:

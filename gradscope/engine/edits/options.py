@@ -18,9 +18,9 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.stepping.training import Training
 from gradscope.engine.surroundings.error_parts import safe_text
 from gradscope.engine.wording import listed, with_article
-from gradscope.protocol.edits import ArgumentInfo, EditMembership, EditOption
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
+from gradscope.protocol.messages.edits import ArgumentInfo, EditMembership, EditOption
 
 _WORDS = {"lr": "Learning rate", "momentum": "Momentum", "weight_decay": "Weight decay"}
 _ONLY_WHEN_MADE = {

@@ -7,8 +7,8 @@ import math
 from gradscope.engine.edits.change import Change, arrow, sentence, set_attributes
 from gradscope.engine.edits.choices import metrics_of
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.protocol.edits import EditAccumulation, EditClipping, EditSchedulerMetric, EditZeroGrad
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.edits import EditAccumulation, EditClipping, EditSchedulerMetric, EditZeroGrad
 from gradscope.protocol.phases import Rest
 
 

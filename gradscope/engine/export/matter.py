@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from gradscope.engine.book.book import Book
-from gradscope.protocol.edits import EditMade
 from gradscope.protocol.messages import SessionInfo
+from gradscope.protocol.messages.edits import EditMade
 
 
 class Matter(Protocol):

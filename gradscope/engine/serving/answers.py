@@ -17,14 +17,14 @@ from gradscope.engine.explain.parts import Factor, StepTaken, Term, real64
 from gradscope.engine.questions.check_now import check_gradient_now
 from gradscope.engine.questions.gradient_check import TOLERANCE
 from gradscope.engine.questions.why import explain_newest_step
-from gradscope.protocol.checkpoints import (
+from gradscope.protocol.messages.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
     CheckpointSaved,
     LoadCheckpoint,
     SaveCheckpoint,
 )
-from gradscope.protocol.why import (
+from gradscope.protocol.messages.why import (
     CheckGradient,
     Explain,
     Explained,

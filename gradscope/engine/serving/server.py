@@ -40,14 +40,14 @@ from gradscope.engine.surroundings.torch_settings import TorchSettings
 from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.engine.surroundings.usercode import last_user_line
 from gradscope.protocol import messages
-from gradscope.protocol.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.codec import Decoder, Frame, Unreadable
-from gradscope.protocol.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import Done, Failed, Go, Pong
+from gradscope.protocol.messages.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
+from gradscope.protocol.messages.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
+from gradscope.protocol.messages.why import CheckGradient, Explain, GradientChecked
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
-from gradscope.protocol.why import CheckGradient, Explain, GradientChecked
 
 SHUTDOWN_GRACE_SECS = 2.0
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from gradscope.protocol import checks
 from gradscope.protocol.arrays import FloatArray, IntArray
-from gradscope.protocol.edits import EditMade
 from gradscope.protocol.limits import Unfit
 from gradscope.protocol.messages import Report
+from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
 from gradscope.snapshots.format.damage import Damaged
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
-from gradscope.protocol.edits import EditMade
 from gradscope.protocol.messages import Place, Report, SessionInfo, Validated
+from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Phase, Position
 from gradscope.protocol.subjects import SubjectRow
 from gradscope.snapshots.format.saved_history import SavedHistory

@@ -16,14 +16,14 @@ from gradscope.client.file_watch import digest_of
 from gradscope.client.snapshot_source import Reopened, Request, SnapshotSource, reopen
 from gradscope.protocol import messages
 from gradscope.protocol.capture import Capture
-from gradscope.protocol.checkpoints import LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.codec import ProtocolError
-from gradscope.protocol.edits import Edit, ListChoices, UndoEdit
 from gradscope.protocol.failure import BadInput, Failure, FailureKind
+from gradscope.protocol.messages.checkpoints import LoadCheckpoint, SaveCheckpoint
+from gradscope.protocol.messages.edits import Edit, ListChoices, UndoEdit
+from gradscope.protocol.messages.why import CheckGradient, Explain
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
-from gradscope.protocol.why import CheckGradient, Explain
 from gradscope.snapshots.format.reading import Reading
 from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic, Unopened
 from gradscope.state.log import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QDir, QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from gradscope.protocol.checkpoints import (
+from gradscope.protocol.messages.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
     CheckpointSaved,

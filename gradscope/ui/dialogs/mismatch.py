@@ -8,7 +8,7 @@ from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
-from gradscope.protocol.checkpoints import CheckpointMismatch
+from gradscope.protocol.messages.checkpoints import CheckpointMismatch
 from gradscope.protocol.visible import visible, visible_lines
 from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded

@@ -6,7 +6,8 @@ from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QCheckBox, QFrame, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
-from gradscope.protocol.edits import (
+from gradscope.protocol.messages import Failed
+from gradscope.protocol.messages.edits import (
     Choices,
     Edit,
     EditLoss,
@@ -15,7 +16,6 @@ from gradscope.protocol.edits import (
     EditScheduler,
     EditSchedulerMetric,
 )
-from gradscope.protocol.messages import Failed
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import Topic
 from gradscope.ui.actions.controller import Controller

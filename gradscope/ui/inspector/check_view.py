@@ -14,9 +14,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gradscope.protocol.messages.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.protocol.phases import Rest
 from gradscope.protocol.visible import visible
-from gradscope.protocol.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.state.app_state import EngineStatus
 from gradscope.state.history import Latest
 from gradscope.ui.inspector.sentence import Sentence

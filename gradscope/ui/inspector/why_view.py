@@ -19,9 +19,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gradscope.protocol.messages.why import Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.protocol.phases import Rest
 from gradscope.protocol.visible import visible
-from gradscope.protocol.why import Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.state.history import Latest
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate

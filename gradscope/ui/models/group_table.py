@@ -6,8 +6,8 @@ import math
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
-from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.messages import GroupInfo, Schedule
+from gradscope.protocol.messages.edits import ArgumentInfo, ArgumentKind, Choices
 from gradscope.protocol.numbers import shortened_numbers
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState

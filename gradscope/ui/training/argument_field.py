@@ -5,9 +5,9 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QSizePolicy, QWidget
 
-from gradscope.protocol.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.literals import parsed
+from gradscope.protocol.messages.edits import ArgumentInfo, ArgumentKind
 from gradscope.protocol.visible import visible
 from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.guarded import guarded

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gradscope.protocol.edits import Chosen, ClassInfo
+from gradscope.protocol.messages.edits import Chosen, ClassInfo
 from gradscope.protocol.visible import visible
 from gradscope.ui.training.argument_field import ArgumentField
 from gradscope.ui.widgets.fields import ComboBox

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractSpinBox, QInputDialog, QLabel, QMenu, QWidget
 
-from gradscope.protocol.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
+from gradscope.protocol.messages.edits import Edit, EditDropout, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.visible import visible
 from gradscope.state.tree import Node, walk
 from gradscope.ui.actions.controller import Controller

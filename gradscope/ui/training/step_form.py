@@ -5,9 +5,9 @@ from __future__ import annotations
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QFormLayout, QLineEdit, QSizePolicy, QWidget
 
-from gradscope.protocol.edits import ArgumentInfo, ArgumentKind, EditAccumulation, EditClipping, EditZeroGrad
 from gradscope.protocol.literals import literal
 from gradscope.protocol.messages import SessionInfo
+from gradscope.protocol.messages.edits import ArgumentInfo, ArgumentKind, EditAccumulation, EditClipping, EditZeroGrad
 from gradscope.ui.training.argument_field import problem_with
 from gradscope.ui.widgets.fields import ComboBox, SpinBox
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
