@@ -18,7 +18,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.answers import check_answer
 from gradscope.protocol.codec import Frame, ProtocolError
 from gradscope.protocol.limits import Unfit
-from gradscope.state.app_state import EngineState, EngineStatus
+from gradscope.state.engine import EngineState, EngineStatus
 
 PING_INTERVAL_SECS = 2.0
 SILENT_PINGS = 5

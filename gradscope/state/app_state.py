@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import replace
 
 from gradscope.protocol import messages
 from gradscope.protocol.capture import FULL, Capture
@@ -21,78 +20,15 @@ from gradscope.protocol.stacks import unstacked
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state import border
 from gradscope.state.edits import Edits
+from gradscope.state.engine import EngineState, EngineStatus, Origin, Unopened
 from gradscope.state.history import History
 from gradscope.state.log import Log
 from gradscope.state.pins import Pins
 from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import FirstSubjects, Selection
 from gradscope.state.step_notes import StepNotes
+from gradscope.state.topics import Topic
 from gradscope.state.tree import Node, build_tree, refresh_tree
-
-
-class Topic(Enum):
-    """What can change; a view is refreshed with the set of topics that did."""
-
-    ENGINE = auto()
-    """The engine process: starting, ready, busy, dead."""
-    SESSION = auto()
-    """Another session: every view starts anew."""
-    POSITION = auto()
-    HISTORY = auto()
-    """A report or a validation came in."""
-    SCHEDULE = auto()
-    SETTINGS = auto()
-    """Settings of the training step are different now, in the same session."""
-    EDITS = auto()
-    """An edit was made or undone."""
-    SELECTION = auto()
-    PINS = auto()
-    LOG = auto()
-    FAILURE = auto()
-    NONFINITE = auto()
-    """Where NaN or Inf began is known, or dismissed."""
-
-
-class EngineStatus(Enum):
-    STOPPED = auto()
-    STARTING = auto()
-    """The process runs; torch is being imported."""
-    READY = auto()
-    DEAD = auto()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineState:
-    status: EngineStatus = EngineStatus.STOPPED
-    text: str = ""
-    """What is to be said of it: "Importing torch ...", how it died."""
-    torch_version: str = ""
-    executable: str = ""
-    devices: tuple[messages.DeviceInfo, ...] = ()
-    resistance: str = ""
-    """What is known of an Interrupt that has had no effect, while that is so."""
-    pause_ignored: str = ""
-    """The same of a Pause."""
-    last_place: Position | None = None
-    """Where it stood when it died or fell silent, if that is known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """The snapshot that a state shows."""
-
-    path: str
-    created: str
-    """When it was written: ISO 8601, in UTC, or whatever its manifest says."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unopened:
-    """A recipe file that could not be opened."""
-
-    path: str
-    digest: str
-    """SHA-256 of the content that it had then, in hex; "" where there was none."""
 
 
 class AppState:
@@ -255,6 +191,10 @@ class AppState:
         Raises ProtocolError, and nothing has changed, where one does not fit what came before.
         """
         border.check(message, self)
+        self._take_of_phases(message)
+        self._take_of_session(message)
+
+    def _take_of_phases(self, message: object) -> None:
         match message:
             case messages.Report():
                 self._report(with_histograms(message))
@@ -268,8 +208,6 @@ class AppState:
                 self.history.rows[first : first + len(rows)] = rows
             case messages.Places(first=first, rows=places):
                 self.places[first : first + len(places)] = places
-            case messages.Opened(session=session, position=position):
-                self._open(session, position)
             case messages.InitialParameters():
                 self.history.add_initial(with_histograms(message), step=self.position.step)
                 self.touch(Topic.HISTORY)
@@ -278,6 +216,20 @@ class AppState:
                 self.touch(Topic.SCHEDULE)
             case messages.Validated():
                 self._validated(message)
+            case messages.Failed(failure=failure, position=position):
+                self._move(position)
+                self.revision += 1
+                self.failure = failure
+                self._say(failure.sentence, is_warning=True)
+                self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
+            case messages.Skipped(reports=reports):
+                self.skipped_reports += reports
+                self.touch(Topic.HISTORY)
+
+    def _take_of_session(self, message: object) -> None:
+        match message:
+            case messages.Opened(session=session, position=position):
+                self._open(session, position)
             case messages.SessionChanged(session=session):
                 if self.session is not None and session.capture != self.session.capture:
                     self.log.say(f"From step {self.position.step} on: capture {session.capture}")
@@ -299,18 +251,9 @@ class AppState:
                 self.touch(Topic.LOG)
                 if self.failure is not None:
                     self.dismiss_failure()
-            case messages.Failed(failure=failure, position=position):
-                self._move(position)
-                self.revision += 1
-                self.failure = failure
-                self._say(failure.sentence, is_warning=True)
-                self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
             case messages.Note(text=text, warning=warning):
                 self._say(text, is_warning=warning)
                 self.touch(Topic.LOG)
-            case messages.Skipped(reports=reports):
-                self.skipped_reports += reports
-                self.touch(Topic.HISTORY)
             case messages.EngineReady():
                 self.set_engine(
                     EngineState(

@@ -11,7 +11,8 @@ from functools import cached_property
 
 from gradscope.protocol.messages import Difference
 from gradscope.protocol.subjects import COUNT, SubjectKey
-from gradscope.state.app_state import AppState, Origin
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import Origin
 from gradscope.state.history import Latest
 
 BATCH_ELEMENTS = 1 << 21

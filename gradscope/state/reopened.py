@@ -12,7 +12,8 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.snapshot import Snapshot
 from gradscope.snapshots.summaries import summarise
-from gradscope.state.app_state import AppState, Origin
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import Origin
 from gradscope.state.history import History
 
 _MAX_SUMMARISED = 1 << 27

@@ -20,9 +20,11 @@ from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Phase, Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import ATTACHED_PIECE_BYTES, Controller
 from gradscope.ui.look.settings import Setting, Settings
 from tests.session_info import session_info

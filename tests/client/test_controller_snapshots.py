@@ -13,7 +13,7 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.format.reading import GivenUp, Reading
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
 from tests.client.test_controller import Lab

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol import messages as m
-from gradscope.state.app_state import EngineState, EngineStatus
+from gradscope.state.engine import EngineState, EngineStatus
 
 FakeEngine = Callable[[str], str]
 

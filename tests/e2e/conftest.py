@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.ui.app import build
 from gradscope.ui.look.settings import Setting, Settings
 from gradscope.ui.window.main_window import MainWindow

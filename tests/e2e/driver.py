@@ -12,7 +12,8 @@ from PySide6.QtCore import QCoreApplication, QEvent
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest, RunUntil, Verb
-from gradscope.state.app_state import AppState, EngineStatus
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineStatus
 from gradscope.ui.window.main_window import MainWindow
 from tests.patience import patient
 from tests.torch_python import engine_python, has_torch

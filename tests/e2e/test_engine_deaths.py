@@ -9,7 +9,7 @@ import pytest
 
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import Rest, RunUntil, Verb
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.log import Source
 from tests.e2e.driver import App, wait_until_gone
 

@@ -22,7 +22,7 @@ from gradscope.client.link import Link
 from gradscope.protocol import messages as m
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import Rest, RunUntil, Verb
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.log import MAX_LINES
 from tests.e2e.driver import App, AppProcess, is_alive, wait_until_gone
 from tests.patience import patient

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Verb
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from tests.e2e.driver import App
 
 WriteRecipe = Callable[..., Path]

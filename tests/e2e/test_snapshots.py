@@ -20,8 +20,8 @@ from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
-from gradscope.state.app_state import EngineStatus
 from gradscope.state.comparison import Verdict
+from gradscope.state.engine import EngineStatus
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.snapshot_export import SnapshotExport
@@ -330,7 +330,7 @@ from PySide6.QtCore import QTimer
 from gradscope import cli
 from gradscope.protocol.messages import FetchPage, Page
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.ui import app as stages
 
 first, second = sys.argv[1:]

@@ -10,7 +10,7 @@ import pytest
 
 from gradscope.client import spare as spare_module
 from gradscope.protocol.phases import Rest, Verb
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from tests.e2e.driver import App, AppProcess, children_of, is_alive, wait_until_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")

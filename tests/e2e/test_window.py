@@ -17,7 +17,7 @@ from gradscope.protocol.parts import EVERYTHING
 from gradscope.protocol.phases import Phase, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.history import History
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId

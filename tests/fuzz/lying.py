@@ -19,8 +19,10 @@ from gradscope.protocol.codec import MAX_FRAME_BYTES, Decoder, ProtocolError, en
 from gradscope.protocol.limits import Unfit
 from gradscope.protocol.messages.why import CheckGradient, Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.protocol.phases import Phase
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.window.main_window import MainWindow
 from tests.fuzz.mutations import change_frame

@@ -33,7 +33,9 @@ from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.app_state import AppState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineStatus
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.settings import Settings
 from gradscope.ui.look.theme import ThemeManager

@@ -4,9 +4,11 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Position, Rest, Verb
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.log import Log, Source
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.state.tree import build_tree, walk
 from tests.session_info import session_info
 

@@ -10,8 +10,10 @@ from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from tests.session_info import session_info
 
 WEIGHT = SubjectKey(SubjectKind.PARAMETER, "w")

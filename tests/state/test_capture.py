@@ -7,7 +7,9 @@ import pytest
 from gradscope.protocol import messages as m
 from gradscope.protocol.capture import FULL, Capture, CaptureLevel, pattern_of
 from gradscope.protocol.phases import Position, Rest
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Origin, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus, Origin
+from gradscope.state.topics import Topic
 from tests.session_info import session_info
 
 SESSION = session_info()

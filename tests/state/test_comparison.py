@@ -12,8 +12,9 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.messages import Difference
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state import comparison
-from gradscope.state.app_state import AppState, Origin
+from gradscope.state.app_state import AppState
 from gradscope.state.comparison import Comparison, Verdict
+from gradscope.state.engine import Origin
 from tests.ui.fakes import FakeTraining, small_training
 
 WEIGHT = SubjectKey(SubjectKind.PARAMETER, "net.0.weight")

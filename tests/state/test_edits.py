@@ -6,8 +6,10 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.messages.edits import EditAccumulation, Edited, EditMade, EditMode, EditOption, EditRequiresGrad
 from gradscope.protocol.phases import Position, Rest
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
 from gradscope.state.edits import EditMark, Edits
+from gradscope.state.engine import EngineState, EngineStatus
+from gradscope.state.topics import Topic
 from gradscope.state.tree import walk
 from tests.session_info import session_info
 

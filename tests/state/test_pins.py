@@ -7,9 +7,11 @@ import numpy as np
 from gradscope.protocol import messages as m
 from gradscope.protocol.phases import Phase, Position, Rest
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.pins import PinStatus, status_of
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from tests.session_info import session_info
 
 K = SubjectKind

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import RunUntil, Verb
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.ui.app import build
 from gradscope.ui.look.settings import Settings
 from tests.torture.case import GOOD, Case, Ending

@@ -33,8 +33,10 @@ from gradscope.protocol.subjects import (
     SubjectKind,
     SubjectRow,
 )
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.settings import Settings
 from gradscope.ui.look.theme import ThemeManager

@@ -15,7 +15,7 @@ from gradscope.protocol.messages import DeviceInfo, Place
 from gradscope.protocol.messages.edits import Choices, Edit
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
-from gradscope.state.app_state import EngineState, EngineStatus
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.ui.look.settings import Settings
 from tests.ui.fakes import FakeController, FakeTraining
 

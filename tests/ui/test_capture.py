@@ -15,7 +15,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Rest
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
 from gradscope.ui.actions.actions import Actions, plain

@@ -14,7 +14,7 @@ from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import NAN, STD, ZERO, SubjectKey, SubjectKind
-from gradscope.state.app_state import Origin
+from gradscope.state.engine import Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.compare.compare_tab import _cell
 from gradscope.ui.docks.inspector import InspectorDock

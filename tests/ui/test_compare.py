@@ -18,7 +18,7 @@ from gradscope.protocol.messages import Difference, Differences, FetchDifference
 from gradscope.protocol.phases import Position
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state import comparison
-from gradscope.state.app_state import Origin
+from gradscope.state.engine import Origin
 from gradscope.ui.actions.comparer import Comparer
 from gradscope.ui.compare.compare_tab import CompareTab
 from gradscope.ui.compare.comparison_table import Column

@@ -16,7 +16,7 @@ from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.snapshots.format import saved_history, tensor_file
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.history import History
 from gradscope.ui.dialogs.export import ExportDialog
 from gradscope.ui.look.settings import Setting

@@ -16,7 +16,7 @@ import gradscope.ui.dialogs
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.messages.checkpoints import CheckpointMismatch
-from gradscope.state.app_state import EngineState, EngineStatus, Origin
+from gradscope.state.engine import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.error_report import ErrorReportDialog

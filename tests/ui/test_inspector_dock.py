@@ -9,8 +9,8 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.docks.inspector import InspectorDock
 from tests.ui.fakes import (
     FakeController,

@@ -21,8 +21,9 @@ from gradscope.protocol.messages.why import (
 )
 from gradscope.protocol.phases import Position, Rest
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.state.app_state import EngineState, EngineStatus, Topic
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.docks.inspector import InspectorDock
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.models.cell_table import SHARE_ROLE

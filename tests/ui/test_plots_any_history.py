@@ -17,9 +17,9 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages
 from gradscope.protocol.subjects import INF, NAN, ZERO, SubjectKey, SubjectKind
 from gradscope.snapshots import slices
-from gradscope.state.app_state import Topic
 from gradscope.state.curve import Curve
 from gradscope.state.kept_numbers import as_kept
+from gradscope.state.topics import Topic
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.cell_table import Cell, CellTableModel

@@ -16,8 +16,8 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import DARK, LIGHT
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.heat_map import HeatMap

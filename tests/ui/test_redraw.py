@@ -4,7 +4,7 @@ import pytest
 from PySide6.QtCore import QObject, QStringListModel, Signal
 from pytestqt.qtbot import QtBot
 
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.widgets.redraw import Held, owing, resetting
 
 

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, QTimer
 from pytestqt.exceptions import capture_exceptions
 from pytestqt.qtbot import QtBot
 
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.refreshes import Refreshes
 
 

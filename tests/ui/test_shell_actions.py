@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.assets import sample_paths
 from gradscope.protocol.phases import Rest, RunUntil, Verb
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.rows import ActionId, Menu
 from gradscope.ui.actions.table import TABLE

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QDialogButtonBox, QLabel
 from pytestqt.qtbot import QtBot
 
 import gradscope
-from gradscope.state.app_state import EngineState
+from gradscope.state.engine import EngineState
 from gradscope.ui.actions.table import TABLE, spare_keeper
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog

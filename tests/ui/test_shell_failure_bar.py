@@ -11,7 +11,7 @@ from gradscope.client.file_watch import FileWatch
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, SubStep
-from gradscope.state.app_state import EngineState, EngineStatus
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.window.failure_bar import FailureBar

@@ -4,8 +4,8 @@ import pytest
 from PySide6.QtGui import QGuiApplication, QTextCursor
 from pytestqt.qtbot import QtBot
 
-from gradscope.state.app_state import Topic
 from gradscope.state.log import MAX_LINES, Source
+from gradscope.state.topics import Topic
 from gradscope.ui.docks.log import LogDock
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.theme import ThemeManager

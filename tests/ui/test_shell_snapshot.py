@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QSpinBox
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.messages import DeviceInfo
-from gradscope.state.app_state import EngineState, EngineStatus, Origin
+from gradscope.state.engine import EngineState, EngineStatus, Origin
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.open_snapshot import OpenSnapshotDialog, may_be_snapshot

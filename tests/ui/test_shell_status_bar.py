@@ -8,9 +8,11 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Moment, Rest, RunUntil, SubStep
-from gradscope.state.app_state import AppState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress
+from gradscope.state.topics import Topic
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.window.status_bar import StatusBar
 from tests.ui.fakes import small_training

@@ -6,7 +6,8 @@ from PySide6.QtWidgets import QMainWindow
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import Rest
-from gradscope.state.app_state import EngineStatus, Origin, Topic
+from gradscope.state.engine import EngineStatus, Origin
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.actions import Actions
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.look.colours import DARK

@@ -17,7 +17,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.ui.actions.actions import Actions
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.table import TABLE, event_export

@@ -8,7 +8,8 @@ from PySide6.QtCore import QCoreApplication, QObject, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
 from gradscope.protocol.phases import Verb
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.engine import EngineStatus
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.table import TABLE

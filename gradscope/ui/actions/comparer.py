@@ -12,8 +12,8 @@ from gradscope.client.snapshot_source import Reopened, reopen
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Differences, FetchDifferencePicture, FetchDifferences
 from gradscope.snapshots.format.reading import Reading
-from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.widgets.redraw import owing
 

@@ -25,10 +25,12 @@ from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots.format.reading import Reading
-from gradscope.state.app_state import AppState, EngineState, EngineStatus, Topic, Unopened
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineState, EngineStatus, Unopened
 from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.refreshes import Refreshes
 from gradscope.ui.look.settings import Setting, Settings
 

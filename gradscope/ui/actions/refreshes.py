@@ -15,7 +15,7 @@ from collections.abc import Callable
 import shiboken6
 from PySide6.QtCore import QObject, QTimer
 
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 
 TURN_SECS = 0.004
 """How long views are told in one turn; one is told in each, however long it takes."""

@@ -13,7 +13,8 @@ from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Verb
 from gradscope.snapshots.format import saved_history
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.engine import EngineStatus
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.widgets.redraw import owing
 

@@ -23,10 +23,10 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol import numbers
 from gradscope.protocol.subjects import COLUMNS, COUNT, MIN
-from gradscope.state.app_state import Topic
 from gradscope.state.comparison import Comparison, Row
 from gradscope.state.history import Latest
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.comparer import Comparer
 from gradscope.ui.actions.controller import SPARE_FACTOR, Controller
 from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel

@@ -10,7 +10,7 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QDialogButtonBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from gradscope.assets import resources_dir
-from gradscope.state.app_state import EngineState
+from gradscope.state.engine import EngineState
 from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.plain import PlainLabel
 from gradscope.version import __version__

@@ -16,7 +16,7 @@ from gradscope.protocol.messages.checkpoints import (
     SaveCheckpoint,
 )
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.dialogs.checkpoint_files import LoadCheckpointDialog, SaveCheckpointDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog

@@ -9,7 +9,7 @@ from PySide6.QtGui import QAction, QFontDatabase, QResizeEvent, QTextBlockFormat
 from PySide6.QtWidgets import QBoxLayout, QPushButton, QTextBrowser, QWidget
 
 from gradscope.assets import sample_docs
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.look.colours import Theme

@@ -8,8 +8,8 @@ from PySide6.QtCore import QItemSelectionModel, QModelIndex, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStackedLayout, QTableView, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.share_delegate import ShareDelegate

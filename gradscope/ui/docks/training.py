@@ -17,7 +17,7 @@ from gradscope.protocol.messages.edits import (
     EditSchedulerMetric,
 )
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.look.theme import ThemeManager

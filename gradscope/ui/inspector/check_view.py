@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.messages.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.protocol.phases import Rest
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import EngineStatus
+from gradscope.state.engine import EngineStatus
 from gradscope.state.history import Latest
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.look.colours import Theme

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from PySide6.QtCore import QAbstractItemModel
 
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 
 _View = TypeVar("_View")
 

@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from gradscope.protocol.capture import Capture, CaptureLevel
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.widgets.plain import plain_tip

@@ -14,7 +14,7 @@ from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.snapshot_export import SnapshotExport

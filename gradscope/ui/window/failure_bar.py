@@ -23,8 +23,9 @@ from gradscope.client.file_watch import FileWatch
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.phases import Rest, Verb
 from gradscope.protocol.visible import visible, visible_lines
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.engine import EngineStatus
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon

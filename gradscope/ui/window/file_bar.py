@@ -8,7 +8,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QTo
 
 from gradscope.client.file_watch import FileWatch
 from gradscope.protocol.phases import Rest
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.engine import EngineStatus
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon

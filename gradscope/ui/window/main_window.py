@@ -10,8 +10,8 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, Q
 from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar, QTabWidget
 
 from gradscope.protocol.messages import Attachment
-from gradscope.state.app_state import Topic
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.comparer import Comparer
 from gradscope.ui.actions.controller import Controller

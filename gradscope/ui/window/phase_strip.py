@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolBar, QWidge
 from gradscope.protocol.numbers import number as text_of_number
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QHBoxLayout, QToolBar, QWidget
 
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.actions.rows import ActionId

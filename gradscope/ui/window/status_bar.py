@@ -9,9 +9,11 @@ from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
 from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import AppState, EngineStatus, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.engine import EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon

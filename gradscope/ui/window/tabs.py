@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QTabBar, QTabWidget, QToolBut
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.nonfinite import Stage
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.plots.charts.loss_chart import LossChart

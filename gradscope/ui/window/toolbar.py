@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QWidget
 
 from gradscope.protocol.phases import NEXT_PHASE, Phase
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import EngineStatus, Topic
+from gradscope.state.engine import EngineStatus
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.actions import Actions, plain, translated
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.actions.rows import ActionId

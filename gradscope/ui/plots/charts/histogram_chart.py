@@ -15,8 +15,9 @@ from PySide6.QtWidgets import QToolButton, QWidget
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchHistogram, Histogram, Unavailable
 from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, NAN, ZERO, histogram_edges
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
+from gradscope.state.topics import Topic
 from gradscope.ui.actions.fetcher import Fetcher
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager

@@ -14,9 +14,10 @@ from PySide6.QtWidgets import QToolButton, QWidget
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import VALIDATION_LOSS
 from gradscope.protocol.nonfinite import FirstNonFinite
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
 from gradscope.state.curve import Curve
 from gradscope.state.history import History
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.loss_line import LossLine

@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.numbers import number
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.momentum_plot import MomentumPlot

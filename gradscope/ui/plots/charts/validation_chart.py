@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QWidget
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import VALIDATION_LOSS
 from gradscope.protocol.visible import visible
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.parts.axes import ChartAxis, StepAxis

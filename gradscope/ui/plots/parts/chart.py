@@ -17,7 +17,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.plots.parts.number_table import NumberTable, TableData

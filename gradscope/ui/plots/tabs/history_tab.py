@@ -10,7 +10,8 @@ from PySide6.QtGui import QPalette, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.topics import Topic
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.heat_map import HeatMap
 from gradscope.ui.plots.charts.lines_chart import LinesChart

@@ -8,7 +8,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
-from gradscope.state.app_state import Topic
+from gradscope.state.topics import Topic
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.layer_bars import LayerBars
 from gradscope.ui.plots.charts.loss_chart import LossChart

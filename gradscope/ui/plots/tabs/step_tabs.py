@@ -10,7 +10,8 @@ from PySide6.QtCore import QCoreApplication, Slot
 from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.messages import VALIDATION_LOSS
-from gradscope.state.app_state import AppState, Topic
+from gradscope.state.app_state import AppState
+from gradscope.state.topics import Topic
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.clipping_chart import ClippingChart
 from gradscope.ui.plots.charts.scale_chart import ScaleChart
