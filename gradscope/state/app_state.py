@@ -278,6 +278,19 @@ class AppState:
             self._move(replace(engine.last_place, running=True, moment=self.position.moment))
         self.touch(Topic.ENGINE, Topic.POSITION)
 
+    def log_engine(self, before: EngineState) -> bool:
+        """Write down what is new to be said of the engine since `before`; whether there was anything."""
+        engine, news = self.engine, []
+        if engine.status is EngineStatus.DEAD and before.status is not EngineStatus.DEAD:
+            # The lines below the first are error output, which is in the log already.
+            news = [engine.text.partition("\n")[0]]
+        elif engine.status is before.status is EngineStatus.READY:
+            pairs = ((engine.text, before.text), (engine.resistance, before.resistance))
+            news = [text for text, told in pairs if text and not told]
+        for text in news:
+            self.log.add(text, is_warning=True)
+        return bool(news)
+
     def _report(self, report: Report) -> None:
         self.history.add_report(report, clip_norm=None if self.session is None else self.session.clip_norm)
         self.reports[report.phase] = report

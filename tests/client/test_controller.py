@@ -17,6 +17,7 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.codec import MAX_FRAME_BYTES, encode
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.messages.export import ATTACHED_PIECE_BYTES
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Phase, Position, Rest, RunUntil, Verb
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
@@ -25,7 +26,7 @@ from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
-from gradscope.ui.actions.controller import ATTACHED_PIECE_BYTES, Controller
+from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.settings import Setting, Settings
 from tests.session_info import session_info
 

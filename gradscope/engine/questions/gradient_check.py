@@ -100,6 +100,10 @@ class Actual:
     gradient: Tensor
     loss: float | None
 
+    def dense(self) -> Tensor:
+        """The gradient as real numbers, none of them left out."""
+        return real_view(self.gradient.to_dense() if self.gradient.is_sparse else self.gradient)
+
 
 def check_gradient(
     objective: Objective,
@@ -123,17 +127,14 @@ def check_gradient(
 
     Raises BadInput if there is nothing to check, and UserCodeFailed if the user's code fails on the float64 copy.
     """
-    tensor = _checkable(objective.model, parameter)
-    if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
-        raise BadInput(f"{samples!r} samples were asked for; expected a whole number from 1 to {MAX_SAMPLES}")
-    states = states or RandomStates.capture()
+    tensor = _checkable(objective.model, parameter, samples)
     with Aside(objective.roots()) as aside:
         copy = Float64Copy(
             objective,
             batch,
             parameter,
             aside=aside,
-            states=states,
+            states=states or RandomStates.capture(),
             buffers=buffers,
             user_code=user_code,
             go_on=go_on,
@@ -151,14 +152,11 @@ def check_gradient(
     error = None
     if actual is not None and actual.gradient.shape == tensor.shape:
         if _is_same_loss(actual.loss, loss):
-            real = real_view(actual.gradient.to_dense() if actual.gradient.is_sparse else actual.gradient).to(dense)
+            real = actual.dense().to(dense)
             error = _relative_norm(real - dense, dense)
             elements = [replace(element, actual=float(real[element.index])) for element in elements]
         else:
-            notes.append(
-                f"The copy's loss is {_told(loss)}, the step's {_told(actual.loss)}: .grad belongs to other random numbers, "
-                "another precision or another state of the code, and is not compared"
-            )
+            notes.append(_not_comparable(loss, actual))
     return GradientCheck(
         parameter=parameter,
         elements=tuple(sorted(elements, key=_badness, reverse=True)),
@@ -169,7 +167,14 @@ def check_gradient(
     )
 
 
-def _checkable(model: Model, parameter: str) -> Tensor:
+def _not_comparable(loss: float, actual: Actual) -> str:
+    return (
+        f"The copy's loss is {_told(loss)}, the step's {_told(actual.loss)}: .grad belongs to other random numbers, another "
+        "precision or another state of the code, and is not compared"
+    )
+
+
+def _checkable(model: Model, parameter: str, samples: int) -> Tensor:
     tensor = next(
         (tensor for name, (tensor, others) in named_tensors(model).items() if parameter in (name, *others)), None
     )
@@ -179,6 +184,8 @@ def _checkable(model: Model, parameter: str) -> Tensor:
         raise BadInput(f"{parameter} is frozen (requires_grad is False): it has no gradient to check")
     if tensor.numel() == 0:
         raise BadInput(f"{parameter} has no elements: there is nothing to check")
+    if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
+        raise BadInput(f"{samples!r} samples were asked for; expected a whole number from 1 to {MAX_SAMPLES}")
     return tensor
 
 

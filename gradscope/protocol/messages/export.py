@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from gradscope.protocol.arrays import ByteArray
 from gradscope.protocol.limits import (
@@ -12,6 +13,8 @@ from gradscope.protocol.limits import (
 )
 from gradscope.protocol.parts import Part
 
+ATTACHED_PIECE_BYTES = 4 * 1024 * 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:
@@ -19,6 +22,11 @@ class Attachment:
 
     name: str
     data: ByteArray = field(repr=False)
+
+    def pieces(self) -> Iterator[Attachment]:
+        """The file in pieces that are sent one by one; at least one, so that an empty file is one as well."""
+        for start in range(0, max(len(self.data), 1), ATTACHED_PIECE_BYTES):
+            yield replace(self, data=self.data[start : start + ATTACHED_PIECE_BYTES])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
 from gradscope.client.background import Background
 from gradscope.client.engine_client import EngineClient
@@ -31,15 +31,8 @@ from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
-from gradscope.ui.actions.refreshes import Refreshes
+from gradscope.ui.actions.pacing import Pacing
 from gradscope.ui.look.settings import Setting, Settings
-
-REFRESH_INTERVAL_MS = 33
-"""At most 30 redraws a second."""
-SPARE_FACTOR = 4
-"""After a redraw, so many times its duration is left to everything else (painting is not in that duration)."""
-SLOWEST_INTERVAL_MS = 300
-ATTACHED_PIECE_BYTES = 4 * 1024 * 1024
 
 
 class Controller(QObject):
@@ -72,16 +65,8 @@ class Controller(QObject):
         self._first_file = ""
         self._watched: tuple[SubjectKey, ...] = ()
         self._python = ""
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_INTERVAL_MS)
-        self._timer.timeout.connect(self._on_due)
-        self.refreshed = Refreshes(self, self._on_refreshed)
-        """set[Topic]: what has changed since the last time; at most 30 times a second."""
-        self.panels_refreshed = Refreshes(self, self._on_panels_refreshed)
-        """The same for the panels around the plots, after everything else."""
-        self._late: set[Topic] = set()
-        self._spent_secs = 0.0
+        self._pacing = Pacing(lambda: self.state, self)
+        self.refreshed, self.panels_refreshed = self._pacing.refreshed, self._pacing.panels_refreshed
         client.message_received.connect(self._on_message)
         client.state_changed.connect(self._on_engine_state)
         client.output_received.connect(self._on_output)
@@ -278,8 +263,7 @@ class Controller(QObject):
         elif self._has_session:
             self.client.request(message, on_reply=on_reply)
         elif isinstance(message, messages.FetchDifferences):
-            failure = Failure(kind=FailureKind.BAD_INPUT, sentence=self.tr("There is no session to compare"))
-            on_reply(messages.Failed(failure=failure, position=self.state.position))
+            on_reply(self._refused(self.tr("There is no session to compare")))
         else:
             reason = self.tr("The values are gone with their session")
             on_reply(messages.Unavailable(subject=message.subject, reason=reason))
@@ -307,10 +291,8 @@ class Controller(QObject):
             on_reply(self._no_session())
             return
         for attachment in attachments:
-            # At least one piece, so that an empty file is one as well.
-            for start in range(0, max(len(attachment.data), 1), ATTACHED_PIECE_BYTES):
-                piece = attachment.data[start : start + ATTACHED_PIECE_BYTES]
-                self.client.request(messages.Attach(attachment=replace(attachment, data=piece)))
+            for piece in attachment.pieces():
+                self.client.request(messages.Attach(attachment=piece))
         chosen = tuple(part for part in Part if part in parts)
         self.client.request(messages.Export(path=path, parts=chosen), on_reply=on_reply)
 
@@ -320,10 +302,11 @@ class Controller(QObject):
         self.client.send(messages.CancelExport())
 
     def _no_session(self) -> messages.Failed:
-        sentence = self.tr("There is no session to export: open a recipe first")
-        return messages.Failed(
-            failure=Failure(kind=FailureKind.BAD_INPUT, sentence=sentence), position=self.state.position
-        )
+        return self._refused(self.tr("There is no session to export: open a recipe first"))
+
+    def _refused(self, sentence: str) -> messages.Failed:
+        failure = Failure(kind=FailureKind.BAD_INPUT, sentence=sentence)
+        return messages.Failed(failure=failure, position=self.state.position)
 
     def checkpoint(self, request: SaveCheckpoint | LoadCheckpoint, on_reply: Callable[[Any], None]) -> None:
         """Save or load; `on_reply` gets what was done, CheckpointMismatch or Failed. Nothing happens where it cannot be."""
@@ -353,30 +336,9 @@ class Controller(QObject):
     @Slot()
     def flush(self) -> None:
         """Tell all views what has changed, now."""
-        self._on_due()
-        self.refreshed.finish()
-        self.panels_refreshed.finish()
+        self._pacing.flush()
 
     # ------------------------------------------------------------------------------------------ slots
-
-    @Slot()
-    def _on_due(self) -> None:
-        self._timer.stop()
-        changed = self.state.take_changes()
-        if changed:
-            self._late |= changed
-            self.refreshed.emit(changed)
-
-    def _on_refreshed(self, spent_secs: float) -> None:
-        self._spent_secs += spent_secs
-        late, self._late = self._late, set()
-        self.panels_refreshed.emit(late)
-
-    def _on_panels_refreshed(self, spent_secs: float) -> None:
-        # Where redrawing is slow, it is done less often: the window has to answer, and the engine needs the processor.
-        spent_ms = int(1000 * (self._spent_secs + spent_secs))
-        self._spent_secs = 0.0
-        self._timer.setInterval(min(max(REFRESH_INTERVAL_MS, SPARE_FACTOR * spent_ms), SLOWEST_INTERVAL_MS))
 
     @Slot(object)
     def _on_message(self, message: object) -> None:
@@ -405,8 +367,8 @@ class Controller(QObject):
 
     @Slot(object)
     def _on_engine_state(self, engine: EngineState) -> None:
-        before, was_silent = self._session_state.engine.status, bool(self._session_state.engine.text)
-        resisted = bool(self._session_state.engine.resistance)
+        engine_before = self._session_state.engine
+        before = engine_before.status
         self._session_state.set_engine(engine)
         if self._snapshot is not None:
             self.state.set_engine(engine)
@@ -419,20 +381,13 @@ class Controller(QObject):
             self._queued = None
             self._give_up_recipe()
             self._session_state.log.flush()
-            if before is not EngineStatus.DEAD:
-                # The lines below the first are error output, which is in the log already.
-                self._session_state.log.add(engine.text.partition("\n")[0], is_warning=True)
-                self.state.touch(Topic.LOG)
         elif engine.status is EngineStatus.READY and before is not EngineStatus.READY:
             self._watched = ()
             if self._queued is not None:
                 queued, self._queued = self._queued, None
                 self._open(queued)
-        elif engine.status is EngineStatus.READY:
-            for text, is_told in ((engine.text, was_silent), (engine.resistance, resisted)):
-                if text and not is_told:
-                    self._session_state.log.add(text, is_warning=True)
-                    self.state.touch(Topic.LOG)
+        if self._session_state.log_engine(engine_before):
+            self.state.touch(Topic.LOG)
         self._wake()
 
     def _on_snapshot_read(self, reading: Reading, reopened: Reopened | BadInput | None) -> None:
@@ -540,5 +495,4 @@ class Controller(QObject):
             self.client.request(messages.Watch(subjects=wanted))
 
     def _wake(self) -> None:
-        if not self._timer.isActive():
-            self._timer.start()
+        self._pacing.wake()

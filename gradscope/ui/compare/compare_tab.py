@@ -28,7 +28,8 @@ from gradscope.state.history import Latest
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.comparer import Comparer
-from gradscope.ui.actions.controller import SPARE_FACTOR, Controller
+from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.pacing import SPARE_FACTOR
 from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.look.colours import Theme

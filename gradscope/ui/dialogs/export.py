@@ -98,6 +98,16 @@ class ExportDialog(SizedDialog):
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel, self)
         self.export = self.buttons.addButton(self.tr("Export"), QDialogButtonBox.ButtonRole.AcceptRole)
         self.export.setDefault(True)
+        self._connect(export)
+        self._arrange()
+        self._set_writing(False)
+        self._on_measured()
+        self._on_edited()
+        self.name.setFocus()
+        self.name.selectAll()
+        export.prepare()
+
+    def _connect(self, export: SnapshotExport) -> None:
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         self.browse.clicked.connect(self._on_browse_clicked)
@@ -110,13 +120,6 @@ class ExportDialog(SizedDialog):
         export.finished.connect(self._on_finished)
         export.failed.connect(self._on_failed)
         export.cancelled.connect(self._on_cancelled)
-        self._arrange()
-        self._set_writing(False)
-        self._on_measured()
-        self._on_edited()
-        self.name.setFocus()
-        self.name.selectAll()
-        export.prepare()
 
     def path(self) -> Path:
         """The folder or the file that is to be made."""

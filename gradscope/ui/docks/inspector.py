@@ -89,6 +89,11 @@ class InspectorDock(Panel):
             comparer.started.connect(self._on_comparison_started)
             comparer.changed.connect(self._on_comparison_changed)
         self.tabs.currentChanged.connect(self._on_tab_changed)
+        self._missing = EmptyNote("")
+        self._arrange()
+        controller.panels_refreshed.connect(self._on_refreshed)
+
+    def _arrange(self) -> None:
         self._numbers = QWidget()
         numbers = QVBoxLayout(self._numbers)
         numbers.setContentsMargins(0, 0, 0, 0)
@@ -98,7 +103,6 @@ class InspectorDock(Panel):
         summary.addWidget(self.summary)
         numbers.addLayout(summary)
         numbers.addWidget(self.tabs, 1)
-        self._missing = EmptyNote("")
         # With large letters there is not room for everything at once.
         self.tabs.setMinimumHeight(_LEAST_TAB_LINES * self.fontMetrics().height())
         # Beside texts that wrap, a scroll area gives everything the height that it would like: the plot takes what is left.
@@ -126,7 +130,6 @@ class InspectorDock(Panel):
         self.body.addLayout(self._pages, 1)
         self._pages.addWidget(self._note)
         self._pages.addWidget(scroll)
-        controller.panels_refreshed.connect(self._on_refreshed)
 
     @property
     def message(self) -> str:

@@ -70,12 +70,27 @@ class MainWindow(QMainWindow):
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         self.commands = Commands(controller, window=self, plot_images=self._plot_images)
         self.actions_ = Actions(controller, themes, self.commands.handlers(), self)
+        self._has_panels = False
+        self._is_at_start = False
+        """Somebody wants to see the start page, although a session is open."""
+        self._taught = ""
+        """The path of the recipe whose lesson has been brought forward."""
+        self._is_width_chosen = False
+        """By a person, for the layers."""
+        self._make_panels(controller, themes)
+        self._make_centre(controller, themes)
+        self._make_menus(controller, themes)
+        self._assemble()
+        self._connect()
+        self._restore_geometry()
+        self._refresh()
+        self.start_page.open_button.setFocus()
+
+    def _make_panels(self, controller: Controller, themes: ThemeManager) -> None:
         self.toolbar = ToolBar(controller, themes, self.actions_, self)
         self.phase_strip = PhaseStrip(controller, themes, self)
         self.status = StatusBar(controller, themes, self)
         self.layers = LayersDock(controller, themes, self)
-        self._is_width_chosen = False
-        """By a person, for the layers."""
         self.comparer = Comparer(controller, self)
         self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
         self.moments = MomentsDock(controller, themes, self)
@@ -89,6 +104,8 @@ class MainWindow(QMainWindow):
             open_file=self.commands.open_file,
         )
         self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
+
+    def _make_centre(self, controller: Controller, themes: ThemeManager) -> None:
         self.centre = Centre(self)
         self.file_bar = FileBar(controller, themes, self)
         self.failure_bar = FailureBar(controller, themes, self, watch=self.file_bar.watch)
@@ -104,6 +121,8 @@ class MainWindow(QMainWindow):
         self.workspace = Workspace(controller, themes, self)
         self.compare = CompareTab(controller, self.comparer, themes)
         self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
+
+    def _make_menus(self, controller: Controller, themes: ThemeManager) -> None:
         self.layer_menu = LayerMenu(controller, self, title=title_of(Menu.LAYER), pin=self.actions_[ActionId.PIN])
         self.layer_menu.aboutToShow.connect(self.layer_menu.fill_for_selection)
         self.menus = Menus(
@@ -123,16 +142,6 @@ class MainWindow(QMainWindow):
             themes=themes,
             parent=self,
         )
-        self._has_panels = False
-        self._is_at_start = False
-        """Somebody wants to see the start page, although a session is open."""
-        self._taught = ""
-        """The path of the recipe whose lesson has been brought forward."""
-        self._assemble()
-        self._connect()
-        self._restore_geometry()
-        self._refresh()
-        self.start_page.open_button.setFocus()
 
     # ------------------------------------------------------------------------------------------ slots
 

@@ -91,6 +91,13 @@ class RateChart(Chart):
         self.header.insertWidget(2, self._log)
         self._log.setVisible(is_detailed)
         self._is_detailed = is_detailed
+        self._describe_lines(is_detailed=is_detailed)
+        plot.pointed_at.connect(self._on_pointed_at)
+        self._momenta.pointed_at.connect(self._on_pointed_at)
+        self.restyle(self.theme)
+
+    def _describe_lines(self, *, is_detailed: bool) -> None:
+        """What is said below the plots."""
         self._groups = QLabel(self)
         self._groups.setTextFormat(Qt.TextFormat.RichText)
         self._groups.setVisible(is_detailed)
@@ -109,9 +116,6 @@ class RateChart(Chart):
                 label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
             legend.add(label)
         self.body_layout.addWidget(legend)
-        plot.pointed_at.connect(self._on_pointed_at)
-        self._momenta.pointed_at.connect(self._on_pointed_at)
-        self.restyle(self.theme)
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
