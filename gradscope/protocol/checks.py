@@ -5,7 +5,7 @@ Everything raises Unfit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,15 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.limits import MAX_COUNT, Unfit
 from gradscope.protocol.subjects import MIN, ZERO
 
-if TYPE_CHECKING:
-    from gradscope.protocol.messages import Report
+
+class _InTables(Protocol):
+    """A report, as far as it refers to tables."""
+
+    @property
+    def subjects(self) -> IntArray: ...
+
+    @property
+    def places(self) -> IntArray: ...
 
 
 def check_counts(summaries: FloatArray) -> None:
@@ -42,7 +49,7 @@ def check_numbers(numbers: IntArray, rows: int, what: str) -> None:
         raise Unfit(f"refers to a {what} that is not there")
 
 
-def check_report(report: Report, *, rows: int, places: int) -> None:
+def check_report(report: _InTables, *, rows: int, places: int) -> None:
     """What a report refers to is in the tables of `rows` subjects and `places` places."""
     check_numbers(report.subjects, rows, "subject")
     check_numbers(report.places, places, "place")

@@ -3,54 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gradscope.protocol.checks import check_numbers, check_report
 from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.limits import MAX_METRICS, Unfit
-from gradscope.protocol.messages import InitialParameters, Places, Report, ReportHead, Reports, Subjects, Validated
+from gradscope.protocol.messages import (
+    InitialParameters,
+    Place,
+    Places,
+    Report,
+    ReportHead,
+    Reports,
+    SessionInfo,
+    Subjects,
+    Validated,
+)
 from gradscope.protocol.messages.edits import EditMade
+from gradscope.state.edits import Edits
+from gradscope.state.history import History
 
-if TYPE_CHECKING:
-    from gradscope.state.app_state import AppState
+
+class Known(Protocol):
+    """What the app knows, as far as a message can contradict it."""
+
+    @property
+    def session(self) -> SessionInfo | None: ...
+
+    @property
+    def history(self) -> History: ...
+
+    @property
+    def places(self) -> Sequence[Place]: ...
+
+    @property
+    def edits(self) -> Edits: ...
+
 
 MAX_CURVES = MAX_METRICS + 1
 """A validation's loss and metrics, under all names that have ever come."""
 
 
-def check(message: object, state: AppState) -> None:
+def check(message: object, known: Known) -> None:
     """Raises ProtocolError where a message cannot be true."""
     try:
         match message:
             case Report():
-                check_report(message, rows=len(state.history.rows), places=len(state.places))
-                _check_head(message, state)
+                check_report(message, rows=len(known.history.rows), places=len(known.places))
+                _check_head(message, known)
             case Reports():
                 for stack in message.stacks:
-                    check_numbers(stack.subjects, len(state.history.rows), "subject")
+                    check_numbers(stack.subjects, len(known.history.rows), "subject")
                 for head in message.heads:
-                    _check_head(head, state)
+                    _check_head(head, known)
             case InitialParameters():
-                check_numbers(message.subjects, len(state.history.rows), "subject")
+                check_numbers(message.subjects, len(known.history.rows), "subject")
             case Subjects(first=first, rows=rows):
-                _check_new(state.history.rows, first, rows)
+                _check_new(known.history.rows, first, rows)
             case Places(first=first, rows=places):
-                _check_new(state.places, first, places)
+                _check_new(known.places, first, places)
             case EditMade(number=number):
-                if number > len(state.edits.made):
-                    raise Unfit(f"has the number {number}, and there are {len(state.edits.made)} before it")
+                if number > len(known.edits.made):
+                    raise Unfit(f"has the number {number}, and there are {len(known.edits.made)} before it")
             case Validated(metrics=metrics):
-                if len(state.history.validations.keys() | metrics.keys()) > MAX_CURVES:
+                if len(known.history.validations.keys() | metrics.keys()) > MAX_CURVES:
                     raise Unfit(f"has more than {MAX_CURVES} metrics")
     except Unfit as unfit:
         raise ProtocolError(f"{type(message).__name__} {unfit}") from None
 
 
-def _check_head(report: ReportHead, state: AppState) -> None:
+def _check_head(report: ReportHead, known: Known) -> None:
     first = report.first_nonfinite
     if first is not None and first.step != report.step:
         raise Unfit(f"is of step {report.step}, and tells of NaN or Inf in step {first.step}")
-    if report.optimizer and state.session is not None and report.optimizer not in state.session.optimizers:
+    if report.optimizer and known.session is not None and report.optimizer not in known.session.optimizers:
         raise Unfit(f"is of the optimizer {report.optimizer!r:.80}, which the session does not have")
 
 

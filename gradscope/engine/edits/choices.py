@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from gradscope.engine.edits.arguments import arguments_of, as_literal, first_sentence
-from gradscope.engine.recipe.recipe import TRAIN_LOSS
+from gradscope.engine.recipe.fields import TRAIN_LOSS
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import VALIDATION_LOSS

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradscope.engine.model.closures import needs_closure
+from gradscope.engine.recipe.fields import TRAIN_LOSS, RecipeFields
 from gradscope.engine.surroundings.error_parts import shortened
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import VALIDATION_LOSS
 
 _LONGEST_VALUE = 60
 
-if TYPE_CHECKING:
-    from gradscope.engine.recipe.recipe import Recipe
 
-
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: RecipeFields) -> None:
     """Raises BadInput (one sentence) for the first field that is wrong."""
     for check in (
         _check_model,
@@ -47,7 +45,7 @@ def _describe(value: object) -> str:
     return f"{article} {type(value).__name__}"
 
 
-def _check_model(recipe: Recipe) -> None:
+def _check_model(recipe: RecipeFields) -> None:
     import torch
 
     model = recipe.model
@@ -70,7 +68,7 @@ def _check_model(recipe: Recipe) -> None:
         )
 
 
-def _check_data(recipe: Recipe) -> None:
+def _check_data(recipe: RecipeFields) -> None:
     _check_dataset("dataset", recipe.dataset)
     if isinstance(recipe.batch_size, bool) or not isinstance(recipe.batch_size, int) or recipe.batch_size < 1:
         raise _wrong("batch_size", recipe.batch_size, "a whole number from 1")
@@ -85,7 +83,7 @@ def _check_dataset(name: str, dataset: Any) -> None:
         raise _wrong(name, dataset, "a map-style or iterable dataset, or a DataLoader")
 
 
-def _check_loss(recipe: Recipe) -> None:
+def _check_loss(recipe: RecipeFields) -> None:
     step = recipe.training_step
     if isinstance(recipe.optimizer, dict):
         if not isinstance(step, dict):
@@ -104,7 +102,7 @@ def _check_loss(recipe: Recipe) -> None:
         raise _wrong("loss", recipe.loss, "a callable loss(output, target), for example torch.nn.CrossEntropyLoss()")
 
 
-def _check_names(field: str, given: Mapping[Any, Any], kind: str, recipe: Recipe) -> None:
+def _check_names(field: str, given: Mapping[Any, Any], kind: str, recipe: RecipeFields) -> None:
     for name, value in given.items():
         if name not in recipe.optimizers:
             known = ", ".join(repr(known) for known in recipe.optimizers)
@@ -113,7 +111,7 @@ def _check_names(field: str, given: Mapping[Any, Any], kind: str, recipe: Recipe
             raise BadInput(f"Recipe({field}=...)[{name!r}] is {_describe(value)}; expected a function {kind}")
 
 
-def _check_optimizer(recipe: Recipe) -> None:
+def _check_optimizer(recipe: RecipeFields) -> None:
     import torch
 
     expected = "a torch.optim.Optimizer, for example torch.optim.SGD(model.parameters(), lr=0.1), or a dict of them"
@@ -129,10 +127,8 @@ def _check_optimizer(recipe: Recipe) -> None:
         raise _wrong("optimizer", recipe.optimizer, expected)
 
 
-def _check_schedule(recipe: Recipe) -> None:
+def _check_schedule(recipe: RecipeFields) -> None:
     from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-
-    from gradscope.engine.recipe.recipe import TRAIN_LOSS
 
     expected = "a torch.optim.lr_scheduler.LRScheduler or None"
     if isinstance(recipe.optimizer, dict) and recipe.scheduler is not None:
@@ -157,13 +153,13 @@ def _check_schedule(recipe: Recipe) -> None:
         raise _wrong("scheduler_metric", recipe.scheduler_metric, f"one of {', '.join(map(repr, known))}{hint}")
 
 
-def _validation_metrics(recipe: Recipe) -> tuple[str, ...]:
+def _validation_metrics(recipe: RecipeFields) -> tuple[str, ...]:
     if recipe.validation is None or not isinstance(recipe.metrics, Mapping):
         return ()
     return (VALIDATION_LOSS, *recipe.metrics)
 
 
-def _check_window(recipe: Recipe) -> None:
+def _check_window(recipe: RecipeFields) -> None:
     if isinstance(recipe.accumulate, bool) or not isinstance(recipe.accumulate, int) or recipe.accumulate < 1:
         raise _wrong("accumulate", recipe.accumulate, "a whole number from 1")
     if recipe.accumulate > 1 and len(recipe.optimizers) > 1:
@@ -175,7 +171,7 @@ def _check_window(recipe: Recipe) -> None:
         raise _wrong("zero_grad", recipe.zero_grad, '"auto" or "manual"')
 
 
-def _check_clipping(recipe: Recipe) -> None:
+def _check_clipping(recipe: RecipeFields) -> None:
     for name in ("clip_norm", "clip_value"):
         value = getattr(recipe, name)
         if value is None:
@@ -184,7 +180,7 @@ def _check_clipping(recipe: Recipe) -> None:
             raise _wrong(name, value, "a number above 0, or None")
 
 
-def _check_precision(recipe: Recipe) -> None:
+def _check_precision(recipe: RecipeFields) -> None:
     if recipe.precision not in (None, "bf16", "fp16"):
         raise _wrong("precision", recipe.precision, '"bf16", "fp16" or None')
     if recipe.precision == "fp16":
@@ -196,7 +192,7 @@ def _check_precision(recipe: Recipe) -> None:
                 )
 
 
-def _check_validation(recipe: Recipe) -> None:
+def _check_validation(recipe: RecipeFields) -> None:
     if recipe.validation is not None:
         _check_dataset("validation", recipe.validation)
         if recipe.validation is recipe.dataset and getattr(recipe.dataset, "persistent_workers", False):
@@ -225,7 +221,6 @@ def _check_validation(recipe: Recipe) -> None:
 
 
 def _check_metric(name: object, metric: Callable[[Any, Any], Any]) -> None:
-    from gradscope.engine.recipe.recipe import TRAIN_LOSS
 
     if not isinstance(name, str) or not name or name in (TRAIN_LOSS, VALIDATION_LOSS):
         raise BadInput(f"Recipe(metrics=...) has the name {name!r}; expected a text other than the losses' names")
@@ -233,7 +228,7 @@ def _check_metric(name: object, metric: Callable[[Any, Any], Any]) -> None:
         raise BadInput(f"Recipe(metrics=...)[{name!r}] is {_describe(metric)}; expected metric(output, target)")
 
 
-def _check_texts(recipe: Recipe) -> None:
+def _check_texts(recipe: RecipeFields) -> None:
     for name in ("name", "description"):
         if not isinstance(getattr(recipe, name), str):
             raise _wrong(name, getattr(recipe, name), "a text")

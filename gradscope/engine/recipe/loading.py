@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from gradscope.engine.recipe.recipe import Recipe, Source
+from gradscope.engine.recipe.fields import Source
+from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import carried_failure
 from gradscope.engine.surroundings.error_parts import is_text, place_of_syntax_error, safely
 from gradscope.engine.surroundings.randomness import MAX_SEED, RandomStates, seed_everything

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gradscope.engine.book.turns import Turn
-from gradscope.engine.model.closures import takes_closure
+from gradscope.engine.model.closures import asks_for_closure, takes_closure
 from gradscope.engine.stepping.foreign_leaves import kept_results
+from gradscope.engine.stepping.loop import Loop
 from gradscope.engine.surroundings.error_parts import message_of, safely
 from gradscope.engine.wording import listed
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.visible import visible
 
-if TYPE_CHECKING:
-    from gradscope.engine.stepping.loop import Loop
-
 _SECOND_BACKWARD = "Trying to backward through the graph a second time"
-_NOT_CALLABLE = "'NoneType' object is not callable"
 
 
 def advice(error: BaseException, loop: Loop) -> str:
@@ -39,12 +34,6 @@ def advice(error: BaseException, loop: Loop) -> str:
             "step(self, closure) it is given one"
         )
     return ""
-
-
-def asks_for_closure(error: BaseException) -> bool:
-    """Whether an optimizer's step seems to have failed for want of one."""
-    message = message_of(error)
-    return "closure" in message.lower() or message == _NOT_CALLABLE
 
 
 def advised(said: str, sentence: str) -> str:

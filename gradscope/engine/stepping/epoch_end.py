@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradscope.engine.capture.observer import Observer
-from gradscope.engine.recipe.recipe import TRAIN_LOSS
+from gradscope.engine.recipe.fields import TRAIN_LOSS
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.engine.stepping.validation import Validator
 from gradscope.engine.surroundings.unwinding import is_interruption
