@@ -272,15 +272,25 @@ class Observer:
 
     def initial(self) -> Collected:
         """Summaries of all parameters and buffers as they are now, outside any phase."""
-        # Not in the memory of a phase that may be under way.
-        summaries = SummaryBatch()
-        summaries.clear(norms_only=self.capture.norms_only)
-        record = PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
+        record = self._record_outside()
         for name, tensor in self._wanted_tensors().items():
             record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
         if not self.capture.is_off:
             record.take_all(self._wanted_buffers())
         return record.finish()
+
+    def put_back(self) -> Collected:
+        """Summaries of all buffers, when a phase that had changed them was undone."""
+        record = self._record_outside()
+        if not self.capture.is_off:
+            self.guarded(lambda: record.take_all(self._wanted_buffers()))
+        return record.finish()
+
+    def _record_outside(self) -> PhaseRecord:
+        # Not in the memory of a phase that may be under way.
+        summaries = SummaryBatch()
+        summaries.clear(norms_only=self.capture.norms_only)
+        return PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
 
     def close(self) -> None:
         """Remove every hook."""

@@ -466,6 +466,9 @@ class Session:
                     # The newest step is the one before: this one is undone.
                     self.reports[phase] = report
             self.undone = undo()
+            if report is not None and phase is not Phase.STEP:
+                # Those that were told before are not so any more.
+                report = self.reports[phase] = report.with_more(self.observer.put_back())
         except BaseException as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.
             self.is_broken = True

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from gradscope import Recipe, Session
 from gradscope.engine.current_values import ValuesUnavailable
 from gradscope.engine.lines import line_of
-from gradscope.engine.quantities.on_device import number_on_device, rows_of_numbers
+from gradscope.engine.quantities.on_device import number_on_device, packed_summary, rows_of_numbers
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import readable
 from gradscope.engine.report import PhaseReport
@@ -29,7 +29,7 @@ from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.protocol.subjects import MAX, MEAN, SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import ValuesMissing
 from gradscope.state.comparison import Comparison, Verdict
@@ -278,9 +278,23 @@ def test_a_forward_that_fails_leaves_the_buffers_as_they_were() -> None:
         before = copies(session.recipe.model)
         with pytest.raises(Exception, match="no") as failed:
             session.forward()
-        assert told(failed.value.report) == {}, "nothing is told that is not so any more"
+        assert_holds(failed.value.report, before)
         for name, tensor in before.items():
             assert torch.equal(session.values(SubjectKey(SubjectKind.BUFFER, name)), tensor)
+
+
+def test_a_backward_that_fails_puts_back_what_its_forward_has_moved() -> None:
+    def refuse(_gradient: Tensor) -> None:
+        raise RuntimeError("no")
+
+    model = batch_norm()
+    model[3].register_forward_hook(lambda _module, _args, output: output.register_hook(refuse) and None)
+    with Session(recipe_of(model)) as session:
+        before = copies(model)
+        assert told(session.forward())["1.num_batches_tracked"].max == 1
+        with pytest.raises(Exception, match="no") as failed:
+            session.backward()
+        assert_holds(failed.value.report, before)
 
 
 def test_validation_moves_nothing() -> None:
@@ -327,6 +341,19 @@ def test_a_whole_number_on_a_device_is_summarised_as_on_the_cpu() -> None:
             found = rows_of_numbers(number_on_device(tensor).numpy().astype(float), norms_only=norms_only)
             assert [*map(str, found[0])] == [*map(str, expected[0])]
             assert not histograms.any() and sampled[0] == 0
+    # Beside others, as a phase on a device ends.
+    batch = SummaryBatch()
+    batch.clear(norms_only=False)
+    batch.set(0, readable(torch.zeros(3)))
+    batch.set(1, readable(torch.zeros(3)))
+    batch._on_device = {
+        0: (number_on_device(torch.tensor(7)), 1),
+        1: (packed_summary(torch.tensor([1.0, 3.0])), 2),
+    }
+    batch.copy(2, 0)
+    rows, _, sampled = batch.finish(3)
+    assert rows[:, MAX].tolist() == [7, 3, 7] and sampled.tolist() == [0, 2, 0]
+    assert rows[1, MEAN] == 2 and np.isnan(rows[[0, 2], MEAN]).all()
 
 
 def test_a_line_of_json_has_them() -> None:
