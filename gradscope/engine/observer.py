@@ -69,8 +69,8 @@ class Observer:
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
         self._is_muted = False
-        self._has_run_muted = False
-        """In this phase: the model may have changed its buffers without being seen."""
+        self._has_run_again = False
+        """In this phase, after the forward: a part of the model, which may have changed buffers."""
         self._tensors: Mapping[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
         self._entered: dict[int, list[tuple[str, int, float]]] = {}
@@ -135,7 +135,6 @@ class Observer:
     # ------------------------------------------------------------------------------------------ phases
 
     def begin(self, phase: Phase) -> None:
-        self._recomputed.clear()
         if phase is Phase.FORWARD:
             self._pass += 1
             self._calls.clear()
@@ -145,9 +144,10 @@ class Observer:
             self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
             self._remove_leaf_handles()
         elif phase is Phase.BACKWARD:
+            self._recomputed.clear()
             self._seen_gradients.clear()
         self._entered.clear()
-        self._has_run_muted = False
+        self._has_run_again = False
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
@@ -170,7 +170,7 @@ class Observer:
     def muted(self) -> Iterator[None]:
         """Inside, the model runs for other reasons than the phase: nothing is noted and nothing stops."""
         before, self._is_muted = self._is_muted, True
-        self._has_run_muted = True
+        self._has_run_again = True
         try:
             yield
         finally:
@@ -304,7 +304,11 @@ class Observer:
 
     def layer_entered(self, name: str) -> None:
         record = self._record
-        if record is None or self._is_muted or inside_backward():
+        if record is None or self._is_muted:
+            return
+        if inside_backward():
+            # A checkpointed layer; it is not always left again.
+            self._has_run_again = True
             return
         with self._counting:
             call = self._calls.get(name, 0)
@@ -449,7 +453,7 @@ class Observer:
 
     def _may_have_moved_buffers(self) -> bool:
         """After the forward: a checkpointed layer that ran again in the backward, a closure, the optimizer, a hook."""
-        return bool(self._recomputed) or self._has_run_muted or self._buffers.have_moved()
+        return self._has_run_again or self._buffers.have_moved()
 
     def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
         for name, tensor in self._wanted_tensors().items():

@@ -243,9 +243,22 @@ def test_what_moves_later_is_told_once_more() -> None:
         assert told(step)["norm.running_mean"].zero == 3
 
 
-def test_a_closure_runs_the_model_again_in_the_step() -> None:
+def test_what_leaves_no_mark_in_a_version_is_told_where_a_layer_has_run_again() -> None:
+    class Again(Silent):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    model = Again()
+    with Session(recipe_of(model)) as session:
+        assert told(session.forward())["store.count"].max == 1
+        assert told(session.backward())["store.count"].max == 2
+        assert told(session.step()) == {}
+
+
+@pytest.mark.parametrize("of", [batch_norm, Silent])
+def test_a_closure_runs_the_model_again_in_the_step(of: Callable[[], nn.Module]) -> None:
     def make() -> Recipe:
-        model = batch_norm()
+        model = of()
         return recipe_of(model, optimizer=torch.optim.LBFGS(model.parameters(), max_iter=3))
 
     with Session(plain.seeded(make)) as session:
