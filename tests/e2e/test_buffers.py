@@ -17,6 +17,7 @@ from gradscope.state.reopened import state_of
 from gradscope.state.tree import find
 from gradscope.ui.models.layer_tree import Column
 from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.plots.words.moment_text import moment_of
 from gradscope.ui.words.quantities import Quantity
 from tests.e2e.driver import App
 
@@ -167,3 +168,21 @@ def test_a_snapshot_has_them(app: App, tmp_path: Path) -> None:
         assert latest is not None and live is not None
         np.testing.assert_array_equal(latest.summary, live.summary)
     assert "Buffers" in (tmp_path / "shot/report.html").read_text("utf-8")
+
+
+def test_a_forward_that_was_undone_leaves_the_numbers_of_before(app: App, tmp_path: Path) -> None:
+    path = tmp_path / "fails.py"
+    last = "return self.last(self.norm(self.first(x)))"
+    fails = "if self.norm.num_batches_tracked == 2: raise RuntimeError('on purpose')"
+    source = RECIPE.replace(last, f"{last.replace('return', 'x =')}\n        {fails}\n        return x")
+    path.write_text(source, encoding="utf-8")
+    app.open(path)
+    app.run(RunUntil.STEPS, 1)
+    app.wait_for_rest()
+    app.controller.go(Verb.FORWARD)
+    app.wait_for_rest()
+    assert not app.state.reports[Phase.FORWARD].complete
+    assert cell(app, "norm.num_batches_tracked", Column.VALUE) == "1"
+    latest = app.state.history.latest(key_of("norm.num_batches_tracked"))
+    assert latest is not None
+    assert moment_of(app.state, latest).startswith("As before the forward of step 1, which was undone")

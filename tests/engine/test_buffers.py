@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradscope import Recipe, Session
 from gradscope.engine.book.values import ValuesUnavailable
-from gradscope.engine.quantities.on_device import number_on_device, rows_of_numbers
+from gradscope.engine.quantities.on_device import number_on_device, packed_summary, rows_of_numbers
 from gradscope.engine.quantities.summary import SummaryBatch
 from gradscope.engine.quantities.values import readable
 from gradscope.engine.reports.lines import line_of
@@ -29,7 +29,7 @@ from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.protocol.subjects import MAX, MEAN, SubjectKey, SubjectKind
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.snapshots.snapshot import ValuesMissing
 from gradscope.state.comparison import Comparison, Verdict
@@ -243,9 +243,22 @@ def test_what_moves_later_is_told_once_more() -> None:
         assert told(step)["norm.running_mean"].zero == 3
 
 
-def test_a_closure_runs_the_model_again_in_the_step() -> None:
+def test_what_leaves_no_mark_in_a_version_is_told_where_a_layer_has_run_again() -> None:
+    class Again(Silent):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    model = Again()
+    with Session(recipe_of(model)) as session:
+        assert told(session.forward())["store.count"].max == 1
+        assert told(session.backward())["store.count"].max == 2
+        assert told(session.step()) == {}
+
+
+@pytest.mark.parametrize("of", [batch_norm, Silent])
+def test_a_closure_runs_the_model_again_in_the_step(of: Callable[[], nn.Module]) -> None:
     def make() -> Recipe:
-        model = batch_norm()
+        model = of()
         return recipe_of(model, optimizer=torch.optim.LBFGS(model.parameters(), max_iter=3))
 
     with Session(plain.seeded(make)) as session:
@@ -278,9 +291,23 @@ def test_a_forward_that_fails_leaves_the_buffers_as_they_were() -> None:
         before = copies(session.recipe.model)
         with pytest.raises(Exception, match="no") as failed:
             session.forward()
-        assert told(failed.value.report) == {}, "nothing is told that is not so any more"
+        assert_holds(failed.value.report, before)
         for name, tensor in before.items():
             assert torch.equal(session.values(SubjectKey(SubjectKind.BUFFER, name)), tensor)
+
+
+def test_a_backward_that_fails_puts_back_what_its_forward_has_moved() -> None:
+    def refuse(_gradient: Tensor) -> None:
+        raise RuntimeError("no")
+
+    model = batch_norm()
+    model[3].register_forward_hook(lambda _module, _args, output: output.register_hook(refuse) and None)
+    with Session(recipe_of(model)) as session:
+        before = copies(model)
+        assert told(session.forward())["1.num_batches_tracked"].max == 1
+        with pytest.raises(Exception, match="no") as failed:
+            session.backward()
+        assert_holds(failed.value.report, before)
 
 
 def test_validation_moves_nothing() -> None:
@@ -327,6 +354,19 @@ def test_a_whole_number_on_a_device_is_summarised_as_on_the_cpu() -> None:
             found = rows_of_numbers(number_on_device(tensor).numpy().astype(float), norms_only=norms_only)
             assert [*map(str, found[0])] == [*map(str, expected[0])]
             assert not histograms.any() and sampled[0] == 0
+    # Beside others, as a phase on a device ends.
+    batch = SummaryBatch()
+    batch.clear(norms_only=False)
+    batch.set(0, readable(torch.zeros(3)))
+    batch.set(1, readable(torch.zeros(3)))
+    batch._on_device = {
+        0: (number_on_device(torch.tensor(7)), 1),
+        1: (packed_summary(torch.tensor([1.0, 3.0])), 2),
+    }
+    batch.copy(2, 0)
+    rows, _, sampled = batch.finish(3)
+    assert rows[:, MAX].tolist() == [7, 3, 7] and sampled.tolist() == [0, 2, 0]
+    assert rows[1, MEAN] == 2 and np.isnan(rows[[0, 2], MEAN]).all()
 
 
 def test_a_line_of_json_has_them() -> None:

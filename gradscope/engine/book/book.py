@@ -174,6 +174,11 @@ class Book:
             self.reports[phase] = report
         return report
 
+    def put_back(self, phase: Phase, report: PhaseReport) -> PhaseReport:
+        """The phase has been undone: the buffers that were told before are not so any more."""
+        report = self.reports[phase] = report.with_more(self.observer.put_back())
+        return report
+
     def leave(self) -> None:
         """Out of a phase that has failed."""
         self.inside = self.moment = None

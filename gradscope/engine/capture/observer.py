@@ -68,8 +68,8 @@ class Observer:
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
         self._is_muted = False
-        self._has_run_muted = False
-        """In this phase: the model may have changed its buffers without being seen."""
+        self._has_run_again = False
+        """In this phase, after the forward: a part of the model, which may have changed buffers."""
         self._tensors: Mapping[str, Tensor] | None = None
         self._record: PhaseRecord | None = None
         self.running = RunningLayers()
@@ -107,16 +107,16 @@ class Observer:
     # ------------------------------------------------------------------------------------------ phases
 
     def begin(self, phase: Phase) -> None:
-        self._recomputed.clear()
         if phase is Phase.FORWARD:
             self._awaited.begin_pass()
             self._fused.clear()
             self.births.clear()
             self.keeper.forget(SubjectKind.ACTIVATION, SubjectKind.ACTIVATION_GRAD)
         elif phase is Phase.BACKWARD:
+            self._recomputed.clear()
             self._seen_gradients.clear()
         self.running.begin(is_new_pass=phase is Phase.FORWARD)
-        self._has_run_muted = False
+        self._has_run_again = False
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
@@ -139,7 +139,7 @@ class Observer:
     def muted(self) -> Iterator[None]:
         """Inside, the model runs for other reasons than the phase: nothing is noted and nothing stops."""
         before, self._is_muted = self._is_muted, True
-        self._has_run_muted = True
+        self._has_run_again = True
         try:
             yield
         finally:
@@ -237,15 +237,25 @@ class Observer:
 
     def initial(self) -> Collected:
         """Summaries of all parameters and buffers as they are now, outside any phase."""
-        # Not in the memory of a phase that may be under way.
-        summaries = SummaryBatch()
-        summaries.clear(norms_only=self.capture.norms_only)
-        record = PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
+        record = self._record_outside()
         for name, tensor in self._wanted_tensors().items():
             record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
         if not self.capture.is_off:
             record.take_all(self._wanted_buffers())
         return record.finish()
+
+    def put_back(self) -> Collected:
+        """Summaries of all buffers, when a phase that had changed them was undone."""
+        record = self._record_outside()
+        if not self.capture.is_off:
+            self.guarded(lambda: record.take_all(self._wanted_buffers()))
+        return record.finish()
+
+    def _record_outside(self) -> PhaseRecord:
+        # Not in the memory of a phase that may be under way.
+        summaries = SummaryBatch()
+        summaries.clear(norms_only=self.capture.norms_only)
+        return PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
 
     def close(self) -> None:
         """Remove every hook."""
@@ -259,7 +269,11 @@ class Observer:
 
     def layer_entered(self, name: str) -> None:
         record = self._record
-        if record is None or self._is_muted or inside_backward():
+        if record is None or self._is_muted:
+            return
+        if inside_backward():
+            # A checkpointed layer; it is not always left again.
+            self._has_run_again = True
             return
         call = self.running.count(name)
         self._stop_here(record.substep, "enter", name, call)
@@ -385,7 +399,7 @@ class Observer:
 
     def _may_have_moved_buffers(self) -> bool:
         """After the forward: a checkpointed layer that ran again in the backward, a closure, the optimizer, a hook."""
-        return bool(self._recomputed) or self._has_run_muted or self._buffers.have_moved()
+        return self._has_run_again or self._buffers.have_moved()
 
     def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
         for name, tensor in self._wanted_tensors().items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from gradscope.engine.capture.record import Collected
 from gradscope.engine.quantities.summary import total_l2
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Absence
@@ -140,6 +141,17 @@ class PhaseReport:
             _subject(self._rows[number], self.raw.summaries[i], self.raw.histograms[i])
             for i, number in enumerate(self.raw.subjects.tolist())
         ]
+
+    def with_more(self, more: Collected) -> PhaseReport:
+        """The same with further subjects."""
+        raw = replace(
+            self.raw,
+            subjects=np.concatenate([self.raw.subjects, more.subjects]),
+            summaries=np.concatenate([self.raw.summaries, more.summaries]),
+            histograms=np.concatenate([self.raw.histograms, more.histograms]),
+            sampled=np.concatenate([self.raw.sampled, more.sampled]),
+        )
+        return PhaseReport(raw, self._rows, is_partial=self.is_partial)
 
     def __iter__(self) -> Iterator[Subject]:
         return iter(self.subjects)

@@ -255,6 +255,8 @@ class Stepper:
         try:
             report = self.book.abandon(phase)
             self.undone = undo()
+            if report is not None and phase is not Phase.STEP:
+                report = self.book.put_back(phase, report)
         except BaseException as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.
             self.is_broken = True

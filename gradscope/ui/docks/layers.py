@@ -223,10 +223,13 @@ class LayersDock(Panel):
 
     @Slot()
     def _fit_columns(self) -> None:
-        """Every column that is shown is whole; the flags take what is left."""
+        """Every column that is shown is whole, but for names of buffers; these and the flags take what is left."""
         room = self.view.viewport().width()
         widths = self._widths_in(room)
-        widths[Column.FLAGS] += max(0, room - sum(widths.values()))
+        left = max(0, room - sum(widths.values()))
+        for_names = min(left, max(0, self._width_of_buffers() - widths[Column.NAME]))
+        widths[Column.NAME] += for_names
+        widths[Column.FLAGS] += left - for_names
         for column in Column:
             self.view.setColumnHidden(column, column not in widths)
             if column in widths:
@@ -260,6 +263,15 @@ class LayersDock(Panel):
             needed = max(self.view.sizeHintForColumn(column) + digit, header)
             widths[column] = max(least * digit, min(needed, most * digit))
         return widths
+
+    def _width_of_buffers(self) -> int:
+        """What the names of buffers need, as far as those of the first ones tell."""
+        session, metrics = self._controller.state.session, self.view.fontMetrics()
+        names = [buffer.name.split(".") for buffer in (session.buffers[:_LOOKED_AT_FOR_WIDTH] if session else ())]
+        indents = self.view.indentation() * max(map(len, names), default=0) + self.view.indentation()
+        needed = max((metrics.horizontalAdvance(parts[-1]) for parts in names), default=0)
+        digit = metrics.horizontalAdvance("0")
+        return min(needed + indents + 2 * digit if names else 0, _NAMES[1] * digit)
 
     def _widen_for_texts(self) -> None:
         """Where a number or a flag has become longer than its column is wide."""

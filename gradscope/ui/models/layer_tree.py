@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QIcon
 
 from gradscope.protocol import numbers
@@ -325,6 +325,9 @@ class LayerTreeModel(QAbstractItemModel):
                 return self._tooltip(number, column)
             case _Role.FontRole if column == Column.NAME and not self._nodes[number].is_parameter:
                 return self._module_font(number)
+            case _Role.SizeHintRole if column == Column.NAME and self._nodes[number].is_buffer:
+                # Long names of many rows that are looked at less: numbers are worth more than the ends of these.
+                return QSize(0, 0)
             case _Role.DecorationRole if column == Column.NAME:
                 flags = self._flags_at(number)
                 return self._signs.get(flags[0].severity) if flags else None

@@ -122,6 +122,8 @@ def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
 
 def _buffer_after(report: Report | None) -> str:
     translate = QCoreApplication.translate
+    if report is not None and not report.complete:
+        return translate(_CONTEXT, "As before the forward of step {step}, which was undone")
     if report is None or report.phase is Phase.FORWARD:
         return translate(_CONTEXT, "After the forward of step {step}")
     if report.phase is Phase.BACKWARD:
