@@ -101,15 +101,27 @@ def write_recipe(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
+def _keep_spare(kept: bool) -> None:
+    """Of all windows with this test's settings."""
+    settings = Settings()
+    settings.set(Setting.SPARE_ENGINE, kept)
+    settings.sync()
+
+
 @pytest.fixture
-def start_app(user_dirs: Path) -> Iterator[Callable[..., AppProcess]]:
-    """Without a spare engine, which costs another import of torch."""
+def no_spare(user_dirs: Path) -> None:
+    """No spare engine, which costs another import of torch."""
+    _keep_spare(False)
+
+
+@pytest.fixture
+def start_app(no_spare: None) -> Iterator[Callable[..., AppProcess]]:
+    """Without a spare engine, unless it is asked for."""
     started: list[AppProcess] = []
 
     def start(*arguments: str, spare: bool = False) -> AppProcess:
-        settings = Settings()
-        settings.set(Setting.SPARE_ENGINE, spare)
-        settings.sync()
+        if spare:
+            _keep_spare(True)
         started.append(AppProcess(*arguments))
         return started[-1]
 

@@ -217,7 +217,7 @@ def test_a_value_that_the_budget_has_no_room_for_says_so(app: App, tmp_path: Pat
 
 
 @pytest.fixture
-def launch(qapp: QApplication, qtbot: QtBot) -> Iterator[Callable[[Options], App]]:
+def launch(qapp: QApplication, qtbot: QtBot, no_spare: None) -> Iterator[Callable[[Options], App]]:
     windows = []
 
     def start(options: Options) -> App:

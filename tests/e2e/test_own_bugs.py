@@ -178,7 +178,7 @@ def play(window):
 
 
 @pytest.fixture
-def play(write_recipe: Callable[[], Path], tmp_path: Path) -> Callable[[str], list[str]]:
+def play(write_recipe: Callable[[], Path], no_spare: None) -> Callable[[str], list[str]]:
     """Run the app on a little recipe, with a script that is played in it; returns what it has printed."""
 
     def run(script: str) -> list[str]:

@@ -56,9 +56,9 @@ def test_every_sample_steps_by_its_buttons(app: App) -> None:
             before = app.state.position
             actions[button].trigger()
             app.wait(lambda before=before: app.state.position != before and not app.state.position.running)
-        app.run(RunUntil.STEPS, 2)
-        app.wait(lambda: app.state.position.step == 4)
-        assert len(app.state.history.loss) == 4, path.stem
+        app.run(RunUntil.STEPS, 5)
+        app.wait(lambda: app.state.position.step == 7)
+        assert len(app.state.history.loss) == 7, path.stem
         assert set(app.state.reports) == set(Phase)
         assert app.state.history.subjects(SubjectKind.UPDATE)
         warnings = [line.text for line in list(app.state.log.lines)[known:] if line.is_warning]

@@ -63,6 +63,12 @@ def test_icons_take_the_colour_that_they_are_given(qapp: QApplication, theme: Th
     assert QColor(theme.bad) in [image.pixelColor(x, y) for x in range(32) for y in range(32)]
 
 
+def test_an_icon_is_drawn_once(qapp: QApplication) -> None:
+    light = icon("run", LIGHT)
+    assert icon("run", LIGHT).cacheKey() == light.cacheKey()
+    assert icon("run", DARK).cacheKey() != light.cacheKey() != icon("run", LIGHT, colour=LIGHT.bad).cacheKey()
+
+
 @pytest.fixture
 def styled(qapp: QApplication, tmp_path: Path) -> Iterator[ThemeManager]:
     manager = ThemeManager(Settings(tmp_path / "settings.ini"))
