@@ -6,9 +6,11 @@ import copy
 import ctypes
 import itertools
 import multiprocessing
+import os
 import random
 import threading
 import time
+import warnings
 import weakref
 from array import array
 from collections import Counter, OrderedDict, deque
@@ -330,6 +332,92 @@ def test_a_queue_is_told_of() -> None:
     with Aside({"take": lambda: waiting.get()}) as aside:
         waiting.get()
     assert len(aside.notes) == 1 and "waiting in <lambda>() (a queue)" in aside.notes[0]
+
+
+class LoadsAhead:
+    """Another thread fills its list, counts, and goes through its data; `step` uses some of it, and state of its own."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        self.loaded: list[int] = []
+        self.data, self.count, self.calls, self.own = iter(range(100_000)), 0, 0, [0]
+        self.queue: Queue[int] = Queue()
+        self.is_over = False
+        self.thread = threading.Thread(target=self.load, daemon=True)
+        self.thread.start()
+
+    def load(self) -> None:
+        global LOADED
+        while not self.is_over:
+            self._take()
+            LOADED += 1
+            time.sleep(0.001)
+
+    def _take(self) -> None:
+        self.loaded.append(next(self.data))
+        self.queue.put(1)
+        self.count += 1
+
+    def step(self) -> None:
+        self.calls += 1
+        self.own.append(1)
+        self.own[0] += 1
+        assert LOADED >= 0
+
+
+LOADED = 0
+
+
+def test_what_another_thread_fills_is_left_to_it() -> None:
+    ahead = LoadsAhead()
+    with Aside({"step": ahead.step}) as aside:
+        ahead.step()
+        count = len(ahead.loaded)
+        while len(ahead.loaded) < count + 50:
+            time.sleep(0.001)
+        aside.rewind()
+        ahead.step()
+    ahead.is_over = True
+    ahead.thread.join()
+    assert ahead.loaded == list(range(len(ahead.loaded))), "nothing is lost, and nothing comes twice"
+    assert len(ahead.loaded) == ahead.count == LOADED == ahead.queue.qsize() > 50
+    assert ahead.calls == 0 and ahead.own == [0], "what it has no use for is as before"
+    (note,) = aside.notes
+    assert note.startswith("Another thread uses ") and "what changed meanwhile was left so" in note
+
+
+def test_another_thread_that_uses_none_of_it() -> None:
+    numbers, is_over = [0], threading.Event()
+    thread = threading.Thread(target=is_over.wait, daemon=True)
+    thread.start()
+
+    def step() -> None:
+        numbers.append(1)
+
+    with Aside({"step": step}) as aside:
+        step()
+    is_over.set()
+    thread.join()
+    assert numbers == [0] and not aside.notes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="elsewhere no process is forked")
+def test_workers_that_are_forked_inside() -> None:
+    """A step that goes through a loader with workers: they are children, and know nothing of the door."""
+    data, calls = TensorDataset(torch.arange(6.0)), [0]
+
+    def step() -> float:
+        calls[0] += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return sum(float(batch.sum()) for (batch,) in DataLoader(data, batch_size=2, num_workers=2))
+
+    with Aside({"step": step}) as aside:
+        assert step() == 15
+        aside.rewind()
+        assert step() == 15
+    assert calls == [0] and not aside.notes
 
 
 def test_a_schedule_that_counts() -> None:

@@ -20,6 +20,7 @@ class BytesHolder(Holder):
 
     def __init__(self, content: Any) -> None:
         self._content, self._before = content, content[:]
+        self.content = content
 
     def differs(self) -> bool:
         return bytes(self._content) != bytes(self._before)
@@ -47,6 +48,7 @@ class ArrayHolder(Holder):
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self._array, self._before = array, array.copy()
+        self.content = array
         self.can_be_put_back = bool(array.flags.writeable)
 
     def differs(self) -> bool:
@@ -106,7 +108,7 @@ class TensorHolder(Holder):
     taken away until the end, and whether it asks for one."""
 
     def __init__(self, tensor: Tensor, *, is_copied: bool) -> None:
-        self._tensor = tensor
+        self._tensor = self.content = tensor
         self._requires_grad = tensor.requires_grad
         self._grad = tensor.grad if tensor.is_leaf else None
         self._version = version_of(tensor)
@@ -188,9 +190,9 @@ class MeasuredHolder(Holder):
 
     can_be_put_back = False
 
-    def __init__(self, measure: Callable[[], Any], alive: object = None) -> None:
+    def __init__(self, measure: Callable[[], Any], content: object, alive: object = None) -> None:
         """`alive` is held, so that no other object gets an id that was measured."""
-        self._measure, self._alive = measure, alive
+        self._measure, self.content, self._alive = measure, content, alive
         self._before = safely(measure, None)
 
     def differs(self) -> bool:
