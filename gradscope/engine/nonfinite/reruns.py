@@ -25,6 +25,11 @@ class Reruns:
 
     def __init__(self, loop: Loop, observer: Observer) -> None:
         self._loop, self._observer = loop, observer
+        self._known: tuple[Made | None] | None = None
+
+    def forget(self) -> None:
+        """Another forward has been made."""
+        self._known = None
 
     def layer(self, birth: Birth) -> Findings:
         """The call of a layer, on copies of its inputs."""
@@ -36,11 +41,17 @@ class Reruns:
         return findings
 
     def forward(self) -> Made | None:
-        """What made the loss NaN or Inf; None where that is not known."""
+        """What made the loss NaN or Inf; None where that is not known. Run once, however often it is asked for."""
+        if self._known is None:
+            self._known = (self._run_forward(),)
+        return self._known[0]
+
+    def _run_forward(self) -> Made | None:
         loop = self._loop
         again = ForwardAgain(
             objective=self._objective(),
             batch=loop.own_batch,
+            parameters=loop.movable().values(),
             layers=self._observer.modules(),
             begin=loop.forward_undo.restore,
             copies_parameters=loop.keeps_copies,
