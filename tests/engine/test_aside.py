@@ -31,6 +31,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradscope import Recipe, Session, UserCodeFailed
+from gradscope.engine.aside import walk
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.aside.iterators import copy_of_iterator
 
@@ -255,6 +256,35 @@ def test_without_copies_it_is_told(*, leaves_a_mark: bool) -> None:
         run()
     (note,) = aside.notes
     assert "layer.weight in run()" in note.replace("._parameters['weight']", ".weight")
+
+
+def test_zeros_have_signs() -> None:
+    zeros, mean = torch.zeros(3), nn.BatchNorm1d(2).running_mean
+
+    def run() -> None:
+        zeros.neg_()
+        zeros[1] = torch.nan
+
+    with Aside({"run": run}) as aside:
+        run()
+    assert not aside.notes and mean is not None
+    assert torch.equal(zeros.signbit(), torch.zeros(3, dtype=torch.bool)) and torch.equal(zeros, torch.zeros(3))
+
+
+def test_an_array_that_is_too_large_to_be_copied_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "MOST_COPIED_BYTES", 1000)
+    seen, fixed = np.zeros((100, 300)), np.zeros(10_000)
+    fixed.setflags(write=False)
+
+    def run() -> None:
+        seen[:] += fixed[0] + 1
+
+    with Aside({"run": run}) as aside:
+        pass
+    assert not aside.notes
+    with Aside({"run": run}) as aside:
+        run()
+    assert len(aside.notes) == 1 and "seen in run() (a large array)" in aside.notes[0]
 
 
 def test_iterators_are_copied_where_they_stand() -> None:

@@ -56,6 +56,7 @@ from gradscope.engine.aside.value_holders import (
     MemoryHolder,
     RandomHolder,
     TensorHolder,
+    samples_of,
 )
 from gradscope.engine.error_parts import class_name, module_name, safely
 from gradscope.engine.unwinding import is_interruption
@@ -286,8 +287,12 @@ class Reached:
         self._push([(place.attribute(name), item) for name, item in vars(tensor).items()])
 
     def _visit_array(self, place: Place, array: np.ndarray[Any, Any]) -> None:
-        if not self.only_looks and self._has_room(array.nbytes):
+        if self.only_looks:
+            return
+        if self._has_room(array.nbytes):
             self._keep(place, "an array", ArrayHolder(array))
+        elif array.flags.writeable:
+            self._keep(place, "a large array", MeasuredHolder(lambda: samples_of(array), array))
 
     def _visit_bytes(self, place: Place, content: bytearray | array[Any]) -> None:
         if not self.only_looks and self._has_room(memoryview(content).nbytes):
