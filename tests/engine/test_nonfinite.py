@@ -449,6 +449,14 @@ def test_the_batch(capture: str) -> None:
     assert first.sentence == "First NaN: step 0, batch, [0]: it holds 1 NaN of 16"
 
 
+@pytest.mark.parametrize("capture", ["full", "off"])
+def test_minus_inf_in_the_batch(capture: str) -> None:
+    x = X.clone()
+    x[3, 1] = -INF
+    first = found(lambda: recipe_of(nn.Linear(2, 1), x=x), capture=capture)
+    assert first.stage is Stage.BATCH and first.place == "[0]" and (first.nan, first.inf) == (0, 1)
+
+
 def test_nan_in_data_that_the_model_cleans_is_no_finding() -> None:
     class Clean(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -74,8 +74,14 @@ class Finder(TorchFunctionMode):
             counts = NONE if tensor is None else counts_of(tensor)
             if tensor is not None and counts.is_mask_like:
                 self._masks[id(tensor)] = tensor
-            elif tensor is not None and counts.is_bad:
-                self._made[_place_of(tensor)] = Made(None, counts, None, number=0)
+            elif tensor is not None:
+                self.know(tensor)
+
+    def know(self, tensor: Tensor) -> None:
+        """Where it is bad, it is so from the start."""
+        counts = counts_of(tensor)
+        if counts.is_bad:
+            self._made[_place_of(tensor)] = Made(None, counts, None, number=0)
 
     def maker_of(self, value: Any) -> Made | None:
         """Of the first tensor in it that is not finite; None where there is none, or it was not seen."""

@@ -53,7 +53,9 @@ class ForwardAgain:
     def _once(self, mode: Callable[[], Any], around: Callable[[], AbstractContextManager[Any]]) -> Made | None:
         self.begin()
         batch, finder = self.batch(), Finder(self.layers)
-        finder.expect(tensors_in(batch))
+        for tensor in tensors_in(batch):
+            # Also -Inf: where it is a mask, something takes it away.
+            finder.know(tensor)
         finder.expect(self.parameters)
         for part in modules_in(self.objective.model):
             finder.expect(part._buffers.values())
