@@ -122,13 +122,13 @@ class History(StepCurves):
         """
         updates, parameters = self.blocks[SubjectKind.UPDATE], self.blocks[SubjectKind.PARAMETER]
         ratios = np.full((len(updates.keys), len(updates.steps)), np.nan, dtype=np.float32)
-        if len(updates.steps) != len(parameters.steps):
-            return updates.keys, updates.steps, ratios
+        # Either may have steps that the other has not.
+        _, ours, theirs = np.intersect1d(updates.steps, parameters.steps, assume_unique=True, return_indices=True)
         norms = updates.column(L2)
         with np.errstate(all="ignore"):
             for i, key in enumerate(updates.keys):
-                size = parameters.series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
-                ratios[i] = np.where(size > 0, norms[i] / size, np.nan)
+                size = parameters.series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)[theirs]
+                ratios[i, ours] = np.where(size > 0, norms[i, ours] / size, np.nan)
         return updates.keys, updates.steps, ratios
 
     def saved(self) -> SavedHistory:

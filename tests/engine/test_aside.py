@@ -6,9 +6,11 @@ import copy
 import ctypes
 import itertools
 import multiprocessing
+import os
 import random
 import threading
 import time
+import warnings
 import weakref
 from array import array
 from collections import Counter, OrderedDict, deque
@@ -29,6 +31,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradscope import Recipe, Session, UserCodeFailed
+from gradscope.engine.aside import walk
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.aside.iterators import copy_of_iterator
 
@@ -255,6 +258,35 @@ def test_without_copies_it_is_told(*, leaves_a_mark: bool) -> None:
     assert "layer.weight in run()" in note.replace("._parameters['weight']", ".weight")
 
 
+def test_zeros_have_signs() -> None:
+    zeros, mean = torch.zeros(3), nn.BatchNorm1d(2).running_mean
+
+    def run() -> None:
+        zeros.neg_()
+        zeros[1] = torch.nan
+
+    with Aside({"run": run}) as aside:
+        run()
+    assert not aside.notes and mean is not None
+    assert torch.equal(zeros.signbit(), torch.zeros(3, dtype=torch.bool)) and torch.equal(zeros, torch.zeros(3))
+
+
+def test_an_array_that_is_too_large_to_be_copied_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "MOST_COPIED_BYTES", 1000)
+    seen, fixed = np.zeros((100, 300)), np.zeros(10_000)
+    fixed.setflags(write=False)
+
+    def run() -> None:
+        seen[:] += fixed[0] + 1
+
+    with Aside({"run": run}) as aside:
+        pass
+    assert not aside.notes
+    with Aside({"run": run}) as aside:
+        run()
+    assert len(aside.notes) == 1 and "seen in run() (a large array)" in aside.notes[0]
+
+
 def test_iterators_are_copied_where_they_stand() -> None:
     shared = iter(range(10))
     made: list[Iterator[Any]] = [
@@ -330,6 +362,92 @@ def test_a_queue_is_told_of() -> None:
     with Aside({"take": lambda: waiting.get()}) as aside:
         waiting.get()
     assert len(aside.notes) == 1 and "waiting in <lambda>() (a queue)" in aside.notes[0]
+
+
+class LoadsAhead:
+    """Another thread fills its list, counts, and goes through its data; `step` uses some of it, and state of its own."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        self.loaded: list[int] = []
+        self.data, self.count, self.calls, self.own = iter(range(100_000)), 0, 0, [0]
+        self.queue: Queue[int] = Queue()
+        self.is_over = False
+        self.thread = threading.Thread(target=self.load, daemon=True)
+        self.thread.start()
+
+    def load(self) -> None:
+        global LOADED
+        while not self.is_over:
+            self._take()
+            LOADED += 1
+            time.sleep(0.001)
+
+    def _take(self) -> None:
+        self.loaded.append(next(self.data))
+        self.queue.put(1)
+        self.count += 1
+
+    def step(self) -> None:
+        self.calls += 1
+        self.own.append(1)
+        self.own[0] += 1
+        assert LOADED >= 0
+
+
+LOADED = 0
+
+
+def test_what_another_thread_fills_is_left_to_it() -> None:
+    ahead = LoadsAhead()
+    with Aside({"step": ahead.step}) as aside:
+        ahead.step()
+        count = len(ahead.loaded)
+        while len(ahead.loaded) < count + 50:
+            time.sleep(0.001)
+        aside.rewind()
+        ahead.step()
+    ahead.is_over = True
+    ahead.thread.join()
+    assert ahead.loaded == list(range(len(ahead.loaded))), "nothing is lost, and nothing comes twice"
+    assert len(ahead.loaded) == ahead.count == LOADED == ahead.queue.qsize() > 50
+    assert ahead.calls == 0 and ahead.own == [0], "what it has no use for is as before"
+    (note,) = aside.notes
+    assert note.startswith("Another thread uses ") and "what changed meanwhile was left so" in note
+
+
+def test_another_thread_that_uses_none_of_it() -> None:
+    numbers, is_over = [0], threading.Event()
+    thread = threading.Thread(target=is_over.wait, daemon=True)
+    thread.start()
+
+    def step() -> None:
+        numbers.append(1)
+
+    with Aside({"step": step}) as aside:
+        step()
+    is_over.set()
+    thread.join()
+    assert numbers == [0] and not aside.notes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="elsewhere no process is forked")
+def test_workers_that_are_forked_inside() -> None:
+    """A step that goes through a loader with workers: they are children, and know nothing of the door."""
+    data, calls = TensorDataset(torch.arange(6.0)), [0]
+
+    def step() -> float:
+        calls[0] += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return sum(float(batch.sum()) for (batch,) in DataLoader(data, batch_size=2, num_workers=2))
+
+    with Aside({"step": step}) as aside:
+        assert step() == 15
+        aside.rewind()
+        assert step() == 15
+    assert calls == [0] and not aside.notes
 
 
 def test_a_schedule_that_counts() -> None:

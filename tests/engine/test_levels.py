@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradscope import Recipe, Session
+from gradscope.engine.book.reruns import Reruns
 from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.reports.report import PhaseReport, Subject
 from gradscope.protocol import absences
@@ -357,7 +358,7 @@ def test_a_parameter_and_a_module_are_chosen_by_any_of_their_names() -> None:
     assert {"block", "first", "first.weight", "first.bias", "block.1"} <= names
 
 
-def test_at_chosen_layers_a_sentence_and_a_norm_claim_no_more_than_was_seen() -> None:
+def test_at_chosen_layers_a_sentence_and_a_norm_claim_no_more_than_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.where(x > 0, x, x * math.inf)
@@ -366,6 +367,13 @@ def test_at_chosen_layers_a_sentence_and_a_norm_claim_no_more_than_was_seen() ->
         return zoo.classifier(nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Linear(8, zoo.CLASSES), Broken()))
 
     with Session(plain.seeded(make), capture="layers:0") as session:
+        session.forward()
+        first = session.first_nonfinite
+        # Another run has shown it.
+        assert first is not None and first.place == "2 (Broken)" and first.subject is None
+        assert "in what it computes; made by mul in test_levels.py, line " in first.sentence
+    with monkeypatch.context() as patched, Session(plain.seeded(make), capture="layers:0") as session:
+        patched.setattr(Reruns, "forward", lambda self: None)
         session.forward()
         first = session.first_nonfinite
         assert first is not None and "those outputs that were captured were finite" in first.sentence

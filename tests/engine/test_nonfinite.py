@@ -449,6 +449,14 @@ def test_the_batch(capture: str) -> None:
     assert first.sentence == "First NaN: step 0, batch, [0]: it holds 1 NaN of 16"
 
 
+@pytest.mark.parametrize("capture", ["full", "off"])
+def test_minus_inf_in_the_batch(capture: str) -> None:
+    x = X.clone()
+    x[3, 1] = -INF
+    first = found(lambda: recipe_of(nn.Linear(2, 1), x=x), capture=capture)
+    assert first.stage is Stage.BATCH and first.place == "[0]" and (first.nan, first.inf) == (0, 1)
+
+
 def test_nan_in_data_that_the_model_cleans_is_no_finding() -> None:
     class Clean(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -546,6 +554,55 @@ def test_code_of_the_training_step_is_found_with_everything_put_back() -> None:
     assert other is not None and other.operation is None
     assert all(torch.equal(state[name], other_state[name]) for name in state)
     assert torch.equal(random, other_random) and seen == other_seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_what_was_bad_from_the_start_and_never_reached_the_loss(*, in_batch: bool) -> None:
+    """A target that nobody looks at, or a row of an embedding that nobody asks for."""
+
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.last = nn.Embedding(3, 1), nn.Linear(2, 1)
+            if not in_batch:
+                with torch.no_grad():
+                    self.table.weight[2] = torch.nan
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(x) + self.table(torch.zeros(len(x), dtype=torch.long))
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return (output - output).mean() / 0
+
+    target = torch.full((8, 1), torch.nan if in_batch else 0.0)
+    first = found(lambda: recipe_of(Unused(), dataset=TensorDataset(X, target), loss=loss))
+    assert first.stage is Stage.LOSS and first.operation is not None and first.operation.name == "div"
+
+
+def test_a_mask_in_the_batch_is_not_to_blame() -> None:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        weights = (model(batch[0]) + batch[1]).softmax(-1)
+        return (weights - weights).mean() / 0
+
+    mask = torch.full((8, 8), -INF).triu(1)
+    first = found(lambda: recipe_of(nn.Linear(2, 8), dataset=TensorDataset(X, mask), loss=None, training_step=step))
+    assert first.stage is Stage.LOSS and first.operation is not None and first.operation.name == "div"
+
+
+def test_a_parameter_of_the_training_step_s_own_code() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.scale = nn.Linear(2, 1), nn.Parameter(torch.tensor([torch.nan]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(x)
+
+    def step(model: Scaled, batch: Any) -> Tensor:
+        return model(batch[0] * model.scale).mean()
+
+    first = found(lambda: recipe_of(Scaled(), loss=None, training_step=step))
+    assert first.stage is Stage.PARAMETERS and first.place == "scale"
 
 
 @pytest.mark.parametrize("capture", ["full", "off"])

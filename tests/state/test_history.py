@@ -146,6 +146,20 @@ def test_a_zero_parameter_has_no_update_ratio() -> None:
     assert np.isnan(history.update_ratio()[2]).all()
 
 
+def test_a_ratio_is_of_two_norms_of_the_same_step() -> None:
+    history = History()
+    history.rows[:] = [
+        SubjectRow(_key("w", kind), (2,), "float32") for kind in (SubjectKind.PARAMETER, SubjectKind.UPDATE)
+    ]
+    history.add_report(_report(Phase.STEP, 0, [0, 1], [4.0, 1.0]))
+    history.add_report(_report(Phase.STEP, 1, [0], [5.0]))
+    history.add_report(_report(Phase.STEP, 2, [1], [9.0]))
+    history.add_report(_report(Phase.STEP, 3, [0, 1], [8.0, 4.0]))
+    _, steps, ratios = history.update_ratio()
+    assert steps.tolist() == [0, 2, 3]
+    np.testing.assert_allclose(ratios, [[0.25, np.nan, 0.5]])
+
+
 def _filled(steps: int, *, max_steps: int = 8) -> History:
     history = History(max_steps=max_steps)
     rows = {kind: SubjectRow(_key("a", kind), (2,), "float32") for kind in (SubjectKind.GRAD, SubjectKind.PARAMETER)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from gradscope.engine.aside.holders import ItemsHolder
 from gradscope.engine.aside.iterators import copy_of_iterator
+from gradscope.engine.aside.others import Others
+from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.walk import MOST_OBJECTS, Reached
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.randomness import RandomStates
@@ -35,12 +38,16 @@ class Aside:
         self._roots = roots
         self._states: RandomStates | None = None
         self._settings: TorchSettings | None = None
+        self._others = Others()
+        self._left: dict[str, None] = {}
+        """What somebody has changed that other threads use."""
         self.notes: tuple[str, ...] = ()
         """Of what is not as before. Complete when the block is left."""
 
     def __enter__(self) -> Aside:
         self._states, self._settings = RandomStates.capture(), TorchSettings.capture()
         self._reached.look_from(self._roots)
+        self._others.look()
         self._set_out(0)
         return self
 
@@ -71,14 +78,20 @@ class Aside:
         memo: dict[int, Any] = {}
         for iterator in self._reached.iterators:
             copy_of_iterator(iterator, memo)
-        stand_ins = {key: copy for key, copy in memo.items() if copy is not None}
+        # What another thread goes through as well, it must find where it is.
+        stand_ins = {key: copy for key, copy in memo.items() if copy is not None and not self._others.has(key)}
         for _, _, holder in self._reached.found if stand_ins else ():
-            if isinstance(holder, ItemsHolder):
+            if isinstance(holder, ItemsHolder) and not self._others.uses(holder.content):
                 holder.lend(stand_ins)
 
     def _put_back(self) -> None:
-        for _, _, holder in self._reached.found:
-            if holder.can_be_put_back and safely(holder.differs, False):
+        self._others.look()
+        for place, what, holder in self._reached.found:
+            if not safely(holder.differs, False):
+                continue
+            if safely(partial(holder.leave_to, self._others), False):
+                self._left[_named(place, what)] = None
+            if holder.can_be_put_back and not holder.is_left:
                 with contextlib.suppress(Exception):
                     holder.put_back()
         assert self._states is not None and self._settings is not None
@@ -90,14 +103,18 @@ class Aside:
     def _told(self) -> list[str]:
         moved = []
         for place, what, holder in self._reached.found:
-            if safely(holder.differs, False):
-                moved.append(f"{place} ({what})" if what else str(place))
+            if not holder.is_left and safely(holder.differs, False):
+                moved.append(_named(place, what))
         told = []
         if moved:
-            names = ", ".join(moved[:_MOST_NAMED])
-            more = f" and {len(moved) - _MOST_NAMED} more" if len(moved) > _MOST_NAMED else ""
+            names = _listed(moved)
             told.append(
-                f"Training is not quite as before: the code that was run has moved {names}{more}, which cannot be put back"
+                f"Training is not quite as before: the code that was run has moved {names}, which cannot be put back"
+            )
+        if self._left:
+            told.append(
+                f"Another thread uses {_listed([*self._left])}: what changed meanwhile was left so, and it is not known "
+                "whether the code that was run has changed it"
             )
         if not self._reached.is_complete:
             told.append(
@@ -105,3 +122,12 @@ class Aside:
                 "others are as before"
             )
         return told
+
+
+def _named(place: Place, what: str) -> str:
+    return f"{place} ({what})" if what else str(place)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CellType
 from typing import Any
 
+from gradscope.engine.aside.others import Others
 from gradscope.engine.surroundings.error_parts import safely
 
 MISSING = object()
@@ -23,6 +24,16 @@ class Holder(ABC):
     """Something of the user's that can change. Made when it is as it should be."""
 
     can_be_put_back = True
+    content: object = None
+    """What it holds, where another thread may use the same."""
+
+    is_left = False
+    """It has changed, and is left to other threads, which use it."""
+
+    def leave_to(self, others: Others) -> bool:
+        """Of what has changed, leave to other threads what they use. Whether there is such."""
+        self.is_left = self.content is not None and others.uses(self.content)
+        return self.is_left
 
     @abstractmethod
     def differs(self) -> bool:
@@ -69,12 +80,34 @@ class DictHolder(ItemsHolder):
     def __init__(self, content: dict[Any, Any]) -> None:
         # The methods of the class itself: a subclass of the user's may count its calls.
         self._content, self._kind = content, OrderedDict if isinstance(content, OrderedDict) else dict
+        self.content = content
         super().__init__()
+
+    def leave_to(self, others: Others) -> bool:
+        """Attributes one by one: what they are now is what they are put back to."""
+        names = others.names_in(self._content)
+        if not names:
+            return super().leave_to(others)
+        now, before = dict(zip(*self.read(), strict=True)), dict(zip(self.keys, self.values, strict=True))
+        moved = [key for key in names if now.get(key, MISSING) is not before.get(key, MISSING)]
+        for key in moved:
+            before.pop(key, None)
+            if key in now:
+                before[key] = now[key]
+        self.keys, self.values = [*before], [*before.values()]
+        return super().leave_to(others) or bool(moved)
 
     def read(self) -> tuple[list[Any], list[Any]]:
         return list(self._kind.keys(self._content)), list(self._kind.values(self._content))
 
     def write(self, values: list[Any]) -> None:
+        keys, now = self.read()
+        if len(keys) == len(self.keys) and all(map(operator.is_, keys, self.keys)):
+            # Never empty, not for a moment: another thread may look something up in it.
+            for key, value, old in zip(keys, values, now, strict=True):
+                if value is not old:
+                    self._kind.__setitem__(self._content, key, value)
+            return
         self._kind.clear(self._content)
         for key, value in zip(self.keys, values, strict=True):
             self._kind.__setitem__(self._content, key, value)
@@ -96,7 +129,7 @@ class EmptyHolder(Holder):
 
 class ListHolder(ItemsHolder):
     def __init__(self, content: list[Any]) -> None:
-        self._content = content
+        self._content = self.content = content
         super().__init__()
 
     def read(self) -> tuple[list[Any], list[Any]]:
@@ -108,7 +141,7 @@ class ListHolder(ItemsHolder):
 
 class DequeHolder(ItemsHolder):
     def __init__(self, content: deque[Any]) -> None:
-        self._content = content
+        self._content = self.content = content
         super().__init__()
 
     def read(self) -> tuple[list[Any], list[Any]]:
@@ -123,7 +156,7 @@ class SetHolder(ItemsHolder):
     """Its members in the order of their addresses, since they have no places."""
 
     def __init__(self, content: set[Any]) -> None:
-        self._content = content
+        self._content = self.content = content
         super().__init__()
 
     def read(self) -> tuple[list[Any], list[Any]]:
@@ -157,6 +190,9 @@ class CellHolder(ItemsHolder):
 class NamesHolder(ItemsHolder):
     """Some of the names that a module, a class or an object has; others in it are nobody's business."""
 
+    owner: dict[str, Any] | None = None
+    """The globals of a module."""
+
     def __init__(
         self,
         names: Iterable[str],
@@ -166,6 +202,10 @@ class NamesHolder(ItemsHolder):
     ) -> None:
         self._names, self._get, self._put, self._drop = tuple(names), get, put, drop
         super().__init__()
+
+    def leave_to(self, others: Others) -> bool:
+        self.is_left = self.owner is not None and not others.names_in(self.owner).isdisjoint(self._names)
+        return self.is_left
 
     def read(self) -> tuple[list[Any], list[Any]]:
         return list(self._names), [self._get(name) for name in self._names]
@@ -182,9 +222,11 @@ class NamesHolder(ItemsHolder):
 
 def names_in(content: dict[str, Any], names: Iterable[str]) -> NamesHolder:
     """Of a module: `content` is its globals."""
-    return NamesHolder(
+    held = NamesHolder(
         names, lambda name: content.get(name, MISSING), content.__setitem__, lambda name: content.pop(name, None)
     )
+    held.owner = content
+    return held
 
 
 def attributes_of_class(cls: type, names: Iterable[str]) -> NamesHolder:

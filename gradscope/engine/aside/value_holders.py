@@ -20,6 +20,7 @@ class BytesHolder(Holder):
 
     def __init__(self, content: Any) -> None:
         self._content, self._before = content, content[:]
+        self.content = content
 
     def differs(self) -> bool:
         return bytes(self._content) != bytes(self._before)
@@ -47,6 +48,7 @@ class ArrayHolder(Holder):
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self._array, self._before = array, array.copy()
+        self.content = array
         self.can_be_put_back = bool(array.flags.writeable)
 
     def differs(self) -> bool:
@@ -55,6 +57,15 @@ class ArrayHolder(Holder):
 
     def put_back(self) -> None:
         self._array[...] = self._before
+
+
+_MOST_SAMPLES = 4096
+
+
+def samples_of(array: np.ndarray[Any, Any]) -> bytes:
+    """A few elements of a large array, evenly spread: what is written to all of it leaves a mark in them."""
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    return np.asarray(flat[:: max(1, array.size // _MOST_SAMPLES)]).tobytes()
 
 
 class RandomHolder(Holder):
@@ -106,7 +117,7 @@ class TensorHolder(Holder):
     taken away until the end, and whether it asks for one."""
 
     def __init__(self, tensor: Tensor, *, is_copied: bool) -> None:
-        self._tensor = tensor
+        self._tensor = self.content = tensor
         self._requires_grad = tensor.requires_grad
         self._grad = tensor.grad if tensor.is_leaf else None
         self._version = version_of(tensor)
@@ -159,8 +170,15 @@ _WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def _sum_of_bits(tensor: Tensor) -> int:
     """Another where a number in it is another, but for what cancels."""
-    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return int(real.view(_WHOLE[real.element_size()]).sum())
+    return int(_bits_of(tensor).sum())
+
+
+def _bits_of(tensor: Tensor) -> Tensor:
+    """The same memory as whole numbers: -0.0 is not 0.0, and NaN is the same as NaN."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return real.view(_WHOLE[real.element_size()])
 
 
 def version_of(tensor: Tensor) -> int:
@@ -169,18 +187,13 @@ def version_of(tensor: Tensor) -> int:
 
 
 def is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers. NaN is the same as NaN."""
+    """Whether two tensors hold the same numbers, bit for bit."""
     if one.shape != other.shape or one.dtype is not other.dtype or one.device != other.device:
         return False
     if one.layout is torch.sparse_coo and other.layout is torch.sparse_coo:
         # torch compares no sparse tensors.
         return torch.equal(one._indices(), other._indices()) and is_same(one._values(), other._values())
-    if one.layout is not torch.strided:
-        return False
-    if torch.equal(one, other):
-        return True
-    has_nan = one.is_floating_point() or one.is_complex()
-    return has_nan and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    return one.layout is torch.strided and torch.equal(_bits_of(one.detach()), _bits_of(other.detach()))
 
 
 class MeasuredHolder(Holder):
@@ -188,9 +201,9 @@ class MeasuredHolder(Holder):
 
     can_be_put_back = False
 
-    def __init__(self, measure: Callable[[], Any], alive: object = None) -> None:
+    def __init__(self, measure: Callable[[], Any], content: object, alive: object = None) -> None:
         """`alive` is held, so that no other object gets an id that was measured."""
-        self._measure, self._alive = measure, alive
+        self._measure, self.content, self._alive = measure, content, alive
         self._before = safely(measure, None)
 
     def differs(self) -> bool:

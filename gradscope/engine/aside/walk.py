@@ -55,6 +55,7 @@ from gradscope.engine.aside.value_holders import (
     MemoryHolder,
     RandomHolder,
     TensorHolder,
+    samples_of,
 )
 from gradscope.engine.surroundings.error_parts import class_name, module_name, safely
 from gradscope.engine.surroundings.unwinding import is_interruption
@@ -179,17 +180,17 @@ class Reached:
         return visit_object
 
     def _measured(self, what: str, measure: Callable[[Any], Any]) -> _Visit:
-        return lambda place, value: self._keep(place, what, MeasuredHolder(lambda: measure(value)))
+        return lambda place, value: self._keep(place, what, MeasuredHolder(lambda: measure(value), value))
 
     def _visit_suspended(self, place: Place, value: Any) -> None:
-        self._keep(place, "a generator", MeasuredHolder(lambda: place_of(value)))
+        self._keep(place, "a generator", MeasuredHolder(lambda: place_of(value), value))
         frame = getattr(value, "gi_frame", None)
         self._push([(place.attribute(name), held) for name, held in (frame.f_locals if frame else {}).items()])
 
     def _visit_iterator(self, place: Place, value: Any) -> None:
         self.iterators.append(value)
         # A tuple that holds it cannot be made to hold a copy of it.
-        self._keep(place, "an iterator", MeasuredHolder(lambda: place_of(value)))
+        self._keep(place, "an iterator", MeasuredHolder(lambda: place_of(value), value))
         self._push([(place, part) for part in parts_of(value)])
 
     def _visit_local(self, place: Place, value: threading.local) -> None:
@@ -229,7 +230,7 @@ class Reached:
             elif type(attributes) is dict and (is_running(kind) or not is_pythons(kind)):
                 # A writer, a progress bar, a client: what it stands for is elsewhere.
                 measured = MeasuredHolder(
-                    lambda: [(key, id(item)) for key, item in attributes.items()], alive=dict(attributes)
+                    lambda: [(key, id(item)) for key, item in attributes.items()], value, alive=dict(attributes)
                 )
                 self._keep(place, with_article(class_name(kind)), measured)
             if slots:
@@ -286,8 +287,12 @@ class Reached:
         self._push([(place.attribute(name), item) for name, item in vars(tensor).items()])
 
     def _visit_array(self, place: Place, array: np.ndarray[Any, Any]) -> None:
-        if not self.only_looks and self._has_room(array.nbytes):
+        if self.only_looks:
+            return
+        if self._has_room(array.nbytes):
             self._keep(place, "an array", ArrayHolder(array))
+        elif array.flags.writeable:
+            self._keep(place, "a large array", MeasuredHolder(lambda: samples_of(array), array))
 
     def _visit_bytes(self, place: Place, content: bytearray | array[Any]) -> None:
         if not self.only_looks and self._has_room(memoryview(content).nbytes):

@@ -61,6 +61,7 @@ class NonFiniteWatch:
         if self.first is not None:
             return None
         self._forward = collected
+        self._reruns.forget()
         has_buffers = self._observer.has_seen_buffers
         in_buffer = self._buffers.left_by_forward(self._bad_rows(collected)) if has_buffers else None
         if in_buffer is None and (loss is None or math.isfinite(loss)):
@@ -122,9 +123,12 @@ class NonFiniteWatch:
     def _of_bad_loss(self, step: int, loss: float, in_buffer: LeftInBuffer | None) -> FirstNonFinite:
         candidates = self._observer.births.candidates()
         if not candidates or not (candidates[0].is_origin and candidates[0].is_sure):
-            earlier = self._of_batch(step) or (None if candidates else self._of_model(step))
-            if earlier is not None:
-                return earlier
+            made = self._reruns.forward()
+            # What is in the batch need not have reached the loss.
+            if made is None or made.is_given:
+                earlier = self._of_batch(step) or (self._of_model(step) if made or not candidates else None)
+                if earlier is not None:
+                    return earlier
         if candidates:
             is_mask = [birth.counts.is_mask_like and self._reruns.layer(birth).is_mask for birth in candidates[:-1]]
             birth = candidates[[*is_mask, False].index(False)]
@@ -188,6 +192,7 @@ class NonFiniteWatch:
             what = f"{counts.words()} in its output, and its inputs were not finite either: they were made before it, {where}"
             what += made_by(operation) + self._whose()
             return found(step, Stage.FORWARD, f"input of {place}", counts, what, subject=key, operation=operation)
+        operation = self._reruns.layer(birth).operation
         inside = f"{key.name}." if key.name else ""
         own = ((name, tensor) for name, tensor in self._observer.tensors().items() if name.startswith(inside))
         bad = first_bad_of((name, tensor) for name, tensor in own if not counts_of(tensor).is_mask_like)
@@ -195,10 +200,9 @@ class NonFiniteWatch:
         if bad is None:
             # As the forward began with them: it may write into them.
             bad, stage, kind = first_bad_of(self._buffers.before_forward(inside)), Stage.BUFFERS, SubjectKind.BUFFER
-        if bad is not None:
+        if bad is not None and operation is None:
             what = f"it holds {bad[1].words()} before the forward of {place}{self._whose()}"
             return found(step, stage, bad[0], bad[1], what, subject=SubjectKey(kind, bad[0]))
-        operation = self._reruns.layer(birth).operation
         inputs = " while its inputs were finite" if birth.is_sure else "; no output before it had any"
         what = f"{counts.words()} in its output{inputs}{made_by(operation)}{self._whose()}"
         return found(step, Stage.FORWARD, place, counts, what, subject=key, operation=operation)

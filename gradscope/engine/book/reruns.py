@@ -18,6 +18,11 @@ class Reruns:
 
     def __init__(self, driver: Driver, observer: Observer) -> None:
         self._driver, self._observer = driver, observer
+        self._known: tuple[Made | None] | None = None
+
+    def forget(self) -> None:
+        """Another forward has been made."""
+        self._known = None
 
     def layer(self, birth: Birth) -> Findings:
         """The call of a layer, on copies of its inputs."""
@@ -29,7 +34,12 @@ class Reruns:
         return findings
 
     def forward(self) -> Made | None:
-        """What made the loss NaN or Inf; None where that is not known."""
+        """What made the loss NaN or Inf; None where that is not known. Run once, however often it is asked for."""
+        if self._known is None:
+            self._known = (self._run_forward(),)
+        return self._known[0]
+
+    def _run_forward(self) -> Made | None:
         again = self._driver.forward_again(self._observer.modules())
         if again is None:
             return None

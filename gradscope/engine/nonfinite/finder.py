@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradscope.engine.model.leaves import tensor_leaves
-from gradscope.engine.nonfinite.counts import Counts, counts_of
+from gradscope.engine.nonfinite.counts import NONE, Counts, counts_of
 from gradscope.engine.surroundings.error_parts import wire_text
 from gradscope.engine.surroundings.usercode import is_users_file
 from gradscope.protocol.nonfinite import Operation
@@ -32,7 +32,7 @@ _LONGEST_LINE = 200
 
 @dataclass(frozen=True)
 class Made:
-    """NaN or Inf that an operation has made of finite numbers."""
+    """NaN or Inf that an operation has made of finite numbers, or that was there from the start."""
 
     operation: Operation | None
     """None where no line of the user's was running."""
@@ -40,8 +40,15 @@ class Made:
     """Of what came out of it."""
     layer: str | None
     """The innermost layer that it was called in; None outside of all."""
+    number: int
+    """They are numbered as they are found; 0: from the start."""
     is_meant: bool = False
     """NaN that was written on purpose, to be filled in later: where there is other NaN beside it, that counts."""
+
+    @property
+    def is_given(self) -> bool:
+        """In the batch, or in a parameter."""
+        return not self.number
 
 
 class Finder(TorchFunctionMode):
@@ -53,6 +60,7 @@ class Finder(TorchFunctionMode):
         self._names = {id(module): name for name, module in (layers or {}).items()}
         self._made: dict[int, Made | None] = {}
         """By where a tensor lies that is not finite; None: nobody has seen how it came to be so."""
+        self._count = 0
         self._masks: dict[int, Tensor] = {}
         """Tensors with -Inf that was written on purpose, and what came of them, by their ids."""
 
@@ -61,10 +69,19 @@ class Finder(TorchFunctionMode):
         return bool(self._masks)
 
     def expect(self, tensors: Iterable[Tensor | None]) -> None:
-        """These may be masks from the start."""
+        """These may be masks, or bad, from the start."""
         for tensor in tensors:
-            if tensor is not None and counts_of(tensor).is_mask_like:
+            counts = NONE if tensor is None else counts_of(tensor)
+            if tensor is not None and counts.is_mask_like:
                 self._masks[id(tensor)] = tensor
+            elif tensor is not None:
+                self.know(tensor)
+
+    def know(self, tensor: Tensor) -> None:
+        """Where it is bad, it is so from the start."""
+        counts = counts_of(tensor)
+        if counts.is_bad:
+            self._made[_place_of(tensor)] = Made(None, counts, None, number=0)
 
     def maker_of(self, value: Any) -> Made | None:
         """Of the first tensor in it that is not finite; None where there is none, or it was not seen."""
@@ -105,7 +122,8 @@ class Finder(TorchFunctionMode):
     def _made_here(self, name: str, counts: Counts, *, is_meant: bool) -> Made:
         line = line_of_user()
         operation = None if line is None else operation_at(name, line)
-        return Made(operation, counts, self._layer(), is_meant)
+        self._count += 1
+        return Made(operation, counts, self._layer(), self._count, is_meant)
 
     def _layer(self) -> str | None:
         frame: FrameType | None = sys._getframe(1) if self._names else None
@@ -119,7 +137,7 @@ class Finder(TorchFunctionMode):
 
 def _first(origins: list[Made | None]) -> Made | None:
     known = [made for made in origins if made is not None]
-    return next((made for made in known if not made.is_meant), known[0] if known else None)
+    return min(known, key=lambda made: (made.is_meant, made.number), default=None)
 
 
 def _place_of(tensor: Tensor) -> int:

@@ -5,17 +5,17 @@ Everything that the user's code can reach is put back (`Aside`). Where another r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.model.modules import modules_in
-from gradscope.engine.nonfinite.finder import Finder, Made
+from gradscope.engine.nonfinite.finder import Finder, Made, tensors_in
 from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.surroundings.unwinding import is_interruption
 
@@ -27,6 +27,7 @@ class ForwardAgain:
     objective: Objective
     batch: Callable[[], Any]
     """Another copy of it each time."""
+    parameters: Collection[Tensor]
     layers: Mapping[str, nn.Module]
     """Those that are to be named."""
     begin: Callable[[], None]
@@ -51,9 +52,13 @@ class ForwardAgain:
 
     def _once(self, mode: Callable[[], Any], around: Callable[[], AbstractContextManager[Any]]) -> Made | None:
         self.begin()
-        finder = Finder(self.layers)
+        batch, finder = self.batch(), Finder(self.layers)
+        for tensor in tensors_in(batch):
+            # Also -Inf: where it is a mask, something takes it away.
+            finder.know(tensor)
+        finder.expect(self.parameters)
         for part in modules_in(self.objective.model):
             finder.expect(part._buffers.values())
         with mode(), around(), finder:
-            loss = self.objective.value(self.batch())
+            loss = self.objective.value(batch)
         return finder.maker_of(loss)

@@ -242,6 +242,7 @@ class Loop:
         return ForwardAgain(
             objective=self.training.objective(self.turn),
             batch=self._own_batch,
+            parameters=self.gradients.movable().values(),
             layers=layers,
             begin=self.forward_undo.restore,
             copies_parameters=self.keeps_copies,

@@ -188,7 +188,7 @@ def values_of(
         sizes = history.blocks[SubjectKind.PARAMETER]
         found = [sizes.index_of(SubjectKey(SubjectKind.PARAMETER, key.name)) for key in block.keys]
         rows = [row for row in found if row is not None]
-        if len(rows) < len(found) or len(sizes.steps) != len(block.steps):
+        if len(rows) < len(found) or not np.array_equal(sizes.steps, block.steps):
             return history.update_ratio()[2][:, steps]
         return _ratio(block.column(L2)[:, steps], sizes.column(L2)[:, steps][rows])
     computed: Floats = _computed(lambda column: block.column(column)[:, steps], quantity, greatest=greatest)
@@ -246,9 +246,11 @@ def series_of(history: History, key: SubjectKey, quantity: Quantity, *, greatest
     """A quantity of one subject over all steps, shape (steps,); NaN where undefined. `greatest` as in `values_of`."""
     block = history.blocks[key.kind]
     if quantity is Quantity.RATIO:
-        size = history.blocks[SubjectKind.PARAMETER].series(SubjectKey(SubjectKind.PARAMETER, key.name), L2)
-        norm = block.series(key, L2)
-        return _ratio(norm, size) if len(norm) == len(size) else np.full(len(norm), np.nan, dtype=np.float32)
+        sizes, row = history.blocks[SubjectKind.PARAMETER], block.index_of(key)
+        if row is None or not np.array_equal(sizes.steps, block.steps):
+            nothing = np.full(len(block.steps), np.nan, dtype=np.float32)
+            return nothing if row is None else history.update_ratio()[2][row]
+        return _ratio(block.series(key, L2), sizes.series(SubjectKey(SubjectKind.PARAMETER, key.name), L2))
     computed: Floats = _computed(lambda column: block.series(key, column), quantity, greatest=greatest)
     return computed
 
