@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from PySide6.QtCore import QEvent, QRegularExpression, QSize, Qt, Slot
 from PySide6.QtGui import QRegularExpressionValidator, QResizeEvent
-from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QWidget
+from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QToolButton, QWidget
 
 from gradscope.protocol.phases import NEXT_PHASE, Phase
 from gradscope.protocol.visible import visible
@@ -96,6 +96,7 @@ class ToolBar(QToolBar):
         self.device.activated.connect(self._on_device_activated)
         self.seed = self._seed_field()
         self._arrange()
+        self._name_rest()
         self._is_fitting = False
         self._refresh()
         controller.refreshed.connect(self._on_refreshed)
@@ -185,6 +186,13 @@ class ToolBar(QToolBar):
         self.addSeparator()
         # At the end: its text is longer and shorter, and nothing moves with it.
         self.addWidget(self.capture)
+
+    def _name_rest(self) -> None:
+        """Qt's button for what has no room has only a picture."""
+        rest = self.findChild(QToolButton, "qt_toolbar_ext_button")
+        assert rest is not None
+        rest.setAccessibleName(self.tr("More of the tool bar"))
+        rest.setToolTip(plain_tip(self.tr("What has no room in the tool bar")))
 
     def _refresh(self) -> None:
         state = self._controller.state

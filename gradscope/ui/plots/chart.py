@@ -25,6 +25,7 @@ from gradscope.ui.plots.copy_table import CopyTable
 from gradscope.ui.plots.elided_label import ElidedLabel
 from gradscope.ui.plots.number_table import NumberTable, TableData
 from gradscope.ui.plots.plot_view import PlotView
+from gradscope.ui.plots.wrapped_title import WrappedTitle
 from gradscope.ui.redraw import owing
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
@@ -35,7 +36,6 @@ _LONGEST_NUMBER = "-8.88888888e+308"
 _CELL_MARGINS = 10
 _FITTED_COLUMNS = 100
 _ZOOM = 1.5
-_LEAST_TITLE_EMS = 4
 
 
 @guarded
@@ -180,14 +180,7 @@ class Chart(QWidget):
                 header.resizeSection(column, widest)
 
     def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
-        self._title = ElidedLabel(title)
-        font = self._title.font()
-        font.setBold(True)
-        self._title.setFont(font)
-        self._title.setToolTip(plain_tip(title))
-        self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        most = _LEAST_TITLE_EMS * self.fontMetrics().height()
-        self._title.setMinimumWidth(min(self._title.sizeHint().width(), most))
+        self._title = WrappedTitle(title)
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")

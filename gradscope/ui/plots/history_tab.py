@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QPalette, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.fields import ComboBox
+from gradscope.ui.flow_row import FlowRow
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.plots.heat_map import HeatMap
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from gradscope.ui.controller import Controller
 
 _ROOM_FOR_MEANING_EMS = 40
+_LEAST_LETTERS = 8
+_AROUND_BAR = (8, 6, 8, 2)
 
 
 @guarded
@@ -59,21 +62,26 @@ class HistoryTab(QWidget):
         self._kind.setAccessibleName(self.tr("Of what"))
         self._fill_kinds()
         self._quantity = ComboBox(self)
+        for box in (self._kind, self._quantity):
+            box.setMinimumContentsLength(_LEAST_LETTERS)
         self._quantity.setAccessibleName(self.tr("Quantity"))
         self._fill_quantities()
         self._kind.currentIndexChanged.connect(self._on_kind_changed)
         self._quantity.currentIndexChanged.connect(self._on_quantity_changed)
         controller.refreshed.connect(self._on_refreshed)
 
-        bar = QHBoxLayout()
-        bar.setContentsMargins(8, 6, 8, 2)
-        bar.setSpacing(6)
-        caption = PlainLabel(self.tr("Show"))
+        self._caption = caption = PlainLabel(self.tr("Show"))
         caption.setProperty("role", "muted")
-        bar.addWidget(caption)
-        bar.addWidget(self._quantity)
-        bar.addWidget(self._kind)
-        bar.addStretch(1)
+        caption.setMinimumHeight(self._quantity.sizeHint().height())
+        # Where there is no room for both beside each other, one goes below. Its height is set, and not found by the layout:
+        # beside what does that, a scroll area gives plots the height that they would like, and not what is left.
+        self._bar = FlowRow(self, spacing=6)
+        self._bar.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        for widget in (caption, self._quantity, self._kind):
+            self._bar.add(widget)
+        around = QVBoxLayout()
+        around.setContentsMargins(*_AROUND_BAR)
+        around.addWidget(self._bar)
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(self.heat_map)
@@ -83,7 +91,7 @@ class HistoryTab(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addLayout(bar)
+        layout.addLayout(around)
         layout.addWidget(splitter, 1)
         self._splitter = splitter
         splitter.splitterMoved.connect(self._on_splitter_moved)
@@ -104,6 +112,7 @@ class HistoryTab(QWidget):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
             self._fill_kinds()
+            self._fit_bar()
 
     @Slot(int)
     def _on_kind_changed(self, _index: int) -> None:
@@ -130,6 +139,15 @@ class HistoryTab(QWidget):
         upper = max(3 * room // 5, min(least + around, room - self.lines.minimumSizeHint().height()))
         self._splitter.setSizes([upper, room - upper])
 
+    def _fit_bar(self) -> None:
+        left, _, right, _ = _AROUND_BAR
+        room = self.width() - left - right
+        # It is worth no line of its own.
+        self._caption.setVisible(self._caption.sizeHint().width() + self._quantity.sizeHint().width() < room - left)
+        height = self._bar.heightForWidth(room)
+        if height != self._bar.minimumHeight():
+            self._bar.setFixedHeight(height)
+
     def _fill_kinds(self) -> None:
         refill(self._kind, self._choices(self._controller.state))
         self._kind.setVisible(self._kind.count() > 1)
@@ -146,6 +164,7 @@ class HistoryTab(QWidget):
     def _show(self) -> None:
         choice, quantity = self._kind.currentData(), Quantity(self._quantity.currentData())
         self._quantity.setToolTip(plain_tip(text(QUANTITIES[quantity].meaning)))
+        self._fit_bar()
         for chart in self.charts:
             chart.show_quantity(choice.kind, quantity, leaf=choice.leaf)
 
@@ -153,6 +172,7 @@ class HistoryTab(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._fit_bar()
         self._give_room()
 
     def showEvent(self, event: QShowEvent) -> None:
