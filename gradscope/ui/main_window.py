@@ -68,29 +68,25 @@ class MainWindow(QMainWindow):
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         self.commands = Commands(controller, window=self, plot_images=self._plot_images)
         self.actions_ = Actions(controller, themes, self.commands.handlers(), self)
+        # In the order in which they are seen: Tab goes through them so.
+        row = TABLE[ActionId.START_PAGE]
+        self.home = ActionButton(
+            self.actions_[ActionId.START_PAGE],
+            icon_name=row.icon or "",
+            text=plain(translated(row.text, steps=0)),
+            themes=themes,
+            parent=self,
+        )
         self.toolbar = ToolBar(controller, themes, self.actions_, self)
         self.phase_strip = PhaseStrip(controller, themes, self)
-        self.status = StatusBar(controller, themes, self)
+        self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.layers = LayersDock(controller, themes, self)
         self._is_width_chosen = False
         """By a person, for the layers."""
         self.comparer = Comparer(controller, self)
-        self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
-        self.moments = MomentsDock(controller, themes, self)
-        self.log = LogDock(controller, themes, self)
-        self.training = TrainingDock(controller, themes, self)
-        self.lesson = LessonDock(
-            controller,
-            themes,
-            self,
-            start_action=self.actions_[ActionId.START_PAGE],
-            open_file=self.commands.open_file,
-        )
-        self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
         self.centre = Centre(self)
         self.file_bar = FileBar(controller, themes, self)
         self.failure_bar = FailureBar(controller, themes, self, watch=self.file_bar.watch)
-        self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
             themes,
@@ -102,6 +98,19 @@ class MainWindow(QMainWindow):
         self.workspace = Workspace(controller, themes, self)
         self.compare = CompareTab(controller, self.comparer, themes)
         self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
+        self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
+        self.training = TrainingDock(controller, themes, self)
+        self.lesson = LessonDock(
+            controller,
+            themes,
+            self,
+            start_action=self.actions_[ActionId.START_PAGE],
+            open_file=self.commands.open_file,
+        )
+        self.moments = MomentsDock(controller, themes, self)
+        self.log = LogDock(controller, themes, self)
+        self.status = StatusBar(controller, themes, self)
+        self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
         self.layer_menu = LayerMenu(controller, self, title=title_of(Menu.LAYER), pin=self.actions_[ActionId.PIN])
         self.layer_menu.aboutToShow.connect(self.layer_menu.fill_for_selection)
         self.menus = Menus(
@@ -111,14 +120,6 @@ class MainWindow(QMainWindow):
             layer_menu=self.layer_menu,
             panels=[panel.toggleViewAction() for panel in self.panels],
             open_file=self.commands.open_file,
-            parent=self,
-        )
-        row = TABLE[ActionId.START_PAGE]
-        self.home = ActionButton(
-            self.actions_[ActionId.START_PAGE],
-            icon_name=row.icon or "",
-            text=plain(translated(row.text, steps=0)),
-            themes=themes,
             parent=self,
         )
         self._has_panels = False

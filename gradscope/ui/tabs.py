@@ -19,6 +19,7 @@ from gradscope.state.app_state import AppState, Topic
 from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import plain_tip
 from gradscope.ui.plots.chart import Chart
+from gradscope.ui.plots.chart_grid import ChartGrid
 from gradscope.ui.plots.history_tab import HistoryTab
 from gradscope.ui.plots.kind_choices import Choices, activation_choices, gradient_choices, update_choices
 from gradscope.ui.plots.loss_chart import LossChart
@@ -33,6 +34,7 @@ from gradscope.ui.plots.step_tabs import (
     validation_charts,
 )
 from gradscope.ui.redraw import owing
+from gradscope.ui.tab_order import follow
 from gradscope.ui.theme import Theme, ThemeManager, icon
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _TABS = {
 }
 """Where the values of a part of a step are; of those that have none, in the overview."""
 
+_Page = Chart | ChartGrid | HistoryTab
+
 
 @guarded
 class Workspace(QTabWidget):
@@ -64,7 +68,7 @@ class Workspace(QTabWidget):
         """Each closable page, and what it scrolls in."""
         themes.changed.connect(self._style_buttons)
         self._pages: list[QVBoxLayout] = []
-        self._builders: dict[int, Callable[[], QWidget]] = {}
+        self._builders: dict[int, Callable[[], _Page]] = {}
         self._idle = QTimer(self)
         self._idle.setInterval(_BUILD_AHEAD_MS)
         self._idle.timeout.connect(self._build_ahead)
@@ -166,7 +170,7 @@ class Workspace(QTabWidget):
         if self.isVisible():
             self._build(index)
 
-    def _add(self, label: str, build: Callable[[], QWidget]) -> int:
+    def _add(self, label: str, build: Callable[[], _Page]) -> int:
         page = QWidget()
         # A page that is too narrow gets shorter texts; one that is too low scrolls.
         page.setMinimumWidth(1)
@@ -180,7 +184,15 @@ class Workspace(QTabWidget):
     def _build(self, index: int) -> None:
         builder = self._builders.pop(index, None)
         if builder is not None:
-            self._pages[index].addWidget(builder())
+            page = builder()
+            self._pages[index].addWidget(page)
+            self._put_in_order(page)
+            if isinstance(page, ChartGrid):
+                page.built.connect(lambda: self._put_in_order(page))
+
+    def _put_in_order(self, page: _Page) -> None:
+        """Tab goes from the tabs into the page, which is made long after what lies behind it."""
+        follow(self.tabBar(), page.tab_stops())
 
     @Slot()
     def _build_ahead(self) -> None:
@@ -195,7 +207,7 @@ class Workspace(QTabWidget):
 
     # ------------------------------------------------------------------------------------------ the tabs
 
-    def _overview(self) -> QWidget:
+    def _overview(self) -> _Page:
         return OverviewTab(self._controller, self._themes)
 
     def _activations(self) -> HistoryTab:
@@ -215,13 +227,13 @@ class Workspace(QTabWidget):
     def _history_tab(self, title: str, choices: Callable[[AppState], Choices]) -> HistoryTab:
         return HistoryTab(self._controller, self._themes, title=title, choices=choices)
 
-    def _rate(self) -> QWidget:
+    def _rate(self) -> _Page:
         return RateChart(self._controller, self._themes, is_detailed=True)
 
-    def _clipping(self) -> QWidget:
+    def _clipping(self) -> _Page:
         return OptionalCharts(self._controller, self._themes, clipping_charts, max_columns=1)
 
-    def _validation(self) -> QWidget:
+    def _validation(self) -> _Page:
         return OptionalCharts(self._controller, self._themes, validation_charts, max_columns=2)
 
     # ------------------------------------------------------------------------------------------ private

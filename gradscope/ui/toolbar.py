@@ -20,6 +20,7 @@ from gradscope.ui.guarded import guarded
 from gradscope.ui.plain import PlainLabel, plain_tip
 from gradscope.ui.redraw import owing
 from gradscope.ui.settings import Setting
+from gradscope.ui.tab_order import follow
 from gradscope.ui.theme import ThemeManager
 
 _BUTTON_OF_PHASE = {
@@ -186,6 +187,10 @@ class ToolBar(QToolBar):
         self.addSeparator()
         # At the end: its text is longer and shorter, and nothing moves with it.
         self.addWidget(self.capture)
+        buttons = self.buttons
+        first, *others = (buttons[i] for i in buttons if i not in (ActionId.PAUSE, ActionId.RESET))
+        ends = (buttons[ActionId.PAUSE], buttons[ActionId.RESET])
+        follow(first, (*others, self.steps, *ends, self.device, self.seed, self.capture))
 
     def _name_rest(self) -> None:
         """Qt's button for what has no room has only a picture."""

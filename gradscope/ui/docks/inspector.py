@@ -28,6 +28,7 @@ from gradscope.ui.plots.histogram_chart import HistogramChart
 from gradscope.ui.plots.picture_chart import PictureChart
 from gradscope.ui.plots.wording import what_to_press
 from gradscope.ui.redraw import owing
+from gradscope.ui.tab_order import follow
 from gradscope.ui.theme import ThemeManager
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class InspectorDock(Panel):
         self.body.addLayout(self._pages, 1)
         self._pages.addWidget(self._note)
         self._pages.addWidget(scroll)
+        for chart in (self.histogram, self.picture):
+            follow(self.tabs.tabBar(), chart.tab_stops())
         controller.panels_refreshed.connect(self._on_refreshed)
 
     @property

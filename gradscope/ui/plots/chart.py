@@ -120,6 +120,13 @@ class Chart(QWidget):
         if widget is not None:
             self.header.insertWidget(0, widget)
 
+    def tab_stops(self) -> list[QWidget]:
+        """What gets the keyboard, in the order in which it is seen."""
+        items = (line.itemAt(i) for line in (self.header, self.second_line) for i in range(line.count()))
+        widgets = (item.widget() for item in items if item is not None)
+        stops = [widget for widget in widgets if widget is not None and widget is not self._buttons]
+        return [*stops, self._table_button, self._info_button, self.plot, *self._zoom_buttons, self._table]
+
     def hide_buttons(self) -> None:
         """For pictures, where nothing can be pressed."""
         for button in self.findChildren(QToolButton):
@@ -184,7 +191,7 @@ class Chart(QWidget):
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")
-        buttons = self._make_buttons(explanation)
+        self._buttons = buttons = self._make_buttons(explanation)
 
         self.header = QHBoxLayout()
         self.header.setContentsMargins(8, 2, 4, 2)
@@ -232,13 +239,12 @@ class Chart(QWidget):
         self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
         self._fit_button.clicked.connect(self.plot.fit)
         self._fit_button.setEnabled(False)
-        self.plot.set_corner(
-            [
-                self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
-                self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
-                self._fit_button,
-            ]
-        )
+        self._zoom_buttons = [
+            self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
+            self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
+            self._fit_button,
+        ]
+        self.plot.set_corner(self._zoom_buttons)
         self._table_button = QToolButton()
         self._table_button.setText(self.tr("Table"))
         self._table_button.setCheckable(True)

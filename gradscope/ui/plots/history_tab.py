@@ -98,6 +98,10 @@ class HistoryTab(QWidget):
         self._is_arranged_by_hand = False
         self._show()
 
+    def tab_stops(self) -> list[QWidget]:
+        """What gets the keyboard, in the order in which it is seen."""
+        return [self._quantity, self._kind, *self.heat_map.tab_stops(), *self.lines.tab_stops()]
+
     def show_kind(self, kind: SubjectKind) -> None:
         """The first choice of a kind, where there is one."""
         kinds = [self._kind.itemData(i).kind for i in range(self._kind.count())]
