@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QWidget
 def follow(first: QWidget, stops: Iterable[QWidget]) -> None:
     """From the first one, Tab goes through these in their order, and then to what came behind it before. What never gets
     the keyboard is passed over: Qt would leave the order as it is."""
-    takers = [widget for widget in (first, *stops) if widget.focusPolicy() & Qt.FocusPolicy.TabFocus]
+    parts = [widget.focusProxy() or widget for widget in (first, *stops)]
+    takers = [part for part in parts if part.focusPolicy() & Qt.FocusPolicy.TabFocus]
     for before, after in pairwise(takers):
         QWidget.setTabOrder(before, after)
