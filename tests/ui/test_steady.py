@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import QPoint, QRect
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.selection import Selection
 from gradscope.ui.main_window import MainWindow
 from gradscope.ui.plots.plot_view import PlotView
@@ -34,7 +35,12 @@ def test_no_layout_jumps_when_a_subtitle_wraps(
     window.show()
     training = full_training()
     controller.start(training, steps=2)
-    controller.select(Selection.of_node("net.0.weight", is_parameter=True))
+    controller.select(Selection.of_node("net.0.weight", is_parameter=True, kind=SubjectKind.GRAD))
+    moment = window.inspector.header._moment
+    if width == 1440:
+        # So wide that the line just fits: the next one does not.
+        room = moment.fontMetrics().horizontalAdvance(moment.text()) + 26
+        window.resizeDocks([window.inspector], [room], Qt.Orientation.Horizontal)
     for tab, charts in ((0, 5), (2, 3)):
         window.workspace.setCurrentIndex(tab)
         qtbot.waitUntil(lambda charts=charts: len(places(window)) == charts + 4)  # type: ignore[misc]
