@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QToolButton, QWidget
 from pytestqt.qtbot import QtBot
 
 import gradscope.ui.dialogs
@@ -23,7 +23,10 @@ from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog
 from gradscope.ui.dialogs.sized_dialog import ScrolledForm, SizedDialog
 from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.scrolled_column import ScrolledColumn
+from gradscope.ui.widgets.wrapped_title import WrappedTitle
 from gradscope.ui.window.main_window import MainWindow
 from tests.ui.fakes import full_training, small_training, started
 from tests.ui.shell_fakes import ShellController
@@ -215,6 +218,47 @@ def test_what_a_panel_shows_with_large_letters(
     seen = table.viewport().visibleRegion().boundingRect()
     assert seen.height() >= table.rowHeight(0)
     assert table.columnWidth(0) <= seen.width()
+
+
+def test_titles_of_charts_and_what_is_chosen_are_whole(
+    window: MainWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    controller.start(full_training(), steps=6)
+    window.workspace.setCurrentIndex(2)
+    qtbot.wait(50)
+    (tab,) = (tab for tab in window.workspace.findChildren(HistoryTab) if tab.isVisible())
+    titles = [title for title in tab.findChildren(WrappedTitle) if title.isVisible()]
+    assert len(titles) == 2
+    for title in titles:
+        assert title.width() >= title.minimumSizeHint().width(), title.text()
+        assert title.height() >= title.heightForWidth(title.width()), title.text()
+    for box in (tab._quantity, tab._kind):
+        qtbot.waitUntil(lambda box=box: box.geometry().right() <= tab._bar.width())  # type: ignore[misc]
+        assert box.width() >= min(box.sizeHint().width(), tab._bar.width())
+    assert tab.heat_map.plot.box.height() > 20
+    rest = window.toolbar.findChild(QToolButton, "qt_toolbar_ext_button")
+    assert rest is not None and rest.accessibleName() and rest.toolTip()
+
+
+def test_what_has_no_room_in_a_box_ends_in_dots(qtbot: QtBot, window: MainWindow) -> None:
+    box = ComboBox(window)
+    box.addItem("of the parameters, after clipping")
+    box.resize(box.sizeHint())
+    whole = box.grab().toImage()
+    box.show()
+    narrow = round(0.6 * box.width())
+    box.resize(narrow, box.height())
+    short = ComboBox(window)
+    text = box.itemText(0)
+    fitting = [text[:n].rstrip() + "…" for n in range(len(text))]
+    images = []
+    for shown in fitting:
+        short.clear()
+        short.addItem(shown)
+        short.resize(box.size())
+        images.append(short.grab().toImage())
+    assert box.grab().toImage() in images
+    assert whole != box.grab().toImage()
 
 
 def dialogs_of_ours() -> set[str]:

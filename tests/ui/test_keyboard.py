@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,8 +139,64 @@ def test_every_tab_press_moves_a_focus_that_can_be_seen(window: MainWindow, qtbo
         if after is first:
             break
     assert stops[-1] is first, "it comes round"
-    panels = (window.toolbar, window.layers, window.inspector, window.workspace, window.moments)
-    assert all(any(panel.isAncestorOf(stop) for stop in stops) for panel in panels)
+    # In the order in which they are seen, each of them once; what Qt has made itself, as the tabs of panels, lies between.
+    panels = (
+        window.layers,
+        window.centre,
+        window.inspector,
+        window.moments,
+        window.status,
+        window.menuBar(),
+        window.toolbar,
+    )
+    order = [panel for stop in stops for panel in panels if panel.isAncestorOf(stop)]
+    visited = [panel for panel, _ in itertools.groupby(order)]
+    assert visited == [*(panel for panel in panels if panel in visited), window.layers], visited
+    assert {window.layers, window.centre, window.inspector, window.moments, window.toolbar} <= set(visited)
+
+
+def walk(window: MainWindow, start: QWidget, holder: QWidget) -> list[tuple[int, int]]:
+    """(line, left) of each stop within the holder, from where Tab enters it until it leaves."""
+    start.setFocus(Qt.FocusReason.TabFocusReason)
+    places: list[tuple[int, int]] = []
+    while True:
+        place = window.focusWidget()
+        assert place is not None
+        QTest.keyClick(place, Qt.Key.Key_Tab)
+        place = window.focusWidget()
+        assert place is not None and len(places) < MOST_STOPS
+        if not holder.isAncestorOf(place):
+            return places
+        corner = place.mapTo(holder, QPoint())
+        places.append((corner.y() // 20 if holder is not window.toolbar else 0, corner.x()))
+
+
+def test_tab_goes_through_a_tab_from_its_top_to_its_end(window: MainWindow, qtbot: QtBot) -> None:
+    window.workspace.setCurrentIndex(2)
+    qtbot.wait(50)
+    page = window.workspace.currentWidget()
+    assert page is not None
+    places = walk(window, window.workspace.tabBar(), page)
+    assert len(places) > 10
+    assert places == sorted(places)
+
+
+def test_tab_goes_through_the_tool_bar_from_left_to_right(window: MainWindow) -> None:
+    places = walk(window, window.home, window.toolbar)
+    assert len(places) > 8
+    assert places == sorted(places)
+
+
+def test_tab_goes_down_the_training_panel(window: MainWindow, qtbot: QtBot) -> None:
+    window.training.raise_()
+    for section in window.training.sections.values():
+        section.header.setChecked(True)
+    qtbot.wait(50)
+    content = window.training._content
+    first = window.training.sections["groups"].header
+    places = walk(window, first, content)
+    assert len(places) > 10
+    assert [line for line, _ in places] == sorted(line for line, _ in places)
 
 
 def test_no_two_entries_of_a_menu_share_a_letter(window: MainWindow) -> None:

@@ -5,6 +5,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMainWindow
 from pytestqt.qtbot import QtBot
 
+from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.phases import Rest
 from gradscope.state.engine import EngineStatus, Origin
 from gradscope.state.topics import Topic
@@ -110,6 +111,25 @@ def test_a_seed_that_the_session_does_not_have_is_marked(
     assert "Reset" in toolbar.seed.toolTip()
     controller.settings.set(Setting.SEED, 0)
     assert not toolbar.seed.property("differs")
+
+
+def test_no_button_loses_its_text_because_of_the_level_of_capture(
+    toolbar: ToolBar, controller: ShellController, qtbot: QtBot
+) -> None:
+    for width in (800, 1024, 1150, 1250, 1320, 1440, 1600):
+        toolbar.window().resize(width, 200)
+        qtbot.waitUntil(lambda width=width: toolbar.width() == width)  # type: ignore[misc]
+        seen = []
+        for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):
+            controller.settings.set(Setting.CAPTURE, level)
+            controller.refresh_all()
+            qtbot.wait(5)
+            buttons = toolbar.buttons.values()
+            seen.append([(button.toolButtonStyle(), button.geometry()) for button in buttons])
+        assert all(styles == seen[0] for styles in seen), width
+        if width >= 1440:
+            texts = {style for style, _ in seen[0]}
+            assert texts == {Qt.ToolButtonStyle.ToolButtonTextBesideIcon}
 
 
 def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar, qtbot: QtBot) -> None:

@@ -28,6 +28,7 @@ from gradscope.ui.plots.words.wording import what_to_press
 from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.widgets.tab_order import follow
 from gradscope.ui.words.capture import is_left_behind, why_left_behind
 from gradscope.ui.words.pins import status_explanation
 
@@ -91,6 +92,8 @@ class InspectorDock(Panel):
         self.tabs.currentChanged.connect(self._on_tab_changed)
         self._missing = EmptyNote("")
         self._arrange()
+        for chart in (self.histogram, self.picture):
+            follow(self.tabs.tabBar(), chart.tab_stops())
         controller.panels_refreshed.connect(self._on_refreshed)
 
     def _arrange(self) -> None:

@@ -17,7 +17,8 @@ from gradscope.ui.plots.words.moment_text import moment_of
 from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.flow_row import FlowRow
-from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.widgets.steady_label import SteadyLabel
 from gradscope.ui.words.optimizer_states import name_of
 from gradscope.ui.words.text import shape as shape_text
 
@@ -29,6 +30,8 @@ _LEAST_WIDTH = 120
 _OPTIONAL = (SubjectKind.CLIPPED_GRAD, SubjectKind.OPTIMIZER_STATE)
 """Only some recipes have them."""
 
+_MOMENT_LINES = 2
+
 
 class SubjectHeader(QWidget):
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
@@ -39,8 +42,9 @@ class SubjectHeader(QWidget):
         font = self._name.font()
         font.setBold(True)
         self._name.setFont(font)
-        self._moment = PlainLabel()
-        self._moment.setWordWrap(True)
+        # Step by step it is longer, and what lies below stays where it is.
+        self._moment = SteadyLabel(least_lines=_MOMENT_LINES)
+        self._moment.setContentsMargins(0, 0, 0, 0)
         self._moment.setProperty("role", "muted")
         self.pins = PinButtons(controller, themes)
         self._form = ElidedLabel()
@@ -73,6 +77,8 @@ class SubjectHeader(QWidget):
 
     def show_subject(self, state: AppState, key: SubjectKey) -> None:
         """Show what is known of a subject, and which others there are."""
+        if key != self._key:
+            self._moment.start_anew()
         self._key = key
         latest = state.history.latest(key)
         self._name.show_text(key.shown())
@@ -91,7 +97,7 @@ class SubjectHeader(QWidget):
         self._leaves.setToolTip(
             plain_tip(self.tr("Which part of the state") if is_state else self.tr("Part of the output"))
         )
-        self._moment.setText(moment_of(state, latest) if latest is not None else "")
+        self._moment.show_steadily(moment_of(state, latest) if latest is not None else "")
         self._moment.setVisible(latest is not None)
         self._form.setVisible(latest is not None)
         if latest is not None:

@@ -18,6 +18,7 @@ from gradscope.protocol.visible import visible
 from gradscope.ui.training.argument_field import ArgumentField
 from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.tab_order import follow
 
 NONE = ""
 """The name of no class at all, for what can be left out."""
@@ -141,6 +142,9 @@ class ClassForm(QWidget):
         self._rows.hide()
         self._rows.deleteLater()
         self._rows = rows
+        others = (self.extra.itemAt(row) for row in range(self.extra.count()))
+        extra = (item.widget() for item in others if item is not None)
+        follow(self.chooser, [*self.fields.values(), *(widget for widget in extra if widget is not None), self.apply])
         doc = "" if cls is None else self._sentence(cls.reason) if cls.reason else cls.doc
         self._doc.setText(doc)
         self._doc.setVisible(bool(doc))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QKeySequence, QShortcut, QWheelEvent
-from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QWidget
+from PySide6.QtGui import QKeySequence, QPaintEvent, QShortcut, QWheelEvent
+from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QStyle, QStyleOptionComboBox, QStylePainter, QWidget
 
+from gradscope.ui.widgets.elided_label import elided
 from gradscope.ui.widgets.guarded import guarded
+
+_ROUNDED_OFF = 2
+"""Pixels by which a field that is as wide as its text may seem too narrow."""
 
 
 def clear_on_escape(field: QLineEdit, *, within: QWidget) -> None:
@@ -32,6 +36,18 @@ class ComboBox(QComboBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """As Qt does, but what has no room ends in dots: a style sheet has Qt cut it within a letter."""
+        painter, option = QStylePainter(self), QStyleOptionComboBox()
+        self.initStyleOption(option)
+        field = QStyle.SubControl.SC_ComboBoxEditField
+        room = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, field, self).width()
+        if self.fontMetrics().horizontalAdvance(option.currentText) > room + _ROUNDED_OFF:
+            option.currentText = elided(option.currentText, self.fontMetrics(), room)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         event.ignore()

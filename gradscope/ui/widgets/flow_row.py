@@ -13,7 +13,7 @@ from gradscope.ui.widgets.guarded import guarded
 
 @guarded
 class FlowRow(QWidget):
-    """Every widget has the size that it asks for: none is made smaller for the sake of another.
+    """Every widget has the size that it asks for, and the whole width at most: none is made smaller for the sake of another.
 
     A widget and no layout: PySide6 6.11 loses the overrides of a layout that lies in another one.
     """
@@ -37,6 +37,7 @@ class FlowRow(QWidget):
             if widget.isHidden():
                 continue
             size = widget.sizeHint()
+            size.setWidth(min(size.width(), width))
             if x > 0 and x + size.width() > width:
                 x, y, line_height = 0, y + line_height + self._spacing, 0
             yield widget, QRect(QPoint(x, y), size)
@@ -72,5 +73,6 @@ class FlowRow(QWidget):
         return QSize(width, self._height(width))
 
     def minimumSizeHint(self) -> QSize:
-        shown = [widget.sizeHint() for widget in self._widgets if not widget.isHidden()]
-        return QSize(max((s.width() for s in shown), default=0), max((s.height() for s in shown), default=0))
+        shown = [widget for widget in self._widgets if not widget.isHidden()]
+        width = max((widget.minimumSizeHint().width() for widget in shown), default=0)
+        return QSize(width, max((widget.sizeHint().height() for widget in shown), default=0))

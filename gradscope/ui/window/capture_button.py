@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
@@ -13,6 +13,7 @@ from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.state.topics import Topic
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.words.capture import cost_of, name_of, short_name
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
 
 
+@guarded
 class CaptureButton(QToolButton):
     """The level of the session, or that of the next one while none is open. Cheaper levels are marked."""
 
@@ -50,6 +52,11 @@ class CaptureButton(QToolButton):
             self._is_long = is_long
             self.refresh()
 
+    def sizeHint(self) -> QSize:
+        """As wide as any level needs: with another one, nothing beside it loses its text or gets it back."""
+        spare = self._longest() - self.fontMetrics().horizontalAdvance(self._name(self._shown()))
+        return super().sizeHint() + QSize(max(0, spare), 0)
+
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
@@ -65,11 +72,10 @@ class CaptureButton(QToolButton):
 
     @Slot()
     def refresh(self) -> None:
-        state = self._controller.state
+        state, capture = self._controller.state, self._shown()
         has_session = state.session is not None
-        capture = state.capture if has_session else Capture(self._controller.settings.get(Setting.CAPTURE))
         reason = state.capture_refusal()
-        name, cost = short_name(capture), cost_of(capture.level)
+        name, cost = self._name(capture), cost_of(capture.level)
         self.setText(self.tr("Capture: {level}").format(level=name) if self._is_long else name)
         title = self.tr("Capture: {level}").format(level=name_of(capture.level))
         if capture.layers:
@@ -85,3 +91,14 @@ class CaptureButton(QToolButton):
         if bool(self.property("differs")) == is_full:
             self.setProperty("differs", not is_full)
             self.style().polish(self)
+
+    def _shown(self) -> Capture:
+        state = self._controller.state
+        return state.capture if state.session is not None else Capture(self._controller.settings.get(Setting.CAPTURE))
+
+    def _name(self, capture: Capture) -> str:
+        """The end of a name of a layer that is longer than the names of the levels."""
+        return self.fontMetrics().elidedText(short_name(capture), Qt.TextElideMode.ElideLeft, self._longest())
+
+    def _longest(self) -> int:
+        return max(self.fontMetrics().horizontalAdvance(name_of(level)) for level in CaptureLevel)

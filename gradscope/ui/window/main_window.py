@@ -77,39 +77,37 @@ class MainWindow(QMainWindow):
         """The path of the recipe whose lesson has been brought forward."""
         self._is_width_chosen = False
         """By a person, for the layers."""
-        self._make_panels(controller, themes)
+        # In the order in which they are seen: Tab goes through them so.
+        self._make_top(controller, themes)
         self._make_centre(controller, themes)
-        self._make_menus(controller, themes)
+        self._make_panels(controller, themes)
+        self._make_menus(controller)
         self._assemble()
         self._connect()
         self._restore_geometry()
         self._refresh()
         self.start_page.open_button.setFocus()
 
-    def _make_panels(self, controller: Controller, themes: ThemeManager) -> None:
+    def _make_top(self, controller: Controller, themes: ThemeManager) -> None:
+        row = TABLE[ActionId.START_PAGE]
+        self.home = ActionButton(
+            self.actions_[ActionId.START_PAGE],
+            icon_name=row.icon or "",
+            text=plain(translated(row.text, steps=0)),
+            themes=themes,
+            parent=self,
+        )
         self.toolbar = ToolBar(controller, themes, self.actions_, self)
         self.phase_strip = PhaseStrip(controller, themes, self)
-        self.status = StatusBar(controller, themes, self)
-        self.layers = LayersDock(controller, themes, self)
-        self.comparer = Comparer(controller, self)
-        self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
-        self.moments = MomentsDock(controller, themes, self)
-        self.log = LogDock(controller, themes, self)
-        self.training = TrainingDock(controller, themes, self)
-        self.lesson = LessonDock(
-            controller,
-            themes,
-            self,
-            start_action=self.actions_[ActionId.START_PAGE],
-            open_file=self.commands.open_file,
-        )
-        self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
+        self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
 
     def _make_centre(self, controller: Controller, themes: ThemeManager) -> None:
+        """With what is seen before it: the layers."""
+        self.layers = LayersDock(controller, themes, self)
+        self.comparer = Comparer(controller, self)
         self.centre = Centre(self)
         self.file_bar = FileBar(controller, themes, self)
         self.failure_bar = FailureBar(controller, themes, self, watch=self.file_bar.watch)
-        self.band = SnapshotBand(controller, themes, actions=self.actions_, parent=self)
         self.start_page = StartPage(
             controller,
             themes,
@@ -122,7 +120,22 @@ class MainWindow(QMainWindow):
         self.compare = CompareTab(controller, self.comparer, themes)
         self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
 
-    def _make_menus(self, controller: Controller, themes: ThemeManager) -> None:
+    def _make_panels(self, controller: Controller, themes: ThemeManager) -> None:
+        self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)
+        self.training = TrainingDock(controller, themes, self)
+        self.lesson = LessonDock(
+            controller,
+            themes,
+            self,
+            start_action=self.actions_[ActionId.START_PAGE],
+            open_file=self.commands.open_file,
+        )
+        self.moments = MomentsDock(controller, themes, self)
+        self.log = LogDock(controller, themes, self)
+        self.status = StatusBar(controller, themes, self)
+        self.panels = (self.layers, self.inspector, self.training, self.lesson, self.moments, self.log)
+
+    def _make_menus(self, controller: Controller) -> None:
         self.layer_menu = LayerMenu(controller, self, title=title_of(Menu.LAYER), pin=self.actions_[ActionId.PIN])
         self.layer_menu.aboutToShow.connect(self.layer_menu.fill_for_selection)
         self.menus = Menus(
@@ -132,14 +145,6 @@ class MainWindow(QMainWindow):
             layer_menu=self.layer_menu,
             panels=[panel.toggleViewAction() for panel in self.panels],
             open_file=self.commands.open_file,
-            parent=self,
-        )
-        row = TABLE[ActionId.START_PAGE]
-        self.home = ActionButton(
-            self.actions_[ActionId.START_PAGE],
-            icon_name=row.icon or "",
-            text=plain(translated(row.text, steps=0)),
-            themes=themes,
             parent=self,
         )
 

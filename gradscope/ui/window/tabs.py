@@ -23,6 +23,7 @@ from gradscope.ui.plots.charts.loss_chart import LossChart
 from gradscope.ui.plots.charts.rate_chart import RateChart
 from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.parts.pictures import pictures_of
+from gradscope.ui.plots.tabs.chart_grid import ChartGrid
 from gradscope.ui.plots.tabs.history_tab import HistoryTab
 from gradscope.ui.plots.tabs.kind_choices import Choices, activation_choices, gradient_choices, update_choices
 from gradscope.ui.plots.tabs.overview_tab import GradientFlow, OverviewTab, UpdateRatio
@@ -36,6 +37,7 @@ from gradscope.ui.plots.tabs.step_tabs import (
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.widgets.tab_order import follow
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -54,6 +56,8 @@ _TABS = {
 }
 """Where the values of a part of a step are; of those that have none, in the overview."""
 
+_Page = Chart | ChartGrid | HistoryTab
+
 
 @guarded
 class Workspace(QTabWidget):
@@ -67,7 +71,7 @@ class Workspace(QTabWidget):
         """Each closable page, and what it scrolls in."""
         themes.changed.connect(self._style_buttons)
         self._pages: list[QVBoxLayout] = []
-        self._builders: dict[int, Callable[[], QWidget]] = {}
+        self._builders: dict[int, Callable[[], _Page]] = {}
         self._idle = QTimer(self)
         self._idle.setInterval(_BUILD_AHEAD_MS)
         self._idle.timeout.connect(self._build_ahead)
@@ -169,7 +173,7 @@ class Workspace(QTabWidget):
         if self.isVisible():
             self._build(index)
 
-    def _add(self, label: str, build: Callable[[], QWidget]) -> int:
+    def _add(self, label: str, build: Callable[[], _Page]) -> int:
         page = QWidget()
         # A page that is too narrow gets shorter texts; one that is too low scrolls.
         page.setMinimumWidth(1)
@@ -183,7 +187,15 @@ class Workspace(QTabWidget):
     def _build(self, index: int) -> None:
         builder = self._builders.pop(index, None)
         if builder is not None:
-            self._pages[index].addWidget(builder())
+            page = builder()
+            self._pages[index].addWidget(page)
+            self._put_in_order(page)
+            if isinstance(page, ChartGrid):
+                page.built.connect(lambda: self._put_in_order(page))
+
+    def _put_in_order(self, page: _Page) -> None:
+        """Tab goes from the tabs into the page, which is made long after what lies behind it."""
+        follow(self.tabBar(), page.tab_stops())
 
     @Slot()
     def _build_ahead(self) -> None:
@@ -198,7 +210,7 @@ class Workspace(QTabWidget):
 
     # ------------------------------------------------------------------------------------------ the tabs
 
-    def _overview(self) -> QWidget:
+    def _overview(self) -> _Page:
         return OverviewTab(self._controller, self._themes)
 
     def _activations(self) -> HistoryTab:
@@ -218,13 +230,13 @@ class Workspace(QTabWidget):
     def _history_tab(self, title: str, choices: Callable[[AppState], Choices]) -> HistoryTab:
         return HistoryTab(self._controller, self._themes, title=title, choices=choices)
 
-    def _rate(self) -> QWidget:
+    def _rate(self) -> _Page:
         return RateChart(self._controller, self._themes, is_detailed=True)
 
-    def _clipping(self) -> QWidget:
+    def _clipping(self) -> _Page:
         return OptionalCharts(self._controller, self._themes, clipping_charts, max_columns=1)
 
-    def _validation(self) -> QWidget:
+    def _validation(self) -> _Page:
         return OptionalCharts(self._controller, self._themes, validation_charts, max_columns=2)
 
     # ------------------------------------------------------------------------------------------ private

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from PySide6.QtCore import QEvent, QRegularExpression, QSize, Qt, Slot
 from PySide6.QtGui import QRegularExpressionValidator, QResizeEvent
-from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QWidget
+from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QToolButton, QWidget
 
 from gradscope.protocol.phases import NEXT_PHASE, Phase
 from gradscope.protocol.visible import visible
@@ -23,6 +23,7 @@ from gradscope.ui.widgets.fields import ComboBox, SpinBox
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.widgets.tab_order import follow
 from gradscope.ui.window.capture_button import CaptureButton
 
 _BUTTON_OF_PHASE = {
@@ -99,6 +100,7 @@ class ToolBar(QToolBar):
         self.device.activated.connect(self._on_device_activated)
         self.seed = self._seed_field()
         self._arrange()
+        self._name_rest()
         self._is_fitting = False
         self._refresh()
         controller.refreshed.connect(self._on_refreshed)
@@ -188,6 +190,17 @@ class ToolBar(QToolBar):
         self.addSeparator()
         # At the end: its text is longer and shorter, and nothing moves with it.
         self.addWidget(self.capture)
+        buttons = self.buttons
+        first, *others = (buttons[i] for i in buttons if i not in (ActionId.PAUSE, ActionId.RESET))
+        ends = (buttons[ActionId.PAUSE], buttons[ActionId.RESET])
+        follow(first, (*others, self.steps, *ends, self.device, self.seed, self.capture))
+
+    def _name_rest(self) -> None:
+        """Qt's button for what has no room has only a picture."""
+        rest = self.findChild(QToolButton, "qt_toolbar_ext_button")
+        assert rest is not None
+        rest.setAccessibleName(self.tr("More of the tool bar"))
+        rest.setToolTip(plain_tip(self.tr("What has no room in the tool bar")))
 
     def _refresh(self) -> None:
         state = self._controller.state

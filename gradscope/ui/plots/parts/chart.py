@@ -29,6 +29,7 @@ from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.widgets.wrapped_title import WrappedTitle
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -37,7 +38,6 @@ _LONGEST_NUMBER = "-8.88888888e+308"
 _CELL_MARGINS = 10
 _FITTED_COLUMNS = 100
 _ZOOM = 1.5
-_LEAST_TITLE_EMS = 4
 
 
 @guarded
@@ -118,10 +118,7 @@ class Chart(QWidget):
 
     def set_title(self, title: str) -> None:
         """What the chart is of."""
-        self._title.show_text(title)
-        self._title.setToolTip(plain_tip(title))
-        most = _LEAST_TITLE_EMS * self.fontMetrics().height()
-        self._title.setMinimumWidth(min(self._title.sizeHint().width(), most))
+        self._title.show_title(title)
         for widget in (self, self._table, self.plot):
             widget.setAccessibleName(title)
 
@@ -130,6 +127,13 @@ class Chart(QWidget):
         self._title.hide()
         if widget is not None:
             self.header.insertWidget(0, widget)
+
+    def tab_stops(self) -> list[QWidget]:
+        """What gets the keyboard, in the order in which it is seen."""
+        items = (line.itemAt(i) for line in (self.header, self.second_line) for i in range(line.count()))
+        widgets = (item.widget() for item in items if item is not None)
+        stops = [widget for widget in widgets if widget is not None and widget is not self._buttons]
+        return [*stops, self._table_button, self._info_button, self.plot, *self._zoom_buttons, self._table]
 
     def hide_buttons(self) -> None:
         """For pictures, where nothing can be pressed."""
@@ -191,15 +195,11 @@ class Chart(QWidget):
                 header.resizeSection(column, widest)
 
     def _build(self, title: str, explanation: str, *, readout_below: bool) -> None:
-        self._title = ElidedLabel()
-        font = self._title.font()
-        font.setBold(True)
-        self._title.setFont(font)
-        self._title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self._title = WrappedTitle(title)
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")
-        buttons = self._make_buttons(explanation)
+        self._buttons = buttons = self._make_buttons(explanation)
 
         self.header = QHBoxLayout()
         self.header.setContentsMargins(8, 2, 4, 2)
@@ -245,13 +245,12 @@ class Chart(QWidget):
         self._fit_button.setToolTip(self.tr("Show everything again (double click)"))
         self._fit_button.clicked.connect(self.plot.fit)
         self._fit_button.setEnabled(False)
-        self.plot.set_corner(
-            [
-                self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
-                self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
-                self._fit_button,
-            ]
-        )
+        self._zoom_buttons = [
+            self._make_zoom_button("−", self.tr("Zoom out (Ctrl and wheel)"), _ZOOM),
+            self._make_zoom_button("+", self.tr("Zoom in (Ctrl and wheel)"), 1 / _ZOOM),
+            self._fit_button,
+        ]
+        self.plot.set_corner(self._zoom_buttons)
         self._table_button = QToolButton()
         self._table_button.setText(self.tr("Table"))
         self._table_button.setCheckable(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QTimer, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QWidget
 
@@ -21,6 +21,9 @@ _LEAST_OF_TWO_COLUMNS_EMS = 8
 class ChartGrid(QScrollArea):
     """Charts are built one at a time once it is seen, so that the window goes on answering in between."""
 
+    built = Signal()
+    """One more chart."""
+
     def __init__(self, parent: QWidget | None = None, *, max_columns: int = 2) -> None:
         super().__init__(parent)
         self.charts: list[Chart] = []
@@ -35,6 +38,7 @@ class ChartGrid(QScrollArea):
         self._columns = max_columns
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         page = QWidget()
         self._grid = QGridLayout(page)
         self._grid.setContentsMargins(4, 4, 4, 4)
@@ -50,6 +54,10 @@ class ChartGrid(QScrollArea):
         self.charts, self._to_build = [], list(builders)
         self._build_next()
 
+    def tab_stops(self) -> list[QWidget]:
+        """What gets the keyboard, in the order in which it is seen."""
+        return [stop for chart in self.charts for stop in chart.tab_stops()]
+
     @Slot()
     def _build_next(self) -> None:
         if self.isVisible() and self._to_build:
@@ -60,6 +68,7 @@ class ChartGrid(QScrollArea):
             self.charts.append(chart)
             self._arrange()
             self._fit_columns()
+            self.built.emit()
             self._timer.start()
 
     def _fit_columns(self) -> None:

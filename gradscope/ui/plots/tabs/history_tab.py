@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QPalette, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState
@@ -18,6 +18,7 @@ from gradscope.ui.plots.charts.lines_chart import LinesChart
 from gradscope.ui.plots.tabs.kind_choices import Choices, refill
 from gradscope.ui.plots.tabs.time_link import TimeLink
 from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.flow_row import FlowRow
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
 
 _ROOM_FOR_MEANING_EMS = 40
+_LEAST_LETTERS = 8
+_AROUND_BAR = (8, 6, 8, 2)
 
 
 @guarded
@@ -61,21 +64,26 @@ class HistoryTab(QWidget):
         self._kind.setAccessibleName(self.tr("Of what"))
         self._fill_kinds()
         self._quantity = ComboBox(self)
+        for box in (self._kind, self._quantity):
+            box.setMinimumContentsLength(_LEAST_LETTERS)
         self._quantity.setAccessibleName(self.tr("Quantity"))
         self._fill_quantities()
         self._kind.currentIndexChanged.connect(self._on_kind_changed)
         self._quantity.currentIndexChanged.connect(self._on_quantity_changed)
         controller.refreshed.connect(self._on_refreshed)
 
-        bar = QHBoxLayout()
-        bar.setContentsMargins(8, 6, 8, 2)
-        bar.setSpacing(6)
-        caption = PlainLabel(self.tr("Show"))
+        self._caption = caption = PlainLabel(self.tr("Show"))
         caption.setProperty("role", "muted")
-        bar.addWidget(caption)
-        bar.addWidget(self._quantity)
-        bar.addWidget(self._kind)
-        bar.addStretch(1)
+        caption.setMinimumHeight(self._quantity.sizeHint().height())
+        # Where there is no room for both beside each other, one goes below. Its height is set, and not found by the layout:
+        # beside what does that, a scroll area gives plots the height that they would like, and not what is left.
+        self._bar = FlowRow(self, spacing=6)
+        self._bar.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        for widget in (caption, self._quantity, self._kind):
+            self._bar.add(widget)
+        around = QVBoxLayout()
+        around.setContentsMargins(*_AROUND_BAR)
+        around.addWidget(self._bar)
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(self.heat_map)
@@ -85,12 +93,16 @@ class HistoryTab(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addLayout(bar)
+        layout.addLayout(around)
         layout.addWidget(splitter, 1)
         self._splitter = splitter
         splitter.splitterMoved.connect(self._on_splitter_moved)
         self._is_arranged_by_hand = False
         self._show()
+
+    def tab_stops(self) -> list[QWidget]:
+        """What gets the keyboard, in the order in which it is seen."""
+        return [self._quantity, self._kind, *self.heat_map.tab_stops(), *self.lines.tab_stops()]
 
     def show_kind(self, kind: SubjectKind) -> None:
         """The first choice of a kind, where there is one."""
@@ -106,6 +118,7 @@ class HistoryTab(QWidget):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY}:
             self._fill_kinds()
+            self._fit_bar()
 
     @Slot(int)
     def _on_kind_changed(self, _index: int) -> None:
@@ -132,6 +145,15 @@ class HistoryTab(QWidget):
         upper = max(3 * room // 5, min(least + around, room - self.lines.minimumSizeHint().height()))
         self._splitter.setSizes([upper, room - upper])
 
+    def _fit_bar(self) -> None:
+        left, _, right, _ = _AROUND_BAR
+        room = self.width() - left - right
+        # It is worth no line of its own.
+        self._caption.setVisible(self._caption.sizeHint().width() + self._quantity.sizeHint().width() < room - left)
+        height = self._bar.heightForWidth(room)
+        if height != self._bar.minimumHeight():
+            self._bar.setFixedHeight(height)
+
     def _fill_kinds(self) -> None:
         refill(self._kind, self._choices(self._controller.state))
         self._kind.setVisible(self._kind.count() > 1)
@@ -149,6 +171,7 @@ class HistoryTab(QWidget):
         choice, quantity = self._kind.currentData(), Quantity(self._quantity.currentData())
         self._quantity.setToolTip(plain_tip(text(QUANTITIES[quantity].meaning)))
         self.heat_map.set_title(choice.title or self._title)
+        self._fit_bar()
         for chart in self.charts:
             chart.show_quantity(choice.kind, quantity, leaf=choice.leaf)
 
@@ -156,6 +179,7 @@ class HistoryTab(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._fit_bar()
         self._give_room()
 
     def showEvent(self, event: QShowEvent) -> None:
