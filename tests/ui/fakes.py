@@ -347,7 +347,7 @@ def small_training(**changes: object) -> FakeTraining:
 
 
 def full_training(**changes: object) -> FakeTraining:
-    """The same with everything that there can be: buffers, a window, clipping, a loss scale, validation, momentum cycles."""
+    """The same with everything that a step can have: a window, clipping, a loss scale, validation, momentum cycles."""
     settings = {
         "accumulate": 2,
         "clip_norm": 1.0,
@@ -362,7 +362,6 @@ def full_training(**changes: object) -> FakeTraining:
         "skipped": frozenset({0, 3}),
         "momenta": (0.9,),
     }
-    wanted["buffers"] = {"net.1.running_mean": (16,), "net.1.running_var": (16,)}
     return small_training(**{**wanted, "settings": settings, **changes})
 
 

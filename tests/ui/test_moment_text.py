@@ -131,7 +131,7 @@ def test_optimizer_state_is_explained() -> None:
 
 @pytest.mark.parametrize("kind", list(K))
 def test_every_kind_has_a_moment(kind: SubjectKind) -> None:
-    training = full_training()
+    training = full_training(buffers={"net.1.running_mean": (16,)})
     state = opened(training)
     play(state, training.steps(2))
     assert newest_moment(state, kind)

@@ -156,6 +156,8 @@ class SubjectHeader(QWidget):
             button.setText(texts[kind])
             button.setToolTip(plain_tip(tips.get(kind, "")))
             button.setCheckable(True)
+            # Until a subject is shown, the row asks for room for those that there is most often.
+            button.setHidden(kind is SubjectKind.BUFFER)
             group.addButton(button, number)
             buttons[kind] = button
         return buttons
