@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -85,3 +85,23 @@ def why_no_gradient(tensor: Tensor) -> str:
     if not tensor.is_floating_point() and not tensor.is_complex():
         return absences.NOT_DIFFERENTIABLE
     return absences.NEEDS_NO_GRADIENT if torch.is_grad_enabled() else absences.WITHOUT_GRAPH
+
+
+def trained_by_others(names: Collection[str], parameters: Iterable[str]) -> dict[str, bool]:
+    """Of each parameter, and of each layer that has parameters: whether all of it is other optimizers' to train (`names`).
+    Empty where they train nothing."""
+    others: dict[str, bool] = {}
+    for name in parameters if names else ():
+        is_others, inside = name in names, name
+        while inside:
+            others[inside] = others.get(inside, True) and is_others
+            inside = inside.rpartition(".")[0]
+    return others
+
+
+def why_unreached(name: str, others: Mapping[str, bool], otherwise: str = absences.NO_GRADIENT) -> str:
+    """Of a parameter or a layer that no gradient reached. Where others train it, that is as it should be."""
+    while name and name not in others:
+        # A layer without parameters is of the network that it is in.
+        name = name.rpartition(".")[0]
+    return absences.OTHERS_TURN if others.get(name, False) else otherwise

@@ -11,7 +11,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from gradscope.engine.capture.absences import unseen_after_backward, unseen_after_forward
+from gradscope.engine.capture.absences import (
+    trained_by_others,
+    unseen_after_backward,
+    unseen_after_forward,
+    why_unreached,
+)
 from gradscope.engine.capture.awaited import AwaitedGradients
 from gradscope.engine.capture.hooks import ModuleHooks, inside_backward
 from gradscope.engine.capture.keeper import Keeper
@@ -410,7 +415,7 @@ class Observer:
             yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
-        others = self._others()
+        others = trained_by_others(self.others_names(), self.tensors())
         for name, tensor in self._wanted_tensors().items():
             key = self._sites.of_parameter(name).gradient.key
             if tensor.grad is not None and self.is_left_over(name, tensor):
@@ -424,37 +429,16 @@ class Observer:
                 # It arrived, and a hook of the user's has used it up.
                 continue
             else:
-                reason = self._why_no_gradient(name, others) if tensor.requires_grad else absences.FROZEN
+                reason = why_unreached(name, others) if tensor.requires_grad else absences.FROZEN
                 self._tell(record, key, reason)
         for slot, reason in self._awaited.missing():
             is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
-            self._tell(
-                record, slot.key, self._why_no_gradient(slot.key.name, others, reason) if is_unreached else reason
-            )
+            self._tell(record, slot.key, why_unreached(slot.key.name, others, reason) if is_unreached else reason)
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(
                 self._structure.modules(), self._never_called, self.running.calls, reached
             )
-
-    def _others(self) -> dict[str, bool]:
-        """Of each parameter, and of each layer that has parameters: whether all of it is other optimizers' to train. Empty
-        where they train nothing."""
-        names = self.others_names()
-        others: dict[str, bool] = {}
-        for name in self.tensors() if names else ():
-            is_others, inside = name in names, name
-            while inside:
-                others[inside] = others.get(inside, True) and is_others
-                inside = inside.rpartition(".")[0]
-        return others
-
-    def _why_no_gradient(self, name: str, others: Mapping[str, bool], otherwise: str = absences.NO_GRADIENT) -> str:
-        """Of a parameter or a layer that no gradient reached. Where others train it, that is as it should be."""
-        while name and name not in others:
-            # A layer without parameters is of the network that it is in.
-            name = name.rpartition(".")[0]
-        return absences.OTHERS_TURN if others.get(name, False) else otherwise
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for entered in self.running.all():

@@ -450,9 +450,7 @@ class Loop:
             self.batches.close()
         self._forget()
         self.batches = batches
-        self.notes = []
-        self.loss = self.clip = None
-        self.is_skipped = False
+        self.notes, self.loss, self.clip, self.is_skipped = [], None, None, False
         self.window = Window(size=self.training.window_size(batches), epoch=batches.epoch)
         self._observer.previous.forget()
         self._turn, self._done = 0, step - 1
