@@ -40,9 +40,9 @@ SUBJECT = [
     "l2",
 ]
 KINDS = {
-    "forward": {"activation"},
-    "backward": {"activation_grad", "grad"},
-    "step": {"parameter", "update", "optimizer_state"},
+    "forward": {"activation", "buffer"},
+    "backward": {"activation_grad", "grad", "buffer"},
+    "step": {"parameter", "update", "optimizer_state", "buffer"},
 }
 
 RECIPE = """

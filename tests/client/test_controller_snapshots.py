@@ -10,7 +10,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages as m
-from gradscope.protocol.phases import Rest, Verb
+from gradscope.protocol.phases import Position, Rest, Verb
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.snapshots.format.reading import GivenUp, Reading
 from gradscope.state.engine import EngineStatus
@@ -60,7 +60,7 @@ def test_the_session_waits_behind_it(lab: Lab, path: str, qtbot: QtBot) -> None:
     lab.controller.reset()
     lab.controller.export_snapshot("/s", frozenset(), (), lambda reply: None)
     assert lab.client.requests == [], "nothing of this is meant for the engine"
-    lab.client.message_received.emit(m.Moved(position=m.Position(rest=Rest.FORWARD, step=7)))
+    lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.FORWARD, step=7)))
     lab.client.message_received.emit(m.Note(text="behind"))
     lab.client.output_received.emit("printed\n", Source.STDOUT)
     assert lab.controller.state.position.step == 1 and session.position.step == 7

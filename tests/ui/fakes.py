@@ -14,6 +14,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol import messages
+from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
 from gradscope.protocol.subjects import (
@@ -244,7 +245,7 @@ class FakeTraining:
             return self.buffers
         return self.layers if kind in LAYER_KINDS else self.parameters
 
-    def summaries(self, keys: list[SubjectKey]) -> messages.FloatArray:
+    def summaries(self, keys: list[SubjectKey]) -> FloatArray:
         """Plausible summaries of this step, shape (len(keys), len(COLUMNS))."""
         counts = np.array([max(1, math.prod(self.shape_of(key))) for key in keys], dtype=np.float64)
         depth = np.linspace(0, 1, len(keys))
@@ -269,7 +270,7 @@ class FakeTraining:
                 result[i, INF] = counts[i] // 10
         return result
 
-    def _histograms(self, summaries: messages.FloatArray) -> np.ndarray:
+    def _histograms(self, summaries: FloatArray) -> np.ndarray:
         bins = np.arange(HISTOGRAM_BINS)
         shape = np.exp(-0.5 * ((bins - 20) / 4) ** 2) + np.exp(-0.5 * ((bins - 75) / 4) ** 2)
         shape = shape / shape.sum()

@@ -8,7 +8,8 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
-from gradscope.protocol.subjects import SubjectKey, SubjectKind
+from gradscope.protocol.phases import Phase
+from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.docks.inspector import InspectorDock
@@ -170,10 +171,10 @@ def add_recurrent(controller: FakeController) -> None:
     training = FakeTraining(layers={"rnn": (4, 4)}, parameters={})
     first = len(controller.state.history.rows)
     controller.state.apply(
-        messages.Subjects(first=first, rows=tuple(messages.SubjectRow(key, (4, 4), "float32") for key in keys))
+        messages.Subjects(first=first, rows=tuple(SubjectRow(key, (4, 4), "float32") for key in keys))
     )
     summaries = training.summaries(keys)
-    report = controller.state.reports[messages.Phase.FORWARD]
+    report = controller.state.reports[Phase.FORWARD]
     controller.state.apply(
         messages.Report(
             **{

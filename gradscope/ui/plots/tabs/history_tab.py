@@ -71,7 +71,11 @@ class HistoryTab(QWidget):
         self._kind.currentIndexChanged.connect(self._on_kind_changed)
         self._quantity.currentIndexChanged.connect(self._on_quantity_changed)
         controller.refreshed.connect(self._on_refreshed)
+        self._arrange()
+        self._is_arranged_by_hand = False
+        self._show()
 
+    def _arrange(self) -> None:
         self._caption = caption = PlainLabel(self.tr("Show"))
         caption.setProperty("role", "muted")
         caption.setMinimumHeight(self._quantity.sizeHint().height())
@@ -97,8 +101,6 @@ class HistoryTab(QWidget):
         layout.addWidget(splitter, 1)
         self._splitter = splitter
         splitter.splitterMoved.connect(self._on_splitter_moved)
-        self._is_arranged_by_hand = False
-        self._show()
 
     def tab_stops(self) -> list[QWidget]:
         """What gets the keyboard, in the order in which it is seen."""
