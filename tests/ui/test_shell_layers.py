@@ -475,6 +475,10 @@ def many_layers(blocks: int) -> SessionInfo:
     return session_info(modules=modules)
 
 
+_CALLED_BY_QT: list[Callable[..., object]] = []
+"""PySide remembers which function overrides a virtual, without holding it: it has to outlive the objects."""
+
+
 def test_a_huge_model_lays_out_and_measures_few_rows(
     dock: LayersDock, controller: ShellController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,6 +493,7 @@ def test_a_huge_model_lays_out_and_measures_few_rows(
             return real(self, *args)
 
         monkeypatch.setattr(LayerTreeModel, name, counted)
+        _CALLED_BY_QT.append(counted)
     controller.state.apply(messages.Opened(session=many_layers(1500), position=Position()))
     controller.flush()
     assert dock.model.matches() == 15_001
