@@ -1,1 +1,4 @@
-"""How the window looks: colours, icons, the style sheet; and the settings that are remembered."""
+"""How the window looks: colours, icons, the style sheet; and the settings that are remembered.
+
+No widgets, and nothing that knows what is shown.
+"""

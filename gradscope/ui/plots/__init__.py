@@ -1,4 +1,7 @@
-"""Everything that is drawn with pyqtgraph; nothing outside of this package imports it. App process, GUI thread."""
+"""Everything that is drawn with pyqtgraph; nothing outside of this package imports it. App process, GUI thread.
+
+What numbers mean is in `ui.words`, where they come from in `state`.
+"""
 
 import pyqtgraph
 

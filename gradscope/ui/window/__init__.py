@@ -1,1 +1,4 @@
-"""The window and its fixed parts, from the menu bar to the status bar. What lies in docks and tabs has other folders."""
+"""The window and its fixed parts, from the menu bar to the status bar.
+
+What lies in docks, tabs and dialogs has folders of its own.
+"""

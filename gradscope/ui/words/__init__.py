@@ -1,1 +1,4 @@
-"""What is called how: quantities, levels of capture, pins, sizes and times, in words. No widgets."""
+"""What is called how: quantities, levels of capture, pins, sizes and times, in words.
+
+No widgets.
+"""

@@ -1,1 +1,4 @@
-"""The table of actions, a file for each menu. Data only."""
+"""The table of actions, a file for each menu. Data only.
+
+What an action does is in `window.commands`, when it can be used in `actions.actions`.
+"""

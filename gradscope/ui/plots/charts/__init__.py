@@ -1,1 +1,4 @@
-"""The charts, one a file."""
+"""The charts, one a file.
+
+Where they stand beside each other is not known in here.
+"""

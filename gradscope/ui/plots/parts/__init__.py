@@ -1,1 +1,4 @@
-"""What charts are made of: axes, scales, sampling, legends, the plot itself."""
+"""What charts are made of: axes, scales, sampling, legends, the plot itself.
+
+None knows which quantity is drawn.
+"""

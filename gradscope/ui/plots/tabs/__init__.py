@@ -1,1 +1,4 @@
-"""The tabs with plots: which charts are in each, and what they share."""
+"""The tabs with plots: which charts are in each, and what they share.
+
+Nothing in here draws.
+"""

@@ -1,1 +1,4 @@
-"""What charts say: names that fit, numbers as text, the text of a cell."""
+"""What charts say: names that fit, numbers as text, the text of a cell.
+
+No pyqtgraph.
+"""
