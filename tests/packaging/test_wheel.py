@@ -98,9 +98,16 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_sdist_holds_what_its_tests_need(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for expected in (".ci/run", "LICENSE", "pyproject.toml", "gradscope/assets.py", "tests/conftest.py"):
+    for expected in (
+        ".ci/run",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "pyproject.toml",
+        "gradscope/assets.py",
+        "tests/conftest.py",
+    ):
         assert expected in names
-    for folder in ("resources", "sample_models"):
+    for folder in ("docs", "resources", "sample_models"):
         assert {f"{folder}/{name}" for name in files_below(ROOT / folder)} <= names
 
 
