@@ -12,6 +12,7 @@ from gradscope.engine.book.gate import Gate
 from gradscope.engine.book.step_record import StepRecord
 from gradscope.engine.book.values import known_subjects, values_of
 from gradscope.engine.capture.keeper import DEFAULT_BUDGET_BYTES
+from gradscope.engine.data.batches import BatchSource
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
 from gradscope.engine.explain.explain import Explanation
@@ -34,9 +35,16 @@ from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 
 class Session(Stepper):
-    """A `Stepper` with the doors to the rest: values, explanations, edits, checkpoints, snapshots.
+    """One recipe being trained on one device: `forward()`, `backward()`, `step()`, in this order, again and again; and the
+    doors to the rest: values, explanations, edits, checkpoints, snapshots. A context manager: leaving it closes it.
 
-    What scripts and notebooks hold, and the server of the app. A context manager: leaving it closes it.
+    `device`: "cpu", "cuda:0", "mps". `seed` seeds the order of the data; default: the one that `load_recipe` was given, or 0.
+    The recipe's model, optimizer and scheduler are trained in place. `budget_bytes` bounds the copies of activations that are
+    kept for looking at their values. `capture`: "full", "layers:NAME,NAME...", "norms" or "off" (see `CaptureLevel`).
+
+    Each phase returns a `PhaseReport`. It raises BadInput if it is not its turn, and UserCodeFailed if the user's code
+    raises; then the phase has been undone and the session stands as before it (`UserCodeFailed.report` is what was captured
+    up to there).
     """
 
     def __init__(
@@ -207,10 +215,13 @@ class Session(Stepper):
         """
         from gradscope.engine.checkpoints.load import load_checkpoint
 
-        loaded = load_checkpoint(self, path, strict=strict)
+        return load_checkpoint(self, path, strict=strict)
+
+    def continue_at(self, step: int, batches: BatchSource, epoch_losses: dict[str, tuple[float, int]]) -> None:
+        """Stand before step `step`, with other weights: what was seen of the newest steps is forgotten."""
         # What they would put back belongs to the training before.
-        self.editor.continue_at(self.book.step)
-        return loaded
+        self.editor.continue_at(step)
+        super().continue_at(step, batches, epoch_losses)
 
     def close(self) -> None:
         """Remove every hook and copy. The model stays as trained."""

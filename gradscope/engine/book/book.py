@@ -41,8 +41,9 @@ class _Identity(NamedTuple):
 class Book:
     """Written by who drives the training, the same calls in the same order whoever that is.
 
-    `begin(phase)` ... the phase runs ... `end(phase)`, then `write(phase, ...)` or `write_step(...)`; after a phase that has
-    failed, `abandon(phase)`. Read by everybody else.
+    `begin(phase)` ... the phase runs ... `end(phase)`, `close_phase(...)`; then `write(phase, ...)`, or `write_step(...)` and
+    `next_step()`. Where the phase has failed, `abandon(phase)`, `leave()` when it is undone, and `note_undone(...)`. Read by
+    everybody else.
     """
 
     def __init__(
@@ -157,10 +158,11 @@ class Book:
                 is_skipped=driver.is_skipped,
             )
         )
+        self.rest = AFTER[Phase.STEP]
         return report
 
     def next_step(self) -> None:
-        self.rest = AFTER[Phase.STEP]
+        """All of the step is done."""
         self.step += 1
 
     def abandon(self, phase: Phase) -> PhaseReport | None:
@@ -174,10 +176,14 @@ class Book:
             self.reports[phase] = report
         return report
 
-    def put_back(self, phase: Phase, report: PhaseReport) -> PhaseReport:
+    def note_undone(self, phase: Phase, report: PhaseReport) -> PhaseReport:
         """The phase has been undone: the buffers that were told before are not so any more."""
-        report = self.reports[phase] = report.with_more(self.observer.put_back())
-        return report
+
+        def work() -> None:
+            self.reports[phase] = report.with_more(self.observer.buffers_now())
+
+        self.observer.guarded(work)
+        return self.reports[phase]
 
     def leave(self) -> None:
         """Out of a phase that has failed."""
@@ -192,8 +198,8 @@ class Book:
         self.watch.forget()
         self.keeper.forget(*SubjectKind)
         self.reports.clear()
-        self.history[:] = [record for record in self.history if record.step < step]
-        self.validations[:] = [validation for validation in self.validations if validation.step < step]
+        self.history = [record for record in self.history if record.step < step]
+        self.validations = [validation for validation in self.validations if validation.step < step]
         self.step, self.rest = step, Rest.READY
         self._backward, self._identity = None, None
 

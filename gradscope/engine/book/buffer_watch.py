@@ -27,14 +27,14 @@ class LeftInBuffer:
 
 
 class BufferWatch:
-    """Of one session. Nothing but -Inf beside finite numbers is a mask, and no finding."""
+    """Of one training. Nothing but -Inf beside finite numbers is a mask, and no finding."""
 
     def __init__(self, driver: Driver, observer: Observer) -> None:
         self._driver, self._observer = driver, observer
         self.forget()
 
     def forget(self) -> None:
-        """The session stands somewhere else."""
+        """Training stands somewhere else."""
         self._known: dict[str, int] = {}
         """How many elements were not finite after the newest forward, of those that had any."""
 

@@ -14,7 +14,6 @@ from gradscope.engine.book.window import Window
 from gradscope.engine.nonfinite.backward import BackwardAgain
 from gradscope.engine.nonfinite.forward import ForwardAgain
 from gradscope.protocol.messages import Clip
-from gradscope.protocol.phases import SubStep
 
 
 class Batches(Protocol):
@@ -43,7 +42,10 @@ class StepBefore(Protocol):
 
 
 class Driver(Turns, Protocol):
-    """The loop of a recipe, or whatever else makes the phases of a training happen."""
+    """The loop of a recipe, or whatever else makes the phases of a training happen.
+
+    The book adds its own to `notes`, and completes `clip` and `loss` when a step is done.
+    """
 
     gradients: Gradients
     batch: Any
@@ -52,8 +54,6 @@ class Driver(Turns, Protocol):
     """Of the newest micro-batch, not divided by the window; of a step that is done, the mean of its micro-batches."""
     clip: Clip | None
     """What clipping did in the newest step, until the next forward."""
-    substep: SubStep
-    """What is under way, or was the last to be."""
     is_skipped: bool
     """The gradient scaler left the newest step out."""
     notes: list[str]

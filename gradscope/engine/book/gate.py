@@ -1,4 +1,4 @@
-"""Where training may stop: the session asks a gate at every moment."""
+"""Where training may stop: the book asks a gate at every moment."""
 
 from __future__ import annotations
 

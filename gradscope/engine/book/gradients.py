@@ -88,6 +88,7 @@ class Gradients:
     def begin_step(self) -> None:
         """Until `remember` there is nothing to put back."""
         self._seen.forget(keep_memory=True)
+        self.forget_clipped()
         self.held = self.movable()
 
     def remember(self, *, is_changing: bool, is_kept: bool) -> None:

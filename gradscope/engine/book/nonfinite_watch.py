@@ -38,7 +38,7 @@ _STAGES = {
 
 
 class NonFiniteWatch:
-    """Of one session. `after_...` is called when a phase is complete, and answers what has been found in it."""
+    """Of one training. `after_...` is called when a phase is complete, and answers what has been found in it."""
 
     def __init__(self, driver: Driver, observer: Observer, *, is_late: bool) -> None:
         """`is_late`: the counts are known at the end of a phase only (on a GPU)."""
@@ -49,7 +49,7 @@ class NonFiniteWatch:
         self._buffers = BufferWatch(driver, observer)
 
     def forget(self) -> None:
-        """The session stands somewhere else: what is found from now on is the first."""
+        """Training stands somewhere else: what is found from now on is the first."""
         self.first = self._forward = None
         self._buffers.forget()
         births = self._observer.births

@@ -14,14 +14,14 @@ from gradscope.engine.capture.record import Slot
 from gradscope.protocol import absences
 
 
-class GradientListener(Protocol):
+class OutputGradientListener(Protocol):
     def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None: ...
 
 
 class AwaitedGradients:
     """Of the newest forward. `listener` is told of each gradient that arrives, also of one of an older pass."""
 
-    def __init__(self, listener: GradientListener) -> None:
+    def __init__(self, listener: OutputGradientListener) -> None:
         self._listener = listener
         self._reasons: dict[Slot, str] = {}
         self._leaf_handles: list[RemovableHandle] = []
@@ -74,7 +74,7 @@ class _GradientTap:
 
     __slots__ = ("_listener", "_pass", "_slot")
 
-    def __init__(self, listener: GradientListener, slot: Slot, of_pass: int) -> None:
+    def __init__(self, listener: OutputGradientListener, slot: Slot, of_pass: int) -> None:
         self._listener, self._slot, self._pass = weakref.ref(listener), slot, of_pass
 
     def __call__(self, gradient: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The observer of one session: installs the hooks, and turns what they tell into one record a phase."""
+"""The observer of one model: installs the hooks, and turns what they tell into one record a phase."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Observer:
         self._buffers = Buffers(self._structure.modules)
         self._stop_here = stop_here
         self.last_passed: SubStep | None = None
-        """The newest sub-step of the session that is done."""
+        """The newest sub-step that is done."""
         self.gradient_scale: float | None = None
         """What all gradients are multiplied with now; they are shown divided by it."""
         self.scale_of: Callable[[str], float | None] = lambda name: self.gradient_scale
@@ -172,7 +172,7 @@ class Observer:
         return self.running.innermost(error, self._structure.modules())
 
     def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
-        """A sub-step of the session is done: note it, and stop here if somebody wants to."""
+        """A sub-step is done: note it, and stop here if somebody wants to."""
         self.last_passed = substep
         if self._record is not None:
             self._record.pass_place(self.tables.place(substep, detail=detail), start)
@@ -249,8 +249,8 @@ class Observer:
             record.take_all(self._wanted_buffers())
         return record.finish()
 
-    def put_back(self) -> Collected:
-        """Summaries of all buffers, when a phase that had changed them was undone."""
+    def buffers_now(self) -> Collected:
+        """Summaries of all buffers, outside any phase: one that had changed them was undone."""
         record = self._record_outside()
         if not self.capture.is_off:
             self.guarded(lambda: record.take_all(self._wanted_buffers()))

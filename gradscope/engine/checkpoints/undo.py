@@ -22,7 +22,7 @@ class SessionUndo:
     def __init__(self, stepper: Stepper) -> None:
         training, model = stepper.training, stepper.recipe.model
         tensors = {name: t for name, t in trained_tensors(stepper) if not is_uninitialised(t)}
-        self._session = stepper
+        self._stepper = stepper
         self._values = PreviousValues()
         self._values.remember(tensors)
         self._flags = [(t, t.grad, t.requires_grad) for t in tensors.values()]
@@ -38,7 +38,7 @@ class SessionUndo:
         self._generators = [(generator, generator.get_state()) for generator in stepper.loop.batches.generators]
 
     def restore(self) -> None:
-        training = self._session.training
+        training = self._stepper.training
         self._values.restore()
         for tensor, gradient, requires_grad in self._flags:
             tensor.grad = gradient
@@ -56,7 +56,7 @@ class SessionUndo:
             vars(training.scaler).update(self._scaler)
         for name, value in self._settings.items():
             setattr(training, name, value)
-        self._session.best = self._best
+        self._stepper.best = self._best
         for generator, states in self._generators:
             generator.set_state(states)
 

@@ -26,7 +26,7 @@ class Editor:
 
     def __init__(self, stepper: Stepper) -> None:
         self.records: list[EditRecord] = []
-        self._session = stepper
+        self._stepper = stepper
         self._stack: list[tuple[EditRecord, type[Edit], Callable[[], str | None]]] = []
         self._made: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
@@ -34,7 +34,7 @@ class Editor:
         """Make an edit. Raises BadInput, and nothing has changed, where it is wrong or not possible now."""
         self._check_place(type(edit))
         change = self._change(edit)
-        record = EditRecord(number=len(self.records), step=self._session.position.step, text=change.text)
+        record = EditRecord(number=len(self.records), step=self._stepper.position.step, text=change.text)
         self.records.append(record)
         self._stack.append((record, type(edit), change.undo))
         return record
@@ -47,12 +47,12 @@ class Editor:
         self._check_place(edit)
         said = undo()
         self._stack.pop()
-        record.undone_at = self._session.position.step
+        record.undone_at = self._stepper.position.step
         return record, sentence([f"Undone: {record.text}", said or ""])
 
     def choices(self) -> Choices:
         """What losses, optimizers and schedulers there are to choose from, and which are in use."""
-        return describe_choices(self._session, self._made)
+        return describe_choices(self._stepper, self._made)
 
     def forget(self) -> None:
         """Let go of what undoing would bring back."""
@@ -67,17 +67,17 @@ class Editor:
                 record.undone_at = None
 
     def _check_place(self, edit: type[Edit]) -> None:
-        rest = self._session.position.rest
+        rest = self._stepper.position.rest
         reason = edit_refusal(rest, edit)
         if reason is not None:
             raise BadInput(reason)
-        turn = self._session.loop.turn
+        turn = self._stepper.loop.turn
         if rest is not Rest.READY and turn.needs_closure and edit in _SEEN_BY_A_CLOSURE:
             name = type(turn.optimizer).__name__
             raise BadInput(f"{name} evaluates this batch again in its step: finish the step first")
 
     def _change(self, edit: Edit) -> Change:
-        stepper, made = self._session, self._made
+        stepper, made = self._stepper, self._made
         match edit:
             case edits.EditOption():
                 return edit_option(stepper, edit)

@@ -221,7 +221,6 @@ def _check_validation(recipe: RecipeFields) -> None:
 
 
 def _check_metric(name: object, metric: Callable[[Any, Any], Any]) -> None:
-
     if not isinstance(name, str) or not name or name in (TRAIN_LOSS, VALIDATION_LOSS):
         raise BadInput(f"Recipe(metrics=...) has the name {name!r}; expected a text other than the losses' names")
     if isinstance(metric, type) or not callable(metric):

@@ -37,6 +37,9 @@ class EpochEnd:
         self._losses: dict[str, tuple[float, int]] = {}
         self._epoch = epoch
 
+    def begin_step(self) -> None:
+        self.validation = self.broken_off = None
+
     # ------------------------------------------------------------------------------------------ losses
 
     @property

@@ -31,7 +31,7 @@ from gradscope.engine.stepping.own_moves import OwnMoves
 from gradscope.engine.stepping.schedule import Timing
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.engine.stepping.undo import ForwardUndo, StepUndo
-from gradscope.engine.stepping.users_turn import UsersTurn
+from gradscope.engine.stepping.user_code import UserCode
 from gradscope.engine.stepping.validation import Validator
 from gradscope.engine.surroundings.devices import copy_batch
 from gradscope.engine.surroundings.usercode import describe_error
@@ -52,7 +52,7 @@ class Loop:
     ) -> None:
         self.training = training
         self.batches = batches
-        self._user_code = UsersTurn()
+        self._user_code = UserCode()
         self.batch: Any = None
         """The newest batch, on the device."""
         self.loss: float | None = None
@@ -292,7 +292,7 @@ class Loop:
         """Step `number`: unscale, clip, move the parameters, set the next scale, validate, set the next rate."""
         passing, elapsed, training = self._observer.passing, self._observer.elapsed, self.training
         self.notes, self.clip, self.is_skipped = [], None, False
-        self.epoch_end.validation = self.epoch_end.broken_off = None
+        self.epoch_end.begin_step()
         self.substep = SubStep.STEP
         self._remember_step()
         self.notes += notes.Holdings.of(training.turns, self._observer.tensors()).changes(self._holdings)
@@ -407,6 +407,7 @@ class Loop:
     def finish_step(self, number: int) -> None:
         """Step `number` is done: its batch too, after the last turn."""
         self._done = number
+        self._closure.forget()
         self.epoch_end.note_losses(self.turn, self.window.losses)
         if self.is_last_turn:
             self.batches.advance()
@@ -472,7 +473,7 @@ class Loop:
     def in_user_code(self) -> bool:
         return self._user_code.is_on
 
-    def user_code(self) -> UsersTurn:
+    def user_code(self) -> UserCode:
         """What is inside is the user's code."""
         return self._user_code
 

@@ -45,16 +45,7 @@ _NOUNS = {
 
 
 class Stepper:
-    """One recipe being trained on one device: `forward()`, `backward()`, `step()`, in this order, again and again.
-
-    `device`: "cpu", "cuda:0", "mps". `seed` seeds the order of the data; default: the one that `load_recipe` was given, or 0.
-    The recipe's model, optimizer and scheduler are trained in place. `budget_bytes` bounds the copies of activations that are
-    kept for looking at their values. `capture`: "full", "layers:NAME,NAME...", "norms" or "off" (see `CaptureLevel`).
-
-    Each phase returns a `PhaseReport`. It raises BadInput if it is not its turn, and UserCodeFailed if the user's code
-    raises; then the phase has been undone and the session stands as before it (`UserCodeFailed.report` is what was captured
-    up to there).
-    """
+    """The phases of one recipe on one device, in their order, and the undoing of one that fails. See `Session`."""
 
     def __init__(
         self,
@@ -255,14 +246,14 @@ class Stepper:
         try:
             report = self.book.abandon(phase)
             self.undone = undo()
-            if report is not None and phase is not Phase.STEP:
-                report = self.book.put_back(phase, report)
         except BaseException as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.
             self.is_broken = True
             self.undone = f"It could not be undone ({describe_error(error)}): restart the engine"
         self.book.leave()
-        return report
+        if report is None or phase is Phase.STEP or self.is_broken:
+            return report
+        return self.book.note_undone(phase, report)
 
     def _undo_forward(self) -> str:
         undone = self.loop.undo_forward()

@@ -82,7 +82,7 @@ class Training:
         return torch.autocast(self._device.type, _AUTOCAST_DTYPES[self.precision])
 
     def clipped_parameters(self, turn: Turn) -> list[Tensor]:
-        """The parameters whose gradients are clipped together."""
+        """The parameters whose gradients are clipped together, in torch's order: the norm's last digit depends on it."""
         if len(self.turns) > 1:
             return turn.parameters
         return [*(parameters_of(self.model) if isinstance(self.model, nn.Module) else self.model.values())]

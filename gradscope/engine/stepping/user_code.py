@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class UsersTurn:
+class UserCode:
     """A context around the user's code, entered several times in each phase: a generator takes three times as long."""
 
     def __init__(self) -> None:
