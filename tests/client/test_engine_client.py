@@ -261,6 +261,7 @@ def test_another_session_makes_what_was_asked_of_the_old_one_void(
 ) -> None:
     heard.client.start(
         fake_engine("""
+        from gradscope.protocol.phases import Position
         session = m.SessionInfo(name="n", description="", path="p", sha256="", seed=0, device="cpu", modules=(),
                                 parameters=(), groups=(), optimizer="", scheduler=None, loss="", scheduler_unit="step",
                                 batches_per_epoch=None)
@@ -270,7 +271,7 @@ def test_another_session_makes_what_was_asked_of_the_old_one_void(
             if isinstance(frame.message, m.Welcome):
                 ready(c)
             elif isinstance(frame.message, m.Open):
-                c.sendall(encode(m.Opened(session=session, position=m.Position()), number=frame.number))
+                c.sendall(encode(m.Opened(session=session, position=Position()), number=frame.number))
                 for number in asked:
                     c.sendall(encode(m.Pong(), number=number))
                 c.sendall(encode(m.Note(text="end")))

@@ -178,4 +178,6 @@ def test_both_paths_tell_the_same_of_a_training(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(summary, "KERNEL", None)
     for one, other in zip(fast, rows(), strict=True):
         assert one[:6] == other[:6]
-        assert one[6:] == pytest.approx(other[6:], rel=1e-5, abs=1e-6)
+        for number, same in zip(one[6:], other[6:], strict=True):
+            # A buffer that is one number has no mean where it is not floating-point.
+            assert number == (None if same is None else pytest.approx(same, rel=1e-5, abs=1e-6))

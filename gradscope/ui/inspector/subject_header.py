@@ -152,7 +152,8 @@ class SubjectHeader(QWidget):
         group.idClicked.connect(self._on_kind_clicked)
         buttons = {}
         for number, kind in enumerate(SubjectKind):
-            button = QToolButton()
+            # What is shown, or hidden for now, without a parent is a window of its own for a moment.
+            button = QToolButton(self)
             button.setText(texts[kind])
             button.setToolTip(plain_tip(tips.get(kind, "")))
             button.setCheckable(True)

@@ -31,7 +31,7 @@ class WrappedTitle(PlainLabel):
 
     def _fit_height(self) -> None:
         needed = self.heightForWidth(self.width())
-        if needed != self.minimumHeight():
+        if needed not in (-1, self.minimumHeight()):
             self.setFixedHeight(needed)
 
     # ------------------------------------------------------------------------------------------ Qt
