@@ -13,8 +13,8 @@ import zoo
 from torch import Tensor, nn
 
 from gradscope import BadInput, Recipe, Session
+from gradscope.engine.model.objective import Objective
 from gradscope.engine.questions.gradient_check import MAX_SAMPLES, GradientCheck, Verdict, check_gradient
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.protocol.failure import FailureKind, UserCodeFailed
 from gradscope.protocol.phases import Rest

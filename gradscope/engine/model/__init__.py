@@ -1,4 +1,4 @@
-"""Modules, parameters and tensors of the user's, asked so that nothing of theirs can hide or break the answer.
+"""Modules, parameters, tensors, optimizers and losses of the user's, asked so that nothing of theirs can break the answer.
 
 Nothing in here knows of a session.
 """

@@ -22,9 +22,9 @@ from torch.autograd import graph
 from torch.overrides import TorchFunctionMode
 
 from gradscope.engine.aside.door import Aside
+from gradscope.engine.model.objective import Objective
 from gradscope.engine.nonfinite.counts import counts_of
 from gradscope.engine.nonfinite.finder import Line, line_of_user, operation_at
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.protocol.nonfinite import Operation
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.model.modules import modules_in
+from gradscope.engine.model.objective import Objective
 from gradscope.engine.nonfinite.finder import Finder, Made, tensors_in
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.surroundings.unwinding import is_interruption
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.engine.aside.door import Aside
+from gradscope.engine.model.objective import Objective, batch_in_float64, wide_tensor
 from gradscope.engine.model.parameters import named_tensors
 from gradscope.engine.questions.buffer_writes import BufferWrites
-from gradscope.engine.recipe.objective import Objective, batch_in_float64, wide_tensor
 from gradscope.engine.stepping.training import modules_of
 from gradscope.engine.stepping.undo import ForwardUndo
 from gradscope.engine.surroundings.blame import users_failure

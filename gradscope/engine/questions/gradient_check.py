@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.aside.door import Aside
+from gradscope.engine.model.objective import Objective
 from gradscope.engine.model.parameters import Model, named_tensors
 from gradscope.engine.questions.float64_copy import Float64Copy, GoOn, UserCode, real_view
-from gradscope.engine.recipe.objective import Objective
 from gradscope.engine.stepping.undo import ForwardUndo
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.protocol.failure import BadInput

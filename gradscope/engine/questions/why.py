@@ -11,8 +11,8 @@ from gradscope.engine.book.book import Book
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.explain.explain import Explanation, explain
 from gradscope.engine.explain.parts import StepTaken
+from gradscope.engine.model.objective import wide_tensor
 from gradscope.engine.model.parameters import named_tensors
-from gradscope.engine.recipe.objective import wide_tensor
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 from gradscope.protocol.visible import visible

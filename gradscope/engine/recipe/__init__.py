@@ -1,4 +1,4 @@
-"""What the user brings: the recipe, loading it from a file, checking it, and its loss as a function.
+"""What the user brings: the recipe, loading it from a file, and checking it.
 
 A training under way has no place in here.
 """

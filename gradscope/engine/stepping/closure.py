@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradscope.engine.book.window import Window
 from gradscope.engine.capture.observer import Observer
-from gradscope.engine.recipe.checked import or_nan
+from gradscope.engine.model.losses import or_nan
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.engine.stepping.undo import ForwardUndo
 

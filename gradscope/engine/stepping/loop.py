@@ -19,10 +19,10 @@ from gradscope.engine.book.window import Window
 from gradscope.engine.capture.observer import Observer
 from gradscope.engine.data.batches import BatchSource
 from gradscope.engine.model.closures import asks_for_closure
+from gradscope.engine.model.losses import checked_loss, input_and_target, loss_of, or_nan
 from gradscope.engine.model.parameters import PreviousValues
 from gradscope.engine.nonfinite.backward import BackwardAgain
 from gradscope.engine.nonfinite.forward import ForwardAgain
-from gradscope.engine.recipe.checked import checked_loss, input_and_target, loss_of, or_nan
 from gradscope.engine.stepping.clipping import clip_gradients
 from gradscope.engine.stepping.closure import Closure
 from gradscope.engine.stepping.epoch_end import EpochEnd

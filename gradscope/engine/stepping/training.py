@@ -17,7 +17,7 @@ from gradscope.engine.book.driver import Batches
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.modules import modules_in, parameters_of
-from gradscope.engine.recipe.objective import Objective
+from gradscope.engine.model.objective import Objective
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.protocol.phases import SubStep
 

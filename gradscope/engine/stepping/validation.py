@@ -18,8 +18,8 @@ from gradscope.engine.data.batches import make_validation_loader, without_signal
 from gradscope.engine.data.passes import generators_of
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.leaves import tensor_leaves
+from gradscope.engine.model.losses import input_and_target
 from gradscope.engine.model.modules import set_training
-from gradscope.engine.recipe.checked import input_and_target
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.stepping.training import Training
 from gradscope.engine.surroundings.devices import copy_batch

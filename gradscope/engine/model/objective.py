@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from gradscope.engine.model.leaves import MAX_DEPTH, tensor_leaves
+from gradscope.engine.model.losses import checked_loss, input_and_target, loss_of
 from gradscope.engine.model.modules import apply_to_tensors, modules_in
 from gradscope.engine.model.parameters import Model
-from gradscope.engine.recipe.checked import checked_loss, input_and_target, loss_of
 from gradscope.engine.surroundings.devices import copy_batch
 
 _TORCHS_OWN = frozenset(vars(nn.Module()))
