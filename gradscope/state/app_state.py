@@ -126,11 +126,13 @@ class AppState:
     def refusal(self, verb: Verb) -> str | None:
         """Why a verb cannot be used now, as a short phrase; None if it can."""
         reason = self._engine_refusal()
+        can_be_loaded_again = verb is Verb.RESET and self.session is not None and bool(self.session.path)
+        is_gone = self.engine.status in (EngineStatus.DEAD, EngineStatus.STOPPED) and self.opening is None
+        if can_be_loaded_again and self.snapshot is None and (reason is None or is_gone):
+            # Where the engine has died, another one is started for it.
+            return None
         if reason is not None:
             return reason
-        if verb is Verb.RESET and self.session is not None and self.session.path:
-            # Also after the engine has died: the recipe is loaded again into the new one.
-            return None
         reason = refusal(self.position.rest, verb, running=self.position.running)
         if verb is Verb.VALIDATE and self.session is not None and not self.session.has_validation:
             return "This recipe has no validation data: they are given as Recipe(validation=...)"

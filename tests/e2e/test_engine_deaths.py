@@ -11,6 +11,7 @@ from gradscope.protocol.failure import FailureKind
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.state.engine import EngineStatus
 from gradscope.state.log import Source
+from gradscope.ui.actions.rows import ActionId
 from tests.e2e.driver import App, wait_until_gone
 
 WriteRecipe = Callable[..., Path]
@@ -43,6 +44,18 @@ def test_deaths_are_told_and_survived(app: App, write_recipe: WriteRecipe, misbe
     stood = app.state.position
     assert (stood.rest, stood.step, stood.batch, stood.batches_per_epoch) == (Rest.EMPTY, 2, 2, 6)
     app.reopen()
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 1
+
+
+def test_reset_brings_a_dead_engine_back(app: App, write_recipe: WriteRecipe) -> None:
+    app.open(write_recipe("if self.calls == 3: os._exit(5)"))
+    app.run(RunUntil.PAUSED)
+    app.wait_for_death()
+    reset = app.window.actions_[ActionId.RESET]
+    assert reset.isEnabled() and not app.window.actions_[ActionId.FORWARD].isEnabled()
+    reset.trigger()
+    app.wait(lambda: app.state.engine.status is EngineStatus.READY and app.state.position.rest is Rest.READY)
     app.go(Verb.NEXT_BATCH)
     assert app.state.position.step == 1
 

@@ -82,6 +82,12 @@ def test_a_dead_engine_leaves_the_plots_and_can_be_reset() -> None:
     assert state.history is history
     assert state.session is not None
     assert state.position.rest is Rest.EMPTY
+    assert state.refusal(Verb.RESET) is None and "not running" in (state.refusal(Verb.FORWARD) or "")
+    state.set_opening("another.py")
+    assert state.refusal(Verb.RESET) is not None
+    state.set_opening(None)
+    state.set_engine(EngineState(status=EngineStatus.STARTING))
+    assert state.refusal(Verb.RESET) == "The engine is starting"
     state.set_engine(EngineState(status=EngineStatus.READY))
     assert state.refusal(Verb.RESET) is None
     assert state.refusal(Verb.FORWARD) == "Open a recipe first"
