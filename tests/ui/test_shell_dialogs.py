@@ -11,7 +11,8 @@ from pytestqt.qtbot import QtBot
 
 import gradscope
 from gradscope.state.engine import EngineState
-from gradscope.ui.actions.table import TABLE, spare_keeper
+from gradscope.ui.actions import spare_keeper
+from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
