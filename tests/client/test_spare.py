@@ -11,8 +11,8 @@ from pytestqt.qtbot import QtBot
 from gradscope.client import spare as spare_module
 from gradscope.client.engine_client import EngineClient
 from gradscope.state.engine import EngineState, EngineStatus
-from gradscope.ui.actions.spare_keeper import SpareKeeper
 from gradscope.ui.actions import spare_keeper
+from gradscope.ui.actions.spare_keeper import SpareKeeper
 from gradscope.ui.look.settings import Setting, Settings
 
 FakeEngine = Callable[[str], str]

@@ -18,9 +18,9 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.phases import Rest
 from gradscope.state.engine import EngineStatus
+from gradscope.ui.actions import event_export
 from gradscope.ui.actions.actions import Actions
 from gradscope.ui.actions.rows import ActionId
-from gradscope.ui.actions import event_export
 from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.tensorboard import TensorBoardDialog
 from gradscope.ui.look.settings import Setting
