@@ -1,8 +1,11 @@
 """The tool bar: the natural next button, the fields of the next session, and room for the texts."""
 
+from collections.abc import Iterator
+
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QMainWindow
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QApplication, QMainWindow
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.capture import CaptureLevel
@@ -113,8 +116,20 @@ def test_a_seed_that_the_session_does_not_have_is_marked(
     assert not toolbar.seed.property("differs")
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "style sheet"])
+def styled(request: pytest.FixtureRequest, qapp: QApplication, themes: ThemeManager) -> Iterator[int]:
+    """Without and with the style sheet of the app, which leaves more around each text: from which width all texts are seen,
+    beside the long name of a GPU."""
+    if request.param:
+        themes.apply(qapp)
+    yield 1600 if request.param else 1440
+    if request.param:
+        qapp.setStyleSheet("")
+        qapp.setPalette(QPalette())
+
+
 def test_no_button_loses_its_text_because_of_the_level_of_capture(
-    toolbar: ToolBar, controller: ShellController, qtbot: QtBot
+    styled: int, toolbar: ToolBar, controller: ShellController, qtbot: QtBot
 ) -> None:
     for width in (800, 1024, 1150, 1250, 1320, 1440, 1600):
         toolbar.window().resize(width, 200)
@@ -127,7 +142,7 @@ def test_no_button_loses_its_text_because_of_the_level_of_capture(
             buttons = toolbar.buttons.values()
             seen.append([(button.toolButtonStyle(), button.geometry()) for button in buttons])
         assert all(styles == seen[0] for styles in seen), width
-        if width >= 1440:
+        if width >= styled:
             texts = {style for style, _ in seen[0]}
             assert texts == {Qt.ToolButtonStyle.ToolButtonTextBesideIcon}
 
@@ -144,7 +159,11 @@ def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar, qtbot: QtBot) -> No
     toolbar.resize(full - 10, toolbar.height())
     assert toolbar.capture.text() == "Full"
     assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
+    # Narrow fields make room for the texts, before any of them goes.
     toolbar.resize(full - 100, toolbar.height())
+    assert toolbar.capture.text() == "Full"
+    assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
+    toolbar.resize(full - 160, toolbar.height())
     assert toolbar.capture.text() == "Capture: Full"
     assert style(ActionId.RESET) is styles.ToolButtonIconOnly
     assert style(ActionId.FORWARD) is styles.ToolButtonTextBesideIcon

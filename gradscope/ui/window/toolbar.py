@@ -48,13 +48,14 @@ class _Texts(IntEnum):
 
 
 _FITS = (
-    (_Texts.ALL, True),
-    (_Texts.ALL, False),
-    (_Texts.RUNNING, True),
-    (_Texts.PHASES, False),
-    (_Texts.NONE, False),
+    (_Texts.ALL, True, False),
+    (_Texts.ALL, False, False),
+    (_Texts.ALL, False, True),
+    (_Texts.RUNNING, True, False),
+    (_Texts.PHASES, False, False),
+    (_Texts.NONE, False, True),
 )
-"""From much room to little: which texts, and whether the level of capture has its word before it."""
+"""From much room to little: which texts, whether the level of capture has its word before it, whether fields are narrow."""
 
 
 @guarded
@@ -261,9 +262,10 @@ class ToolBar(QToolBar):
             return
         self._is_fitting = True
         try:
-            for texts, is_long in _FITS:
+            for texts, is_long, is_narrow in _FITS:
                 self._show_texts(texts)
                 self.capture.show_long(is_long)
+                self._narrow_fields(is_narrow)
                 if self.sizeHint().width() <= self.width():
                     break
         finally:
@@ -274,7 +276,6 @@ class ToolBar(QToolBar):
         for action_id, button in self.buttons.items():
             limit = _last_with_text(action_id)
             button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if texts <= limit else styles.ToolButtonIconOnly)
-        self._narrow_fields(texts is _Texts.NONE)
 
     def _narrow_fields(self, is_narrow: bool) -> None:
         """As wide as the largest number needs, which is less than the style would leave; in a narrow window, as most do."""
