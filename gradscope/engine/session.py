@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
-from gradscope.engine.book.gate import Gate
 from gradscope.engine.book.step_record import StepRecord
 from gradscope.engine.book.values import known_subjects, values_of
-from gradscope.engine.capture.keeper import DEFAULT_BUDGET_BYTES
 from gradscope.engine.data.batches import BatchSource
 from gradscope.engine.edits.change import EditRecord
 from gradscope.engine.edits.editor import Editor
@@ -19,13 +18,10 @@ from gradscope.engine.explain.explain import Explanation
 from gradscope.engine.questions.check_now import check_gradient_now
 from gradscope.engine.questions.gradient_check import GradientCheck
 from gradscope.engine.questions.why import explain_newest_step
-from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.stepping.schedule import foretell, steps_to_end
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.wording import with_article
-from gradscope.protocol.capture import FULL, Capture
-from gradscope.protocol.failure import BadInput
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import InitialParameters, Schedule, Validated
 from gradscope.protocol.messages.checkpoints import CheckpointLoaded, CheckpointSaved
 from gradscope.protocol.messages.edits import Choices, Edit, EditMade
@@ -47,21 +43,10 @@ class Session(Stepper):
     up to there).
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        device: str = "cpu",
-        seed: int | None = None,
-        *,
-        gate: Gate | None = None,
-        budget_bytes: int = DEFAULT_BUDGET_BYTES,
-        capture: str | Capture = FULL,
-    ) -> None:
-        if not isinstance(recipe, Recipe):
-            got = with_article(type(recipe).__name__)
-            raise BadInput(f"Session() got {got}; expected a Recipe (load_recipe(path) gives one)")
-        super().__init__(recipe, device, seed, gate=gate, budget_bytes=budget_bytes, capture=capture)
-        self.editor = Editor(self)
+    @cached_property
+    def editor(self) -> Editor:
+        """Makes edits and undoes them."""
+        return Editor(self)
 
     def __enter__(self) -> Session:
         return self

@@ -18,8 +18,7 @@ from gradscope.engine.aside.walk import MOST_OBJECTS, Reached
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.torch_settings import TorchSettings
-
-_MOST_NAMED = 3
+from gradscope.engine.wording import listed
 
 
 class Aside:
@@ -107,13 +106,13 @@ class Aside:
                 moved.append(_named(place, what))
         told = []
         if moved:
-            names = _listed(moved)
+            names = listed(moved)
             told.append(
                 f"Training is not quite as before: the code that was run has moved {names}, which cannot be put back"
             )
         if self._left:
             told.append(
-                f"Another thread uses {_listed([*self._left])}: what changed meanwhile was left so, and it is not known "
+                f"Another thread uses {listed([*self._left])}: what changed meanwhile was left so, and it is not known "
                 "whether the code that was run has changed it"
             )
         if not self._reached.is_complete:
@@ -126,8 +125,3 @@ class Aside:
 
 def _named(place: Place, what: str) -> str:
     return f"{place} ({what})" if what else str(place)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more}"

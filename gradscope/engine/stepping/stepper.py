@@ -29,7 +29,7 @@ from gradscope.engine.surroundings.devices import parse_device
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
-from gradscope.engine.wording import listed
+from gradscope.engine.wording import listed, with_article
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import SessionInfo, Validated
@@ -57,6 +57,9 @@ class Stepper:
         budget_bytes: int = DEFAULT_BUDGET_BYTES,
         capture: str | Capture = FULL,
     ) -> None:
+        if not isinstance(recipe, Recipe):
+            got = with_article(type(recipe).__name__)
+            raise BadInput(f"Session() got {got}; expected a Recipe (load_recipe(path) gives one)")
         self.recipe = recipe
         self.seed = checked_seed(recipe, seed)
         self.device = parse_device(device)
