@@ -4,10 +4,12 @@ Runs in the app and in the command line. Standard library only; sample files are
 """
 
 import ast
+import re
 from enum import Enum
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+_FINDING = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 class SampleGroup(Enum):
@@ -45,6 +47,14 @@ def resources_dir() -> Path:
     return _find("resources")
 
 
+def pages_dir() -> Path | None:
+    """The absolute path of `docs/findings/`: a page for each finding, `ID.md`; None where they are not there."""
+    try:
+        return _find("docs/findings")
+    except AssetsMissingError:
+        return None
+
+
 def sample_models_dir() -> Path:
     """The absolute path of `sample_models/`.
 
@@ -52,6 +62,17 @@ def sample_models_dir() -> Path:
         AssetsMissingError: if neither the wheel's copy nor a checkout's is there.
     """
     return _find("sample_models")
+
+
+def finding_page(finding: str) -> Path | None:
+    """What the documentation says of a finding, by its id: a Markdown file; None where there is no such page."""
+    if not _FINDING.fullmatch(finding):
+        return None
+    folders = [_PACKAGE / "_bundled"]
+    if (_PACKAGE.parent / "pyproject.toml").is_file():
+        folders.append(_PACKAGE.parent)
+    pages = (folder / "docs" / "findings" / f"{finding}.md" for folder in folders)
+    return next((page for page in pages if page.is_file()), None)
 
 
 def sample_paths() -> list[Path]:

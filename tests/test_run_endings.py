@@ -75,6 +75,7 @@ def test_a_recipe_that_exits_by_itself(tmp_path: Path) -> None:
     code, out, err = run_recipe(tmp_path, "os._exit(7)")
     assert (code, out) == (7, "in the loss\n")
     assert err.startswith("gradscope: the run has ended with exit code 7 before it was done, and has not said why")
+    assert err.endswith(". It was in the forward of step 0\n")
     assert err.count("\n") == 1
 
 
@@ -84,6 +85,36 @@ def test_a_recipe_that_crashes(tmp_path: Path) -> None:
     assert "Fatal Python error: Segmentation fault" in err
     assert "recipe.py" in err, "the user's line is in what faulthandler writes"
     assert err.splitlines()[-1].startswith("gradscope: the run was killed by SIGSEGV (segmentation fault")
+
+
+CRASHES = """
+import ctypes, torch
+from torch import nn
+from gradscope import Recipe
+
+class Crash(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 3:
+            ctypes.string_at(0)
+        return x
+
+def recipe():
+    model = nn.Sequential(nn.Linear(2, 2), Crash(), nn.Linear(2, 1))
+    return Recipe(model=model, dataset=[(torch.ones(2), torch.ones(1))] * 4, loss=nn.MSELoss(), batch_size=1,
+                  optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+"""
+
+
+def test_a_crash_in_a_layer_names_it(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(CRASHES)
+    command = [engine_python(), "-m", "gradscope", "run", str(recipe), "--steps", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECS)
+    assert done.returncode == -signal.SIGSEGV
+    assert done.stderr.splitlines()[-1].endswith("It was in the forward of step 2, in layer 1")
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 70, 130])
@@ -140,6 +171,10 @@ def count(*_):
     print("interrupted", flush=True)
 signal.signal(signal.SIGINT, count)
 print("up", flush=True)
+# A signal that comes just before a read would be answered only when the read is over.
+import select
+while not select.select([0], [], [], 0.05)[0]:
+    pass
 input()
 end(0)
 """

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-from gradscope.protocol.phases import INSIDE, Position
+from gradscope.protocol.last_place import place_in_words
+from gradscope.protocol.phases import Position
 from gradscope.protocol.signals import name_and_meaning, name_of
-from gradscope.protocol.visible import visible
 
 _MAX_LAST_OUTPUT = 400
 _LAST_OUTPUT = ". Last error output: "
 _LAST_LINES = 40
 _FATAL = "Fatal Python error:"
 """How faulthandler begins."""
+_FATAL_IN_A_LINE = re.compile(rf"(?<=[^\n])(?={_FATAL})")
 _OWN_WORDS = "gradscope engine: "
 """What the engine itself prints before it gives up."""
 _FRAME = re.compile(r'\s*File "(?P<path>.+)", line (?P<line>\d+) in (?P<function>.+)')
@@ -20,13 +21,16 @@ _FRAME = re.compile(r'\s*File "(?P<path>.+)", line (?P<line>\d+) in (?P<function
 _NOT_THE_USERS = re.compile(r"[/\\](site-packages|dist-packages|gradscope[/\\]engine|lib[/\\]python3[.\d]*)[/\\]|^<")
 
 
-def describe_end(*, exit_code: int, crashed: bool, was_ready: bool = True) -> str:
+def describe_end(*, exit_code: int, crashed: bool, was_ready: bool = True, of_script: bool = False) -> str:
     """One sentence without a full stop. On Unix a crash's `exit_code` is the signal's number.
 
-    An engine that was never ready has run none of the user's code, so that is not to blame.
+    An engine that was never ready has run none of the user's code, so that is not to blame. One that runs a script can be
+    ended by it, as by os._exit().
     """
     if crashed:
         return _describe_signal(exit_code) + ("" if was_ready else " while it was starting")
+    if of_script and was_ready:
+        return f"The process of the script has ended with exit code {exit_code}, and its values are gone with it"
     if not was_ready:
         return f"The engine has ended while it was starting, with exit code {exit_code}"
     return f"The engine has ended with exit code {exit_code}, and has not said why"
@@ -55,13 +59,12 @@ def with_ended(sentence: str, number: int) -> str:
 
 def with_place(sentence: str, place: Position | None) -> str:
     """The sentence, and where training stood. Further lines stay."""
-    phase = None if place is None else next((phase for phase, rest in INSIDE.items() if rest is place.rest), None)
-    if place is None or phase is None:
+    where = place_in_words(place)
+    if not where:
         return sentence
     first, newline, lines = sentence.partition("\n")
     how, output, gist = first.partition(_LAST_OUTPUT)
-    layer = "" if place.moment is None else f", in layer {visible(place.moment.layer) or '(model)'}"
-    return f"{how}. It was in the {phase.value} of step {place.step}{layer}{output}{gist}{newline}{lines}"
+    return f"{how}. It was in {where}{output}{gist}{newline}{lines}"
 
 
 def last_lines(output: str, *, crashed: bool) -> list[str]:
@@ -69,7 +72,8 @@ def last_lines(output: str, *, crashed: bool) -> list[str]:
 
     It can be long: every thread is in it, and what the engine's workers print may come after it.
     """
-    lines = output.splitlines()
+    # Where the code was ended in the middle of a line of its own, the dump goes on in that line.
+    lines = _FATAL_IN_A_LINE.sub("\n", output).splitlines()
     return lines[min(_last_fatal(lines) if crashed else len(lines), max(0, len(lines) - _LAST_LINES)) :]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from gradscope.client.attached import AttachedLaunch
 from gradscope.client.endings import in_its_own_words, with_ended, with_place
 from gradscope.client.launch import Launch
 from gradscope.client.link import Link, LinkError
@@ -18,6 +19,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.answers import check_answer
 from gradscope.protocol.codec import Frame, ProtocolError
 from gradscope.protocol.limits import Unfit
+from gradscope.protocol.scripts import Script
 from gradscope.state.engine import EngineState, EngineStatus
 
 PING_INTERVAL_SECS = 2.0
@@ -51,6 +53,8 @@ class EngineClient(QObject):
         self._state = EngineState()
         self._launch: Launch | None = None
         self._retired: list[Launch] = []
+        self._door: AttachedLaunch | None = None
+        """A process may come through it that was not started here."""
         self.spare = Spare(lambda: bool(self._waiting), self)
         self._number = 0
         self._waiting: dict[int, tuple[object, Reply | None]] = {}
@@ -58,6 +62,8 @@ class EngineClient(QObject):
         self._unanswered_pings = 0
         self._unfit: str | None = None
         self._is_to_restart = False
+        self._is_held = False
+        """The engine is not started before those that are retired have ended."""
         self._interrupt_number = 0
         """Of the Interrupt that has not been answered yet; 0 when it has."""
         self._contested: frozenset[int] = frozenset()
@@ -85,27 +91,30 @@ class EngineClient(QObject):
         """The engine's process id; 0 when there is none."""
         return self._launch.pid if self._launch is not None else 0
 
-    def start(self, executable: str) -> None:
-        """Start an engine in this interpreter ("" is the app's own), or take the spare; one that runs is ended first."""
+    def start(self, executable: str, script: Script | None = None) -> None:
+        """Start an engine in this interpreter ("" is the app's own), or take the spare; one that runs is ended first.
+
+        With a `script`, a fresh one that runs it. It waits until the engines before have ended: they may hold what the script
+        needs, as a port, a lock, a card's memory.
+        """
         self._executable = executable or sys.executable
+        self.close_door()
         self._retire()
-        launch = self.spare.take(self._executable)
+        launch = None if script is not None else self.spare.take(self._executable)
         try:
-            launch = launch or Launch(self._executable, parent=self)
+            launch = launch or Launch(self._executable, script=script, parent=self)
         except LinkError as error:
             self._set(EngineState(status=EngineStatus.DEAD, text=str(error), executable=self._executable))
             return
-        assert launch.link is not None
-        launch.setParent(self)
+        self._take(launch)
         launch.hello.connect(self._on_hello)
-        launch.link.received.connect(self._on_frame)
-        launch.link.broken.connect(self._on_broken)
-        launch.output.connect(self.output_received)
-        launch.ended.connect(self._on_ended)
-        self._launch, self._unfit, self._is_to_restart = launch, None, False
+        self._is_held = script is not None and bool(self._retired)
+        text = self.tr("Waiting for the engine before to end") if self._is_held else self.tr("Starting the engine")
         self._set(
-            EngineState(status=EngineStatus.STARTING, text=self.tr("Starting the engine"), executable=self._executable)
+            EngineState(status=EngineStatus.STARTING, text=text, executable=self._executable, script=script),
         )
+        if self._is_held:
+            return
         if not launch.was_reserve:
             launch.start()
             return
@@ -113,15 +122,36 @@ class EngineClient(QObject):
         if launch.said_hello is not None:
             self._on_hello(launch.said_hello)
 
+    def open_door(self) -> str:
+        """Let a process in that runs already, beside the engine that there is; when it comes, it takes that one's place.
+
+        Returns what it must know for that, in one line. Raises LinkError.
+        """
+        self.close_door()
+        self._door = AttachedLaunch(self)
+        self._door.hello.connect(self._on_came)
+        return self._door.door
+
+    def close_door(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            door.dispose()
+
     def restart(self) -> None:
         """End the engine, if there is one, and start another in the same interpreter."""
         self.start(self._executable)
 
     def end(self) -> None:
         """End the engine at once, whatever it does; it is dead then."""
-        if self._launch is not None:
+        if self._launch is not None and not self._launch.is_attached:
             self._unfit = self.tr("The engine was ended, as you wished")
-            self._launch.process.kill()
+            if self._is_held:
+                self._retire()
+                self._set(
+                    replace(self._state, status=EngineStatus.DEAD, text=self.tr("The engine was ended, as you wished"))
+                )
+            else:
+                self._launch.process.kill()
 
     def request(self, message: object, *, on_reply: Reply | None = None) -> int:
         """Send a numbered request; `on_reply` gets the reply. Raises ProtocolError if it is too large for a frame."""
@@ -156,6 +186,7 @@ class EngineClient(QObject):
     def shut_down(self) -> None:
         """The app ends: ask the engine to end, wait shortly, and leave nothing behind."""
         self._pings.stop()
+        self.close_door()
         self._retire()
         launches = [*self.spare.shut_down(), *self._retired]
         deadline = time.monotonic() + EXIT_WAIT_SECS
@@ -165,12 +196,35 @@ class EngineClient(QObject):
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot(object)
+    def _on_came(self, hello: messages.Hello) -> None:
+        """Through the door."""
+        launch, self._door = self._door, None
+        assert launch is not None
+        self._retire()
+        self._take(launch)
+        self._on_hello(hello)
+        if self._unfit is not None:
+            launch.kill()
+
+    @Slot(object)
     def _on_hello(self, hello: messages.Hello) -> None:
         assert self._launch is not None
         self._unfit = self._launch.answer_hello()
         if self._unfit is None:
-            text = self.tr("Importing torch")
-            self._set(EngineState(status=EngineStatus.STARTING, text=text, executable=hello.executable))
+            script = self._launch.script
+            text = self.tr("Importing torch") if script is None else self.tr("The script is running")
+            is_attached = self._launch.is_attached
+            if is_attached:
+                text = self.tr("The process that has called gradscope.watch() has connected")
+            self._set(
+                EngineState(
+                    status=EngineStatus.STARTING,
+                    text=text,
+                    executable=hello.executable,
+                    script=script,
+                    is_attached=is_attached,
+                )
+            )
 
     @Slot(object)
     def _on_frame(self, frame: Frame) -> None:
@@ -181,18 +235,24 @@ class EngineClient(QObject):
         if self._state.status is EngineStatus.READY and self._state.text:
             self._set(replace(self._state, text="", last_place=None))
         if isinstance(message, messages.EngineReady):
+            is_attached = self._launch is not None and self._launch.is_attached
+            script = None if self._launch is None else message.script if is_attached else self._launch.script
             if self._launch is not None:
-                self._launch.process.set_ready()
+                self._launch.process.set_ready(of_script=script is not None)
             self._set(
                 EngineState(
                     status=EngineStatus.READY,
                     torch_version=message.torch_version,
                     executable=self._state.executable,
                     devices=message.devices,
+                    script=script,
+                    is_attached=is_attached,
                 )
             )
-            self.spare.prepare(self._executable)
-        elif isinstance(message, messages.EngineUnfit):
+            if script is None and not is_attached:
+                # A script needs none, and has the machine to itself.
+                self.spare.prepare(self._executable)
+        elif isinstance(message, (messages.EngineUnfit, messages.Parted)):
             self._unfit = message.reason
         elif isinstance(message, messages.DeviceLost):
             self._unfit, self._is_to_restart = message.reason, True
@@ -222,7 +282,7 @@ class EngineClient(QObject):
     def _on_broken(self, sentence: str) -> None:
         self._unfit = sentence
         if self._launch is not None:
-            self._launch.process.kill()
+            self._launch.kill()
 
     @Slot(str)
     def _on_ended(self, sentence: str) -> None:
@@ -241,6 +301,7 @@ class EngineClient(QObject):
             if ended_with_it:
                 text = self.tr("The engine before has ended")
                 self.message_received.emit(messages.Note(text=with_ended(text, ended_with_it)))
+            self._start_held()
             return
         if launch.was_reserve and self._state.status is EngineStatus.STARTING:
             # It was of no use any more, or had died unseen. An engine that is started now says itself what is wrong.
@@ -248,8 +309,17 @@ class EngineClient(QObject):
             return
         text = self._unfit or with_place(in_its_own_words(words, sentence), place)
         text = with_ended(text, ended_with_it)
-        executable = self._state.executable
-        self._set(EngineState(status=EngineStatus.DEAD, text=text, executable=executable, last_place=place))
+        before = self._state
+        self._set(
+            EngineState(
+                status=EngineStatus.DEAD,
+                text=text,
+                executable=before.executable,
+                last_place=place,
+                script=before.script,
+                is_attached=launch.is_attached,
+            )
+        )
         if self._is_to_restart:
             # None of the user's code is run by it.
             self.restart()
@@ -257,9 +327,15 @@ class EngineClient(QObject):
     @Slot()
     def _on_ping_due(self) -> None:
         if self._unanswered_pings >= SILENT_PINGS and self._state.status is EngineStatus.READY:
-            text = self.tr(
-                "The engine has not answered for %1 s: your code may hang or hold the GIL. Interrupt or restart it"
-            ).replace("%1", f"{self._unanswered_pings * PING_INTERVAL_SECS:.0f}")
+            if self._state.is_attached:
+                text = self.tr(
+                    "The process has not answered for %1 s: your code may hold the GIL. Interrupt the kernel"
+                )
+            else:
+                text = self.tr(
+                    "The engine has not answered for %1 s: your code may hang or hold the GIL. Interrupt or restart it"
+                )
+            text = text.replace("%1", f"{self._unanswered_pings * PING_INTERVAL_SECS:.0f}")
             place = self._launch.last_position() if self._launch is not None else None
             self._set(replace(self._state, text=text, last_place=place))
         self._unanswered_pings += 1
@@ -272,6 +348,11 @@ class EngineClient(QObject):
             text = self.tr(
                 "Interrupt has had no effect for %1 s: the engine has not heard it. It runs code that holds Python's lock "
                 "(the GIL), or its process is stopped"
+            )
+        elif self._state.script is not None:
+            text = self.tr(
+                "The script has not come to the next layer or phase for %1 s. It cannot be broken off, but its engine can be "
+                "ended; the log says where it is"
             )
         else:
             text = self.tr(
@@ -299,6 +380,16 @@ class EngineClient(QObject):
     def _link(self) -> Link | None:
         return None if self._launch is None else self._launch.link
 
+    def _take(self, launch: Launch) -> None:
+        """It is the current engine from now on."""
+        assert launch.link is not None
+        launch.setParent(self)
+        launch.link.received.connect(self._on_frame)
+        launch.link.broken.connect(self._on_broken)
+        launch.output.connect(self.output_received)
+        launch.ended.connect(self._on_ended)
+        self._launch, self._unfit, self._is_to_restart = launch, None, False
+
     def _end_contest(self) -> None:
         """What was to be interrupted has ended, one way or the other."""
         self._contested, self._interrupt_number = frozenset(), 0
@@ -313,14 +404,25 @@ class EngineClient(QObject):
     def _retire(self) -> None:
         """Let go of the current engine; it is asked to end, and made to if it does not."""
         launch, self._launch = self._launch, None
+        self._is_held = False
         self._forget_requests()
         if launch is None:
             return
+        if launch.script is not None:
+            # What it prints while it is ended would be taken for the next one's.
+            launch.output.disconnect(self.output_received)
         launch.retire()
         if launch.process.is_running:
             self._retired.append(launch)
         else:
             launch.dispose()
+
+    def _start_held(self) -> None:
+        """What was waited for has ended."""
+        if self._is_held and not self._retired and self._launch is not None:
+            self._is_held = False
+            self._set(replace(self._state, text=self.tr("Starting the engine")))
+            self._launch.start()
 
     def _forget_requests(self) -> None:
         self._waiting.clear()

@@ -48,6 +48,7 @@ class EngineProcess(QObject):
         self._executable = ""
         self._pid = 0
         self._is_ready = False
+        self._is_of_script = False
         self._stage = 0
         self._is_over = False
         self._is_closing = False
@@ -65,9 +66,17 @@ class EngineProcess(QObject):
 
     # ------------------------------------------------------------------------------------------ public
 
-    def start(self, executable: str, environment: dict[str, str]) -> None:
-        """Start the engine in this interpreter, with these variables added to the app's own environment."""
+    def start(self, executable: str, environment: dict[str, str], *, folder: str = "") -> None:
+        """Start the engine in this interpreter, with these variables added to the app's own environment.
+
+        `folder`: its working directory; "" is that of the app.
+        """
         self._executable = executable
+        if folder and not Path(folder).is_dir():
+            # Qt would say of the interpreter that there is no such file.
+            self._finish(f"The working directory {folder} does not exist")
+            return
+        self._process.setWorkingDirectory(folder)
         variables = QProcessEnvironment.systemEnvironment()
         for name, value in environment.items():
             variables.insert(name, value)
@@ -76,9 +85,9 @@ class EngineProcess(QObject):
         self._process.setStandardInputFile(QProcess.nullDevice())
         self._process.start(executable, ["-X", "faulthandler", "-u", str(ENGINE_SCRIPT)])
 
-    def set_ready(self) -> None:
+    def set_ready(self, *, of_script: bool = False) -> None:
         """From now on it may run the user's code, which then has its part in how it ends."""
-        self._is_ready = True
+        self._is_ready, self._is_of_script = True, of_script
 
     @property
     def pid(self) -> int:
@@ -140,7 +149,9 @@ class EngineProcess(QObject):
         self._drain()
         self._end_leftovers()
         crashed = status is QProcess.ExitStatus.CrashExit
-        sentence = describe_end(exit_code=exit_code, crashed=crashed, was_ready=self._is_ready)
+        sentence = describe_end(
+            exit_code=exit_code, crashed=crashed, was_ready=self._is_ready, of_script=self._is_of_script
+        )
         lines = last_lines(self._last_errors, crashed=crashed)
         self._finish(with_last_output(sentence, lines, was_ready=self._is_ready))
 

@@ -5,6 +5,7 @@ App process, GUI thread; nothing here waits, but for `kill_and_wait`.
 
 from __future__ import annotations
 
+import json
 import os
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -12,8 +13,10 @@ from PySide6.QtCore import QObject, Signal, Slot
 from gradscope.client.engine_process import EngineProcess
 from gradscope.client.link import Link
 from gradscope.protocol import PROTOCOL_VERSION, messages
+from gradscope.protocol.codec import to_json
 from gradscope.protocol.last_place import PLACE_VARIABLE, LastPlace
 from gradscope.protocol.phases import Position
+from gradscope.protocol.scripts import SCRIPT_VARIABLE, Script
 from gradscope.state.log import Source
 from gradscope.version import __version__
 
@@ -21,7 +24,10 @@ _MAX_HELD_CHARACTERS = 20_000
 
 
 class Launch(QObject):
-    """Raises LinkError where the app cannot listen. In reserve, the engine imports torch and waits to be welcomed."""
+    """Raises LinkError where the app cannot listen. In reserve, the engine imports torch and waits to be welcomed.
+
+    With a `script`, the engine runs that once it is welcomed, and nothing else in its life.
+    """
 
     hello = Signal(object)
     """Hello."""
@@ -30,9 +36,20 @@ class Launch(QObject):
     ended = Signal(str)
     """In words. Comes once, when everything that it had sent has been received."""
 
-    def __init__(self, executable: str, *, in_reserve: bool = False, parent: QObject | None = None) -> None:
+    is_attached = False
+    """It is a process that was there already, and connects by itself."""
+
+    def __init__(
+        self,
+        executable: str,
+        *,
+        in_reserve: bool = False,
+        script: Script | None = None,
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
         self.executable = executable
+        self.script = script
         self.said_hello: messages.Hello | None = None
         self.was_reserve = in_reserve
         self._held: list[tuple[str, Source]] | None = [] if in_reserve else None
@@ -59,7 +76,9 @@ class Launch(QObject):
             environment[PLACE_VARIABLE] = self._place.path
         if self.was_reserve:
             environment["GRADSCOPE_RESERVE"] = "1"
-        self.process.start(self.executable, environment)
+        if self.script is not None:
+            environment[SCRIPT_VARIABLE] = json.dumps(to_json(self.script, []))
+        self.process.start(self.executable, environment, folder="" if self.script is None else self.script.folder)
 
     @property
     def pid(self) -> int:
@@ -74,6 +93,9 @@ class Launch(QObject):
         reason = _mismatch(self.said_hello)
         if reason is None:
             self.link.send(messages.Welcome(app_version=__version__))
+            if self.script is not None:
+                # It begins to run at once; torch is imported when the script does that.
+                self.process.set_ready(of_script=True)
         else:
             self.link.send(messages.Refused(reason=reason))
         return reason
@@ -102,6 +124,10 @@ class Launch(QObject):
             self.link.send(messages.Shutdown())
         self.close_link()
         self.process.stop()
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        self.process.kill()
 
     def close_link(self) -> None:
         if self.link is not None:

@@ -42,6 +42,8 @@ class Link(QObject):
     """Every Frame after that, in order."""
     broken = Signal(str)
     """The engine has sent something that is no frame, or cannot be true; the connection is closed."""
+    lost = Signal()
+    """The engine has closed the connection. What it had sent may still have to be taken in."""
     _decoded = Signal(object)
     """The Future of a Frame. Emitted in the other thread, taken in this one."""
 
@@ -102,6 +104,7 @@ class Link(QObject):
         if self._socket is not None:
             socket, self._socket = self._socket, None
             socket.readyRead.disconnect(self._on_data)
+            socket.disconnected.disconnect(self.lost)
             socket.flush()
             socket.disconnectFromHost()
 
@@ -131,6 +134,7 @@ class Link(QObject):
         self._socket.setReadBufferSize(_READ_BYTES)
         self._socket.setSocketOption(QAbstractSocket.SocketOption.ReceiveBufferSizeSocketOption, _READ_BYTES)
         self._socket.readyRead.connect(self._on_data)
+        self._socket.disconnected.connect(self.lost)
         hello, *rest = candidate.frames
         self._arrived = iter(rest)
         candidate.deleteLater()

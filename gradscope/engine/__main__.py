@@ -45,6 +45,8 @@ if __name__ == "__mp_main__":
 
 if __name__ == "__main__":
     _bootstrap()  # type: ignore[no-untyped-call]
+    # A line is one write, as in a terminal: unbuffered (-u), print() makes several, which those of workers come between.
+    sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     from gradscope.engine.serving import guard
     from gradscope.protocol.last_place import LastPlace
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from gradscope.engine.serving.guard import die_with_parent, end_as
+from gradscope.protocol.last_place import LastPlace, place_in_words
 from gradscope.protocol.signals import name_and_meaning
 from gradscope.standard_streams import tell
 
@@ -44,10 +45,11 @@ def begin() -> Callable[[int], None]:
     # Whoever has started us may have left it ignored: children are gone then without their end being seen.
     earlier = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     reading, writing = os.pipe()
+    place = LastPlace.make_for_run()
     parent, child = os.getpid(), os.fork()
     if child:
         os.close(writing)
-        _watch(child, reading, signals)
+        _watch(child, reading, signals, place)
     os.close(reading)
     die_with_parent(parent)
     signal.signal(signal.SIGCHLD, earlier)
@@ -63,7 +65,7 @@ def begin() -> Callable[[int], None]:
     return say_end
 
 
-def _watch(child: int, reading: int, signals: set[signal.Signals]) -> NoReturn:
+def _watch(child: int, reading: int, signals: set[signal.Signals], place: LastPlace | None) -> NoReturn:
     """Wait for the end of the child, say how it was if that is not known, and end like that."""
     os.set_blocking(reading, False)
     said = b""
@@ -90,8 +92,17 @@ def _watch(child: int, reading: int, signals: set[signal.Signals]) -> NoReturn:
         own -= counts
     sentence = describe_end(status, said + _read(reading))
     if sentence is not None:
-        tell(sentence)
+        tell(_with_place(sentence, place))
     end_as(status)
+
+
+def _with_place(sentence: str, place: LastPlace | None) -> str:
+    where = ""
+    if place is not None:
+        # What the run has left there is read with the help of numpy, which may be what it has died of.
+        with contextlib.suppress(Exception):
+            where = place_in_words(place.read())
+    return f"{sentence}. It was in {where}" if where else sentence
 
 
 def describe_end(status: int, said: bytes) -> str | None:

@@ -3,5 +3,5 @@
 What a message does is not known in here: only what it may hold, and who may answer it.
 """
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 5
 """Raised whenever a message changes in a way that an older peer would misread."""

@@ -18,12 +18,14 @@ USED_WITHOUT_CALL = (
     "inside a compiled function, or something else computed with its parameters"
 )
 NOT_USED = "never called in this forward, and no gradient has reached its parameters: not used, as far as can be seen"
+OTHER_MODEL = "not called in this forward: the script calls another of its models there"
 LAYERS_CALLED = (
     "not called itself, although layers inside it were (one by one, or through its .forward or another method), so its own "
     "output was not seen"
 )
 HAS_NO_FORWARD = "it has no forward: it cannot be called, what uses it takes its parameters"
 NEW_LAYER = "it came into the model during this forward: it is seen from the next one on"
+COMPILED_IN_SCRIPT = "compiled by torch.compile: a script's stay compiled, and only their outermost calls are seen"
 COMPILED_SINCE = (
     "compiled by torch.compile since the session began: if it ran, it ran compiled, which no hook sees; from the next "
     "forward on it runs eagerly"

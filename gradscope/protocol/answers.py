@@ -5,10 +5,19 @@ from __future__ import annotations
 from gradscope.protocol.limits import Unfit
 from gradscope.protocol.messages import (
     Attach,
+    CancelCheckUp,
     CancelExport,
     Cancelled,
+    CancelWhatIf,
+    CheckUp,
+    CheckUpDone,
+    CheckUpPlanned,
+    Complete,
+    Completions,
     Differences,
     Done,
+    Evaluate,
+    Evaluated,
     Export,
     Exported,
     Failed,
@@ -17,22 +26,47 @@ from gradscope.protocol.messages import (
     FetchHistogram,
     FetchPage,
     FetchPicture,
+    FetchSource,
     Go,
+    GoTo,
+    GoToLast,
     Histogram,
     Interrupt,
+    LossAlong,
+    LossAlongDone,
+    LossSurface,
+    LossSurfaceDone,
     MeasureSnapshot,
+    NoSource,
     Open,
     Opened,
+    OpenScript,
     Page,
     Pause,
     Picture,
     Ping,
+    PlanCheckUp,
     Pong,
+    ProbeSet,
+    Recompute,
+    Recomputed,
     Reset,
+    RestoreWeights,
+    RunProbe,
     SetCapture,
+    SetProbe,
+    SetStops,
+    SetTimeline,
+    SetWatches,
     SnapshotSizes,
+    SourceText,
+    StepBack,
     Unavailable,
     Watch,
+    WeightsRestored,
+    WentTo,
+    WhatIf,
+    WhatIfDone,
 )
 from gradscope.protocol.messages.checkpoints import (
     CheckpointLoaded,
@@ -42,16 +76,21 @@ from gradscope.protocol.messages.checkpoints import (
     SaveCheckpoint,
 )
 from gradscope.protocol.messages.edits import EDITS, Choices, Edited, ListChoices, UndoEdit
+from gradscope.protocol.messages.reproduce import Reproduce, Reproduced
 from gradscope.protocol.messages.why import CheckGradient, Explain, Explained, GradientChecked
 
+CANCELS = (CancelExport, CancelCheckUp, CancelWhatIf)
 ANSWERS: dict[type, tuple[type, ...]] = {
-    **dict.fromkeys((Open, Reset), (Opened,)),
+    **dict.fromkeys((Open, OpenScript, Reset), (Opened,)),
     Go: (Done,),
-    **dict.fromkeys((SetCapture, Watch, Attach, Pause, Interrupt, Ping, CancelExport), (Pong,)),
+    **dict.fromkeys(
+        (SetCapture, SetStops, SetTimeline, SetWatches, Watch, Attach, Pause, Interrupt, Ping, *CANCELS), (Pong,)
+    ),
     FetchPage: (Page, Unavailable),
     **dict.fromkeys((FetchPicture, FetchDifferencePicture), (Picture, Unavailable)),
     FetchHistogram: (Histogram, Unavailable),
     FetchDifferences: (Differences,),
+    FetchSource: (SourceText, NoSource),
     MeasureSnapshot: (SnapshotSizes,),
     Export: (Exported, Cancelled),
     **dict.fromkeys((UndoEdit, *EDITS), (Edited,)),
@@ -60,6 +99,18 @@ ANSWERS: dict[type, tuple[type, ...]] = {
     CheckGradient: (GradientChecked,),
     SaveCheckpoint: (CheckpointSaved,),
     LoadCheckpoint: (CheckpointLoaded, CheckpointMismatch),
+    PlanCheckUp: (CheckUpPlanned,),
+    CheckUp: (CheckUpDone, Cancelled),
+    Reproduce: (Reproduced,),
+    **dict.fromkeys((StepBack, GoTo, GoToLast), (WentTo, Cancelled)),
+    RestoreWeights: (WeightsRestored,),
+    Recompute: (Recomputed, Cancelled),
+    WhatIf: (WhatIfDone, Cancelled),
+    LossAlong: (LossAlongDone, Cancelled),
+    LossSurface: (LossSurfaceDone, Cancelled),
+    **dict.fromkeys((SetProbe, RunProbe), (ProbeSet, Cancelled)),
+    Evaluate: (Evaluated,),
+    Complete: (Completions,),
 }
 
 
@@ -80,3 +131,12 @@ def check_answer(request: object, reply: object) -> None:
         ):
             if reply.subject != request.subject:
                 raise Unfit(f"is of another subject than {name} has asked for")
+        case Recompute(step=step, subject=subject), Recomputed():
+            if (reply.step, reply.subject) != (step, subject):
+                raise Unfit(f"is of another step or subject than {name} has asked for")
+        case Complete(cursor=cursor), Completions(start=start):
+            if start > cursor:
+                raise Unfit(f"begins at {start}, after the cursor at {cursor}")
+        case FetchSource(file=file), SourceText() | NoSource():
+            if reply.file != file:
+                raise Unfit(f"is of another file than {name} has asked for")

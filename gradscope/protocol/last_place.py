@@ -14,14 +14,25 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
-from gradscope.protocol.phases import Moment, Position, Rest, SubStep
+from gradscope.protocol.phases import INSIDE, Moment, Position, Rest, SubStep
+from gradscope.protocol.visible import visible
 
 PLACE_VARIABLE = "GRADSCOPE_PLACE"
 _PLACE, _WORDS, _ENDED, _LAYER = slice(0, 512), slice(512, 1536), slice(1536, 1544), slice(1544, 1800)
 _SIZE = _LAYER.stop
 _IN_LAYER, _NO_LAYER = b"\x01", bytes(_LAYER.stop - _LAYER.start)
 _TOLD = ("rest", "step", "epoch", "batch", "batches_per_epoch", "micro", "window", "optimizer")
+
+
+def place_in_words(place: Position | None) -> str:
+    """ "the forward of step 3, in layer conv2"; "" where it is inside no phase."""
+    phase = None if place is None else next((phase for phase, rest in INSIDE.items() if rest is place.rest), None)
+    if place is None or phase is None:
+        return ""
+    layer = "" if place.moment is None else f", in layer {visible(place.moment.layer) or '(model)'}"
+    return f"the {phase.value} of step {place.step}{layer}"
 
 
 class LayerPlace:
@@ -42,6 +53,8 @@ class LayerPlace:
 
 class LastPlace:
     """The app makes the file with `made()`, the engine opens it with `LastPlace(path)`."""
+
+    _of_run: ClassVar[LastPlace | None] = None
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -131,6 +144,19 @@ class LastPlace:
     def _read(self, part: slice) -> bytes:
         os.lseek(self._file, part.start, os.SEEK_SET)
         return os.read(self._file, part.stop - part.start)
+
+    @classmethod
+    def of_run(cls) -> LastPlace | None:
+        """The one that a run and the process that waits for it have mapped both; None elsewhere."""
+        return cls._of_run
+
+    @classmethod
+    def make_for_run(cls) -> LastPlace | None:
+        """Before the process is forked that is to do the run. No file is left of it."""
+        cls._of_run = cls.made()
+        if cls._of_run is not None:
+            cls._of_run.forget_name()
+        return cls._of_run
 
     def forget_name(self) -> None:
         """Both have it open now; where the system allows it, the file disappears with the two processes."""

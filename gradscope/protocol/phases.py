@@ -33,7 +33,13 @@ class SubStep(StrEnum):
     VALIDATE = "validate"
     """After the last step of an epoch."""
     SCHEDULE = "schedule"
+    EVALUATE = "evaluate"
+    """A script calls a model without gradients: validation, sampling, a teacher. In a script the other sub-steps may come in
+    any order, too."""
 
+
+OF_A_RECIPE = tuple(substep for substep in SubStep if substep is not SubStep.EVALUATE)
+"""The sub-steps that a recipe's training step may have."""
 
 PHASE_OF_SUBSTEP: dict[SubStep, Phase] = {
     SubStep.BATCH: Phase.FORWARD,
@@ -47,6 +53,7 @@ PHASE_OF_SUBSTEP: dict[SubStep, Phase] = {
     SubStep.UPDATE: Phase.STEP,
     SubStep.VALIDATE: Phase.STEP,
     SubStep.SCHEDULE: Phase.STEP,
+    SubStep.EVALUATE: Phase.FORWARD,
 }
 
 
@@ -66,6 +73,8 @@ class Rest(StrEnum):
     IN_FORWARD = "in forward"
     IN_BACKWARD = "in backward"
     IN_STEP = "in step"
+    ENDED = "ended"
+    """The script has ended. What it had computed can be looked at."""
 
 
 class Verb(StrEnum):
@@ -75,9 +84,17 @@ class Verb(StrEnum):
     BACKWARD = "backward"
     STEP = "step"
     NEXT_BATCH = "next_batch"
+    NEXT = "next"
+    """In a script: to the next end of a phase, whichever it is."""
     ZERO_GRAD = "zero_grad"
     VALIDATE = "validate"
     RUN = "run"
+    INTO = "into"
+    """To the next moment inside a phase: a layer is entered or left, a gradient has arrived, a sub-step is done."""
+    OVER = "over"
+    """The same, but a layer that is about to run runs as a whole."""
+    OUT = "out"
+    """To where the layer that is running is left; outside of all layers, to the end of the phase."""
     PAUSE = "pause"
     RESET = "reset"
 
@@ -89,7 +106,7 @@ INSIDE: dict[Phase, Rest] = {
 }
 """Where a session stands when it is stopped inside a phase."""
 
-AT_REST = frozenset(Rest) - {Rest.EMPTY} - frozenset(INSIDE.values())
+AT_REST = frozenset(Rest) - {Rest.EMPTY, Rest.ENDED} - frozenset(INSIDE.values())
 """Between two phases of an open session."""
 
 AFTER: dict[Phase, Rest] = {
@@ -118,7 +135,10 @@ NEXT_PHASE: dict[Rest, Phase] = {
 """The phase that comes next (or that has to be finished) from each place."""
 
 _ALWAYS = frozenset({Verb.NEXT_BATCH, Verb.RUN, Verb.RESET})
-_BETWEEN = _ALWAYS | {Verb.ZERO_GRAD, Verb.VALIDATE}
+_BETWEEN = _ALWAYS | {Verb.ZERO_GRAD, Verb.VALIDATE, Verb.INTO}
+INSIDE_ONLY = frozenset({Verb.OVER, Verb.OUT})
+"""What needs a place inside a phase to begin from."""
+_INSIDE = _ALWAYS | INSIDE_ONLY | {Verb.INTO}
 
 ALLOWED: dict[Rest, frozenset[Verb]] = {
     Rest.EMPTY: frozenset(),
@@ -126,11 +146,16 @@ ALLOWED: dict[Rest, frozenset[Verb]] = {
     Rest.FORWARD: _BETWEEN | {Verb.BACKWARD},
     Rest.ACCUMULATING: _BETWEEN | {Verb.FORWARD},
     Rest.BACKWARD: _BETWEEN | {Verb.STEP},
-    Rest.IN_FORWARD: _ALWAYS | {Verb.FORWARD},
-    Rest.IN_BACKWARD: _ALWAYS | {Verb.BACKWARD},
-    Rest.IN_STEP: _ALWAYS | {Verb.STEP},
+    Rest.IN_FORWARD: _INSIDE | {Verb.FORWARD},
+    Rest.IN_BACKWARD: _INSIDE | {Verb.BACKWARD},
+    Rest.IN_STEP: _INSIDE | {Verb.STEP},
+    Rest.ENDED: frozenset({Verb.RESET}),
 }
 """The table: the verbs allowed in each place while the session is not running. Running allows only Pause and Reset."""
+
+ALLOWED_IN_SCRIPT = frozenset({Verb.FORWARD, Verb.BACKWARD, Verb.STEP, Verb.NEXT, Verb.RUN, Verb.INTO, Verb.RESET})
+"""The same where a script drives, wherever it stands: each of the phases runs on to its next end. Inside a phase, INSIDE_ONLY
+too."""
 
 ALLOWED_WHILE_RUNNING: frozenset[Verb] = frozenset({Verb.PAUSE, Verb.RESET})
 
@@ -146,12 +171,21 @@ _NEEDS: dict[tuple[Rest, Verb], str] = {
 }
 
 
-def refusal(rest: Rest, verb: Verb, *, running: bool = False) -> str | None:
-    """Why `verb` cannot be used at `rest` now, as a short phrase for a tooltip or an error; None if it can."""
+def refusal(rest: Rest, verb: Verb, *, running: bool = False, in_script: bool = False) -> str | None:
+    """Why `verb` cannot be used at `rest` now, as a short phrase for a tooltip or an error; None if it can.
+
+    `in_script`: a script drives the session; what such a session refuses for good is not said here.
+    """
     if rest is Rest.EMPTY:
-        return "Open a recipe first"
+        return "Open a script or a recipe first"
     if running:
         return None if verb in ALLOWED_WHILE_RUNNING else "The session is running: press Pause first"
+    if rest is Rest.ENDED and verb not in ALLOWED[rest]:
+        return "The script has ended: Reset starts it again"
+    if verb in INSIDE_ONLY:
+        return None if verb in ALLOWED[rest] else "Nothing is running that could be stepped through: press Into first"
+    if in_script and verb is not Verb.PAUSE:
+        return None if verb in ALLOWED_IN_SCRIPT else "The script decides that"
     if verb in ALLOWED[rest]:
         return None
     if verb is Verb.PAUSE:

@@ -1,4 +1,5 @@
-"""Reports that wait are sent together: what they all have once, what each has to tell, and their numbers as one array.
+"""Reports that wait are sent together: what they all have once, what each has to tell, and their numbers as one array. One
+that is too large for a frame goes without its histograms, which are four fifths of it.
 
 Histograms and times go with the newest of each kind of report only: of the others nobody would look at them.
 """
@@ -6,11 +7,12 @@ Histograms and times go with the newest of each kind of report only: of the othe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import numpy as np
 
-from gradscope.protocol.messages import Report, ReportHead, Reports, ReportStack
+from gradscope.protocol.messages import InitialParameters, Report, ReportHead, Reports, ReportStack
 from gradscope.protocol.subjects import HISTOGRAM_BINS
 
 STACK_BYTES = 512 * 1024
@@ -21,6 +23,7 @@ _NUMBER_BYTES = 25
 _HEAD = tuple(field.name for field in fields(ReportHead))
 _NO_NUMBERS = np.zeros(0, dtype=np.int64)
 _Kind = tuple[object, ...]
+_Summaries = TypeVar("_Summaries", bound=Report | InitialParameters)
 
 
 def stacked(reports: Sequence[Report]) -> list[Report | Reports]:
@@ -86,3 +89,22 @@ def _joined(reports: list[Report]) -> Reports:
             for same in kinds.values()
         ),
     )
+
+
+def without_histograms(message: _Summaries) -> _Summaries:
+    """All else that it tells."""
+    return replace(
+        message,
+        histograms=np.zeros((0, HISTOGRAM_BINS), dtype=np.int32),
+        sampled=np.zeros(len(message.subjects), dtype=np.int64),
+    )
+
+
+def with_histograms(message: _Summaries) -> _Summaries:
+    """Where they were left out, one that has looked at nothing for each subject, shape (n, HISTOGRAM_BINS): they are all the
+    same memory, and cannot be written to. Otherwise the message itself."""
+    count = len(message.subjects)
+    if len(message.histograms) == count:
+        return message
+    nothing = np.zeros((1, HISTOGRAM_BINS), dtype=np.int32)
+    return replace(message, histograms=np.broadcast_to(nothing, (count, HISTOGRAM_BINS)))

@@ -142,6 +142,7 @@ def _content(files: SnapshotFiles, manifest: Mapping[str, Any], steps: StepTable
         steps=steps,
         validations=told.validations,
         edits=told.edits,
+        findings=told.findings,
         history=_history(files),
     )
 

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import replace
 
 from gradscope.protocol import messages
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.failure import BadInput, Failure
-from gradscope.protocol.leaner import with_histograms
-from gradscope.protocol.messages import VALIDATION_LOSS, Place, Report, Schedule, SessionInfo, Validated
+from gradscope.protocol.messages import Place, Report, Schedule, SessionInfo, Validated
 from gradscope.protocol.messages.checkpoints import CheckpointLoaded, CheckpointMismatch, CheckpointSaved
-from gradscope.protocol.messages.edits import Edit, Edited, EditMade, EditOption, edit_refusal
+from gradscope.protocol.messages.edits import Edited, EditMade
 from gradscope.protocol.nonfinite import FirstNonFinite
-from gradscope.protocol.numbers import number
-from gradscope.protocol.phases import Phase, Position, Rest, Verb, refusal
-from gradscope.protocol.stacks import unstacked
+from gradscope.protocol.phases import Phase, Position, Rest
+from gradscope.protocol.scripts import Ability, Script
+from gradscope.protocol.source import SourceLine, StackFrame
+from gradscope.protocol.stacks import unstacked, with_histograms
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state import border
+from gradscope.state.console import ConsoleState
 from gradscope.state.edits import Edits
-from gradscope.state.engine import EngineState, EngineStatus, Origin, Unopened
+from gradscope.state.engine import EngineState, EngineStatus, Origin, Unopened, exit_code_in
+from gradscope.state.findings import FindingsState
+from gradscope.state.going_back.again import Again
+from gradscope.state.going_back.closer import Closer
+from gradscope.state.going_back.timeline import Timeline
 from gradscope.state.history import History
 from gradscope.state.log import Log
+from gradscope.state.part import Part
 from gradscope.state.pins import Pins
+from gradscope.state.refusals import Refusals
 from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import FirstSubjects, Selection
+from gradscope.state.sentences import in_words, with_step
+from gradscope.state.shown_step import ShownStep
 from gradscope.state.step_notes import StepNotes
+from gradscope.state.stops import StopsState
 from gradscope.state.topics import Topic
 from gradscope.state.tree import Node, build_tree, refresh_tree
+from gradscope.state.what_if.trials import WhatIfState
 
 
-class AppState:
+class AppState(Refusals):
     """The app's model. Not thread-safe: everything happens on the GUI thread."""
 
     def __init__(self) -> None:
@@ -41,31 +51,16 @@ class AppState:
         self.session: SessionInfo | None = None
         self.tree: Node | None = None
         self.position = Position()
-        self.history = History()
-        self.places: list[Place] = []
-        self.reports: dict[Phase, Report] = {}
-        """The newest report of each phase; of the step, the newest that was not undone."""
-        self.undone_step: Report | None = None
-        """What a step that was undone has shown, until another is made."""
-        self.schedule: Schedule | None = None
-        self.edits = Edits()
-        self.validation: Validated | None = None
-        """The newest one."""
-        self.best: Validated | None = None
-        """The newest one that was the best so far."""
-        self.has_best_weights = False
-        """The engine keeps the weights of the best validation."""
-        self.cleared: frozenset[str] = frozenset()
-        """The parameters whose gradient Zero grad has cleared since the newest backward."""
+        self.shown = ShownStep(self)
+        """The moment that is looked at: views ask it, and neither the history nor the reports, for numbers of a moment."""
+        self.stops = StopsState()
+        self.again = Again(self)
+        self._begin_session(None)
         self.revision = 0
         """Grows whenever values in the engine may have changed without a report."""
         self.selection = Selection()
         self.pins = Pins()
         """Of one recipe; they outlive its sessions."""
-        self.failure: Failure | None = None
-        """The last failure, until something succeeds."""
-        self.first_nonfinite: FirstNonFinite | None = None
-        """Where NaN or Inf began in this session, once there is any."""
         self.is_nonfinite_dismissed = False
         """It has been read, and need not stay in sight."""
         self.log = Log()
@@ -75,15 +70,50 @@ class AppState:
         """The lines of the log before this one are of earlier ones."""
         self.run: RunProgress | None = None
         """Of the run that is under way, if one is."""
+        self._first_subjects = FirstSubjects(self.history)
+        self._changed: set[Topic] = set()
+
+    def _begin_session(self, before: AppState | None) -> None:
+        """Nothing is known of a session yet. `before`: this, where the session before was of the same file."""
+        self.history = History()
+        self.places: list[Place] = []
+        self.reports: dict[Phase, Report] = {}
+        """The newest report of each phase; of the step, the newest that was not undone."""
+        self._made_step: Report | None = None
+        self.undone_step: Report | None = None
+        """What a step that was undone has shown, until another is made."""
+        self.stack: tuple[StackFrame, ...] = ()
+        """The user's lines at which training is stopped, the innermost first."""
+        self.line: SourceLine | None = None
+        """Where a script stood at the end of its newest phase."""
+        self.schedule: Schedule | None = None
+        self.edits = Edits()
+        self.findings = FindingsState(None if before is None else before.findings.dismissed)
+        self.timeline, self.closer = Timeline(), Closer()
+        self.what_if = WhatIfState(self)
+        self.console = ConsoleState(None if before is None else before.console)
+        self.validation: Validated | None = None
+        """The newest one."""
+        self.best: Validated | None = None
+        """The newest one that was the best so far."""
+        self.has_best_weights = False
+        """The engine keeps the weights of the best validation."""
+        self.cleared: frozenset[str] = frozenset()
+        """The parameters whose gradient Zero grad has cleared since the newest backward."""
+        self.failure: Failure | None = None
+        """The last failure, until something succeeds."""
+        self.first_nonfinite: FirstNonFinite | None = None
+        """Where NaN or Inf began in this session, once there is any."""
         self.skipped_reports = 0
         self.opening: str | None = None
-        """Path of the recipe that is being opened."""
+        """Path of the recipe that is being opened; of a module, its name."""
+        self.awaited: Script | None = None
+        """The script that is started, or runs, and has not come to its first training step."""
+        self.exit_code: int | None = None
+        """Of the script that has ended, where that was told."""
         self.unopened: Unopened | None = None
         """The one that could not be opened the last time, until one is."""
         self._step_notes = StepNotes()
-        self._first_subjects = FirstSubjects(self.history)
-        self._made_step: Report | None = None
-        self._changed: set[Topic] = set()
 
     # ------------------------------------------------------------------------------------------ changes
 
@@ -123,69 +153,12 @@ class AppState:
         subject = self.subject
         return tuple(dict.fromkeys((*(() if subject is None else (subject,)), *self.pins)))
 
-    def refusal(self, verb: Verb) -> str | None:
-        """Why a verb cannot be used now, as a short phrase; None if it can."""
-        reason = self._engine_refusal()
-        can_be_loaded_again = verb is Verb.RESET and self.session is not None and bool(self.session.path)
-        is_gone = self.engine.status in (EngineStatus.DEAD, EngineStatus.STOPPED) and self.opening is None
-        if can_be_loaded_again and self.snapshot is None and (reason is None or is_gone):
-            # Where the engine has died, another one is started for it.
-            return None
-        if reason is not None:
-            return reason
-        reason = refusal(self.position.rest, verb, running=self.position.running)
-        if verb is Verb.VALIDATE and self.session is not None and not self.session.has_validation:
-            return "This recipe has no validation data: they are given as Recipe(validation=...)"
-        return reason
-
-    def edit_refusal(self, edit: type[Edit]) -> str | None:
-        """Why an edit cannot be made now, as a short sentence; None if it can (the engine may still find it wrong)."""
-        return self._engine_refusal() or edit_refusal(self.position.rest, edit, running=self.position.running)
-
-    def undo_refusal(self) -> str | None:
-        """Why the newest edit cannot be undone now; None if it can (the engine may still ask to finish the step first)."""
-        if self.edits.undoable is None and self.session is not None and self.snapshot is None:
-            return "There is no edit to undo"
-        return self.edit_refusal(EditOption)
-
-    def checkpoint_refusal(self) -> str | None:
-        """Why no checkpoint can be saved or loaded now, as a short sentence; None if it can."""
-        reason = self.refusal(Verb.NEXT_BATCH)
-        if reason is not None:
-            return reason
-        first = next(iter(self.session.optimizers), "") if self.session is not None else ""
-        if self.position.rest is not Rest.READY or self.position.optimizer not in ("", first):
-            return "Only between two steps: press Next batch to complete this one"
-        return None
-
-    def capture_refusal(self) -> str | None:
-        """Why the level of capture cannot be changed now, as a short sentence; None if it can (between two steps)."""
-        reason = self._engine_refusal()
-        if reason is not None:
-            return reason
-        if self.position.rest is Rest.EMPTY or self.position.running:
-            return refusal(self.position.rest, Verb.NEXT_BATCH, running=self.position.running)
-        if self.position.rest is not Rest.READY:
-            return "Only between two steps: press Next batch to complete this one"
-        return None
-
-    def best_refusal(self) -> str | None:
-        """Why the best weights cannot be saved now; None if they can."""
-        reason = self.refusal(Verb.NEXT_BATCH)
-        if reason is None and not self.has_best_weights:
-            return "There are no best weights: a validation gives them, where the recipe has a best_metric"
-        return reason
-
-    def _engine_refusal(self) -> str | None:
-        if self.snapshot is not None:
-            return "This is a snapshot: it cannot be trained"
-        if self.engine.status is EngineStatus.STARTING:
-            return "The engine is starting"
-        if self.engine.status is not EngineStatus.READY:
-            return "The engine is not running: restart it from the Session menu"
-        return "A recipe is being opened" if self.opening is not None else None
-
     # ------------------------------------------------------------------------------------------ from the engine
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        in_time = (self.shown, self.timeline, self.again, self.closer)
+        return (self.findings, self.stops, *in_time, self.what_if, self.console)
 
     def apply(self, message: object) -> None:
         """Take in one message. Messages that are nobody's business here (pages, pictures) are ignored.
@@ -195,6 +168,8 @@ class AppState:
         border.check(message, self)
         self._take_of_phases(message)
         self._take_of_session(message)
+        for part in self._parts:
+            self.touch(*part.hear(message, self.log))
 
     def _take_of_phases(self, message: object) -> None:
         match message:
@@ -203,7 +178,7 @@ class AppState:
             case messages.Reports():
                 self._earlier_reports(message)
             case messages.Moved(position=position) | messages.Done(position=position):
-                self._move(position)
+                self._move(self._possible(position))
                 if isinstance(message, messages.Done):
                     self._end_run()
             case messages.Subjects(first=first, rows=rows):
@@ -219,53 +194,61 @@ class AppState:
             case messages.Validated():
                 self._validated(message)
             case messages.Failed(failure=failure, position=position):
-                self._move(position)
+                self._move(self._possible(position))
                 self.revision += 1
                 self.failure = failure
                 self._say(failure.sentence, is_warning=True)
                 self.touch(Topic.FAILURE, Topic.LOG, Topic.ENGINE)
+            case messages.Whereabouts(stack=stack):
+                self.stack = stack
+                self.touch(Topic.SOURCE)
             case messages.Skipped(reports=reports):
                 self.skipped_reports += reports
                 self.touch(Topic.HISTORY)
 
     def _take_of_session(self, message: object) -> None:
         match message:
-            case messages.Opened(session=session, position=position):
-                self._open(session, position)
+            case messages.Opened():
+                self._open(message.session, message.position)
             case messages.SessionChanged(session=session):
                 if self.session is not None and session.capture != self.session.capture:
                     self.log.say(f"From step {self.position.step} on: capture {session.capture}")
                     self.touch(Topic.LOG)
-                self.session = session
-                if self.tree is not None:
-                    refresh_tree(self.tree, session)
-                self.revision += 1
-                self.touch(Topic.SETTINGS)
-            case CheckpointLoaded():
-                self._continue_at(message)
-            case CheckpointSaved() | CheckpointMismatch():
+                self._change(session)
+            case CheckpointLoaded(position=position, has_best=has_best):
+                self.history.cut(position.step)
+                self._continue_at(position, has_best=has_best, reports={})
+                self.touch(*Topic)
+            case messages.WentTo(position=position, edits=edits):
+                first = self.first_nonfinite
+                self.history, reports = self.timeline.leave(self.history, message)
+                self._continue_at(position, has_best=self.has_best_weights, reports=reports)
+                # The session is the same: what is unfolded, filtered or zoomed into stays so.
+                self.touch(*(topic for topic in Topic if topic is not Topic.SESSION))
+                self.edits.take(edits)
+                self.first_nonfinite = first if first is not None and first.step < position.step else None
+            case messages.Cancelled() | messages.Recomputed() if self.timeline.is_going:
                 self._move(replace(self.position, running=False))
+            case CheckpointSaved() | CheckpointMismatch() | messages.WeightsRestored():
+                self.revision += 1
+                self._move(replace(self.position, running=False))
+            case messages.CheckUpDone():
+                self.end_check_up()
             case EditMade():
                 self.edits.note(message)
                 self.touch(Topic.EDITS)
             case Edited(text=text):
                 self.log.say(f"Step {self.position.step}: {text}")
                 self.touch(Topic.LOG)
-                if self.failure is not None:
-                    self.dismiss_failure()
+                self.dismiss_failure()
             case messages.Note(text=text, warning=warning):
                 self._say(text, is_warning=warning)
                 self.touch(Topic.LOG)
+                if self.in_script and (code := exit_code_in(text)) is not None:
+                    self.exit_code = code
+                    self.touch(Topic.POSITION)
             case messages.EngineReady():
-                self.set_engine(
-                    EngineState(
-                        status=EngineStatus.READY,
-                        text="",
-                        torch_version=message.torch_version,
-                        executable=self.engine.executable,
-                        devices=message.devices,
-                    )
-                )
+                self.set_engine(self.engine.made_ready(message))
 
     def set_engine(self, engine: EngineState) -> None:
         if engine.status is EngineStatus.STARTING and self.engine.status is not EngineStatus.STARTING:
@@ -273,7 +256,9 @@ class AppState:
         self.engine = engine
         if engine.status is EngineStatus.DEAD and self.snapshot is None:
             # The plots stay; nothing can be asked for until a recipe is opened again.
-            self.opening = None
+            self.opening = self.awaited = None
+            self.end_check_up()
+            self.what_if.end()
             place = engine.last_place or self.position
             self._move(replace(place, rest=Rest.EMPTY, running=False, moment=None))
         elif engine.last_place is not None and self.position.running and self.snapshot is None:
@@ -296,6 +281,9 @@ class AppState:
     def _report(self, report: Report) -> None:
         self.history.add_report(report, clip_norm=None if self.session is None else self.session.clip_norm)
         self.reports[report.phase] = report
+        if report.line is not None:
+            self.line = report.line
+            self.touch(Topic.SOURCE)
         if self.pins.settle(self.history):
             self.touch(Topic.PINS)
         if report.phase is Phase.STEP:
@@ -323,7 +311,7 @@ class AppState:
             self.log.say(first.sentence, is_warning=True)
             self.touch(Topic.LOG, Topic.NONFINITE)
         for sentence in self._step_notes.take(report):
-            self.log.say(_with_step(sentence, report.step), is_warning=True)
+            self.log.say(with_step(sentence, report.step), is_warning=True)
             self.touch(Topic.LOG)
 
     def _say(self, sentence: str, *, is_warning: bool) -> None:
@@ -331,7 +319,7 @@ class AppState:
         position = self.position
         has_begun = position.step > 0 or bool(self.reports)
         if has_begun and position.rest is not Rest.EMPTY and self.opening is None:
-            sentence = _with_step(sentence, position.step)
+            sentence = with_step(sentence, position.step)
         self.log.say(sentence, is_warning=is_warning)
 
     def _validated(self, validated: Validated) -> None:
@@ -339,7 +327,7 @@ class AppState:
         self.validation = validated
         if validated.is_best:
             self.best, self.has_best_weights = validated, True
-        self.log.say(_in_words(validated))
+        self.log.say(in_words(validated))
         for sentence in validated.notes:
             self.log.say(sentence, is_warning=True)
         self.touch(Topic.HISTORY, Topic.LOG)
@@ -352,49 +340,55 @@ class AppState:
             self.touch(Topic.FAILURE)
 
     def _open(self, session: SessionInfo, position: Position) -> None:
-        same_file = self.session is not None and self.session.path == session.path
+        same_file = self.session is not None and _source(self.session) == _source(session)
         self.session = session
         self.tree = build_tree(session)
-        self.history = History()
-        self.places = []
-        self.reports = {}
-        self._made_step = self.undone_step = None
-        self.schedule = None
-        self.edits = Edits()
-        self.validation = self.best = None
-        self.has_best_weights = False
-        self.cleared = frozenset()
-        self._step_notes = StepNotes()
-        self.failure = self.first_nonfinite = None
-        self.skipped_reports = 0
-        self.opening = self.unopened = None
+        self._begin_session(self if same_file else None)
         if not same_file:
             self.selection = Selection()
             self.pins.clear()
         self._move(position)
         self.touch(*Topic)
 
-    def _continue_at(self, loaded: CheckpointLoaded) -> None:
-        """Other weights: what was seen of them, and of the steps that are to come, is gone."""
-        step = loaded.position.step
-        self.history.cut(step)
+    def _change(self, session: SessionInfo) -> None:
+        """Other settings; in a script also models and optimizers that were not known before."""
+        before, self.session = self.session, session
+        if before is not None and _names(before) != _names(session):
+            self.tree = build_tree(session)
+            self.touch(Topic.MODEL)
+        elif self.tree is not None:
+            refresh_tree(self.tree, session)
+        self.revision += 1
+        self.touch(Topic.SETTINGS)
+
+    def _possible(self, position: Position) -> Position:
+        """A script that has ended before its first step has no session that could be looked at."""
+        is_none = position.rest is Rest.ENDED and self.position.rest is Rest.EMPTY
+        return replace(position, rest=Rest.EMPTY) if is_none else position
+
+    def _continue_at(self, position: Position, *, has_best: bool, reports: dict[Phase, Report]) -> None:
+        """Other weights: what was seen of them, and of the steps that are to come, is gone but for these reports."""
+        step = position.step
         self.edits.cut(step)
-        self.reports = {}
-        self._made_step = self.undone_step = None
+        self.reports = reports
+        self._made_step, self.undone_step = reports.get(Phase.STEP), None
         self.schedule = None
         self.validation, self.best = (
             None if known is None or known.step >= step else known for known in (self.validation, self.best)
         )
-        self.has_best_weights = loaded.has_best
+        self.has_best_weights = has_best
         self.cleared = frozenset()
         self._step_notes = StepNotes()
         self.failure = self.first_nonfinite = None
         self.revision += 1
-        self._move(loaded.position)
-        self.touch(*Topic)
+        self._move(position)
 
     def _move(self, position: Position) -> None:
         self.position = position
+        if position.rest is Rest.EMPTY and self.stack:
+            # What stood there is gone with the session.
+            self.stack = ()
+            self.touch(Topic.SOURCE)
         if not position.running:
             self.run = None
         elif self.run is not None:
@@ -405,7 +399,8 @@ class AppState:
             self.schedule = self.schedule.from_step(position.step)
             self.touch(Topic.SCHEDULE)
         step = self.reports.get(Phase.STEP)
-        if step is not None and not step.complete and not position.running and position.rest is not Rest.IN_STEP:
+        is_elsewhere = not position.running and position.rest is not Rest.IN_STEP
+        if step is not None and not step.complete and is_elsewhere and self.never(Ability.UNDO_PHASE) is None:
             # It was broken off and undone: the parameters are those of the step before.
             self.undone_step = self.reports.pop(Phase.STEP)
             if self._made_step is not None:
@@ -435,6 +430,34 @@ class AppState:
         self.run = run
         self._move(replace(self.position, running=True))
 
+    def set_standing(self) -> None:
+        """What ran beside the training has been answered, however: the session stands where it stood."""
+        self._move(replace(self.position, running=False))
+
+    def begin_going(self) -> None:
+        """Somebody wants the training to be elsewhere."""
+        self.timeline.is_going = True
+        self.set_running()
+
+    def begin_recomputing(self, request: messages.Recompute) -> None:
+        """Somebody wants values of an earlier step; training stands where it stands afterwards."""
+        self.closer.under_way = request
+        self.begin_going()
+        self.touch(Topic.SHOWN)
+
+    def begin_check_up(self) -> None:
+        """One has been asked for: the session waits for its end."""
+        self.findings.begin_check_up()
+        self.set_running()
+        self.touch(Topic.FINDINGS)
+
+    def end_check_up(self) -> None:
+        """It has been answered, however: the session stands where it stood."""
+        if self.findings.is_checking:
+            self.findings.end_check_up()
+            self.set_standing()
+        self.touch(Topic.FINDINGS)
+
     def set_cleared(self) -> None:
         """Zero grad is done: the optimizer whose turn it is holds no gradients any more."""
         groups = () if self.session is None else self.session.groups
@@ -450,7 +473,8 @@ class AppState:
 
     def set_unopened(self, unopened: Unopened) -> None:
         """What was being opened could not be; the session goes on, if there is one."""
-        self.opening, self.unopened = None, unopened
+        self.opening = self.awaited = None
+        self.unopened = unopened
         self.touch(Topic.ENGINE, Topic.POSITION, Topic.FAILURE)
 
     def dismiss_failure(self) -> None:
@@ -467,14 +491,10 @@ class AppState:
         self.undertaking_from = self.log.total
 
 
-def _with_step(sentence: str, step: int) -> str:
-    """The sentence, and the step before it where it does not say that itself."""
-    return sentence if re.search(rf"\bstep {step}\b", sentence, re.IGNORECASE) else f"Step {step}: {sentence}"
+def _source(session: SessionInfo) -> tuple[str, str]:
+    """Where its model is from. A module's path is not known."""
+    return session.path, "" if session.path or session.script is None else session.script.name
 
 
-def _in_words(validated: Validated) -> str:
-    known = {VALIDATION_LOSS: validated.loss, **validated.metrics}
-    numbers = ", ".join(f"{name} {number(value, digits=5)}" for name, value in known.items() if value is not None)
-    when = "before the first step" if validated.step < 0 else f"after step {validated.step}"
-    best = ", the best so far" if validated.is_best else ""
-    return f"Validation {when}: {numbers}{best} ({validated.samples} samples)"
+def _names(session: SessionInfo) -> tuple[list[str], ...]:
+    return tuple([info.name for info in infos] for infos in (session.modules, session.parameters, session.buffers))

@@ -9,6 +9,7 @@ from gradscope.protocol.checks import check_numbers, check_report
 from gradscope.protocol.codec import ProtocolError
 from gradscope.protocol.limits import MAX_METRICS, Unfit
 from gradscope.protocol.messages import (
+    FoundNow,
     InitialParameters,
     Place,
     Places,
@@ -18,6 +19,10 @@ from gradscope.protocol.messages import (
     SessionInfo,
     Subjects,
     Validated,
+    WatchValues,
+    WeightsRestored,
+    WentTo,
+    Whereabouts,
 )
 from gradscope.protocol.messages.edits import EditMade
 from gradscope.state.edits import Edits
@@ -68,6 +73,16 @@ def check(message: object, known: Known) -> None:
             case Validated(metrics=metrics):
                 if len(known.history.validations.keys() | metrics.keys()) > MAX_CURVES:
                     raise Unfit(f"has more than {MAX_CURVES} metrics")
+            case Whereabouts(stack=stack) if stack and known.session is None:
+                raise Unfit("has a stack, and no session is open")
+            case WeightsRestored() if known.session is None:
+                raise Unfit("has put weights back, and no session is open")
+            case WentTo() if known.session is None:
+                raise Unfit("has taken a training elsewhere, and no session is open")
+            case WatchValues() if known.session is None:
+                raise Unfit("has values, and no session is open")
+            case FoundNow(findings=found) if found.findings and known.session is None:
+                raise Unfit("has findings, and no session is open")
     except Unfit as unfit:
         raise ProtocolError(f"{type(message).__name__} {unfit}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from gradscope.protocol.messages.edits import EditMade
@@ -41,6 +42,10 @@ class Edits:
             if edit.step < step
         ]
         self._fixed = len(self.made)
+
+    def take(self, made: Iterable[EditMade]) -> None:
+        """These have been made where training stands now, and no others; all of them can be undone."""
+        self.made, self._fixed = list(made), 0
 
     def marks(self) -> list[EditMark]:
         """In order of steps. An edit that was undone before any step has used it leaves no mark."""

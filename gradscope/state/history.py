@@ -17,9 +17,10 @@ from gradscope.protocol.messages import InitialParameters, Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.format.saved_history import SavedHistory, SavedLatest
-from gradscope.state.block import MAX_STEPS, Block
-from gradscope.state.histograms import HistogramHistory
-from gradscope.state.step_curves import StepCurves
+from gradscope.state.records.block import MAX_STEPS, Block
+from gradscope.state.records.histograms import HistogramHistory
+from gradscope.state.records.kept_reports import KeptReports
+from gradscope.state.records.step_curves import StepCurves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,10 @@ class History(StepCurves):
         self.rows: list[SubjectRow] = []
         self.blocks: dict[SubjectKind, Block] = {kind: Block(max_steps=max_steps) for kind in SubjectKind}
         self.histograms: dict[SubjectKind, HistogramHistory] = {kind: HistogramHistory() for kind in SubjectKind}
+        self.kept = KeptReports()
+        """The newest reports, as they came."""
         self._latest: dict[SubjectKey, Latest] = {}
+        self._initial: dict[SubjectKey, Latest] = {}
 
     def latest(self, key: SubjectKey) -> Latest | None:
         return self._latest.get(key)
@@ -61,7 +65,8 @@ class History(StepCurves):
     def add_report(self, report: Report, *, clip_norm: float | None = None) -> None:
         """Take in a report; `clip_norm` is the threshold that its step was clipped by."""
         self.add_step(report, clip_norm=clip_norm)
-        self._add(report, report.step, report.phase)
+        self._add(report, report.step)
+        self.kept.add(report)
 
     def add_reports(self, reports: Sequence[Report], *, clip_norm: float | None = None) -> None:
         """Take in earlier reports, in the order of time: the newest summaries and histograms are not theirs."""
@@ -90,11 +95,48 @@ class History(StepCurves):
             block.cut(step)
         for histograms in self.histograms.values():
             histograms.cut(step)
+        self.kept.cut(step)
+        self._latest.clear()
+
+    def until(self, step: int) -> History:
+        """A copy of what is known of the steps before `step`; without the newest summaries, see `look_at`."""
+        other = History()
+        self.copy_curves(other)
+        other.blocks = {kind: block.copy() for kind, block in self.blocks.items()}
+        other.histograms = {kind: histograms.copy() for kind, histograms in self.histograms.items()}
+        # The table goes on with what the engine tells.
+        other.rows = self.rows
+        other.cut(step)
+        # No report tells what the parameters were before the first step.
+        other._initial = self._initial
+        other._latest |= {key: latest for key, latest in self._initial.items() if latest.step == step}
+        for earlier in self.kept:
+            for report in self.kept.of(earlier).values() if earlier < step else ():
+                other.kept.add(report)
+        return other
+
+    def look_at(self, reports: Iterable[Report]) -> None:
+        """Take the summaries of these reports, which are known already, for the newest ones."""
+        for report in reports:
+            self._take_latest(report)
+
+    @property
+    def nbytes(self) -> int:
+        """What the summaries take, nearly."""
+        blocks = sum(block.nbytes for block in self.blocks.values())
+        return blocks + sum(one.nbytes for one in self.histograms.values()) + self.kept.nbytes
+
+    def keep_curves_only(self) -> None:
+        """Forget all summaries, but not the numbers of whole steps."""
+        self.blocks |= {kind: Block() for kind in SubjectKind}
+        self.histograms |= {kind: HistogramHistory() for kind in SubjectKind}
+        self.kept = KeptReports()
         self._latest.clear()
 
     def undo_step(self, report: Report) -> None:
         """Forget what a step has told that was broken off and undone."""
         self.cut_step(report.step)
+        self.kept.undo(report)
         keys = [self.rows[number].key for number in report.subjects.tolist()]
         for kind in {key.kind for key in keys}:
             self.blocks[kind].cut(report.step)
@@ -103,10 +145,13 @@ class History(StepCurves):
             self._latest.pop(key, None)
 
     def add_initial(self, initial: InitialParameters, *, step: int = 0) -> None:
-        """The parameters as they are before step `step`."""
+        """The parameters as they are before step `step`; those that the step before has told of are known already."""
         for position, row_number in enumerate(initial.subjects.tolist()):
             row = self.rows[row_number]
-            self._latest[row.key] = Latest(
+            known = self._latest.get(row.key)
+            if known is not None and known.phase is not None and known.step == step - 1:
+                continue
+            self._latest[row.key] = self._initial[row.key] = Latest(
                 row=row,
                 step=step,
                 phase=None,
@@ -178,17 +223,20 @@ class History(StepCurves):
             by_kind.setdefault(self.rows[row_number].key.kind, []).append(position)
         return by_kind
 
-    def _add(self, report: Report, step: int, phase: Phase) -> None:
+    def _take_latest(self, report: Report) -> None:
         for position, row_number in enumerate(report.subjects.tolist()):
             row = self.rows[row_number]
             self._latest[row.key] = Latest(
                 row=row,
-                step=step,
-                phase=phase,
+                step=report.step,
+                phase=report.phase,
                 summary=report.summaries[position],
                 histogram=report.histograms[position],
                 sampled=int(report.sampled[position]),
             )
+
+    def _add(self, report: Report, step: int) -> None:
+        self._take_latest(report)
         for kind, positions in self._by_kind(report).items():
             keys = [self.rows[int(report.subjects[position])].key for position in positions]
             rows = self.blocks[kind].add(step, keys, report.summaries[positions], is_part=_is_part(report))

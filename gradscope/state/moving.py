@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gradscope.state.cells import PLANES, Cells, Origin
+from gradscope.state.records.cells import PLANES, Cells, Origin
 
 
 class Move:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradscope.protocol.messages import InitialParameters, Opened, Places, Report, Schedule, Subjects
+from gradscope.protocol.messages import FoundNow, InitialParameters, Opened, Places, Report, Schedule, Subjects
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.snapshot import Snapshot
@@ -39,6 +39,8 @@ def state_of(snapshot: Snapshot) -> AppState:
     state.apply(Schedule(first_step=snapshot.position.step, rates=np.zeros((groups, 0)), reason=_NO_FUTURE))
     for edit in snapshot.edits:
         state.apply(edit)
+    if snapshot.findings is not None:
+        state.apply(FoundNow(findings=snapshot.findings))
     state.validation = next(reversed(snapshot.validations), None)
     state.best = next((validated for validated in reversed(snapshot.validations) if validated.is_best), None)
     order = list(Phase)

@@ -63,7 +63,7 @@ class Rows:
 def build_tree(session: SessionInfo) -> Node:
     """The root node: the model itself. Parameters, then buffers, come before the sub-modules of their module."""
     modules = {module.name: module for module in session.modules}
-    root = Node(name="", label=session.name, module=modules.get(""))
+    root = Node(name="", label=_title(session), module=modules.get(""))
     nodes = {"": root}
 
     def node_of(name: str) -> Node:
@@ -125,3 +125,9 @@ def walk(node: Node) -> list[Node]:
         found.append(newest)
         waiting.extend(reversed(newest.children))
     return found
+
+
+def _title(session: SessionInfo) -> str:
+    """Of a script, its file's name: its arguments are in the window's title."""
+    script = session.script
+    return session.name if script is None else script.name.replace("\\", "/").rpartition("/")[2]

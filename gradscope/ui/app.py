@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from gradscope.assets import resources_dir
 from gradscope.client.engine_client import EngineClient
 from gradscope.protocol.capture import Capture, CaptureLevel
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.scripts import Script
 from gradscope.state.app_state import AppState
 from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.door import Door
 from gradscope.ui.actions.spare_keeper import SpareKeeper
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.look.settings import Setting, Settings
@@ -34,6 +37,10 @@ class Options:
     """What the command line says; None where it says nothing."""
 
     file: str | None = None
+    script: Script | None = None
+    """Instead of a file."""
+    connects: bool = False
+    """Instead of both: another process opens it, which is told on standard output where to connect."""
     python: str | None = None
     seed: int | None = None
     device: str | None = None
@@ -48,8 +55,9 @@ def problem(options: Options) -> str | None:
         level = Capture.parse(options.capture).level
     except BadInput as error:
         return f"--capture: {error}"
-    if level is CaptureLevel.LAYERS and (options.file is None or may_be_snapshot(Path(options.file))):
-        return "--capture: layers are those of one model; expected its recipe file on the command line as well"
+    is_model = options.script is not None or (options.file is not None and not may_be_snapshot(Path(options.file)))
+    if level is CaptureLevel.LAYERS and not is_model:
+        return "--capture: layers are those of one model; expected its recipe or script on the command line as well"
     return None
 
 
@@ -117,11 +125,21 @@ def build(app: QApplication, settings: Settings) -> MainWindow:
 
 
 def start_engine(window: MainWindow, options: Options) -> None:
-    """Stage 4, when the window is up: the engine, and the file that was asked for. A snapshot needs no engine."""
+    """Stage 4, when the window is up: the engine, and what was asked for. A snapshot needs no engine, a script its own."""
     SpareKeeper(window.controller.client.spare, window.controller.settings, window)
-    if options.file is None or not may_be_snapshot(Path(options.file)):
+    if options.connects:
+        Door(window.controller.client, _say, window).open()
+        return
+    if options.script is None and (options.file is None or not may_be_snapshot(Path(options.file))):
         window.controller.start_engine()
     if options.capture is not None:
         window.controller.capture_first_file(options.capture)
-    if options.file is not None:
+    if options.script is not None:
+        window.commands.open_script(options.script)
+    elif options.file is not None:
         window.commands.open_file(options.file)
+
+
+def _say(line: str) -> None:
+    """On standard output, past Python's buffer, which would be left with what nobody reads any more. Raises OSError."""
+    os.write(1, f"{line}\n".encode())

@@ -4,15 +4,21 @@
 
 Every way of observing trains its own copy of the model, a few steps at a time, in turns with the plain loop, so that a
 machine that is busy with other things slows all of them. Printed: milliseconds of a plain step, and for each way the median
-ratio with the quartiles of the rounds; "full", "norms", "one layer" and "off" are gradscope's capture levels. Others are
-measured where they are installed (wandb, tensorboard, torchlens). `--cpu-time` counts the processor's time of this thread
-instead of the clock's: for a machine that has other things to do. The peak memory is measured in a process of its own for
-each way. What was measured where is in README.md beside this file.
+ratio with the quartiles of the rounds; "full", "norms", "one layer" and "off" are gradscope's capture levels, "findings" is
+"full" with the monitors of findings, "script" and "script off" the same plain loop followed from outside, as `gradscope run
+train.py` does it. "floor" reads every tensor once and computes
+nothing else: what counts is how far above it a way is. `--apart` has a process for each way, and they take turns: in one
+process each would run on the others' caches and allocator; "full kept" is then "full" with glibc told to keep large blocks,
+as in the engine. Others are measured where they are installed (wandb, tensorboard, torchlens). `--cpu-time` counts the
+processor's time of this thread instead of the clock's: for a machine that has other things to do. The peak memory is measured
+in a process of its own for each way. What was measured where is in README.md beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import gc
 import importlib.util
 import statistics
@@ -20,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +40,13 @@ from gradscope import Recipe, Session
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.fused_on_device import reason_for_torch
 from gradscope.engine.quantities.kernel.building import active_path
+from gradscope.engine.script.following import Following
+from gradscope.engine.script.taps import Taps
+from gradscope.engine.surroundings.allocator import keep_large_blocks, reason_to_leave
 from gradscope.engine.surroundings.randomness import seed_everything
+from gradscope.protocol.capture import Capture
+from gradscope.protocol.scripts import Script, ScriptKind
+from tests.benchmarks.apart import KEPT, measure_apart, work
 from tests.benchmarks.workloads import GPU_WORKLOADS, WORKLOADS
 
 Step = Callable[[], None]
@@ -60,8 +73,11 @@ def plain(recipe: Recipe, device: torch.device) -> Step:
     return step
 
 
-def gradscope_at(capture: str, *, has_kernel: bool = True) -> Callable[[Recipe, torch.device], Step]:
-    """gradscope at a capture level; "layers" is the last layer with parameters. `has_kernel`: with the C kernel, if there."""
+def gradscope_at(
+    capture: str, *, has_kernel: bool = True, findings: bool = False, keeps_all: bool = False
+) -> Callable[[Recipe, torch.device], Step]:
+    """gradscope at a capture level; "layers" is the last layer with parameters. `has_kernel`: with the C kernel, if there.
+    `findings`: with the monitors, and judged as often as an app would."""
 
     def make(recipe: Recipe, device: torch.device) -> Step:
         wanted = capture
@@ -69,9 +85,9 @@ def gradscope_at(capture: str, *, has_kernel: bool = True) -> Callable[[Recipe, 
             assert isinstance(recipe.model, nn.Module)
             own = [name for name, module in recipe.model.named_modules() if module._parameters]
             wanted = f"layers:{own[-1]}"
-        session = Session(recipe, str(device), capture=wanted)
-        # As in a run: copies of activations are kept only for what is selected.
-        session.keeper.keeps_all = False
+        session = Session(recipe, str(device), capture=wanted, findings=findings)
+        # In a run, copies of activations are kept only for what is selected; where one steps by hand, of all.
+        session.keeper.keeps_all = keeps_all
         kernel = summary.KERNEL if has_kernel else None
 
         def step() -> None:
@@ -79,11 +95,53 @@ def gradscope_at(capture: str, *, has_kernel: bool = True) -> Callable[[Recipe, 
             session.forward()
             session.backward()
             session.step()
+            if session.verdicts is not None and session.verdicts.is_due():
+                session.findings()
             summary.KERNEL = before
 
         return step
 
     return make
+
+
+class ScriptStep:
+    """A plain step, followed as a script's is: the taps are in torch only while it is its turn."""
+
+    def __init__(self, capture: str, recipe: Recipe, device: torch.device) -> None:
+        self._step = plain(recipe, device)
+        script = Script(kind=ScriptKind.FILE, name=__file__)
+        following = Following(script, Nobody(), capture=Capture.parse(capture), budget_bytes=2**28)
+        self._taps = Taps(following)
+        following.found.optimizers.note(recipe.optimizer)  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        self._taps.install()
+        try:
+            yield
+        finally:
+            self._taps.remove()
+            assert not self._taps.errors, self._taps.errors
+
+    def __call__(self) -> None:
+        self._step()
+
+
+class Nobody:
+    """Is told of a script, and does nothing."""
+
+    is_armed = False
+
+    def stop(self, moment: object) -> None: ...
+
+    def session_found(self, session: Any) -> None:
+        session.keeper.keeps_all = False
+
+    def session_changed(self, session: object) -> None: ...
+
+    def phase_ended(self, session: object, report: object, passage: object) -> None: ...
+
+    def script_ended(self, session: object, end: object, rest: object) -> None: ...
 
 
 def hand_written(recipe: Recipe, device: torch.device) -> Step:
@@ -134,6 +192,36 @@ def empty_hooks(recipe: Recipe, device: torch.device) -> Step:
     for module in model.modules():
         module.register_forward_hook(on_output)
     return plain(recipe, device)
+
+
+def floor(recipe: Recipe, device: torch.device) -> Step:
+    """The least that whole numbers can cost on this machine: each output, its gradient, each parameter, its gradient and its
+    previous value are read once."""
+    model = recipe.model
+    assert isinstance(model, nn.Module)
+
+    def read(tensor: Tensor) -> None:
+        tensor.detach().sum()
+
+    def on_output(_module: nn.Module, _args: Any, output: Any) -> None:
+        for tensor in output if isinstance(output, tuple) else (output,):
+            if isinstance(tensor, Tensor):
+                read(tensor)
+                if tensor.requires_grad:
+                    tensor.register_hook(read)
+
+    for module in model.modules():
+        module.register_forward_hook(on_output)
+    one_step, before = plain(recipe, device), [p.detach().clone() for p in model.parameters()]
+
+    def step() -> None:
+        one_step()
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            for tensor in (parameter, parameter.grad, old):
+                if tensor is not None:
+                    read(tensor)
+
+    return step
 
 
 def wandb_watch(recipe: Recipe, device: torch.device) -> Step:
@@ -196,9 +284,14 @@ WAYS: dict[str, tuple[Callable[[Recipe, torch.device], Step], str]] = {
     "plain": (plain, ""),
     "full": (gradscope_at("full"), ""),
     "full without kernel": (gradscope_at("full", has_kernel=False), ""),
+    "findings": (gradscope_at("full", findings=True), ""),
     "norms": (gradscope_at("norms"), ""),
     "one layer": (gradscope_at("layers"), ""),
     "off": (gradscope_at("off"), ""),
+    "script": (partial(ScriptStep, "full"), ""),
+    "script off": (partial(ScriptStep, "off"), ""),
+    "full, all kept": (gradscope_at("full", keeps_all=True), ""),
+    "floor": (floor, ""),
     "empty hooks": (empty_hooks, ""),
     "hand-written hooks": (hand_written, ""),
     "wandb.watch": (wandb_watch, "wandb"),
@@ -209,28 +302,55 @@ WAYS: dict[str, tuple[Callable[[Recipe, torch.device], Step], str]] = {
 
 
 def measure(
-    workload: str, ways: list[str], device: torch.device, seconds: float, clock: Callable[[], float]
+    workload: str, ways: list[str], device: torch.device, seconds: float, clock: Callable[[], float], optimizer: str
 ) -> dict[str, list[float]]:
     """way -> milliseconds of a step, one median a round; the rounds of all ways take turns."""
     steps: dict[str, Step] = {}
     for way in ways:
         seed_everything(0)
-        steps[way] = WAYS[way][0](RECIPES[workload](), device)
-        for _ in range(3):
-            steps[way]()
+        steps[way] = WAYS[way][0](recipe_of(workload, optimizer), device)
+        with around(steps[way]):
+            for _ in range(3):
+                steps[way]()
     found: dict[str, list[float]] = {way: [] for way in ways}
     deadline = time.perf_counter() + seconds * len(ways)
     while time.perf_counter() < deadline or len(found["plain"]) < 3:
         for way in ways:
-            times, until = [], time.perf_counter() + ROUND_SECS
-            while not times or time.perf_counter() < until:
-                start = clock()
-                steps[way]()
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                times.append(1000 * (clock() - start))
+            times: list[float] = []
+            until = time.perf_counter() + ROUND_SECS
+            with around(steps[way]):
+                while not times or time.perf_counter() < until:
+                    start = clock()
+                    steps[way]()
+                    if device.type == "cuda":
+                        torch.cuda.synchronize(device)
+                    times.append(1000 * (clock() - start))
             found[way].append(statistics.median(times))
     return found
+
+
+def recipe_of(workload: str, optimizer: str) -> Recipe:
+    recipe = RECIPES[workload]()
+    if optimizer == "adamw":
+        assert isinstance(recipe.model, nn.Module)
+        return dataclasses.replace(recipe, optimizer=torch.optim.AdamW(recipe.model.parameters(), lr=1e-3))
+    return recipe
+
+
+def _work(options: argparse.Namespace) -> None:
+    """In a process of its own, see `apart`."""
+    way = options.ways.removesuffix(KEPT)
+    if way != options.ways and not keep_large_blocks():
+        raise SystemExit(f"glibc's allocator is left as it is here: {reason_to_leave()}")
+    torch.set_num_threads(int(options.threads))
+    seed_everything(0)
+    step = WAYS[way][0](recipe_of(options.workloads, options.optimizer), torch.device(options.device))
+    with around(step):
+        work(step, time.thread_time if options.cpu_time else time.perf_counter, options.worker)
+
+
+def around(step: Step) -> contextlib.AbstractContextManager[None]:
+    return step.around() if isinstance(step, ScriptStep) else contextlib.nullcontext()
 
 
 def peak_bytes(workload: str, way: str, device: str) -> int:
@@ -248,8 +368,9 @@ def _peak(workload: str, way: str, device: str) -> int:
     before = _highest_since_now()
     seed_everything(0)
     step = WAYS[way][0](RECIPES[workload](), where)
-    for _ in range(3):
-        step()
+    with around(step):
+        for _ in range(3):
+            step()
     return torch.cuda.max_memory_allocated(where) if where.type == "cuda" else _highest() - before
 
 
@@ -277,6 +398,14 @@ def ratio_text(times: list[float], plain_times: list[float]) -> str:
     return f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
+def _way(name: str, options: argparse.Namespace) -> str:
+    return name.removesuffix(KEPT) if options.apart else name
+
+
+def _is_installed(module: str) -> bool:
+    return not module or importlib.util.find_spec(module) is not None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--workloads", help="default: all, the largest on a GPU only")
@@ -287,10 +416,20 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--cpu-time", action="store_true", help="the processor's time; for one thread only")
+    parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help=f"each way in a process of its own; those named WAY{KEPT} keep large blocks",
+    )
+    parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.worker is not None:
+        _work(options)
+        return
     options.workloads = options.workloads or ",".join(WORKLOADS if options.device == "cpu" else RECIPES)
     wanted = options.ways.split(",")
-    unknown = [name for name in wanted if name not in WAYS] + [
+    unknown = [name for name in wanted if _way(name, options) not in WAYS] + [
         name for name in options.workloads.split(",") if name not in RECIPES
     ]
     if unknown:
@@ -298,7 +437,7 @@ def main() -> None:
     if options.peak:
         print(PEAK, _peak(options.workloads, options.ways, options.device))
         return
-    ways = [way for way in wanted if not WAYS[way][1] or importlib.util.find_spec(WAYS[way][1])]
+    ways = [way for way in wanted if _is_installed(WAYS[_way(way, options)][1])]
     ways = ["plain", *(way for way in ways if way != "plain")]
     device = torch.device(options.device)
     clock = time.thread_time if options.cpu_time else time.perf_counter
@@ -311,7 +450,14 @@ def main() -> None:
         print(f"\n| {threads} thread{'s' * (threads > 1)} | plain step | " + " | ".join(ways[1:]) + " |")
         print("|---|---|" + "---|" * len(ways[1:]))
         for workload in options.workloads.split(","):
-            found = measure(workload, ways, device, options.seconds, clock)
+            if options.apart:
+                arguments = (
+                    f"--workloads {workload} --threads {threads} --device {device} --optimizer {options.optimizer}"
+                )
+                given = arguments.split() + ["--cpu-time"] * options.cpu_time
+                found = measure_apart(__file__, given, ways, seconds=options.seconds, round_secs=ROUND_SECS)
+            else:
+                found = measure(workload, ways, device, options.seconds, clock, options.optimizer)
             cells = [ratio_text(found[way], found["plain"]) for way in ways[1:]]
             print(
                 f"| {workload} | {statistics.median(found['plain']):.1f} ms | " + " | ".join(cells) + " |", flush=True

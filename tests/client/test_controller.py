@@ -20,6 +20,7 @@ from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.messages.export import ATTACHED_PIECE_BYTES
 from gradscope.protocol.parts import EVERYTHING, Part
 from gradscope.protocol.phases import Phase, Position, Rest, RunUntil, Verb
+from gradscope.protocol.scripts import Script
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import EngineState, EngineStatus
@@ -43,12 +44,14 @@ class FakeClient(QObject):
     def __init__(self) -> None:
         super().__init__()
         self.started: list[str] = []
+        self.script: Script | None = None
         self.requests: list[Any] = []
         self.replies: list[Callable[[Any], None] | None] = []
         self.sent: list[Any] = []
 
-    def start(self, executable: str) -> None:
+    def start(self, executable: str, script: Script | None = None) -> None:
         self.started.append(executable)
+        self.script = script
         self.become(EngineStatus.STARTING)
 
     def request(self, message: Any, *, on_reply: Callable[[Any], None] | None = None) -> int:
@@ -60,7 +63,7 @@ class FakeClient(QObject):
         self.sent.append(message)
 
     def become(self, status: EngineStatus, text: str = "") -> None:
-        self.state_changed.emit(EngineState(status=status, text=text))
+        self.state_changed.emit(EngineState(status=status, text=text, script=self.script))
 
     def open(self, session: m.SessionInfo = SESSION) -> None:
         self.message_received.emit(m.Opened(session=session, position=Position(rest=Rest.READY)))
@@ -109,7 +112,7 @@ def test_a_recipe_opened_early_waits_for_the_engine(lab: Lab) -> None:
     assert lab.state.opening == "/a.py"
     assert lab.client.requests == []
     lab.client.become(EngineStatus.READY)
-    assert lab.client.requests == [m.Open(path="/a.py", seed=3, device="cuda:0")]
+    assert lab.client.requests == [m.Open(path="/a.py", seed=3, device="cuda:0", findings=True, timeline_bytes=2**30)]
     lab.client.become(EngineStatus.READY, "some text")
     assert len(lab.client.requests) == 1, "once"
 
@@ -237,7 +240,7 @@ def test_a_restart_leaves_the_plots_and_no_session(lab: Lab) -> None:
     lab.controller.restart_engine()
     lab.client.become(EngineStatus.READY)
     assert lab.state.position == Position(step=5)
-    assert lab.state.refusal(Verb.BACKWARD) == "Open a recipe first"
+    assert lab.state.refusal(Verb.BACKWARD) == "Open a script or a recipe first"
     assert lab.state.history is history
     assert lab.client.requests == [], "the user's code is not run again by itself"
     lab.controller.reset()

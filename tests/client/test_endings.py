@@ -85,6 +85,9 @@ def test_of_a_crash_dump_all_is_kept_however_much_follows() -> None:
     assert last_lines(text, crashed=False) == ["of a worker"] * 40
     assert last_lines("\n".join(["before"] * 50 + DUMP), crashed=True) == ["before"] * (40 - len(DUMP)) + DUMP
     assert last_lines("before\n" * 50, crashed=True) == ["before"] * 40
+    # It was ended between a line's text and its end.
+    text = "\n".join(["before"] * 50 + ["unfinished" + DUMP[0], *DUMP[1:]])
+    assert last_lines(text, crashed=True)[-len(DUMP) - 1 :] == ["unfinished", *DUMP]
     assert last_lines("", crashed=True) == []
 
 

@@ -14,7 +14,7 @@ from gradscope.protocol.parts import EVERYTHING
 from gradscope.protocol.phases import Phase, Rest, Verb
 from gradscope.protocol.subjects import L2, STD, ZERO, SubjectKey, SubjectKind
 from gradscope.snapshots.format.saved_history import encode
-from gradscope.state.event_export import event_source
+from gradscope.state.records.event_export import event_source
 from gradscope.state.selection import Selection
 from gradscope.state.tree import walk
 from gradscope.ui.actions.actions import plain

@@ -104,7 +104,8 @@ def test_clipping_an_optimizer_and_a_loss_by_their_forms(
         app.window.actions_[ActionId.UNDO_EDIT].trigger()
         app.wait(lambda left=left: sum(edit.undone_at is None for edit in app.state.edits.made) == left)
     app.wait(lambda: dock.sections["optimizer"].header.text() == "Optimizer: SGD")
-    assert app.state.session.clip_norm is None and app.state.session.loss == "MSELoss"
+    app.wait(lambda: app.state.session is not None and app.state.session.clip_norm is None)
+    assert app.state.session.loss == "MSELoss"
     # A frozen parameter, and a layer in eval mode.
     app.controller.edit(EditRequiresGrad(name="linear.bias", is_parameter=True, requires_grad=False))
     app.controller.edit(EditMode(layer="linear", training=False))

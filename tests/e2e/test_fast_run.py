@@ -12,8 +12,8 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.phases import RunUntil
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
-from gradscope.state.block import MAX_STEPS
-from gradscope.state.cells import Origin, largest
+from gradscope.state.records.block import MAX_STEPS
+from gradscope.state.records.cells import Origin, largest
 from gradscope.ui.plots.charts.heat_map import HeatMap
 from tests.e2e.driver import App
 from tests.ui.fakes import light_themes

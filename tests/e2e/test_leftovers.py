@@ -17,13 +17,14 @@ WriteRecipe = Callable[..., Path]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard is Linux's")
 
 START_THEM = """
+# A line in one write: print() into what is not buffered makes several, and those of several processes get mixed.
 import signal, subprocess
 def start(*, session, forks, ignores, environment):
     code = "import os, signal, time\\n"
     code += "os.fork() and os._exit(0)\\n" * forks
     code += "os.setsid()\\n" if session and forks else ""
     code += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n" if ignores else ""
-    code += f"print('child', os.getpid(), flush=True)\\ntime.sleep(600)\\n"
+    code += "os.write(1, b'child %d' % os.getpid() + bytes([10]))\\ntime.sleep(600)\\n"
     subprocess.Popen([sys.executable, "-S", "-c", code], env=environment, start_new_session=session and not forks)
 start(session=False, forks=0, ignores=False, environment=None)
 start(session=False, forks=0, ignores=True, environment=None)
@@ -108,7 +109,7 @@ def test_they_end_when_the_app_is_ended(
     told = tmp_path / "pids"
     recipe = tmp_path / "starts.py"
     note = f"open({str(told)!r}, 'a').write(str(os.getpid()) + ' ')"
-    starts = START_THEM.replace("print('child', os.getpid(), flush=True)", note)
+    starts = START_THEM.replace("os.write(1, b'child %d' % os.getpid() + bytes([10]))", note)
     recipe.write_text(f"import sys{starts}")
     app = start_app(str(recipe))
     app.engine_pid()

@@ -83,6 +83,8 @@ def look(app: App, key: SubjectKey) -> str:
     app.controller.select(Selection.of_subject(key))
     app.controller.flush()
     view = app.window.inspector.values
+    # Only what can be seen is asked for.
+    app.window.resize(1440, 900)
     app.window.inspector.tabs.setCurrentWidget(view)
     replies: list[object] = []
     app.controller.fetch(m.FetchPage(subject=key), replies.append)

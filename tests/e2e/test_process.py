@@ -227,7 +227,7 @@ def test_a_restart_in_mid_run_has_no_session_and_runs_nothing(app: App, write_re
     assert app.engine_pid != before
     stood = app.state.position
     assert (stood.rest, stood.running, stood.moment) == (Rest.EMPTY, False, None), "the numbers of where it stood stay"
-    assert app.state.refusal(Verb.FORWARD) == "Open a recipe first"
+    assert app.state.refusal(Verb.FORWARD) == "Open a script or a recipe first"
     assert len(app.state.history.loss) > 2, "the plots so far stay"
     app.controller.reset()
     app.wait(lambda: app.state.position.rest is Rest.READY)

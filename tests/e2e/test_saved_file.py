@@ -113,7 +113,7 @@ def test_a_session_whose_file_was_broken_is_mended(app: App, qtbot: QtBot, write
 def test_a_file_that_kills_the_engine(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:
     path = write_recipe()
     whole = path.read_text()
-    path.write_text("import os\nos._exit(7)\n")
+    path.write_text("import os\nos._exit(7)\ndef recipe(): ...\n")
     app.window.commands.open_file(str(path))
     app.wait(lambda: app.state.engine.status is EngineStatus.DEAD)
     path.write_text(whole)

@@ -4,10 +4,13 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from gradscope.assets import sample_path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -33,6 +36,24 @@ def _process_as_it_was() -> Iterator[None]:
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Any]:
+    """A real engine process, of a module's tests: a `peer.Peer`."""
+    from peer import Peer
+
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def mlp() -> Path:
+    """A sample that is small and quick."""
+    path = sample_path("digits_mlp")
+    assert path is not None
+    return path
 
 
 @pytest.fixture

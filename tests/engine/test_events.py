@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gradscope.assets import sample_path
-from gradscope.engine.headless import EXIT_BAD_INPUT, EXIT_DONE, EXIT_USER_CODE, RunOptions, run
+from gradscope.engine.headless.outputs import EXIT_BAD_INPUT, EXIT_DONE, EXIT_USER_CODE
+from gradscope.engine.headless.recipe import RunOptions, run
 from tests.snapshots.events import read, scalars
 
 RECIPE = """

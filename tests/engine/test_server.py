@@ -166,7 +166,9 @@ def test_the_stream_is_the_same_as_a_session_in_this_process(shared: Peer, mlp: 
         assert (found.loss, found.lr) == (raw.loss, raw.lr)
         np.testing.assert_array_equal(found.subjects, raw.subjects)
         np.testing.assert_array_equal(found.summaries, raw.summaries)
-        np.testing.assert_array_equal(found.histograms, raw.histograms)
+        # Of reports that had to wait for each other, which are sent together then, only the newest has them.
+        if len(found.histograms) or found is reports[-1]:
+            np.testing.assert_array_equal(found.histograms, raw.histograms)
 
 
 def test_refused_verbs(shared: Peer, mlp: Path) -> None:

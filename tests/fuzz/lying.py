@@ -80,6 +80,7 @@ def told_of(state: AppState) -> tuple[object, ...]:
         *(id(state.validation), id(state.best), state.cleared, state.revision, state.failure, state.log.total),
         *(state.skipped_reports, len(history.loss), len(history.newest()), history.skipped_steps),
         *(tuple(len(block.steps) for block in history.blocks.values()), state.engine, tuple(state.pins)),
+        *(id(state.findings.known), state.findings.is_watching, state.findings.progress, state.findings.is_checking),
     )
 
 

@@ -29,10 +29,28 @@ from gradscope.protocol import PROTOCOL_VERSION
 from gradscope.protocol import messages as m
 from gradscope.protocol.codec import encode
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.leaner import without_histograms
+from gradscope.protocol.findings import Curve, Evidence, Finding, Findings, Progress, Severity
 from gradscope.protocol.messages.edits import EditMade
+from gradscope.protocol.messages.evaluate import MAX_WATCHES, WatchValue
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
+from gradscope.protocol.source import SourceLine, StackFrame
+from gradscope.protocol.stacks import without_histograms
+from gradscope.protocol.stops.point import StopHit
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind, SubjectRow
+from gradscope.protocol.what_if.tried import (
+    AlongUpdate,
+    Alternative,
+    Directions,
+    Measured,
+    Mode,
+    ProbeRecord,
+    ProbeSetting,
+    Standing,
+    Surface,
+    TrialProgress,
+    Trials,
+    Tried,
+)
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import EngineStatus
 from gradscope.state.topics import Topic
@@ -40,6 +58,7 @@ from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.settings import Settings
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.window.main_window import MainWindow
+from tests.found import CHECKS, finding
 from tests.fuzz.lying import report_of_nothing
 from tests.ui.fakes import full_training
 from tests.ui.shell_fakes import with_places
@@ -68,7 +87,7 @@ class FakeProcess(QObject):
         self._sender = ThreadPoolExecutor(1)
         FakeProcess.newest = self
 
-    def start(self, executable: str, environment: dict[str, str]) -> None:
+    def start(self, executable: str, environment: dict[str, str], *, folder: str = "") -> None:
         self.is_running = True
         self.connection = socket.create_connection(("127.0.0.1", int(environment["GRADSCOPE_PORT"])))
         hello = m.Hello(
@@ -90,7 +109,7 @@ class FakeProcess(QObject):
         with contextlib.suppress(OSError):
             self.connection.sendall(data)
 
-    def set_ready(self) -> None:
+    def set_ready(self, *, of_script: bool = False) -> None:
         pass
 
     def kill(self) -> None:
@@ -131,6 +150,8 @@ class App:
         """Everything that there is, each tab."""
         self.state.touch(*Topic)
         self.controller.flush()
+        self.window.commands.what_ifs.wanted.emit()
+        self.window.commands.what_ifs.probe_wanted.emit()
         for tabs in (self.window.workspace, self.window.inspector.tabs):
             for i in range(tabs.count()):
                 if tabs.isTabVisible(i):
@@ -187,6 +208,43 @@ def with_summaries(value: float, column: int | None = None) -> m.Report:
     return replace(REPORT, summaries=summaries)
 
 
+def told(*found: Finding, steps: int = 9) -> m.FoundNow:
+    return m.FoundNow(findings=Findings(findings=found, checks=CHECKS, steps=steps))
+
+
+TRIED_ON = Measured(step=9, standing=Standing.BETWEEN, batch_step=8)
+TRIALS = Trials(
+    of=TRIED_ON,
+    loss=math.nan,
+    tried=tuple(
+        Tried(alternative=Alternative(rate=1e300, optimizer="<b>"), loss=loss, predicted=loss, update_norm=loss)
+        for loss in (math.nan, math.inf, -1e308, 0.0)
+    ),
+)
+ALONG = AlongUpdate(
+    of=TRIED_ON,
+    alternative=Alternative(),
+    at=np.array([-1e308, 1e308]),
+    losses=np.ones(2),
+    slope=1e308,
+    update_norm=0.0,
+)
+SURFACE = Surface(
+    of=TRIED_ON,
+    directions=Directions.RANDOM,
+    mode=Mode.EVAL,
+    first="",
+    second="<b>" * 999,
+    x=np.array([-1e308, 1e308]),
+    y=np.array([0.0, 5e-324]),
+    losses=np.ones((2, 2)),
+    path=np.zeros((1, 2)),
+    path_shares=np.ones(1),
+    path_steps=np.zeros(1),
+)
+PROBED = ProbeRecord(step=3, loss=0.5, output=np.ones((1, 9)), names=("nowhere",), layers=np.ones((1, 9)))
+
+
 REFUSED: dict[str, object] = {
     "a schedule without dimensions": changed(SCHEDULE, rates=np.array(0.1)),
     "a schedule of three": changed(SCHEDULE, rates=np.zeros((1, 2, 3))),
@@ -231,6 +289,9 @@ REFUSED: dict[str, object] = {
     "other subjects than before": m.Subjects(first=0, rows=(SubjectRow(SubjectKey(SubjectKind.GRAD, "x"), (), ""),)),
     "a gap in the places": m.Places(first=99, rows=()),
     "other places than before": m.Places(first=0, rows=(m.Place(SubStep.LOSS, "no", 1, "", ""),)),
+    "a stack of 201 lines": m.Whereabouts(stack=(StackFrame(SourceLine("/a.py", 1)),) * 201),
+    "a line before the first": m.Whereabouts(stack=(StackFrame(SourceLine("/a.py", -1)),)),
+    "fewer than no frames": m.Whereabouts(stack=(StackFrame(SourceLine("/a.py", 1), folded=-1),)),
     "a subject that is deep": m.Subjects(
         first=ROWS, rows=(SubjectRow(SubjectKey(SubjectKind.GRAD, "a." * 1100), (), ""),)
     ),
@@ -258,6 +319,27 @@ REFUSED: dict[str, object] = {
     "20,000 metrics": m.Validated(
         step=1, epoch=0, loss=0.0, metrics={str(n): 0.5 for n in range(20_000)}, batches=1, samples=1, seconds=0.0
     ),
+    "more findings than there can be": told(*(finding(str(n)) for n in range(2001))),
+    "a finding that was seen before itself": told(finding(step=3, first_step=4)),
+    "a run of a million steps": told(finding(curves=(Curve(name="x", values=(0.5,) * 1_000_000),))),
+    "a severity that is none": headed(
+        "FoundNow", {"findings": {"findings": [{"severity": "doom"}]}, "is_watching": True}
+    ),
+    "more watched values than there can be": m.WatchValues(
+        step=1, after_step=True, values=tuple(WatchValue(id=i) for i in range(MAX_WATCHES + 1))
+    ),
+    "watched values that took less than no time": m.WatchValues(step=1, after_step=True, values=(), seconds=-1.0),
+    "a curve of no places": m.LossAlongDone(along=replace(ALONG, at=np.zeros(0), losses=np.zeros(0))),
+    "a curve that goes back": m.LossAlongDone(along=replace(ALONG, at=ALONG.at[::-1].copy())),
+    "losses of another curve": m.LossAlongDone(along=replace(ALONG, losses=np.zeros(9))),
+    "a surface without an end": m.LossSurfaceDone(surface=replace(SURFACE, x=np.array([0.0, np.inf]))),
+    "a surface of another shape": m.LossSurfaceDone(surface=replace(SURFACE, losses=np.zeros((9, 9)))),
+    "a path to nowhere": m.LossSurfaceDone(surface=replace(SURFACE, path=np.full((1, 2), np.nan))),
+    "a factor that is no number": m.WhatIfDone(
+        trials=replace(TRIALS, tried=(Tried(alternative=Alternative(rate=math.nan)),))
+    ),
+    "a probe of layers without names": m.ProbeRecorded(record=replace(PROBED, names=())),
+    "a probe that counts backwards": m.ProbeRecorded(record=replace(PROBED, output=-np.ones((1, 9)))),
     "no frame": b"\xff" * 64,
     "an unknown message": headed("Surprise", {}),
     "a text that is a list": headed("Note", {"text": ["a"] * 100_000}),
@@ -355,6 +437,110 @@ SHOWN: dict[str, tuple[object, ...]] = {
         opened(modules=tuple(module(".".join(["inner"] * n)) for n in range(1001)), parameters=(), groups=()),
     ),
     "5,000 groups": (opened(groups=SESSION.groups * 5000), m.Schedule(first_step=0, rates=np.ones((5000, 100)))),
+    "2,000 findings of odd places, each the root of the next": (
+        told(
+            *(
+                finding(
+                    f"id{n}", list(Severity)[n % 3], "a.b" * (n % 300), root=f"id{n + 1}", near=("\ud800\n",) * (n % 9)
+                )
+                for n in range(2000)
+            )
+        ),
+    ),
+    "findings far away, twice the same": (
+        told(
+            *[finding("x" * 2000, Severity.ERROR, "<b>\u202e", title="no\n" * 999, step=2**53 - 1)] * 30,
+            steps=2**53 - 1,
+        ),
+    ),
+    "runs of nothing that is finite": tuple(
+        told(
+            finding(
+                curves=tuple(
+                    Curve(name="<b>", values=values) for values in ((math.nan,) * 5, (math.inf, -1e308), (), ())
+                )
+            )
+        )
+        for _ in range(2)
+    ),
+    "evidence of nothing": (
+        told(
+            finding(
+                "a",
+                evidence=tuple(
+                    Evidence(name="", value=v, threshold=-v, unit="%" * 99) for v in (math.nan, math.inf, 1e300)
+                ),
+            )
+        ),
+    ),
+    "findings of no layer, and progress of no check-up": (
+        told(finding(where="nowhere", subject=SubjectKey(SubjectKind.GRAD, "nowhere", 9, ".x"))),
+        m.CheckUpProgress(progress=Progress(title="x" * 9000, done=2**53 - 1, planned=0)),
+        m.CheckUpDone(findings=Findings(seconds=math.nan, forward=2**53 - 1)),
+    ),
+    "a script that nobody has asked for": (m.Reproduced(text="\0<b>\u202e", notes=("x" * 9000,)),),
+    "what nobody has tried, and is no number": (
+        m.WhatIfProgress(progress=TrialProgress(what="<b>" * 999, done=2**53 - 1, planned=0)),
+        m.WhatIfDone(trials=TRIALS),
+        m.LossAlongDone(along=replace(ALONG, losses=np.full(2, np.nan), slope=math.inf)),
+        m.LossSurfaceDone(surface=replace(SURFACE, losses=np.array([[math.inf, -1e308], [1e308, math.nan]]))),
+    ),
+    "a probe that nobody has set, of no layer": (
+        m.ProbeRecorded(record=replace(PROBED, step=2**53 - 1, loss=-math.inf)),
+        m.ProbeRecorded(record=PROBED),
+        m.ProbeSet(setting=ProbeSetting(batch_step=2**53 - 1, every=2**53 - 1, note="no\n" * 99)),
+    ),
+    "stops at points that nobody has set, of no layer": (
+        m.Stopped(hits=()),
+        m.Stopped(
+            hits=tuple(
+                StopHit(id=2**53 - 1, hits=n, step=2**53 - 1, moment=None, subject="<b>\u202e", sentence="no\n" * 99)
+                for n in range(500)
+            )
+        ),
+    ),
+    "branches of nothing, and a replay that goes nowhere": (
+        m.TimelineState(
+            limit_bytes=0,
+            used_bytes=2**53 - 1,
+            checkpoints=(9, 2**53 - 1, 3, 3),
+            earliest=2**53 - 1,
+            branch=77,
+            branches=tuple(
+                m.Branch(id=n % 9, parent=n, from_step=2**53 - 1, until_step=0, change="<b>\u202e" * 99)
+                for n in range(99)
+            ),
+            reason="no\n" * 99,
+        ),
+        m.ReplayProgress(step=2**53 - 1, start=9, until=0),
+    ),
+    "a training that went where nobody has been": (
+        m.WentTo(position=Position(rest=Rest.READY, step=2**53 - 1), branch=2**53 - 1, verified=False),
+        m.WeightsRestored(step=2**53 - 1, notes=("<b>\u202e",) * 100),
+        m.WentTo(position=Position(rest=Rest.READY, step=0), branch=3, notes=("<b>\u202e",) * 100),
+    ),
+    "values of a step that nobody has asked for": (
+        m.Recomputed(
+            step=2**53 - 1,
+            subject=SubjectKey(SubjectKind.UPDATE, "<b>\u202e"),
+            shape=(2**53 - 1,),
+            dtype="no\n",
+            verified=False,
+            notes=("<b>\u202e",) * 100,
+        ),
+    ),
+    "values of what nobody watches, and not numbers": (
+        m.WatchValues(
+            step=2**53 - 1,
+            after_step=True,
+            values=(
+                WatchValue(id=0, text="x" * 9000, number=math.nan),
+                WatchValue(id=2**53 - 1, error="<b>" * 99, number=math.inf, is_off=True),
+            ),
+            seconds=1e9,
+            note="y" * 9000,
+        ),
+    ),
     "reports without histograms": (without_histograms(REPORT), without_histograms(INITIAL)),
     "subjects of no layer": (
         m.Subjects(first=ROWS, rows=keyed("nowhere", "", "net.0.weight")),

@@ -15,7 +15,9 @@ import gradscope
 PACKAGE = Path(gradscope.__file__).parent
 ROOT = PACKAGE.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"])
-SOURCES = sorted({*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")} - {Path(__file__)})
+MARKED = set((ROOT / "tests" / "scripts" / "marked").glob("*.py"))
+"""Users' scripts with marks in them; one is a notebook, and no Python."""
+SOURCES = sorted({*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")} - MARKED - {Path(__file__)})
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -28,9 +30,9 @@ _FUNCTION = re.compile(r"([a-z_]\w*)\(\)")
 _CLASS = re.compile(r"[A-Z][a-z]\w*")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 
-OF_THE_READER = {"recipe.py", "my_recipe.py", "script.py"}
+OF_THE_READER = {"recipe.py", "my_model.py", "my_recipe.py", "script.py", "train.py"}
 """Files that a page speaks of and that are the reader's own."""
-OF_OTHERS = {"backward", "breakpoint"}
+OF_OTHERS = {"backward", "breakpoint", "input"}
 """Functions of Python and torch."""
 
 

@@ -79,7 +79,7 @@ def names_in(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-@pytest.mark.parametrize("folder", ["resources", "sample_models"])
+@pytest.mark.parametrize("folder", ["docs/findings", "resources", "sample_models"])
 def test_wheel_holds_every_file_of(folder: str, wheel: Path) -> None:
     prefix = f"gradscope/_bundled/{folder}/"
     bundled = {name.removeprefix(prefix) for name in names_in(wheel) if name.startswith(prefix)}

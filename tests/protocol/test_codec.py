@@ -13,14 +13,46 @@ from hypothesis import strategies as st
 from gradscope.protocol import messages as m
 from gradscope.protocol.codec import MAX_FRAME_BYTES, MESSAGE_TYPES, Decoder, ProtocolError, encode, from_json, to_json
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.findings import (
+    Certainty,
+    Check,
+    Curve,
+    Evidence,
+    Finding,
+    Findings,
+    Planned,
+    Progress,
+    Severity,
+    Source,
+    Verdict,
+)
 from gradscope.protocol.messages import checkpoints as c
 from gradscope.protocol.messages import edits as e
+from gradscope.protocol.messages import evaluate as ev
 from gradscope.protocol.messages import why as w
 from gradscope.protocol.parts import Part
 from gradscope.protocol.phases import Moment, Phase, Position, Rest, RunUntil, SubStep, Verb
+from gradscope.protocol.scripts import Script, ScriptKind
+from gradscope.protocol.source import SourceLine, StackFrame
+from gradscope.protocol.stops.point import StopHit, StopPoint
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
+from gradscope.protocol.what_if.tried import (
+    AlongUpdate,
+    Alternative,
+    Directions,
+    Measured,
+    Mode,
+    ProbeRecord,
+    ProbeSetting,
+    Standing,
+    Surface,
+    TrialProgress,
+    Trials,
+    Tried,
+)
 
 KEY = SubjectKey(SubjectKind.ACTIVATION, "net.0", 3, ".hidden[1]")
+LINE = SourceLine("/a.py", 3, "Net.forward")
 POSITION = Position(
     rest=Rest.IN_BACKWARD,
     step=4,
@@ -39,6 +71,20 @@ MEASURED = {
     "histograms": np.arange(2 * HISTOGRAM_BINS, dtype=np.int32).reshape(2, -1),
     "sampled": np.array([5, 6]),
 }
+TOLD = ev.TensorTold(
+    leaf="[0]",
+    shape=(2, 3),
+    dtype="float32",
+    device="cpu",
+    requires_grad=True,
+    grad_fn="AddmmBackward0",
+    note="of abs()",
+    summary=np.array([6.0, 1.0, 0.0, 0.0, -1.0, 2.0, 0.5, 1.0, 2.0]),
+    edges=np.arange(3.0),
+    counts=np.array([2, 3]),
+    values=np.array([[1.0, np.nan, 2.0], [-1.0, 0.0, np.inf]]),
+    subject=SubjectKey(SubjectKind.PARAMETER, "fc1.weight"),
+)
 REPORT = m.Report(
     phase=Phase.STEP,
     step=1,
@@ -82,14 +128,59 @@ SESSION = m.SessionInfo(
     precision="fp16",
     metrics=("accuracy",),
 )
+TRIED_ON = Measured(step=4, standing=Standing.BACKWARD_DONE, batch_step=4, samples=8, micro_batches=2, notes=("n",))
+TRIALS = Trials(
+    of=TRIED_ON,
+    loss=1.5,
+    tried=(
+        Tried(alternative=Alternative(), samples=8, loss=1.25, update_norm=0.5, predicted=-0.5, others=2.0),
+        Tried(alternative=Alternative(rate=10.0), loss=float("inf"), update_norm=5.0, predicted=-5.0, is_skipped=True),
+        Tried(alternative=Alternative(clip=False), refusal="nothing is clipped"),
+    ),
+    other_batches=1,
+    others=1.75,
+)
+FOUND = Findings(
+    findings=(
+        Finding(
+            id="dead-units",
+            severity=Severity.WARNING,
+            where="net.1",
+            title="t",
+            why="w",
+            do="d",
+            certainty=Certainty.WINDOW,
+            source=Source.MONITOR,
+            evidence=(
+                Evidence(name="share", value=float("nan"), threshold=0.5, unit="%"),
+                Evidence(name="n", value=None),
+            ),
+            near=("net.3",),
+            phase=Phase.FORWARD,
+            step=9,
+            first_step=3,
+            root="lr-too-high",
+            subject=KEY,
+            curves=(Curve(name="as it is", values=(1.0, float("inf"), float("nan"))),),
+        ),
+    ),
+    checks=(Check(id="clip-too-low", verdict=Verdict.NOT_JUDGED, reason="nothing is clipped"),),
+    steps=10,
+    forward=2,
+    seconds=0.5,
+)
 EXAMPLES = [
     m.Hello(token="t", protocol_version=1, gradscope_version="0", python_version="3", executable="p", pid=1),
     m.Welcome(app_version="0"),
     m.Refused(reason="because"),
     m.EngineReady(torch_version="2", numpy_version="2", devices=(m.DeviceInfo(name="cpu", label="CPU"),)),
     m.EngineUnfit(reason="no torch"),
+    m.Parted(reason="it has ended"),
     m.Open(path="/x y.py", seed=3, device="cuda:1"),
-    m.Open(path="/x y.py", capture="layers:a,b", budget_bytes=1),
+    m.Open(path="/x y.py", capture="layers:a,b", budget_bytes=1, findings=True),
+    m.OpenScript(
+        script=Script(kind=ScriptKind.MODULE, name="pkg.train", arguments=("--lr", "0.1"), folder="/x"), capture="off"
+    ),
     m.SetCapture(capture="norms"),
     m.DeviceLost(reason="because"),
     m.Go(verb=Verb.RUN, until=RunUntil.EPOCH, steps=5),
@@ -108,6 +199,123 @@ EXAMPLES = [
     m.MeasureSnapshot(),
     m.Export(path="/s", parts=(Part.BATCH, Part.PLOTS)),
     m.CancelExport(),
+    m.Reproduce(),
+    m.Reproduced(text="print(1)\n", notes=("a note",)),
+    m.PlanCheckUp(),
+    m.CheckUp(only=("future-leak",)),
+    m.CancelCheckUp(),
+    m.CheckUpPlanned(
+        planned=(Planned(ids=("a", "b"), title="t", forward=3, backward=0, seconds=0.5, refusal="not here"),)
+    ),
+    m.CheckUpDone(findings=FOUND),
+    m.CheckUpProgress(progress=Progress(title="t", done=1, planned=0)),
+    m.FoundNow(findings=FOUND, is_watching=False),
+    m.WhatIf(alternatives=(Alternative(rate=0.5, clip=False), Alternative(optimizer="Adam", batch_size=4))),
+    m.WhatIfDone(trials=TRIALS),
+    m.LossAlong(alternative=Alternative(weight_decay=False), low=-2.0, high=1.0, points=2),
+    m.LossAlongDone(
+        along=AlongUpdate(
+            of=TRIED_ON,
+            alternative=Alternative(),
+            at=np.array([0.0, 1.0]),
+            losses=np.array([1.0, np.nan]),
+            slope=-0.5,
+            update_norm=0.1,
+        )
+    ),
+    m.LossSurface(directions=Directions.RANDOM, mode=Mode.EVAL, side=3, reach=0.5, seed=-1),
+    m.LossSurfaceDone(
+        surface=Surface(
+            of=TRIED_ON,
+            directions=Directions.UPDATE_AND_GRADIENT,
+            mode=Mode.TRAIN,
+            first="x",
+            second="y",
+            x=np.arange(2.0),
+            y=np.arange(3.0),
+            losses=np.array([[1.0, np.inf]] * 3),
+            path=np.zeros((1, 2)),
+            path_shares=np.ones(1),
+            path_steps=np.array([4.0]),
+        )
+    ),
+    m.CancelWhatIf(),
+    m.WhatIfProgress(progress=TrialProgress(what="rate x 10", done=3, planned=9)),
+    m.SetProbe(is_pinned=False, every=10, mode=Mode.TRAIN),
+    m.RunProbe(),
+    m.ProbeSet(setting=ProbeSetting(batch_step=3, samples=8, has_loss=False, note="n")),
+    m.ProbeSet(setting=None),
+    m.ProbeRecorded(
+        record=ProbeRecord(
+            step=4,
+            loss=0.5,
+            output=np.ones((1, 9)),
+            names=("a", "a.b"),
+            layers=np.ones((2, 9)),
+        )
+    ),
+    m.Evaluate(text="model(x)\n", keep=True),
+    m.Evaluated(
+        text="tensor(1.)",
+        output="hé",
+        tensors=(TOLD,),
+        seconds=0.5,
+        moved=("model.fc1.weight",),
+        notes=("x is a variable of the console now",),
+    ),
+    m.Evaluated(error="SyntaxError: invalid syntax", traceback="1 +\n   ^", line=1, column=4, is_cancelled=True),
+    m.Complete(text="model.f", cursor=7),
+    m.Completions(start=6, names=("fc1", "forward")),
+    m.SetWatches(watches=(ev.WatchExpression(id=3, text="loss.item()", each=ev.WatchTime.STEP),)),
+    m.WatchValues(
+        step=4,
+        after_step=True,
+        values=(
+            ev.WatchValue(id=3, text="NaN", number=math.nan),
+            ev.WatchValue(id=4, error="NameError: name 'f' is not defined", is_off=True),
+        ),
+        seconds=0.25,
+        note="half of the time",
+    ),
+    m.Go(verb=Verb.RUN, to="enter encoder.1"),
+    m.SetStops(
+        stops=(StopPoint(id=3, text="grad.l2 > 10"), StopPoint(id=4, text="backward", is_enabled=False, every=2))
+    ),
+    m.Stopped(
+        hits=(
+            StopHit(id=3, hits=2, step=7, moment=None),
+            StopHit(id=4, hits=1, step=7, moment=POSITION.moment, subject="a #1", sentence="It is 12, above 10"),
+        )
+    ),
+    m.StepBack(whole_step=True),
+    m.GoTo(step=7, branch=2),
+    m.GoTo(step=0),
+    m.GoToLast(condition="loss > 2"),
+    m.Recompute(step=7, subject=KEY),
+    m.Recomputed(step=7, subject=KEY, shape=(3, 4), dtype="float32", verified=True, notes=("Approximate",)),
+    m.SetTimeline(limit_bytes=2**30),
+    m.RestoreWeights(step=3),
+    m.WeightsRestored(step=3, notes=("head.weight had another form",)),
+    m.ReplayProgress(step=5, start=3, until=9),
+    m.WentTo(
+        position=POSITION,
+        branch=1,
+        verified=False,
+        notes=("not the same",),
+        edits=(e.EditMade(number=0, step=3, text="lr 0.1 → 0.01"),),
+    ),
+    m.TimelineState(
+        limit_bytes=2**30,
+        used_bytes=5,
+        checkpoints=(3, 5, 6),
+        earliest=3,
+        branch=1,
+        branches=(
+            m.Branch(id=0, parent=None, from_step=0, until_step=9),
+            m.Branch(id=1, parent=0, from_step=4, until_step=6, change="group 0: lr 0.1 → 0.01"),
+        ),
+    ),
+    m.TimelineState(limit_bytes=0, used_bytes=0, checkpoints=(), earliest=None, reason="off"),
     m.Pong(),
     m.Done(position=POSITION, paused=True),
     m.Failed(failure=FAILURE, position=POSITION),
@@ -124,12 +332,18 @@ EXAMPLES = [
         )
     ),
     m.Unavailable(subject=KEY, reason="gone"),
+    m.FetchSource(file="<t.ipynb, cell 3>"),
+    m.SourceText(file="/a.py", text="x = 'ü'\n", truncated=True),
+    m.NoSource(file="/a.py", reason="gone"),
+    m.Whereabouts(stack=(StackFrame(LINE, folded=4), StackFrame(SourceLine("/b.py", 0)))),
     m.SnapshotSizes(parts=(m.PartSize(part=Part.BATCH, size_bytes=7),), always_bytes=2),
     m.Cancelled(),
     m.Exported(path="/s", files=("a", "b"), size_bytes=12),
     m.Moved(position=POSITION),
     m.Subjects(first=7, rows=(SubjectRow(KEY, (2, 3), "float32", "of abs()"),)),
-    m.Places(first=0, rows=(m.Place(SubStep.LOSS, "", 0, "", "()"),)),
+    m.Places(
+        first=0, rows=(m.Place(SubStep.LOSS, "", 0, "", "()"), m.Place(SubStep.FORWARD, "a", 1, "call", "", LINE))
+    ),
     REPORT,
     m.Reports(
         heads=(

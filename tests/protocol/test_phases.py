@@ -9,10 +9,10 @@ from gradscope.protocol.phases import (
     BEFORE,
     INSIDE,
     NEXT_PHASE,
+    OF_A_RECIPE,
     PHASE_OF_SUBSTEP,
     Phase,
     Rest,
-    SubStep,
     Verb,
     refusal,
 )
@@ -29,7 +29,7 @@ def test_a_full_step_goes_round_the_table() -> None:
     assert rest is Rest.READY
 
 
-@pytest.mark.parametrize("rest", [rest for rest in Rest if rest is not Rest.EMPTY])
+@pytest.mark.parametrize("rest", [rest for rest in Rest if rest not in (Rest.EMPTY, Rest.ENDED)])
 def test_one_phase_is_allowed_in_each_place(rest: Rest) -> None:
     phases = [phase for phase in Phase if refusal(rest, Verb(phase.value)) is None]
     assert phases == [NEXT_PHASE[rest]]
@@ -50,13 +50,13 @@ def test_running_leaves_pause_and_reset() -> None:
 
 def test_words_for_the_common_mistakes() -> None:
     assert refusal(Rest.READY, Verb.BACKWARD) == "Backward needs a forward"
-    assert refusal(Rest.EMPTY, Verb.RUN) == "Open a recipe first"
+    assert refusal(Rest.EMPTY, Verb.RUN) == "Open a script or a recipe first"
 
 
 def test_sub_steps_are_in_order() -> None:
     order = "batch, zero grad, forward, loss, backward, unscale, clip, step, update, validate, schedule"
-    assert ", ".join(s.value for s in SubStep) == order
-    phases = [PHASE_OF_SUBSTEP[s] for s in SubStep]
+    assert ", ".join(s.value for s in OF_A_RECIPE) == order
+    phases = [PHASE_OF_SUBSTEP[s] for s in OF_A_RECIPE]
     assert phases == sorted(phases, key=list(Phase).index)
 
 
@@ -65,3 +65,12 @@ def test_between_two_phases_gradients_can_be_cleared() -> None:
     for rest in Rest:
         for verb in (Verb.ZERO_GRAD, Verb.VALIDATE):
             assert (refusal(rest, verb) is None) == (rest in AT_REST)
+
+
+def test_layers_are_stepped_through_from_inside_a_phase() -> None:
+    stands_inside = set(INSIDE.values())
+    for rest in set(Rest) - {Rest.EMPTY, Rest.ENDED}:
+        for in_script in (False, True):
+            assert refusal(rest, Verb.INTO, in_script=in_script) is None
+            for verb in (Verb.OVER, Verb.OUT):
+                assert (refusal(rest, verb, in_script=in_script) is None) == (rest in stands_inside)

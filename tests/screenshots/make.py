@@ -111,6 +111,13 @@ class _Camera:
         self.window.commands.open_file(str(path))
         self.wait(lambda: self.state.session is not None and self.state.session.path == str(path) and self.is_still())
 
+    def open_script(self, path: Path, *arguments: str) -> None:
+        from gradscope.protocol.scripts import Script, ScriptKind
+
+        script = Script(kind=ScriptKind.FILE, name=path.name, arguments=arguments, folder=str(path.parent))
+        self.window.commands.open_script(script)
+        self.wait(lambda: self.state.awaited is None and self.state.in_script and self.is_still())
+
     def run(self, steps: int) -> None:
         from gradscope.protocol.phases import RunUntil
 
@@ -162,7 +169,81 @@ def _take_readme(camera: _Camera) -> None:
     camera.window.workspace.setCurrentIndex(2)
     camera.wait(camera.is_still, 1.0)
     camera.save("gradients")
+    camera.window.workspace.setCurrentIndex(0)
+    _take_findings(camera)
+    _take_time(camera)
+    _take_script(camera)
     camera.close()
+
+
+def _take_findings(camera: _Camera) -> None:
+    """A lesson that goes wrong, and what the monitors say of it."""
+    from gradscope.assets import sample_path
+
+    path = sample_path("dead_relu")
+    assert path is not None
+    camera.open(path)
+    camera.run(100)
+    camera.window.findings.raise_()
+    camera.wait(lambda: bool(camera.state.findings.groups()), 1.5)
+    camera.save("findings")
+    camera.window.moments.raise_()
+
+
+def _take_time(camera: _Camera) -> None:
+    """The story of docs/time.md: a run that ends in Inf, its first step once more, and what becomes of it with clipping."""
+    from gradscope.assets import sample_path
+    from gradscope.protocol.messages import GoTo
+    from gradscope.protocol.messages.edits import EditClipping
+    from gradscope.protocol.phases import Verb
+
+    path = sample_path("exploding_gradients")
+    assert path is not None
+    window, controller, state = camera.window, camera.controller, camera.state
+    camera.open(path)
+    window.timeline.raise_()
+    window.inspector.raise_()
+    camera.run(100)
+    controller.show_step(1)
+    camera.wait(camera.is_still, 1.5)
+    camera.save("time-shown")
+    window.commands.time.go(GoTo(step=0))
+    camera.wait(lambda: camera.is_still() and state.position.step == 0)
+    for verb in (Verb.FORWARD, Verb.BACKWARD):
+        controller.go(verb)
+        camera.wait(camera.is_still)
+    window.commands.what_ifs.show()
+    window.commands.what_ifs.try_steps()
+    camera.wait(lambda: state.what_if.trials is not None and camera.is_still(), 1.5)
+    camera.save("time-what-if")
+    window.workspace.setCurrentIndex(0)
+    window.commands.time.go(GoTo(step=0))
+    camera.wait(lambda: camera.is_still() and state.position.step == 0)
+    controller.edit(EditClipping(norm=1.0, value=None))
+    camera.wait(camera.is_still)
+    camera.run(60)
+    camera.wait(camera.is_still, 1.5)
+    camera.save("time-branch")
+    window.moments.raise_()
+
+
+def _take_script(camera: _Camera) -> None:
+    """Somebody's own script, stopped at the end of a backward: its line, who has called it, and what is known there."""
+    from gradscope.protocol.phases import Verb
+
+    window = camera.window
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "train.py")
+        shutil.copyfile(Path(__file__).parents[1] / "scripts" / "corpus" / "mnist_style.py", path)
+        camera.open_script(path, "--epochs", "12")
+        camera.run(150)
+        for verb in (Verb.FORWARD, Verb.BACKWARD):
+            camera.controller.go(verb)
+            camera.wait(camera.is_still)
+        window.source.show()
+        window.source.raise_()
+        camera.wait(camera.is_still, 1.5)
+        camera.save("script")
 
 
 def _take_states(camera: _Camera, prefix: str) -> None:
@@ -185,7 +266,7 @@ def _take_states(camera: _Camera, prefix: str) -> None:
             camera.save(f"{prefix}-{name}")
         window.training.raise_()
         camera.save(f"{prefix}-training")
-        for panel, name in ((window.inspector, "inspector"), (window.log, "log")):
+        for panel, name in ((window.inspector, "inspector"), (window.log, "log"), (window.source, "source")):
             panel.raise_()
             camera.save(f"{prefix}-{name}")
         window.moments.raise_()

@@ -66,7 +66,7 @@ def test_refusals_name_the_engine_first() -> None:
     state.set_engine(EngineState(status=EngineStatus.STARTING))
     assert state.refusal(Verb.FORWARD) == "The engine is starting"
     state = _ready()
-    assert state.refusal(Verb.FORWARD) == "Open a recipe first"
+    assert state.refusal(Verb.FORWARD) == "Open a script or a recipe first"
     state.apply(m.Opened(session=_session(), position=Position(rest=Rest.READY)))
     assert state.refusal(Verb.FORWARD) is None
     state.set_running()
@@ -90,7 +90,7 @@ def test_a_dead_engine_leaves_the_plots_and_can_be_reset() -> None:
     assert state.refusal(Verb.RESET) == "The engine is starting"
     state.set_engine(EngineState(status=EngineStatus.READY))
     assert state.refusal(Verb.RESET) is None
-    assert state.refusal(Verb.FORWARD) == "Open a recipe first"
+    assert state.refusal(Verb.FORWARD) == "Open a script or a recipe first"
 
 
 def test_selection_kinds_fit_the_node() -> None:

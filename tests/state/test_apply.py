@@ -7,8 +7,8 @@ import pytest
 
 from gradscope.protocol import messages as m
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep, Verb
+from gradscope.protocol.stacks import without_histograms
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import EngineState, EngineStatus

@@ -45,12 +45,13 @@ def test_a_level_that_this_version_does_not_know_is_no_error(state: AppState) ->
     [
         (Rest.READY, False, None),
         (Rest.READY, True, "The session is running: press Pause first"),
-        (Rest.EMPTY, False, "Open a recipe first"),
+        (Rest.EMPTY, False, "Open a script or a recipe first"),
         *(
             (rest, False, "Only between two steps: press Next batch to complete this one")
             for rest in Rest
-            if rest not in (Rest.READY, Rest.EMPTY)
+            if rest not in (Rest.READY, Rest.EMPTY, Rest.ENDED)
         ),
+        (Rest.ENDED, False, "The script has ended: Reset starts it again"),
     ],
 )
 def test_it_can_be_changed_where_the_engine_takes_it(

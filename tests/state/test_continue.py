@@ -10,10 +10,10 @@ from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Position, Rest, Verb
 from gradscope.protocol.subjects import COLUMNS, L2, SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.state.block import Block
-from gradscope.state.curve import Curve
 from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.history import History
+from gradscope.state.records.block import Block
+from gradscope.state.records.curve import Curve
 from gradscope.state.topics import Topic
 from tests.ui.fakes import FakeTraining, small_training
 

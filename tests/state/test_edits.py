@@ -108,7 +108,7 @@ def test_where_edits_are_refused() -> None:
     state = AppState()
     assert state.edit_refusal(EditOption) == "The engine is not running: restart it from the Session menu"
     state.set_engine(EngineState(status=EngineStatus.READY))
-    assert state.edit_refusal(EditOption) == state.undo_refusal() == "Open a recipe first"
+    assert state.edit_refusal(EditOption) == state.undo_refusal() == "Open a script or a recipe first"
     state = opened()
     assert state.edit_refusal(EditRequiresGrad) is None
     assert state.undo_refusal() == "There is no edit to undo"

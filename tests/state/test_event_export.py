@@ -12,10 +12,10 @@ import pytest
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.subjects import COLUMNS, INF, L2, NAN, SubjectKey, SubjectKind
 from gradscope.snapshots.tensorboard import subject_tag
-from gradscope.state import event_export
 from gradscope.state.app_state import AppState
-from gradscope.state.event_export import Cancelled, event_source, write_events
 from gradscope.state.history import History
+from gradscope.state.records import event_export
+from gradscope.state.records.event_export import Cancelled, event_source, write_events
 from tests.snapshots.events import read, scalars
 from tests.ui.fakes import FakeTraining, full_training, small_training
 

@@ -8,8 +8,8 @@ import pytest
 from gradscope.protocol.messages import Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.histograms import HistogramHistory
 from gradscope.state.history import History
+from gradscope.state.records.histograms import HistogramHistory
 
 FILLED = slice(30, 70)
 

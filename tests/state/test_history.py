@@ -10,11 +10,11 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.stacks import stacked, unstacked
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, MEAN, NAN, SubjectKey, SubjectKind, SubjectRow
 from gradscope.snapshots.format import saved_history, tensor_file
-from gradscope.state.block import Block
-from gradscope.state.cells import TOP_L2, TOP_STD, Origin
-from gradscope.state.curve import Curve
-from gradscope.state.histograms import HistogramHistory
 from gradscope.state.history import History
+from gradscope.state.records.block import Block
+from gradscope.state.records.cells import TOP_L2, TOP_STD, Origin
+from gradscope.state.records.curve import Curve
+from gradscope.state.records.histograms import HistogramHistory
 
 
 def _key(name: str, kind: SubjectKind = SubjectKind.ACTIVATION) -> SubjectKey:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, MEAN, SubjectKey, SubjectKind
-from gradscope.state.block import Block
-from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
-from gradscope.state.curve import Curve
+from gradscope.state.records.block import Block
+from gradscope.state.records.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
+from gradscope.state.records.curve import Curve
 
 NAMES = "abc"
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, NAN, SubjectKey, SubjectKind
-from gradscope.state.block import Block
-from gradscope.state.kept_numbers import LEAST, MOST, as_kept
+from gradscope.state.records.block import Block
+from gradscope.state.records.kept_numbers import LEAST, MOST, as_kept
 
 
 @given(st.lists(st.floats(), max_size=20))

@@ -7,14 +7,14 @@ import pytest
 
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
 from gradscope.state import moving
-from gradscope.state.block import Block
+from gradscope.state.records.block import Block
 
 KEYS = [SubjectKey(SubjectKind.PARAMETER, f"{i}.weight") for i in range(40)]
 
 
 @pytest.fixture(autouse=True)
 def no_subjects_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradscope.state.block._FEW_SUBJECTS", 0)
+    monkeypatch.setattr("gradscope.state.records.block._FEW_SUBJECTS", 0)
 
 
 class AtOnce(Block):

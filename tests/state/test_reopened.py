@@ -17,8 +17,8 @@ from gradscope.snapshots.format import saved_history
 from gradscope.snapshots.reader import open_snapshot
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import EngineState, EngineStatus
+from gradscope.state.records.step_curves import ClipColumn
 from gradscope.state.reopened import introduction, state_of
-from gradscope.state.step_curves import ClipColumn
 from tests.snapshots import made
 
 if TYPE_CHECKING:

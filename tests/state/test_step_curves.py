@@ -7,7 +7,7 @@ import numpy as np
 from gradscope.protocol.messages import Clip, Report
 from gradscope.protocol.phases import Phase
 from gradscope.state.history import History
-from gradscope.state.step_curves import ClipColumn
+from gradscope.state.records.step_curves import ClipColumn
 from tests.state.test_apply import REPORT
 
 

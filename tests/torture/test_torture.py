@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gradscope.engine.headless import EXIT_BAD_INPUT, EXIT_USER_CODE, RunOptions, run
+from gradscope.engine.headless.outputs import EXIT_BAD_INPUT, EXIT_USER_CODE
+from gradscope.engine.headless.recipe import RunOptions, run
 from tests.torture.case import Ending
 from tests.torture.cases import CASES, raising
 from tests.torture.run import run_cases

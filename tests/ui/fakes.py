@@ -17,6 +17,7 @@ from gradscope.protocol import messages
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.capture import CaptureLevel
 from gradscope.protocol.phases import Phase, Position, Rest, SubStep
+from gradscope.protocol.scripts import Ability, Script, ScriptKind
 from gradscope.protocol.subjects import (
     COLUMNS,
     COUNT,
@@ -43,6 +44,7 @@ from gradscope.ui.look.settings import Settings
 from gradscope.ui.look.theme import ThemeManager
 
 BATCHES_PER_EPOCH = 29
+SCRIPT_CAN = (Ability.EDIT_OPTIONS,)
 
 
 @dataclass
@@ -78,6 +80,7 @@ class FakeTraining:
     evaluations: int = 0
     level: CaptureLevel = CaptureLevel.FULL
     """FULL, NORMS or OFF; of the session and its reports, unless it is changed in between."""
+    batches_per_epoch: int | None = BATCHES_PER_EPOCH
     micro: int = 0
     step: int = 0
     rows: dict[SubjectKey, int] = field(default_factory=dict)
@@ -114,7 +117,7 @@ class FakeTraining:
             scheduler=self.scheduler,
             loss="cross_entropy",
             scheduler_unit="step",
-            batches_per_epoch=BATCHES_PER_EPOCH,
+            batches_per_epoch=self.batches_per_epoch,
             capture=str(self.level),
             **self.settings,  # type: ignore[arg-type]
         )
@@ -189,7 +192,7 @@ class FakeTraining:
             step=self.step,
             epoch=epoch,
             batch=batch,
-            batches_per_epoch=BATCHES_PER_EPOCH,
+            batches_per_epoch=self.batches_per_epoch,
             micro=self.micro,
             window=self.window,
             optimizer=self.turn,
@@ -366,6 +369,18 @@ def full_training(**changes: object) -> FakeTraining:
     return small_training(**{**wanted, "settings": settings, **changes})
 
 
+SCRIPT = Script(kind=ScriptKind.FILE, name="/home/me/train.py", arguments=("--lr", "0.1"), folder="/home/me")
+REFUSED = {ability.value: f"The script does it: {ability.value}" for ability in Ability if ability not in SCRIPT_CAN}
+OWN_ORDER = (SubStep.BATCH, SubStep.FORWARD, SubStep.LOSS, SubStep.ZERO_GRAD, SubStep.BACKWARD, SubStep.STEP)
+
+
+def script_training(**changes: object) -> FakeTraining:
+    """The small one, driven by a script whose loader has no length."""
+    training = small_training(batches_per_epoch=None, scheduler=None, **changes)
+    training.settings = {"script": SCRIPT, "refused": REFUSED, "substeps": OWN_ORDER, **training.settings}
+    return training
+
+
 def bare_training(**changes: object) -> FakeTraining:
     """Bare tensors w and b, no module."""
     return FakeTraining(layers={}, parameters={"w": (), "b": ()}, name="Bare", scheduler=None, **changes)  # type: ignore[arg-type]
@@ -406,6 +421,7 @@ class FakeController(QObject):
     refreshed = Signal(object)
     panels_refreshed = Signal(object)
     failed = Signal(object)
+    menu_filling = Signal(object, object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -416,6 +432,10 @@ class FakeController(QObject):
         self.interruptions = 0
         self.answer: Callable[[object], object] | None = None
         """Answers fetches at once, where set."""
+
+    def show_step(self, step: int | None) -> None:
+        self.state.shown.show(step)
+        self.flush()
 
     def select(self, selection: Selection) -> None:
         self.state.select(selection)

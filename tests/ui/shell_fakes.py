@@ -15,6 +15,7 @@ from gradscope.protocol.messages import DeviceInfo, Place
 from gradscope.protocol.messages.edits import Choices, Edit
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Phase, Rest, RunUntil, SubStep, Verb
+from gradscope.protocol.scripts import Script
 from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.ui.look.settings import Settings
 from tests.ui.fakes import FakeController, FakeTraining
@@ -90,17 +91,29 @@ class ShellController(FakeController):
     def open_recipe(self, path: str, *, seed: int | None = None, device: str | None = None) -> None:
         self.asked.append(("open", path))
 
+    def open_script(self, script: Script, *, capture: str | None = None) -> None:
+        self.asked.append(("open script", script))
+
     def set_capture(self, capture: Capture) -> None:
         self.asked.append(("capture", str(capture)))
 
     def go(self, verb: Verb) -> None:
         self.asked.append(("go", verb))
 
+    def go_next(self) -> None:
+        self.go(self.state.next_verb)
+
     def run(self, until: RunUntil, steps: int = 1) -> None:
         self.asked.append(("run", until, steps))
 
+    def run_to(self, place: str) -> None:
+        self.asked.append(("run to", place))
+
     def pause(self) -> None:
         self.asked.append(("pause",))
+
+    def ask_where(self) -> None:
+        self.asked.append(("where",))
 
     def interrupt(self) -> None:
         self.asked.append(("interrupt",))

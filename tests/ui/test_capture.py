@@ -141,7 +141,7 @@ def test_where_it_cannot_be_changed_it_says_why(
 def test_without_a_session_it_says_what_the_next_one_begins_with(shell: Shell, controller: ShellController) -> None:
     controller.settings.set(Setting.CAPTURE, CaptureLevel.NORMS)
     assert shell.button.text() == "Capture: Norms only"
-    assert not shell.button.isEnabled() and "Open a recipe first" in shell.button.toolTip()
+    assert not shell.button.isEnabled() and "Open a script or a recipe first" in shell.button.toolTip()
     assert "File, Settings" in shell.button.toolTip()
     assert shell.checked() == []
     controller.set_engine(EngineStatus.DEAD, "gone")
@@ -312,8 +312,8 @@ def test_the_command_line_s_level_is_checked(tmp_path: Path) -> None:
     assert problem(Options(capture="norms")) is None
     assert problem(Options(capture="layers:0", file=str(recipe))) is None
     assert "'some' is no capture level" in (problem(Options(capture="some")) or "")
-    assert "recipe file on the command line" in (problem(Options(capture="layers:0")) or "")
-    assert "recipe file" in (problem(Options(capture="layers:0", file=str(tmp_path))) or "")
+    assert "recipe or script on the command line" in (problem(Options(capture="layers:0")) or "")
+    assert "recipe or script" in (problem(Options(capture="layers:0", file=str(tmp_path))) or "")
 
 
 def test_a_bad_level_is_refused_before_there_is_a_window() -> None:

@@ -170,7 +170,7 @@ def test_nothing_fits(checkpoints: Checkpoints, controller: ShellController, win
 def test_where_the_actions_can_be_used(actions: Actions, controller: ShellController) -> None:
     both = (ActionId.SAVE_CHECKPOINT, ActionId.LOAD_CHECKPOINT)
     for action_id in (*both, ActionId.SAVE_BEST):
-        assert not actions[action_id].isEnabled() and "Open a recipe first" in actions[action_id].toolTip()
+        assert not actions[action_id].isEnabled() and "Open a script or a recipe first" in actions[action_id].toolTip()
     training = small_training(settings={"has_validation": True})
     controller.start(training)
     assert all(actions[action_id].isEnabled() for action_id in both)

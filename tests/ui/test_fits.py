@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QSize
@@ -15,21 +16,30 @@ from pytestqt.qtbot import QtBot
 import gradscope.ui.dialogs
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.findings import Findings
 from gradscope.protocol.messages.checkpoints import CheckpointMismatch
+from gradscope.protocol.phases import Moment, Rest, SubStep
+from gradscope.protocol.source import SourceLine, StackFrame
+from gradscope.protocol.stops.point import StopHit
 from gradscope.state.engine import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
+from gradscope.ui.dialogs.finding_page import FindingPageDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog
+from gradscope.ui.dialogs.script_copies import SaveScriptDialog
 from gradscope.ui.dialogs.sized_dialog import ScrolledForm, SizedDialog
+from gradscope.ui.dialogs.value import ValueDialog
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.tabs.history_tab import HistoryTab
 from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.scrolled_column import ScrolledColumn
 from gradscope.ui.widgets.wrapped_title import WrappedTitle
+from gradscope.ui.window.finding_paths import FindingPaths
 from gradscope.ui.window.main_window import MainWindow
 from tests.ui.fakes import full_training, small_training, started
 from tests.ui.shell_fakes import ShellController
+from tests.ui.test_console import told
 from tests.ui.test_training_dock import CHOICES
 
 FAILURE = Failure(
@@ -116,11 +126,41 @@ def test_a_session_and_each_of_its_tabs(
     controller.start(full_training(), steps=6)
     check("session")
     each_tab(window, check, "session")
-    for panel in (window.training, window.log, window.moments, window.inspector):
+    for panel in (window.training, window.source, window.console, window.log, window.moments, window.inspector):
         panel.raise_()
         check(panel.windowTitle())
     controller.set_running(True)
     check("running")
+
+
+def test_a_stop_with_long_names(window: MainWindow, controller: ShellController, check: Callable[[str], None]) -> None:
+    controller.start(full_training(), steps=1)
+    window.source.raise_()
+    file = "/home/" + "a_folder_with_a_long_name/" * 20 + "a_file_with_a_long_name.py"
+    line = SourceLine(file, 123_456, "AClassWithALongName." * 20 + "forward")
+    frames = tuple(StackFrame(line, folded=2) for _ in range(100))
+    controller.play(iter([messages.Whereabouts(stack=frames)]))
+    asked = [entry for entry in controller.asked if isinstance(entry[0], messages.FetchSource)]
+    asked[-1][1](messages.SourceText(file=file, text="x = 1  # and so on\n" * 123_456))  # type: ignore[operator]
+    check("stopped")
+    assert not window.source.view.visibleRegion().isEmpty()
+    controller.play(iter([messages.Whereabouts()]))
+    check("going on")
+
+
+def test_a_stop_in_a_layer_with_a_long_name(
+    window: MainWindow, controller: ShellController, check: Callable[[str], None]
+) -> None:
+    controller.start(full_training(), steps=1)
+    window.stops.add("grad.l2 > 10 in encoder.*")
+    layer = "encoder." + "a_layer_with_a_long_name." * 20 + "weight"
+    moment = Moment(step=1, substep=SubStep.BACKWARD, event="gradient", layer=layer)
+    hit = StopHit(id=0, hits=1, step=1, moment=moment, subject=layer, sentence=f"grad.l2 of {layer} is 12.4, above 10")
+    position = replace(controller.state.position, rest=Rest.IN_BACKWARD, moment=moment)
+    controller.play(iter([messages.Stopped(hits=(hit,)), messages.Done(position=position)]))
+    window.stops_dock.raise_()
+    check("stopped")
+    assert window.status.stopped.isVisible() and "…" in window.status.stopped.text()
 
 
 def test_86_parameter_groups(window: MainWindow, controller: ShellController, check: Callable[[str], None]) -> None:
@@ -279,6 +319,7 @@ def test_dialogs(
     controller: ShellController,
     qtbot: QtBot,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Each opens with all that is in it, or with a scroll bar where the screen has no room for that."""
     monkeypatch.setattr(SizedDialog, "room", lambda _self: QSize(*screen.most))
@@ -294,10 +335,21 @@ def test_dialogs(
         ActionId.OPEN_SNAPSHOT,
         ActionId.SAVE_CHECKPOINT,
         ActionId.LOAD_CHECKPOINT,
+        ActionId.ADD_STOP,
     )
     for action_id in wanted:
         window.actions_[action_id].trigger()
+    window.commands.choose_step()
     ErrorReportDialog("A title", "why " * 100, "line\n" * 300, window).open()
+    window.commands._scripts.ask("/home/somebody/projects/a_long_name/experiments/2026/train_a_model.py")
+    controller.state.apply(messages.FoundNow(findings=Findings()))
+    paths = FindingPaths(controller, window.themes, window.check_ups, window=window)  # type: ignore[arg-type]
+    paths.check_up()
+    page = tmp_path / "dead-units.md"
+    page.write_text("# Dead units\n\n" + "A unit is dead. " * 500, "utf-8")
+    FindingPageDialog(page, window).open()
+    SaveScriptDialog(folder=tmp_path, name="plain_loop.py", parent=window).open()
+    ValueDialog("model.encoder.layers[0].self_attention(x) " * 9, told(), window.themes, window).open()
     missing = tuple(f"encoder.layers.{i}.self_attention.in_proj_weight" for i in range(100))
     MismatchDialog(CheckpointMismatch(path="/c.pt", missing=missing, fitting=1, total=101), window).open()
     qtbot.wait(30)

@@ -224,7 +224,8 @@ def test_it_fetches_again_only_when_something_moved(qtbot: QtBot, tmp_path: Path
     make_dock(qtbot, tmp_path, controller)
     select(controller, K.PARAMETER, "net.0.weight")
     assert len(fetched) == 1
-    controller.state.touch(*set(Topic) - {Topic.SESSION})
+    # Of another session, or others of its layers, they are forgotten.
+    controller.state.touch(*set(Topic) - {Topic.SESSION, Topic.MODEL})
     controller.flush()
     assert len(fetched) == 1
     controller.play(training.forward())

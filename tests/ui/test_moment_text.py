@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.messages import Failed, SessionChanged
+from gradscope.protocol.messages import Failed, Report, SessionChanged
 from gradscope.protocol.phases import Phase
+from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.plots.words.moment_text import moment_of, newest_moment
@@ -50,6 +51,22 @@ def test_a_window_s_gradient_says_what_is_in_the_sum_what_it_was_divided_by_and_
     assert text_of(state, K.GRAD) == newest_moment(state, K.GRAD) == f"{both}; {scale}; {clip}"
     second = "Gradient of loss / 2, micro-batch 2 of 2, batch 0 of epoch 0, before step 0"
     assert text_of(state, K.ACTIVATION_GRAD, "net.0") == f"{second}; {scale}"
+
+
+def test_in_a_script_nobody_knows_a_divisor() -> None:
+    training = full_training()
+    state = opened(training)
+
+    def of_script(messages: Iterator[object]) -> Iterator[object]:
+        line = SourceLine("/home/me/train.py", 3)
+        return (replace(message, line=line) if isinstance(message, Report) else message for message in messages)
+
+    play(state, of_script(training.forward()), of_script(training.backward()))
+    assert text_of(state, K.GRAD).startswith("Gradient of the loss, batch 0")
+    play(state, of_script(training.forward()), of_script(training.backward()))
+    assert text_of(state, K.GRAD).startswith("Gradients of 2 backwards added up, ")
+    assert text_of(state, K.ACTIVATION_GRAD, "net.0").startswith("Gradient of the loss, backward 2 of step 0, ")
+    assert text_of(state, K.ACTIVATION, "net.0").startswith("Forward of step 0, micro-batch 2, ")
 
 
 def test_the_clipped_gradient_says_by_how_much() -> None:

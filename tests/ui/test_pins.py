@@ -188,7 +188,7 @@ def action(qtbot: QtBot, controller: ShellController, themes: ThemeManager) -> Q
 
 
 def test_the_action_follows_what_is_selected(action: QAction, controller: ShellController) -> None:
-    assert not action.isEnabled() and "Open a recipe first" in action.toolTip()
+    assert not action.isEnabled() and "Open a script or a recipe first" in action.toolTip()
     controller.start(small_training(), steps=1)
     assert not action.isEnabled() and "Select a layer, a parameter or a buffer first" in action.toolTip()
     action.trigger()

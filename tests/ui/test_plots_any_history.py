@@ -17,8 +17,8 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages
 from gradscope.protocol.subjects import INF, NAN, ZERO, SubjectKey, SubjectKind
 from gradscope.snapshots import slices
-from gradscope.state.curve import Curve
-from gradscope.state.kept_numbers import as_kept
+from gradscope.state.records.curve import Curve
+from gradscope.state.records.kept_numbers import as_kept
 from gradscope.state.topics import Topic
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.look.theme import ThemeManager

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
-from gradscope.state.block import Block
+from gradscope.state.records.block import Block
 from gradscope.ui.look.colours import LIGHT
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.heat_map import HeatMap

@@ -7,7 +7,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.subjects import COLUMNS, COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
-from gradscope.state.block import Block
+from gradscope.state.records.block import Block
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.heat_map import HeatMap
 from gradscope.ui.plots.charts.lines_chart import LinesChart

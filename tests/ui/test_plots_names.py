@@ -38,8 +38,26 @@ def test_a_label_begins_with_the_number_of_its_block() -> None:
 
 def test_a_label_begins_earlier_where_that_is_needed_to_tell_rows_apart() -> None:
     names = ["encoder.layers.0.fc.weight", "decoder.layers.0.fc.weight", "decoder.layers.0.cross.weight"]
-    assert row_labels(names) == [names[0], names[1], "0.cross.weight"]
+    assert row_labels(names) == names, "one beside them without its network would be anybody's"
+    blocks = ["net.left.0.fc", "net.right.0.fc", "net.left.1.fc"]
+    assert row_labels(blocks) == ["left.0.fc", "right.0.fc", "1.fc"]
     assert row_labels(["a", "a"]) == ["a", "a"]
+
+
+def test_a_label_goes_without_what_all_rows_share() -> None:
+    names = ["model.conv1.weight", "model.conv1.bias", "model.fc2.weight"]
+    assert row_labels(names) == ["conv1.weight", "conv1.bias", "fc2.weight"]
+    assert row_labels(["net.main.weight", "net.main.bias"]) == ["weight", "bias"]
+    assert row_labels(["netD.fc.weight", "netG.fc.weight"]) == ["netD.fc.weight", "netG.fc.weight"]
+    assert row_labels(["model.weight"]) == ["model.weight"]
+    shown = [text for _, text in labels_of(axis_of(names, room=110), 0, 2, 200)]
+    assert shown == ["conv1.weight", "conv1.bias", "fc2.weight"]
+
+
+def test_a_block_goes_without_what_all_rows_share() -> None:
+    names = [f"a_rather_long_name.blocks.{i}.{part}" for i in range(50) for part in PARTS]
+    texts = [text for _, text in labels_of(axis_of([*names, "a_rather_long_name.head"]), 0, 300, 400)]
+    assert texts[0] == "blocks.0.*" and all(text.startswith(("blocks.", "head")) for text in texts)
 
 
 def test_blocks() -> None:

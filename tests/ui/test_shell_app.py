@@ -14,8 +14,10 @@ from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication, QMainWindow
 from pytestqt.qtbot import QtBot
 
-from gradscope.ui.app import Options, build, override
+from gradscope.protocol.scripts import Script, ScriptKind
+from gradscope.ui.app import Options, build, override, start_engine
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
+from gradscope.ui.dialogs.script_memory import ScriptMemory
 from gradscope.ui.look.settings import Setting, Settings
 from gradscope.ui.upkeep.crash_file import CrashFile, crash_folder
 from gradscope.ui.upkeep.error_reporter import QUIET_SECS, ErrorReporter
@@ -42,6 +44,27 @@ def test_build_makes_a_window_that_owns_everything_and_starts_nothing(qapp: QApp
     assert window.controller.parent() is window
     assert window.themes.parent() is window
     assert not window.isVisible()
+    window.deleteLater()
+    qapp.setStyleSheet(sheet)
+    qapp.setPalette(palette)
+
+
+def test_a_script_is_started_in_an_engine_of_its_own_and_no_other_is(
+    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet, palette = qapp.styleSheet(), qapp.palette()
+    settings = Settings(tmp_path / "settings.ini")
+    settings.set(Setting.SPARE_ENGINE, False)
+    window = build(qapp, settings)
+    started: list[tuple[object, ...]] = []
+    monkeypatch.setattr(window.controller.client, "start", lambda *given: started.append(given))
+    script = Script(kind=ScriptKind.FILE, name="train.py", arguments=("-x",), folder=str(tmp_path))
+    start_engine(window, Options(script=script, capture="norms"))
+    assert [given[1:] for given in started] == [(script,)]
+    assert window.controller.state.awaited == script
+    assert ScriptMemory(settings).recall(str(tmp_path / "train.py")) == script
+    start_engine(window, Options())
+    assert [given[1:] for given in started] == [(script,), ()]
     window.deleteLater()
     qapp.setStyleSheet(sheet)
     qapp.setPalette(palette)

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from gradscope.protocol import messages
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.export import ExportDialog
-from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
+from gradscope.ui.dialogs.open_file import OpenFileDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
 from gradscope.ui.look.settings import Setting
@@ -56,7 +56,7 @@ def test_a_recent_file_that_is_gone_is_forgotten(
 def test_the_chosen_recipe_is_opened_and_its_folder_remembered(
     commands: Commands, controller: ShellController, tmp_path: Path
 ) -> None:
-    commands._on_recipe_chosen(str(tmp_path / "mine.py"))
+    commands._on_file_chosen(str(tmp_path / "mine.py"))
     assert controller.asked == [("open", str(tmp_path / "mine.py"))]
     assert controller.settings.get(Setting.LAST_FOLDER) == str(tmp_path)
 
@@ -64,7 +64,7 @@ def test_the_chosen_recipe_is_opened_and_its_folder_remembered(
 @pytest.mark.parametrize(
     ("show", "kind"),
     [
-        (Commands.open_recipe, OpenRecipeDialog),
+        (Commands.choose_file, OpenFileDialog),
         (Commands.show_settings, SettingsDialog),
         (Commands.show_shortcuts, ShortcutsDialog),
         (Commands.show_about, AboutDialog),

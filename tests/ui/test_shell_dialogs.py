@@ -16,7 +16,7 @@ from gradscope.ui.actions.table import TABLE
 from gradscope.ui.dialogs.about import AboutDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.dialogs.interpreter import problem_with_interpreter
-from gradscope.ui.dialogs.open_recipe import OpenRecipeDialog
+from gradscope.ui.dialogs.open_file import OpenFileDialog
 from gradscope.ui.dialogs.settings import SettingsDialog
 from gradscope.ui.dialogs.shortcuts import ShortcutsDialog
 from gradscope.ui.look.settings import Setting, Settings, ThemeChoice
@@ -94,7 +94,7 @@ def test_shortcuts_lists_every_key(qtbot: QtBot) -> None:
     keys = [row.text(0) for row in rows if row is not None]
     assert len(keys) == sum(bool(row.shortcuts) for row in TABLE.values())
     assert "F5" in keys
-    assert "F10, Shift+F9" in keys
+    assert "Shift+F9, Pause" in keys
     assert not any("%1" in row.text(1) + row.text(2) for row in rows if row is not None)
 
 
@@ -113,11 +113,11 @@ def test_a_report_can_be_copied_and_grows(qtbot: QtBot) -> None:
     assert QGuiApplication.clipboard().text() == "first\n\nsecond"
 
 
-def test_open_recipe_starts_in_the_folder_with_python_files(qtbot: QtBot, tmp_path: Path) -> None:
-    dialog = OpenRecipeDialog(folder=tmp_path)
+def test_open_starts_in_the_folder_with_python_files_and_notebooks(qtbot: QtBot, tmp_path: Path) -> None:
+    dialog = OpenFileDialog(folder=tmp_path)
     qtbot.addWidget(dialog)
     assert Path(dialog.directory().absolutePath()) == tmp_path
-    assert "*.py" in dialog.selectedNameFilter()
+    assert "*.py" in dialog.selectedNameFilter() and "*.ipynb" in dialog.selectedNameFilter()
 
 
 @pytest.mark.parametrize("make", [lambda: ShortcutsDialog(steps=1), lambda: AboutDialog(EngineState())])

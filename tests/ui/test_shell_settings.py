@@ -20,6 +20,7 @@ from gradscope.ui.look.settings import MAX_RECENT_FILES, Setting, Settings, Them
         (Setting.RUN_STEPS, 7),
         (Setting.RECENT_FILES, ["/a.py"]),
         (Setting.RECENT_FILES, ["/a.py", "/b, c.py"]),
+        (Setting.SCRIPTS, '{"/w/train.py": {"arguments": ["--name", "a, b; c"]}}'),
         (Setting.GEOMETRY, QByteArray(b"\x00\x01\xff")),
     ],
 )

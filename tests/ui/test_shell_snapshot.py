@@ -172,7 +172,7 @@ def test_an_empty_snapshot_asks_for_no_button(
     for index in reversed(range(window.workspace.count())):
         window.workspace.setCurrentIndex(index)
     # All that there are: those of the overview come one after the other.
-    qtbot.waitUntil(lambda: len(window.workspace.charts()) == 11)
+    qtbot.waitUntil(lambda: len(window.workspace.charts()) == 14)
     charts = window.workspace.charts()
     charts += [
         ValidationChart(controller, themes, metric="loss"),  # type: ignore[arg-type]

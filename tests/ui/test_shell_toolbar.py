@@ -139,12 +139,22 @@ def test_no_button_loses_its_text_because_of_the_level_of_capture(
             controller.settings.set(Setting.CAPTURE, level)
             controller.refresh_all()
             qtbot.wait(5)
-            buttons = toolbar.buttons.values()
+            # Those of stepping inside, and back, have pictures only, and the sign of Pause is known to everybody.
+            inside = (ActionId.STEP_INTO, ActionId.STEP_OVER, ActionId.STEP_OUT)
+            pictures = (ActionId.STEP_BACK, *inside, ActionId.PAUSE)
+            buttons = [button for action_id, button in toolbar.buttons.items() if action_id not in pictures]
             seen.append([(button.toolButtonStyle(), button.geometry()) for button in buttons])
         assert all(styles == seen[0] for styles in seen), width
         if width >= styled:
             texts = {style for style, _ in seen[0]}
             assert texts == {Qt.ToolButtonStyle.ToolButtonTextBesideIcon}
+
+
+def _narrowed(toolbar: ToolBar, width: int, qtbot: QtBot) -> bool:
+    """Whether what is pressed now and then has lost its text, in a window of that width."""
+    toolbar.window().resize(width, 200)
+    qtbot.waitUntil(lambda: toolbar.width() == width)
+    return toolbar.buttons[ActionId.RESET].toolButtonStyle() is Qt.ToolButtonStyle.ToolButtonIconOnly
 
 
 def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar, qtbot: QtBot) -> None:
@@ -163,7 +173,15 @@ def test_texts_give_way_in_a_narrow_window(toolbar: ToolBar, qtbot: QtBot) -> No
     toolbar.resize(full - 100, toolbar.height())
     assert toolbar.capture.text() == "Full"
     assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
-    toolbar.resize(full - 160, toolbar.height())
+    # So do buttons that are in the menu of another one, too.
+    assert toolbar.buttons[ActionId.STEP_OVER].isVisible()
+    # Of the window, from here on: it gives a tool bar that is resized by hand its width back.
+    toolbar.window().resize(full - 160, 200)
+    qtbot.waitUntil(lambda: not toolbar.buttons[ActionId.STEP_OVER].isVisible())
+    assert toolbar.buttons[ActionId.STEP_INTO].isVisible()
+    assert style(ActionId.RESET) is styles.ToolButtonTextBesideIcon
+    width = next(w for w in range(full - 160, 0, -10) if _narrowed(toolbar, w, qtbot))
+    assert width > full - 400
     assert toolbar.capture.text() == "Capture: Full"
     assert style(ActionId.RESET) is styles.ToolButtonIconOnly
     assert style(ActionId.FORWARD) is styles.ToolButtonTextBesideIcon

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -109,7 +110,44 @@ def test_the_tabs_of_panels_are_there_after_a_start(
         for bar in window.findChildren(QTabBar)
         if bar.parent() is window and bar.isVisible()
     }
-    assert {("Inspector", "Training step", "Lesson"), ("Moments", "Log")} <= shown
+    # The screen of these tests is a small one: four names beside each other would have no room.
+    lower = ("Moments", "Source", "Findings", "Stops", "Timeline", "Console", "Log")
+    assert {("Inspector", "Training step", "Lesson"), lower} <= shown
+
+
+@pytest.mark.parametrize(("width", "is_narrow"), [(1024, True), (1440, False)])
+def test_the_source_lies_where_its_name_has_room(
+    window: MainWindow, controller: ShellController, width: int, is_narrow: bool
+) -> None:
+    window.resize(width, 900)
+    controller.start(small_training())
+    assert (window.source in window.tabifiedDockWidgets(window.moments)) is is_narrow
+    assert (window.source in window.tabifiedDockWidgets(window.inspector)) is not is_narrow
+    for panel in (window.moments, window.inspector):
+        assert not panel.visibleRegion().isEmpty()
+
+
+def test_a_layout_of_a_version_without_the_source_gets_it(make_window: MakeWindow, controller: ShellController) -> None:
+    first = make_window()
+    controller.start(small_training())
+    first.removeDockWidget(first.source)
+    first.source.setObjectName("")
+    first.close()
+    second = make_window()
+    assert second.source in second.tabifiedDockWidgets(second.moments)
+    assert not second.source.isHidden() and not second.inspector.visibleRegion().isEmpty()
+
+
+def test_enter_on_a_moment_brings_the_source(window: MainWindow, controller: ShellController, qtbot: QtBot) -> None:
+    window.resize(1440, 900)
+    controller.start(small_training(), steps=1)
+    assert window.source.visibleRegion().isEmpty()
+    window.moments.view.setCurrentIndex(window.moments.model.index(2, 0))
+    QTest.keyClick(window.moments.view, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not window.source.visibleRegion().isEmpty())
+    window.source.close()
+    QTest.keyClick(window.moments.view, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not window.source.visibleRegion().isEmpty())
 
 
 def test_the_layers_are_no_wider_than_what_is_in_them(

@@ -70,7 +70,7 @@ def test_it_can_be_used_whenever_there_is_a_history(
     qtbot.addWidget(parent)
     actions = Actions(controller, themes, dict.fromkeys(TABLE, lambda: None), parent)  # type: ignore[arg-type]
     action = actions[ActionId.EXPORT_TENSORBOARD]
-    assert not action.isEnabled() and "Open a recipe first" in action.toolTip()
+    assert not action.isEnabled() and "Open a script or a recipe first" in action.toolTip()
     controller.start(small_training(), steps=1)
     assert action.isEnabled()
     controller.rest_at(Rest.READY, running=True)

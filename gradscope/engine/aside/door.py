@@ -13,11 +13,11 @@ from torch import Tensor
 from gradscope.engine.aside.holders import ItemsHolder
 from gradscope.engine.aside.iterators import copy_of_iterator
 from gradscope.engine.aside.others import Others
-from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.walk import MOST_OBJECTS, Reached
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.torch_settings import TorchSettings
+from gradscope.engine.surroundings.unwinding import interruptions_put_off
 from gradscope.engine.wording import listed
 
 
@@ -29,12 +29,15 @@ class Aside:
     before, bit for bit, whatever was raised. What could not be put back is told in `notes`: a generator that has moved, a
     file that was written to. What only the outside world knows (a file opened inside, another process) is out of reach.
 
-    `copies_parameters`: without copies of them it is only seen that somebody has written to them.
+    `copies_parameters`: without copies of them it is only seen that somebody has written to them. `lends_gradients`: inside,
+    there are copies of the gradients.
     """
 
-    def __init__(self, roots: Mapping[str, object], *, copies_parameters: bool = True) -> None:
+    def __init__(
+        self, roots: Mapping[str, object], *, copies_parameters: bool = True, lends_gradients: bool = False
+    ) -> None:
         self._reached = Reached(copies_parameters)
-        self._roots = roots
+        self._roots, self._lends_gradients = roots, lends_gradients
         self._states: RandomStates | None = None
         self._settings: TorchSettings | None = None
         self._others = Others()
@@ -53,11 +56,12 @@ class Aside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._put_back()
-        for tensor in self._reached.tensors:
-            tensor.give_gradient()
-            tensor.put_counter_back()
-        self.notes = tuple(self._told())
+        with interruptions_put_off():
+            self._put_back()
+            for tensor in self._reached.tensors:
+                tensor.give_gradient()
+                tensor.put_counter_back()
+            self.notes = tuple(self._told())
 
     def also(self, roots: Mapping[str, object], *, but: Iterable[Tensor] = ()) -> None:
         """Inside: what `roots` lead to as well; the tensors `but` may change."""
@@ -74,6 +78,8 @@ class Aside:
     def _set_out(self, first: int) -> None:
         for tensor in self._reached.tensors[first:]:
             tensor.take_gradient()
+            if self._lends_gradients:
+                tensor.lend_gradient()
         memo: dict[int, Any] = {}
         for iterator in self._reached.iterators:
             copy_of_iterator(iterator, memo)
@@ -89,7 +95,7 @@ class Aside:
             if not safely(holder.differs, False):
                 continue
             if safely(partial(holder.leave_to, self._others), False):
-                self._left[_named(place, what)] = None
+                self._left[place.named(what)] = None
             if holder.can_be_put_back and not holder.is_left:
                 with contextlib.suppress(Exception):
                     holder.put_back()
@@ -100,10 +106,7 @@ class Aside:
         self._states.restore()
 
     def _told(self) -> list[str]:
-        moved = []
-        for place, what, holder in self._reached.found:
-            if not holder.is_left and safely(holder.differs, False):
-                moved.append(_named(place, what))
+        moved = self._reached.moved()
         told = []
         if moved:
             names = listed(moved)
@@ -121,7 +124,3 @@ class Aside:
                 "others are as before"
             )
         return told
-
-
-def _named(place: Place, what: str) -> str:
-    return f"{place} ({what})" if what else str(place)

@@ -43,10 +43,22 @@ class Holder(ABC):
     def put_back(self) -> None:
         """Make it as it was."""
 
+    @abstractmethod
+    def taken(self) -> Any:
+        """How it is now, for `give`; from here on it differs where it is not so. The same object as the last time where
+        nothing has changed since."""
+
+    @abstractmethod
+    def give(self, taken: Any) -> None:
+        """Make it as it was when that was taken."""
+
 
 class ItemsHolder(Holder):
     """Something that holds other objects: `keys` and `values` are what it held, in its order. No keys where a value has a
     place only."""
+
+    _pair: tuple[list[Any], list[Any]] | None = None
+    """What was taken the last time."""
 
     def __init__(self) -> None:
         self.keys, self.values = self.read()
@@ -72,6 +84,16 @@ class ItemsHolder(Holder):
 
     def put_back(self) -> None:
         self.write(self.values)
+
+    def taken(self) -> tuple[list[Any], list[Any]]:
+        if self._pair is None or self.differs():
+            self.keys, self.values = self._pair = self.read()
+        return self._pair
+
+    def give(self, taken: tuple[list[Any], list[Any]]) -> None:
+        self.keys, self.values = self._pair = taken
+        if self.differs():
+            self.put_back()
 
 
 class DictHolder(ItemsHolder):
@@ -100,6 +122,28 @@ class DictHolder(ItemsHolder):
     def read(self) -> tuple[list[Any], list[Any]]:
         return list(self._kind.keys(self._content)), list(self._kind.values(self._content))
 
+    def differs(self) -> bool:
+        content, kind = self._content, self._kind
+        if kind.__len__(content) != len(self.values):
+            return True
+        is_same = operator.is_
+        return not (
+            all(map(is_same, kind.values(content), self.values)) and all(map(is_same, kind.keys(content), self.keys))
+        )
+
+    def taken(self) -> tuple[list[Any], list[Any]]:
+        # As in `differs`, without calls: this is asked of hundreds of them in every step.
+        content, kind, pair, is_same = self._content, self._kind, self._pair, operator.is_
+        if (
+            pair is not None
+            and kind.__len__(content) == len(pair[1])
+            and all(map(is_same, kind.values(content), pair[1]))
+            and all(map(is_same, kind.keys(content), pair[0]))
+        ):
+            return pair
+        self.keys, self.values = self._pair = self.read()
+        return self._pair
+
     def write(self, values: list[Any]) -> None:
         keys, now = self.read()
         if len(keys) == len(self.keys) and all(map(operator.is_, keys, self.keys)):
@@ -125,6 +169,14 @@ class EmptyHolder(Holder):
     def put_back(self) -> None:
         for content in filter(None, self._contents):
             content.clear()
+
+    def taken(self) -> list[tuple[dict[Any, Any], dict[Any, Any]]] | None:
+        return [(content, dict(content)) for content in self._contents if content] or None
+
+    def give(self, taken: list[tuple[dict[Any, Any], dict[Any, Any]]] | None) -> None:
+        self.put_back()
+        for content, before in taken or ():
+            content.update(before)
 
 
 class ListHolder(ItemsHolder):

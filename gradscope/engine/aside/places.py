@@ -25,6 +25,10 @@ class Place(NamedTuple):
     def attribute(self, name: object) -> Place:
         return Place(name, self)
 
+    def named(self, what: str) -> str:
+        """With what it is, where that is known: "model.memory (a list)"."""
+        return f"{self} ({what})" if what else str(self)
+
     def __str__(self) -> str:
         """As one would write it in the code: "model.memory[0]"."""
         expression, place = "", self

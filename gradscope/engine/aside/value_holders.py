@@ -28,6 +28,16 @@ class BytesHolder(Holder):
     def put_back(self) -> None:
         self._content[:] = self._before
 
+    def taken(self) -> Any:
+        if self.differs():
+            self._before = self._content[:]
+        return self._before
+
+    def give(self, taken: Any) -> None:
+        self._before = taken
+        if self.differs():
+            self.put_back()
+
 
 class MemoryHolder(Holder):
     """Memory of a fixed size: a number, an array or a structure of ctypes."""
@@ -41,6 +51,15 @@ class MemoryHolder(Holder):
 
     def put_back(self) -> None:
         self._memory[:] = self._before
+
+    def taken(self) -> bytes:
+        if self.differs():
+            self._before = self._memory.tobytes()
+        return self._before
+
+    def give(self, taken: bytes) -> None:
+        self._before = taken
+        self.put_back()
 
 
 class ArrayHolder(Holder):
@@ -58,8 +77,21 @@ class ArrayHolder(Holder):
     def put_back(self) -> None:
         self._array[...] = self._before
 
+    def taken(self) -> np.ndarray[Any, Any]:
+        is_large = self._array.nbytes > _MOST_COMPARED_BYTES
+        if samples_of(self._array) != samples_of(self._before) if is_large else self.differs():
+            self._before = self._array.copy()
+        return self._before
+
+    def give(self, taken: np.ndarray[Any, Any]) -> None:
+        self._before = taken
+        if self.can_be_put_back and self.differs():
+            self.put_back()
+
 
 _MOST_SAMPLES = 4096
+_MOST_COMPARED_BYTES = 1024 * 1024
+"""Of a larger array only samples are looked at to see whether it has changed, where that is asked for in every step."""
 
 
 def samples_of(array: np.ndarray[Any, Any]) -> bytes:
@@ -94,6 +126,16 @@ class RandomHolder(Holder):
 
     def put_back(self) -> None:
         self._put(self._before)
+
+    def taken(self) -> Any:
+        now = self._get()
+        if not _is_same_state(now, self._before):
+            self._before = now
+        return self._before
+
+    def give(self, taken: Any) -> None:
+        self._before = taken
+        self.put_back()
 
 
 def _is_same_state(one: Any, other: Any) -> bool:
@@ -131,6 +173,11 @@ class TensorHolder(Holder):
         if self._tensor.is_leaf:
             self._tensor.grad = None
 
+    def lend_gradient(self) -> None:
+        """A copy of it may be read and written to meanwhile."""
+        if self._tensor.is_leaf and self._grad is not None:
+            self._tensor.grad = self._grad.detach().clone()
+
     def give_gradient(self) -> None:
         if self._tensor.is_leaf:
             self._tensor.grad = self._grad
@@ -162,6 +209,15 @@ class TensorHolder(Holder):
             self._tensor.requires_grad_(self._requires_grad)
         if self._copy is not None and not is_same(self._tensor, self._copy):
             put_back(self._tensor, self._copy)
+
+    def taken(self) -> Tensor | None:
+        if self._copy is not None and self.differs():
+            self._copy, self._requires_grad = self._tensor.detach().clone(), self._tensor.requires_grad
+        return self._copy
+
+    def give(self, taken: Tensor | None) -> None:
+        self._copy = taken
+        self.put_back()
 
 
 _WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -211,3 +267,13 @@ class MeasuredHolder(Holder):
 
     def put_back(self) -> None:
         return None
+
+    def taken(self) -> Any:
+        return self._before
+
+    def give(self, taken: Any) -> None:
+        return None
+
+    def measured(self) -> Any:
+        """What it is now."""
+        return self._measure()

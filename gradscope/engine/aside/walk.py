@@ -131,6 +131,19 @@ class Reached:
                 if is_interruption(error):
                     raise
 
+    def moved(self) -> list[str]:
+        """The names of what is not as it was when it was reached, but for what is left to other threads."""
+        return [
+            place.named(what)
+            for place, what, holder in self.found
+            if not holder.is_left and safely(holder.differs, False)
+        ]
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Every module."""
+        return [value for value in self._seen.values() if isinstance(value, nn.Module)]
+
     def _visit_of(self, kind: type) -> _Visit:
         """How objects of a class are looked at."""
         exact: dict[type, _Visit] = {

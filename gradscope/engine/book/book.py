@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +18,11 @@ from gradscope.engine.book.gate import Gate
 from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
 from gradscope.engine.book.step_record import StepRecord
 from gradscope.engine.book.turns import momenta_of, rates_of
+from gradscope.engine.capture.hooks import ModuleHooks
 from gradscope.engine.capture.keeper import Keeper
 from gradscope.engine.capture.observer import Observer
 from gradscope.engine.capture.record import Collected
+from gradscope.engine.capture.shared_hooks import SharedHooks
 from gradscope.engine.model.parameters import Model
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol.capture import Capture
@@ -47,11 +51,18 @@ class Book:
     """
 
     def __init__(
-        self, model: Model, device: torch.device, *, budget_bytes: int, capture: Capture, gate: Gate | None = None
+        self,
+        model: Model,
+        device: torch.device,
+        *,
+        budget_bytes: int,
+        capture: Capture,
+        gate: Gate | None = None,
+        hooks: type[ModuleHooks] | type[SharedHooks] = ModuleHooks,
     ) -> None:
         self.model, self.device, self.gate = model, device, gate
         self.keeper = Keeper(budget_bytes=budget_bytes)
-        self.observer = Observer(model, keeper=self.keeper, stop_here=self._pass_moment, capture=capture)
+        self.observer = Observer(model, keeper=self.keeper, stop_here=self._pass_moment, capture=capture, hooks=hooks)
         self.history: list[StepRecord] = []
         self.validations: list[Validated] = []
         self.reports: dict[Phase, PhaseReport] = {}
@@ -119,6 +130,8 @@ class Book:
             self._found = look[phase](self.step, collected)
 
         self.observer.guarded(work)
+        if self.observer.listener is not None:
+            self.observer.guarded(partial(self.observer.listener.phase_done, phase, collected))
 
     def write(self, phase: Phase, collected: Collected, *, rest: Rest) -> PhaseReport:
         """The report of a forward or a backward, after which training stands at `rest`."""
@@ -138,7 +151,7 @@ class Book:
         if driver.clip is not None and not self.capture.is_partial:
             clipped = self.observer.tables.of_kind(collected.subjects, SubjectKind.CLIPPED_GRAD)
             driver.clip = replace(driver.clip, norm_after=collected.total_l2(clipped))
-        driver.loss = driver.window.mean_loss
+        driver.loss = driver.window.loss_of_step
         report = self.reports[Phase.STEP] = self._report(Phase.STEP, collected)
         assert self._identity is not None
         self.history.append(
@@ -148,7 +161,7 @@ class Book:
                 batch=self._identity.batch,
                 loss=driver.loss,
                 lr=self._rates,
-                grad_l2=self._gradient_norm(),
+                grad_l2=self.gradient_norm(),
                 update_l2=self._norm_of(collected, SubjectKind.UPDATE),
                 seconds=self._step_seconds,
                 micro_batches=len(driver.window.losses),
@@ -167,6 +180,8 @@ class Book:
 
     def abandon(self, phase: Phase) -> PhaseReport | None:
         """The phase has failed, and will be undone: what it has shown so far is its report now."""
+        if self.observer.listener is not None:
+            self.observer.listener.abandon()
         collected = self.observer.abandon()
         if collected is None:
             return None
@@ -202,6 +217,14 @@ class Book:
         self.validations = [validation for validation in self.validations if validation.step < step]
         self.step, self.rest = step, Rest.READY
         self._backward, self._identity = None, None
+
+    def stand_at(
+        self, step: int, rest: Rest, validations: Iterable[Validated], first_nonfinite: FirstNonFinite | None
+    ) -> None:
+        """Training stands where it has been before, at `rest` of step `step`."""
+        self.continue_at(step)
+        self.rest, self.validations = rest, [*validations]
+        self.watch.stand_where(first_nonfinite)
 
     def close(self) -> None:
         """Remove every hook and copy."""
@@ -274,7 +297,7 @@ class Book:
         states = self.driver.gradients.optimizer_state()
         return [(key, tensor) for key, tensor in states if self.observer.wants(key.name)]
 
-    def _gradient_norm(self) -> float | None:
+    def gradient_norm(self) -> float | None:
         """L2 norm of the gradients that this step used; of all parameters, where there is one optimizer."""
         return None if self._backward is None else self._norm_of(self._backward, SubjectKind.GRAD)
 
@@ -329,5 +352,6 @@ class Book:
             momentum=self._momenta,
             notes=tuple(driver.notes),
             first_nonfinite=self._found if complete else None,
+            line=driver.line,
         )
         return PhaseReport(raw, self.observer.tables.subjects.rows, is_partial=self.capture.is_partial)

@@ -14,6 +14,7 @@ from gradscope.engine.book.window import Window
 from gradscope.engine.nonfinite.backward import BackwardAgain
 from gradscope.engine.nonfinite.forward import ForwardAgain
 from gradscope.protocol.messages import Clip
+from gradscope.protocol.source import SourceLine
 
 
 class Batches(Protocol):
@@ -59,6 +60,10 @@ class Driver(Turns, Protocol):
     notes: list[str]
     """What a person should know of the newest phase."""
     window: Window
+
+    @property
+    def line(self) -> SourceLine | None:
+        """Where a script stands; None in a recipe."""
 
     @property
     def batches(self) -> Batches: ...

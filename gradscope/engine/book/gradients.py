@@ -139,7 +139,8 @@ class Gradients:
 
     def movable(self) -> dict[str, Tensor]:
         """The model's parameters, and what else the optimizers hold (a loss function with weights of its own)."""
-        found = self._observer.moving()
+        # An optimizer also moves a frozen one that still has a gradient.
+        found = {n: t for n, t in self._observer.tensors().items() if t.requires_grad or t.grad is not None}
         known = {id(tensor) for tensor in found.values()}
         for i, group in enumerate(groups_of([turn.optimizer for turn in self._whose.turns])):
             for k, tensor in enumerate(group["params"]):

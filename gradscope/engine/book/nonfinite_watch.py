@@ -56,6 +56,12 @@ class NonFiniteWatch:
         births.forget()
         births.is_watching = True
 
+    def stand_where(self, first: FirstNonFinite | None) -> None:
+        """Training stands somewhere else, where this was found already, or nothing was."""
+        self.forget()
+        self.first = first
+        self._observer.births.is_watching = first is None
+
     def after_forward(self, step: int, collected: Collected) -> FirstNonFinite | None:
         loss = self._driver.loss
         if self.first is not None:

@@ -22,7 +22,7 @@ class Window:
     """On the device; kept only for an optimizer that evaluates the loss again."""
 
     @property
-    def mean_loss(self) -> float | None:
+    def loss_of_step(self) -> float | None:
         return sum(self.losses) / len(self.losses) if self.losses else None
 
     def share_of(self, loss: Tensor) -> Tensor:

@@ -17,16 +17,22 @@ _OUTPUT = SubjectKind.ACTIVATION.value
 
 
 def unseen_after_forward(
-    modules: Mapping[str, nn.Module], called: Collection[str], *, new: Collection[str], fused: Collection[str]
+    modules: Mapping[str, nn.Module],
+    called: Collection[str],
+    *,
+    new: Collection[str],
+    fused: Collection[str],
+    stays_compiled: Collection[str] | None = None,
 ) -> Iterator[Absence]:
     """Every module of a model whose output was not seen since nobody called it. `fused`: encoder layers that were not looked
-    into."""
+    into; `stays_compiled`: the layers that run compiled, where what is compiled does not run eagerly here."""
     uncalled = {name: module for name, module in modules.items() if name not in called}
     if not uncalled:
         return
     scripted = inside_scripted(modules)
     around = _ancestors(called)
-    compiled = {name for name, module in uncalled.items() if is_compiled(module)}
+    if_compiled = absences.COMPILED_SINCE if stays_compiled is None else absences.COMPILED_IN_SCRIPT
+    compiled = {name for name, module in uncalled.items() if is_compiled(module)}.union(stays_compiled or ())
     for name, module in uncalled.items():
         reason = absences.NEVER_CALLED
         if name in scripted:
@@ -34,17 +40,25 @@ def unseen_after_forward(
         elif name in new:
             reason = absences.NEW_LAYER
         elif name in compiled or not _ancestors([name]).isdisjoint(compiled):
-            reason = absences.COMPILED_SINCE
+            reason = if_compiled
         elif not has_forward(module):
-            if not module._parameters:
-                # A list of layers has no output that could have been seen.
+            if not module._parameters or not name:
+                # A list of layers, or what holds a script's models, has no output that could have been seen.
                 continue
             reason = absences.HAS_NO_FORWARD
         elif not _ancestors([name]).isdisjoint(fused):
             reason = absences.FUSED
         elif name in around:
             reason = absences.LAYERS_CALLED
+        elif stays_compiled is not None and not _of_called(name, called, around):
+            reason = absences.OTHER_MODEL
         yield Absence(name=name, kind=_OUTPUT, reason=reason)
+
+
+def _of_called(name: str, called: Collection[str], around: set[str]) -> bool:
+    """Whether anything was called of the model of a script that a layer belongs to: where none was, that is as usual."""
+    root = name.partition(".")[0]
+    return root in called or root in around
 
 
 def unseen_after_backward(

@@ -25,13 +25,17 @@ class AwaitedGradients:
         self._listener = listener
         self._reasons: dict[Slot, str] = {}
         self._leaf_handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle] = []
+        """Of the newest forward."""
         self.of_pass = 0
         """Number of the newest forward."""
 
     def begin_pass(self) -> None:
         self.of_pass += 1
         self._reasons.clear()
-        self.remove_leaf_hooks()
+        # They end with the graph.
+        self._handles.clear()
+        self._remove(self._leaf_handles)
 
     def expect(self, slot: Slot, tensor: Tensor) -> None:
         """From now on; a hook on the tensor belongs to that value also when the model changes it in place later."""
@@ -39,9 +43,8 @@ class AwaitedGradients:
         if not tensor.requires_grad:
             return
         handle = tensor.register_hook(_GradientTap(self._listener, slot, self.of_pass))
-        if tensor.is_leaf:
-            # A hook on a leaf (a layer that returns its own weight) outlives the graph.
-            self._leaf_handles.append(handle)
+        # A hook on a leaf (a layer that returns its own weight) outlives the graph.
+        (self._leaf_handles if tensor.is_leaf else self._handles).append(handle)
 
     def has_graph(self, slot: Slot) -> bool:
         """Whether the gradient of an output with a graph is waited for."""
@@ -63,10 +66,15 @@ class AwaitedGradients:
         """Those that are still waited for, and why they have not come."""
         yield from self._reasons.items()
 
-    def remove_leaf_hooks(self) -> None:
-        for handle in self._leaf_handles:
+    def remove_hooks(self) -> None:
+        """Also where the graph of the newest forward is kept by somebody."""
+        self._remove(self._leaf_handles)
+        self._remove(self._handles)
+
+    def _remove(self, handles: list[RemovableHandle]) -> None:
+        for handle in handles:
             handle.remove()
-        self._leaf_handles.clear()
+        handles.clear()
 
 
 class _GradientTap:

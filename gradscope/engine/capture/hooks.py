@@ -142,6 +142,9 @@ class _Hooked:
 class ModuleHooks:
     """The hooks on those modules of one model that are wanted; removes exactly its own."""
 
+    runs_eagerly = True
+    """What torch.compile has compiled runs eagerly, so that its layers can be seen."""
+
     def __init__(self, modules: Mapping[str, nn.Module], listener: LayerListener, wants: Callable[[str], bool]) -> None:
         self._wants = wants
         self._listener = weakref.ref(listener)

@@ -23,6 +23,8 @@ class Keeper:
     def __init__(self, *, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self.keeps_all = True
         """Everything, as far as the budget goes; otherwise only what is watched."""
+        self._watched: tuple[SubjectKey, ...] = ()
+        self._also: tuple[SubjectKey, ...] = ()
         self._ranks: dict[SubjectKey, int] = {}
         """What is watched, and how many others come before it."""
         self._watched_in_pass: frozenset[SubjectKey] = frozenset()
@@ -35,9 +37,22 @@ class Keeper:
         self._bytes = 0
         self._refused: dict[SubjectKey, str] = {}
 
+    @property
+    def watched(self) -> tuple[SubjectKey, ...]:
+        return self._watched
+
     def watch(self, subjects: Iterable[SubjectKey]) -> None:
         """Keep these in every pass, and no others than these from now on; the first of them come first."""
-        self._ranks = {key: rank for rank, key in enumerate(dict.fromkeys(subjects))}
+        self._watched = tuple(subjects)
+        self._rank()
+
+    def watch_also(self, subjects: Iterable[SubjectKey]) -> None:
+        """The same for what expressions read, after those."""
+        self._also = tuple(subjects)
+        self._rank()
+
+    def _rank(self) -> None:
+        self._ranks = {key: rank for rank, key in enumerate(dict.fromkeys((*self._watched, *self._also)))}
 
     def wants(self, key: SubjectKey) -> bool:
         """Only what is gone after its phase: parameters, what belongs to them and buffers can be had at any time."""

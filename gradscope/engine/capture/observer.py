@@ -20,9 +20,11 @@ from gradscope.engine.capture.absences import (
 from gradscope.engine.capture.awaited import AwaitedGradients
 from gradscope.engine.capture.hooks import ModuleHooks, inside_backward
 from gradscope.engine.capture.keeper import Keeper
+from gradscope.engine.capture.listeners import Listener
 from gradscope.engine.capture.parameter_hooks import ParameterHooks
-from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables
-from gradscope.engine.capture.running import RunningLayers
+from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables, record_outside
+from gradscope.engine.capture.running import RunningLayers, StopHere
+from gradscope.engine.capture.shared_hooks import SharedHooks
 from gradscope.engine.capture.sites import Sites
 from gradscope.engine.capture.wanted import Wanted
 from gradscope.engine.model.buffers import Buffers
@@ -38,10 +40,8 @@ from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.messages import Absence
 from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
-
-StopHere = Callable[[SubStep, str, str, int], None]
-"""(sub-step, event, layer, call): called at every moment; returns when training may go on."""
 
 
 class Observer:
@@ -51,7 +51,15 @@ class Observer:
     `errors` and never reach the user's model.
     """
 
-    def __init__(self, model: Model, *, keeper: Keeper, stop_here: StopHere, capture: Capture = FULL) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        keeper: Keeper,
+        stop_here: StopHere,
+        capture: Capture = FULL,
+        hooks: type[ModuleHooks] | type[SharedHooks] = ModuleHooks,
+    ) -> None:
         self.tables = Tables()
         self.keeper = keeper
         self.previous = PreviousValues()
@@ -72,11 +80,13 @@ class Observer:
         """Whether a parameter's gradient has nothing to do with this backward."""
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
+        self.listener: Listener | None = None
         self._is_muted = False
         self._has_run_again = False
         """In this phase, after the forward: a part of the model, which may have changed buffers."""
         self._tensors: Mapping[str, Tensor] | None = None
-        self._record: PhaseRecord | None = None
+        self.record: PhaseRecord | None = None
+        """Of the phase under way."""
         self.running = RunningLayers()
         self._recomputed: dict[str, int] = {}
         self._awaited = AwaitedGradients(self)
@@ -89,7 +99,10 @@ class Observer:
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
         self._parameter_hooks = ParameterHooks(self)
         self.eager = EagerModules()
-        self._hooks: ModuleHooks | None = None
+        self.stay_compiled: set[str] = set()
+        """Layers that run compiled, where they are not made to run eagerly."""
+        self._kind_of_hooks = hooks
+        self._hooks: ModuleHooks | SharedHooks | None = None
         self._install_hooks()
 
     # ------------------------------------------------------------------------------------------ what is captured
@@ -106,8 +119,14 @@ class Observer:
 
     def _install_hooks(self) -> None:
         if isinstance(self._model, nn.Module) and not self.capture.is_off:
-            self.eager.take(self._model)
-            self._hooks = ModuleHooks(self._structure.modules(), self, self.wants)
+            if self._kind_of_hooks.runs_eagerly:
+                self.eager.take(self._model)
+            self._hooks = self._kind_of_hooks(self._structure.modules(), self, self.wants)
+
+    @property
+    def shared_hooks(self) -> SharedHooks | None:
+        """Where the hooks are such; None also with capture off."""
+        return self._hooks if isinstance(self._hooks, SharedHooks) else None
 
     # ------------------------------------------------------------------------------------------ phases
 
@@ -125,20 +144,20 @@ class Observer:
         self.last_passed = None
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
-        self._record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
+        self.record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
         if phase is Phase.BACKWARD:
             self._parameter_hooks.follow(self._wanted_tensors())
             record.own_seconds = record.elapsed()
 
     def end(self, more: Iterable[tuple[SubjectKey, Tensor]] = ()) -> Collected:
         """Complete the record of the phase that `begin` opened, with `more` subjects."""
-        record = self._record
+        record = self.record
         assert record is not None
         try:
             self.guarded(partial(self._complete, record, more))
             return record.finish()
         finally:
-            self._record = self._tensors = None
+            self.record = self._tensors = None
 
     @contextlib.contextmanager
     def muted(self) -> Iterator[None]:
@@ -158,11 +177,11 @@ class Observer:
 
     def so_far(self) -> Collected | None:
         """What has been collected of the phase under way; None between phases."""
-        return self._record.finish() if self._record is not None else None
+        return self.record.finish() if self.record is not None else None
 
     def abandon(self) -> Collected | None:
         """The phase has failed: what was captured up to there."""
-        record, self._record, self._tensors = self._record, None, None
+        record, self.record, self._tensors = self.record, None, None
         if self._hooks is not None:
             self._hooks.end_lift()
         return record.finish() if record is not None else None
@@ -171,32 +190,36 @@ class Observer:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
         return self.running.innermost(error, self._structure.modules())
 
-    def passing(self, substep: SubStep, *, start: float | None = None, detail: str = "") -> None:
+    def passing(
+        self, substep: SubStep, *, start: float | None = None, detail: str = "", line: SourceLine | None = None
+    ) -> None:
         """A sub-step is done: note it, and stop here if somebody wants to."""
         self.last_passed = substep
-        if self._record is not None:
-            self._record.pass_place(self.tables.place(substep, detail=detail), start)
+        if self.record is not None:
+            self.record.pass_place(self.tables.place(substep, detail=detail, line=line), start)
+        if self.listener is not None and substep is SubStep.ZERO_GRAD and not self._is_muted:
+            self.guarded(self.listener.gradients_cleared)
         self._stop_here(substep, "", "", 0)
 
     def note(self, key: SubjectKey, tensor: Tensor) -> None:
         """Take in a subject of the phase under way, as it is now."""
-        if self._record is not None and self.wants(key.name):
-            self.guarded(partial(self._record.add, key, tensor))
+        if self.record is not None and self.wants(key.name):
+            self.guarded(partial(self.record.add, key, tensor))
 
     def leave_out(self, seconds: float) -> None:
         """Training stood still for so long: that is nobody's running time."""
-        if self._record is not None:
-            self._record.paused_seconds += seconds
+        if self.record is not None:
+            self.record.paused_seconds += seconds
 
     def elapsed(self) -> float:
-        return self._record.elapsed() if self._record is not None else math.nan
+        return self.record.elapsed() if self.record is not None else math.nan
 
     def tensors(self) -> Mapping[str, Tensor]:
         """name -> tensor, each once; parameters of lazy modules are left out until they have a shape."""
         if self._tensors is not None:
             return self._tensors
         found = self._structure.tensors()
-        if self._record is not None and self._record.phase is not Phase.FORWARD:
+        if self.record is not None and self.record.phase is not Phase.FORWARD:
             # Looked for once a phase: parameters come, go and get their shape in forwards, or between two phases.
             self._tensors = found
         return found
@@ -234,15 +257,9 @@ class Observer:
         tensors = self.tensors()
         return {n: t for n, t in tensors.items() if self.wants(n)} if self.capture.is_partial else tensors
 
-    def moving(self) -> dict[str, Tensor]:
-        """The parameters that a step may change: an optimizer also moves a frozen one that still has a gradient."""
-        return {
-            name: tensor for name, tensor in self.tensors().items() if tensor.requires_grad or tensor.grad is not None
-        }
-
     def initial(self) -> Collected:
         """Summaries of all parameters and buffers as they are now, outside any phase."""
-        record = self._record_outside()
+        record = record_outside(self.tables, self.keeper, self.capture)
         for name, tensor in self._wanted_tensors().items():
             record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
         if not self.capture.is_off:
@@ -251,16 +268,10 @@ class Observer:
 
     def buffers_now(self) -> Collected:
         """Summaries of all buffers, outside any phase: one that had changed them was undone."""
-        record = self._record_outside()
+        record = record_outside(self.tables, self.keeper, self.capture)
         if not self.capture.is_off:
             self.guarded(lambda: record.take_all(self._wanted_buffers()))
         return record.finish()
-
-    def _record_outside(self) -> PhaseRecord:
-        # Not in the memory of a phase that may be under way.
-        summaries = SummaryBatch()
-        summaries.clear(norms_only=self.capture.norms_only)
-        return PhaseRecord(Phase.STEP, self.tables, self.keeper, summaries)
 
     def close(self) -> None:
         """Remove every hook."""
@@ -268,12 +279,12 @@ class Observer:
         self._structure.forget()
         self._buffers.forget()
         self.previous = PreviousValues()
-        self._record = None
+        self.record = None
 
     # ------------------------------------------------------------------------------------------ layers
 
     def layer_entered(self, name: str) -> None:
-        record = self._record
+        record = self.record
         if record is None or self._is_muted:
             return
         if inside_backward():
@@ -285,7 +296,7 @@ class Observer:
         self.running.enter(name, call, record.elapsed())
 
     def layer_left(self, name: str, output: object, inputs: Inputs) -> None:
-        record = self._record
+        record = self.record
         if record is None or self._is_muted:
             return
         if inside_backward():
@@ -293,11 +304,13 @@ class Observer:
             return
         call, start, passed_over = self.running.leave(name)
         for entered in passed_over:
-            self._tell_raised(record, entered.name, entered.call)
+            record.tell_absent(SubjectKey(SubjectKind.ACTIVATION, *entered[:2]), absences.RAISED)
         try:
             bad = self._note_output(record, name, call, output, start)
             if self.births.is_watching and (bad is not None or self.births.has_pending):
                 self._note_birth(record, (name, call), bad, inputs)
+            if self.listener is not None and record.phase is Phase.FORWARD:
+                self.listener.layer_left(name, output, inputs)
         except BaseException as error:
             self._note_error(error)
         self.running.tell_left()
@@ -312,7 +325,7 @@ class Observer:
         site.follow(record.substep, leaves)
         record.pass_place(site.place, start, site.bytes)
         if not leaves:
-            self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
+            record.tell_absent(SubjectKey(SubjectKind.ACTIVATION, name, call), absences.NO_TENSOR)
         bad = None
         for (activation, gradient), (_, tensor) in zip(site.slots, leaves, strict=True):
             record.take(activation, tensor)
@@ -334,7 +347,7 @@ class Observer:
         record.own_seconds += time.perf_counter() - started
 
     def layer_lifted(self, name: str) -> None:
-        if self._record is not None and not self._is_muted:
+        if self.record is not None and not self._is_muted:
             self._fused.add(name)
 
     def _recompute(self, name: str, output: object) -> None:
@@ -343,7 +356,7 @@ class Observer:
         self._recomputed[name] = call + 1
         for leaf, tensor in tensor_leaves(output):
             _, slot = self._sites.slots(name, call, leaf)
-            is_seen = self._record is not None and self._record.has(slot.key)
+            is_seen = self.record is not None and self.record.has(slot.key)
             if is_seen or self._awaited.has_graph(slot):
                 # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
                 continue
@@ -353,7 +366,7 @@ class Observer:
                 self._awaited.explain(slot, absences.WHICH_CALL)
 
     def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None:
-        record = self._record
+        record = self.record
         # A gradient taken inside the forward (a gradient penalty) is not the loss's gradient; one of an older graph is stale.
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or of_pass != self._awaited.of_pass:
             if record is not None and record.phase is Phase.FORWARD:
@@ -369,7 +382,7 @@ class Observer:
     # ------------------------------------------------------------------------------------------ parameters
 
     def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool) -> None:
-        record = self._record
+        record = self.record
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
         try:
@@ -411,7 +424,7 @@ class Observer:
             site = self._sites.of_parameter(name)
             pair = self.previous.pair(name, tensor)
             if pair is None and self.previous.knows(name):
-                self._tell(record, site.change.key, absences.REPLACED)
+                record.tell_absent(site.change.key, absences.REPLACED)
             yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
@@ -419,7 +432,7 @@ class Observer:
         for name, tensor in self._wanted_tensors().items():
             key = self._sites.of_parameter(name).gradient.key
             if tensor.grad is not None and self.is_left_over(name, tensor):
-                record.absent.append(Absence(name=name, kind=key.kind.value, reason=absences.LEFT_OVER))
+                record.tell_absent(key, absences.LEFT_OVER)
             elif tensor.grad is not None:
                 # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
                 reference, version = self._seen_gradients.get(name, (None, 0))
@@ -430,10 +443,10 @@ class Observer:
                 continue
             else:
                 reason = why_unreached(name, others) if tensor.requires_grad else absences.FROZEN
-                self._tell(record, key, reason)
+                record.tell_absent(key, reason)
         for slot, reason in self._awaited.missing():
             is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
-            self._tell(record, slot.key, why_unreached(slot.key.name, others, reason) if is_unreached else reason)
+            record.tell_absent(slot.key, why_unreached(slot.key.name, others, reason) if is_unreached else reason)
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(
@@ -442,13 +455,14 @@ class Observer:
 
     def _tell_uncalled(self, record: PhaseRecord) -> None:
         for entered in self.running.all():
-            self._tell_raised(record, entered.name, entered.call)
+            record.tell_absent(SubjectKey(SubjectKind.ACTIVATION, *entered[:2]), absences.RAISED)
         self._never_called.clear()
         if self._hooks is None or not isinstance(self._model, nn.Module):
             return
         modules = self._structure.modules()
         new = self._hooks.follow(modules)
-        unseen = list(unseen_after_forward(modules, self.running.calls, new=new, fused=self._fused))
+        stay, calls = None if self._hooks.runs_eagerly else self.stay_compiled, self.running.calls
+        unseen = list(unseen_after_forward(modules, calls, new=new, fused=self._fused, stays_compiled=stay))
         has_compiled = any(absence.reason == absences.COMPILED_SINCE for absence in unseen)
         for absence in unseen if not self.capture.is_partial else [a for a in unseen if self.wants(a.name)]:
             record.absent.append(absence)
@@ -458,13 +472,7 @@ class Observer:
         for name in self.eager.names:
             if name in self.running.calls:
                 record.absent.append(Absence(name=name, kind=absences.COMPILED, reason=absences.RUN_EAGERLY))
-        self.eager.take(self._model if new or has_compiled else None)
-
-    def _tell_raised(self, record: PhaseRecord, name: str, call: int) -> None:
-        self._tell(record, SubjectKey(SubjectKind.ACTIVATION, name, call), absences.RAISED)
-
-    def _tell(self, record: PhaseRecord, key: SubjectKey, reason: str) -> None:
-        record.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
+        self.eager.take(self._model if stay is None and (new or has_compiled) else None)
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -489,4 +497,4 @@ class Observer:
             self._hooks = None
         self.eager.restore()
         self._parameter_hooks.remove()
-        self._awaited.remove_leaf_hooks()
+        self._awaited.remove_hooks()

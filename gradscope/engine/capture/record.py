@@ -31,8 +31,10 @@ from gradscope.engine.quantities.values import (
     whole_number,
 )
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import Absence, Place
 from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 
 
@@ -62,7 +64,7 @@ class Tables:
         self.records = 0
         """How many have been begun."""
         self._slots: dict[SubjectKey, Slot] = {}
-        self._places: dict[tuple[SubStep, str, int, str, str], int] = {}
+        self._places: dict[tuple[SubStep, str, int, str, str, SourceLine | None], int] = {}
         self._kinds = np.zeros(0, dtype=np.int8)
 
     def slot(self, key: SubjectKey) -> Slot:
@@ -71,12 +73,20 @@ class Tables:
             slot = self._slots[key] = Slot(key)
         return slot
 
-    def place(self, substep: SubStep, layer: str = "", call: int = 0, event: str = "", detail: str = "") -> int:
+    def place(
+        self,
+        substep: SubStep,
+        layer: str = "",
+        call: int = 0,
+        event: str = "",
+        detail: str = "",
+        line: SourceLine | None = None,
+    ) -> int:
         """The number of a place."""
-        number = self._places.get((substep, layer, call, event, detail))
+        key = substep, layer, call, event, detail, line
+        number = self._places.get(key)
         if number is None:
-            number = self.places.number(Place(substep, layer, call, event, detail))
-            self._places[substep, layer, call, event, detail] = number
+            number = self._places[key] = self.places.number(Place(*key))
         return number
 
     def set_form(self, slot: Slot, shape: tuple[int, ...], dtype: torch.dtype, note: str) -> None:
@@ -131,6 +141,8 @@ class PhaseRecord:
         """(start, seconds, bytes of output) of each place, one after the other."""
         self._last: tuple[weakref.ref[Tensor], int, int] | None = None
         self._lock = threading.Lock()
+        self.again: list[Slot] | None = None
+        """Where somebody wants to know it: what was taken once more, and replaces what was known of it."""
 
     # ------------------------------------------------------------------------------------------ subjects
 
@@ -166,6 +178,8 @@ class PhaseRecord:
             self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)
             self._summaries.set(position, values)
         self._place(slot, position)
+        if is_again and self.again is not None:
+            self.again.append(slot)
         # A weak reference: a strong one to a gradient would keep autograd from adding to it in place.
         # An inference tensor has no version: changes of it cannot be noticed.
         self._last = None if tensor.is_inference() else (weakref.ref(tensor), tensor._version, position)
@@ -260,6 +274,17 @@ class PhaseRecord:
         """The same of NaN alone."""
         return slot.record == self._number and self._summaries.is_known_nan(slot.position)
 
+    def known_from(self, position: int) -> tuple[list[tuple[SubjectKey, FloatArray]], int]:
+        """What was taken from a position on, and again, as far as it is known already; and the position to ask from next."""
+        with self._lock:
+            end, rows = len(self._rows), self._tables.subjects.rows
+            positions = list(range(position, end))
+            if self.again:
+                positions += [slot.position for slot in self.again if slot.position < position]
+                self.again.clear()
+            known = ((rows[self._rows[n]].key, self._summaries.known(n)) for n in positions)
+            return [(key, row) for key, row in known if row is not None], end
+
     def has(self, key: SubjectKey) -> bool:
         return self._tables.slot(key).record == self._number
 
@@ -268,6 +293,10 @@ class PhaseRecord:
     def elapsed(self) -> float:
         """Seconds since the phase began, gradscope's own work and pauses left out."""
         return time.perf_counter() - self._started - self.own_seconds - self.paused_seconds
+
+    def tell_absent(self, key: SubjectKey, reason: str) -> None:
+        """It could have been there, and is not."""
+        self.absent.append(Absence(name=key.label(), kind=key.kind.value, reason=reason))
 
     def pass_place(self, place: int, start: float | None, output_bytes: float = math.nan) -> None:
         """Note that something ran; `start` is when it began (`elapsed`), None where only the moment is known."""
@@ -310,3 +339,10 @@ class Collected:
     def total_l2(self, positions: IntArray) -> float | None:
         """The L2 norm of several subjects together, as `summary.total_l2` has it."""
         return summary.total_l2(self.summaries[positions])
+
+
+def record_outside(tables: Tables, keeper: Keeper, capture: Capture) -> PhaseRecord:
+    """Of what there is outside any phase; not in the memory of one that may be under way."""
+    summaries = SummaryBatch()
+    summaries.clear(norms_only=capture.norms_only)
+    return PhaseRecord(Phase.STEP, tables, keeper, summaries)

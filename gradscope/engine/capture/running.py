@@ -10,6 +10,11 @@ from typing import NamedTuple
 
 from torch import nn
 
+from gradscope.protocol.phases import SubStep
+
+StopHere = Callable[[SubStep, str, str, int], None]
+"""(sub-step, event, layer, call): called at every moment; returns when training may go on."""
+
 
 class Entered(NamedTuple):
     """A call of a layer that has not been left."""
@@ -50,6 +55,11 @@ class RunningLayers:
         if self.tell is not None:
             self.tell(name)
         self._stacks.setdefault(threading.get_ident(), []).append(Entered(name, call, at))
+
+    def innermost_now(self) -> str:
+        """The layer that is running on this thread; "" outside of all."""
+        stack = self._stacks.get(threading.get_ident())
+        return stack[-1].name if stack else ""
 
     def leave(self, name: str) -> tuple[int, float, list[Entered]]:
         """(call, when it was entered, those inside of it that were entered and never left): their forward raised, and the

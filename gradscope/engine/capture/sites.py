@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from gradscope.engine.capture.record import Slot, Tables
 from gradscope.engine.quantities.values import shape_of
+from gradscope.engine.surroundings.source import users_line
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -61,7 +63,7 @@ class CallSite:
         self._form: list[tuple[str, torch.dtype, torch.layout, tuple[int, ...]]] | None = None
         self._substep: SubStep | None = None
         self.place = -1
-        """The number of its place, with the shapes of its output."""
+        """The number of its place, with the shapes of its output and the user's line that made the call."""
         self.bytes = math.nan
         """Of its output."""
         self.slots: list[tuple[Slot, Slot]] = []
@@ -73,7 +75,9 @@ class CallSite:
         if self._form == form and self._substep is substep:
             return
         shapes = ", ".join(_shape_text(shape) for *_, shape in form[:4]) + (", ..." if len(form) > 4 else "")
-        self.place = self._tables.place(substep, self._name, self._number, "call", shapes)
+        # Here only, not at every call: to look for the line takes a walk through the stack.
+        line = users_line(sys._getframe())
+        self.place = self._tables.place(substep, self._name, self._number, "call", shapes, line)
         self.bytes = float(sum(_bytes(tensor) for _, tensor in leaves))
         self.slots = [self._sites.slots(self._name, self._number, leaf) for leaf, _ in leaves]
         self._form, self._substep = form, substep

@@ -7,9 +7,11 @@ import inspect
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -23,6 +25,7 @@ from torch.utils.data._utils import signal_handling
 
 from gradscope.engine.data.loader_position import LoaderPosition
 from gradscope.engine.data.passes import Pass, PassRecord, generators_of
+from gradscope.engine.data.tape import PassLike, Tape, TapePlace
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import is_users_error, users_code, users_failure
 from gradscope.engine.surroundings.error_parts import message_of
@@ -109,6 +112,20 @@ _EXACT_SAMPLERS = (RandomSampler, SequentialSampler, SubsetRandomSampler, Weight
 _READY_AGAIN = "the same batch is ready again"
 
 
+@dataclass(frozen=True)
+class SourceSpot:
+    """Where a `BatchSource` stands on its tape."""
+
+    epoch: int
+    index: int
+    fate: str
+    current: tuple[Any] | None
+    ahead: tuple[Any] | BaseException | None
+    loaded_with: RandomStates | None
+    is_broken_off: bool
+    tape: TapePlace
+
+
 class BatchSource:
     """`for epoch: for batch in loader`, one batch at a time. The current batch stays until its step is done.
 
@@ -127,13 +144,22 @@ class BatchSource:
         self.index = 0
         """Of the current batch in its epoch (or of the next one to come)."""
         self._loader = loader
-        self._pass: Pass | None = None
-        self._finished: Pass | None = None
+        self._pass: PassLike | None = None
+        self._finished: PassLike | None = None
+        self.tape: Tape | None = None
+        """What was drawn, where somebody may go back in it."""
         self.fate = _READY_AGAIN
         """What has become of the current batch, for a message: a batch that could not be loaded may be lost."""
         self._current: tuple[Any] | None = None
         self._ahead: tuple[Any] | BaseException | None = None
         self._loaded_with: RandomStates | None = None
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in a batch; None where the loader does not say."""
+        with users_code("Reading the DataLoader's batch size"):
+            size = self._loader.batch_size
+        return size if isinstance(size, int) and size >= 0 else None
 
     def current(self, states: RandomStates | None = None) -> Any:
         """The current batch, loaded if need be. Raises what the dataset raises, and StopIteration never.
@@ -204,7 +230,7 @@ class BatchSource:
         self._finish()
         if self._pass is None:
             with without_signals():
-                self._pass = Pass(self._loader)
+                self._pass = Pass(self._loader) if self.tape is None else self.tape.begin_pass()
         try:
             return next(self._pass)
         except StopIteration:
@@ -258,6 +284,54 @@ class BatchSource:
             next(self._finished, None)
             self._finished = None
 
+    # ------------------------------------------------------------------------------------------ going back
+
+    def keep_tape(self) -> Tape:
+        """From here on, what is drawn is kept: `go_to` a `spot` of before."""
+        self._finish()
+        self.tape = Tape(self._loader)
+        if isinstance(self._pass, Pass):
+            self._pass = self.tape.take_over(self._pass)
+        return self.tape
+
+    def spot(self) -> SourceSpot:
+        """Where this stands now, on its tape."""
+        assert self.tape is not None
+        return SourceSpot(
+            self.epoch,
+            self.index,
+            self.fate,
+            self._current,
+            self._ahead,
+            self._loaded_with,
+            is_broken_off=self.is_broken_off,
+            tape=self.tape.place(self._pass, self._finished),
+        )
+
+    def go_to(self, spot: SourceSpot) -> None:
+        """Stand there. The random states are left alone."""
+        assert self.tape is not None
+        self.epoch, self.index, self.fate, self.is_broken_off = spot.epoch, spot.index, spot.fate, spot.is_broken_off
+        self._current, self._ahead, self._loaded_with = spot.current, spot.ahead, spot.loaded_with
+        self._pass, self._finished = self.tape.go_to(spot.tape)
+
+    @property
+    def parts(self) -> list[object]:
+        """The loader, and what it draws from."""
+        loader = self._loader
+        with users_code("Reading the DataLoader's dataset and samplers"):
+            return [loader, loader.dataset, loader.sampler, loader.batch_sampler, *self.generators]
+
+    @property
+    def ahead(self) -> tuple[Any] | BaseException | None:
+        """The next batch, or what came in its place, where that was asked for already."""
+        return self._ahead
+
+    @property
+    def draws(self) -> int | None:
+        """How much was drawn in this pass; None before it has begun."""
+        return None if self._pass is None else self._pass.draws
+
     # ------------------------------------------------------------------------------------------ the place in the data
 
     def position(self) -> LoaderPosition:
@@ -267,7 +341,7 @@ class BatchSource:
             epoch=self.epoch,
             index=self.index,
             begun=None if self._pass is None else self._pass.record(),
-            generators=tuple(generator.get_state() for generator in self.generators),
+            generators=self.generator_states,
             is_ahead=self._ahead is not None and not self.is_broken_off,
             is_broken_off=self.is_broken_off,
             is_put_back=self._pass is not None and self._pass.is_put_back,
@@ -307,24 +381,30 @@ class BatchSource:
         return generators_of(self._loader)
 
     @property
+    def generator_states(self) -> tuple[Tensor, ...]:
+        """Theirs, where training stands."""
+        return self.tape.states if self.tape is not None else tuple(own.get_state() for own in self.generators)
+
+    @property
     def has_persistent_workers(self) -> bool:
         return bool(self._loader.persistent_workers)
 
     def _go_through(self, record: PassRecord, position: LoaderPosition) -> None:
-        self._pass, newest, raised = Pass.again(self._loader, record)
+        begun, newest, raised = Pass.again(self._loader, record)
+        self._pass = begun
         if position.is_broken_off:
             self._ahead, self.is_broken_off = StopIteration(), True
         elif position.is_ahead:
             self._ahead = (newest.pop(),) if raised is None else raised
         waiting = [newest.pop()] if position.is_put_back else []
         if position.loaded_with is not None:
-            if self._pass.is_by_samples:
-                self._pass.take_next(newest[-1])
+            if begun.is_by_samples:
+                begun.take_next(newest[-1])
                 position.loaded_with.restore()
             self._loaded_with = position.loaded_with
-            self._current = (next(self._pass) if self._pass.is_by_samples else newest[-1],)
+            self._current = (next(begun) if begun.is_by_samples else newest[-1],)
         if waiting:
-            self._pass.take_next(waiting[0])
+            begun.take_next(waiting[0])
 
     @contextlib.contextmanager
     def _workers_as_in(self, position: LoaderPosition) -> Iterator[None]:

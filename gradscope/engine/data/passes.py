@@ -101,7 +101,7 @@ class Pass:
         self._iterator = iter(loader)
         self._sampled = _Sampled.within(self._iterator)
         source = self._iterator if self._sampled is None else self._sampled.source
-        is_recorded = self._sampled is None or not _draws_at_once(loader)
+        is_recorded = self._sampled is None or not draws_at_once(loader)
         self._draws = _Recorded(source, generators if is_recorded else None)
         if self._sampled is not None:
             self._sampled.source = self._draws
@@ -124,6 +124,21 @@ class Pass:
     def is_put_back(self) -> bool:
         """The newest draw was put back, and not taken again."""
         return self._sampled is not None and self._sampled.is_put_back
+
+    @property
+    def can_put_back(self) -> bool:
+        """`put_back` would do it."""
+        return self._sampled is not None and self._sampled.has_newest
+
+    @property
+    def draws(self) -> int:
+        """How much was drawn so far."""
+        return self._draws.count
+
+    @property
+    def newest_samples(self) -> tuple[Any, ...]:
+        """What the sampler gave for the newest batch: one thing, or nothing where that is not known."""
+        return () if self._sampled is None else self._sampled.newest
 
     def record(self) -> PassRecord:
         draws = self._draws
@@ -246,6 +261,15 @@ class _Sampled:
     def is_put_back(self) -> bool:
         return bool(self._again)
 
+    @property
+    def newest(self) -> tuple[Any, ...]:
+        """The last draw, while it can be put back."""
+        return tuple(self._last)
+
+    @property
+    def has_newest(self) -> bool:
+        return bool(self._last)
+
     def put_back(self) -> bool:
         """The last draw comes once more. False if there is none."""
         self._again, self._last = self._last, []
@@ -277,7 +301,7 @@ class _Sampled:
         return self._last[0]
 
 
-def _draws_at_once(loader: DataLoader[Any]) -> bool:
+def draws_at_once(loader: DataLoader[Any]) -> bool:
     """True for torch's own samplers: they use the global generators for the first of their draws only."""
     samplers = (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
     return all(sampler is None or type(sampler).__module__ == "torch.utils.data.sampler" for sampler in samplers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from gradscope.engine.edits.layers import parameters_named
 from gradscope.engine.edits.trial import problem_with_options
 from gradscope.engine.model.closures import needs_closure
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.stepping.training import Training
 from gradscope.engine.surroundings.error_parts import safe_text
 from gradscope.engine.wording import listed, with_article
 from gradscope.protocol.failure import BadInput
@@ -29,9 +29,18 @@ _ONLY_WHEN_MADE = {
 }
 
 
-def edit_option(stepper: Stepper, edit: EditOption) -> Change:
+class Trained(Protocol):
+    """Who moves what, by a recipe or in a script."""
+
+    @property
+    def turns(self) -> Sequence[Turn]: ...
+
+    @property
+    def scheduler_unit(self) -> str: ...
+
+
+def edit_option(training: Trained, edit: EditOption) -> Change:
     """Assign one option of a group, as `group[option] = value` would."""
-    training = stepper.training
     turn, index = _group_at(training, edit.group)
     group = turn.optimizer.param_groups[index]
     what = _name(training, edit.option, edit.group)
@@ -102,16 +111,17 @@ def edit_membership(stepper: Stepper, edit: EditMembership) -> Change:
 # ------------------------------------------------------------------------------------------- private
 
 
-def _group_at(training: Training, number: int) -> tuple[Turn, int]:
+def _group_at(training: Trained, number: int) -> tuple[Turn, int]:
     places = [(turn, i) for turn in training.turns for i in range(len(turn.optimizer.param_groups))]
     if not 0 <= number < len(places):
         raise BadInput(f"There is no parameter group {number}; expected one from 0 to {len(places) - 1}")
     return places[number]
 
 
-def _name(training: Training, option: str, number: int) -> str:
+def _name(training: Trained, option: str, number: int) -> str:
     word = _WORDS.get(option, option)
-    return f"{word} of group {number}" if len(groups_of(training.optimizers)) > 1 else word
+    groups = groups_of(turn.optimizer for turn in training.turns)
+    return f"{word} of group {number}" if len(groups) > 1 else word
 
 
 def _new_value(turn: Turn, group: dict[str, Any], edit: EditOption, what: str) -> Any:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch.optim import Optimizer
 
 from gradscope.engine.book.book import Book
 from gradscope.engine.book.turns import groups_of, rates_of
 from gradscope.engine.export.matter import Matter
 from gradscope.engine.reports.report import PhaseReport
+from gradscope.engine.surroundings.numerics import numerics, versions
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.messages import Place, Report, SessionInfo
 from gradscope.protocol.phases import Phase, Position
@@ -23,7 +23,6 @@ from gradscope.protocol.subjects import SubjectRow
 from gradscope.snapshots.format.content import Content, StepRow
 from gradscope.snapshots.format.names import FORMAT, FORMAT_VERSION
 from gradscope.snapshots.format.tables import step_table
-from gradscope.version import __version__
 
 _Row = TypeVar("_Row", SubjectRow, Place)
 
@@ -49,6 +48,7 @@ def content_of(matter: Matter, left_out: Sequence[str] = ()) -> Content:
         steps=step_table(step_rows(book), groups=rate_groups(book)),
         validations=tuple(book.validations),
         edits=matter.edits_made,
+        findings=matter.findings(),
     )
 
 
@@ -94,13 +94,9 @@ def manifest_of(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "gradscope": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
+        "versions": versions(),
         "platform": platform.platform(),
+        "numerics": numerics(),
         "recipe": {
             "name": info.name,
             "path": info.path or None,

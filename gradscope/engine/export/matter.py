@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gradscope.engine.book.book import Book
+from gradscope.protocol.findings import Findings
 from gradscope.protocol.messages import SessionInfo
 from gradscope.protocol.messages.edits import EditMade
 
@@ -20,3 +21,5 @@ class Matter(Protocol):
 
     @property
     def edits_made(self) -> tuple[EditMade, ...]: ...
+
+    def findings(self) -> Findings: ...

@@ -86,6 +86,7 @@ def plan_facts(book: Book, content: Content) -> Iterator[PlannedFile]:
         places=content.places,
         validations=content.validations,
         edits=content.edits,
+        findings=content.findings,
     )
     yield of_bytes(names.SESSION, json_files.dump_typed(told))
     for name, data in report_files.encode(content.reports).items():
@@ -99,7 +100,15 @@ def plan_page(content: Content, attachments: Iterable[Attachment]) -> PlannedFil
     """report.html, with those of the attached files in it that are PNG pictures."""
     pictures = {item.name: item.data.tobytes() for item in attachments if item.name.lower().endswith(".png")}
     reports = [(report, content.rows_of(report)) for report in content.reports.values()]
-    page = report_html(content.manifest, content.session, reports, content.steps, pictures, content.validations)
+    page = report_html(
+        content.manifest,
+        content.session,
+        reports,
+        content.steps,
+        pictures,
+        content.validations,
+        findings=content.findings,
+    )
     return of_bytes(names.PAGE, page.encode("utf-8", "replace"), Part.REPORT)
 
 

@@ -54,6 +54,11 @@ class PreviousValues:
         # Last: a copy that was broken off must not be put back.
         self._of = dict(tensors)
 
+    def take(self, known: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Of each tensor the value before the newest step, which somebody else has copied."""
+        self._buffers |= {name: copy for name, (_, copy) in known.items()}
+        self._of = {name: tensor for name, (tensor, _) in known.items()}
+
     def forget(self) -> None:
         """There is no newest step any more (the buffers stay, for the next one)."""
         self._of = {}

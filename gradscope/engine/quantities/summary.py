@@ -119,6 +119,10 @@ class SummaryBatch:
         """The same of NaN alone."""
         return bool(self._numbers[position * len(COLUMNS) + NAN]) and position not in self._on_device
 
+    def known(self, position: int) -> FloatArray | None:
+        """A copy of a summary; None while it is on a device, whose work is not waited for."""
+        return None if position in self._on_device else self._summaries[position].copy()
+
     def finish(self, count: int) -> tuple[FloatArray, npt.NDArray[np.int32], IntArray]:
         """(summaries (n, 9), histograms (n, HISTOGRAM_BINS), sampled (n,)) of the first n positions, copies."""
         if not count:

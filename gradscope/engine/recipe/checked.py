@@ -27,12 +27,22 @@ def checked_seed(recipe: Recipe, seed: int | None) -> int:
 def checked_capture(model: Model, capture: str | Capture) -> Capture:
     """What is to be captured. Raises BadInput if it is no level, or names a layer that the model does not have."""
     wanted = Capture.parse(capture) if isinstance(capture, str) else capture
+    problem = unmatched_layer(model, wanted)
+    if problem:
+        raise BadInput(f"{problem}; expected names of its layers, with * and ?")
+    return wanted
+
+
+def unmatched_layer(model: Model, wanted: Capture) -> str:
+    """Which layer is to be captured that the model does not have, in words; "" where it has them all."""
+    if not wanted.layers:
+        return ""
     names = [*named_tensors(model), *named_buffers(model)]
     if isinstance(model, nn.Module):
         names += [name for name, _ in walk(model)]
     unmatched = wanted.unmatched(names)
-    if unmatched:
-        close = difflib.get_close_matches(unmatched[0], names, n=1)
-        known = f" (is it {close[0]}?)" if close else ""
-        raise BadInput(f"The model has no layer {unmatched[0]!r}{known}; expected names of its layers, with * and ?")
-    return wanted
+    if not unmatched:
+        return ""
+    close = difflib.get_close_matches(unmatched[0], names, n=1)
+    known = f" (is it {close[0]}?)" if close else ""
+    return f"The model has no layer {unmatched[0]!r}{known}"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from torch.utils.data import DataLoader, Dataset
 
+    from gradscope.engine.recipe.own_rules import OwnRule
+
 TRAIN_LOSS = "train_loss"
 
 
@@ -76,6 +78,8 @@ class RecipeFields:
     description: str = ""
     source: Source | None = field(default=None, repr=False, compare=False)
     """Set by `load_recipe`."""
+    rules: tuple[OwnRule, ...] = field(default=(), repr=False, compare=False)
+    """Set by `load_recipe`: those that its file declares with `@gradscope.finding`."""
 
     @property
     def optimizers(self) -> dict[str, Optimizer]:

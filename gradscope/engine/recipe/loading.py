@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gradscope.engine.recipe.fields import Source
+from gradscope.engine.recipe.own_rules import OwnRule, collected
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import carried_failure
 from gradscope.engine.surroundings.error_parts import is_text, place_of_syntax_error, safely
@@ -35,28 +36,49 @@ def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
     raises, has no `recipe()`, or if `recipe()` raises or returns something else than a Recipe. Then random states,
     `sys.path` and `sys.modules` are as before.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
+    file, content = _read(path, "a recipe file (Python)", "a recipe is a .py file with a function recipe()")
+    with _undone_on_failure(file.parent), collected() as rules:
+        seed_everything(seed)
+        module = _import(file)
+        found = _call(module, Source(path=file, sha256=hashlib.sha256(content).hexdigest(), seed=seed))
+        return replace(found, rules=tuple(rules.values()))
+
+
+def load_rules(path: str | os.PathLike[str]) -> tuple[OwnRule, ...]:
+    """Import a file, and return what it declares with `@gradscope.finding`. Random states are as before.
+
+    Raises BadInput as `load_recipe` does, and where there is no rule in it.
+    """
+    file, _ = _read(path, "a Python file with rules", "rules are functions with @gradscope.finding in a .py file")
+    states = RandomStates.capture()
+    with _undone_on_failure(file.parent), collected() as rules:
+        _import(file)
+        if not rules:
+            raise BadInput(f"{file.name} declares no rule; expected a function with @gradscope.finding(...)")
+    states.restore()
+    return tuple(rules.values())
+
+
+def _read(path: str | os.PathLike[str], expected: str, what_it_is: str) -> tuple[Path, bytes]:
+    """The whole path of a Python file, and what is in it. Raises BadInput."""
     try:
         file = Path(path).expanduser().resolve()
         exists, is_folder = file.exists(), file.is_dir()
     except (OSError, ValueError, RuntimeError) as error:
         # Too long a name, a folder that must not be read, no such user ...
         raise BadInput(f"{path!s:.300} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise BadInput(f"The seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}")
     if not exists:
-        raise BadInput(f"{file} does not exist; expected a recipe file (Python)")
+        raise BadInput(f"{file} does not exist; expected {expected}")
     if is_folder:
-        raise BadInput(f"{file} is a folder; expected a recipe file (Python)")
+        raise BadInput(f"{file} is a folder; expected {expected}")
     if file.suffix != ".py":
-        raise BadInput(f"{file.name} is no Python file; a recipe is a .py file with a function recipe()")
+        raise BadInput(f"{file.name} is no Python file; {what_it_is}")
     try:
-        content = file.read_bytes()
+        return file, file.read_bytes()
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
-    with _undone_on_failure(file.parent):
-        seed_everything(seed)
-        module = _import(file)
-        return _call(module, Source(path=file, sha256=hashlib.sha256(content).hexdigest(), seed=seed))
 
 
 def _import(file: Path) -> ModuleType:

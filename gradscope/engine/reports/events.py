@@ -30,7 +30,7 @@ class EventLog:
 
     def __init__(self, folder: Path, *, first_step: int, steps: int, owners: Sequence[str] = ()) -> None:
         """`owners` names the optimizer of each parameter group, where there are several."""
-        self._owners = owners
+        self.owners = owners
         self._file = EventFile(folder, live=True)
         self._last = first_step + steps - 1
         self._stride = -(-steps // MAX_HISTOGRAMS)
@@ -65,7 +65,7 @@ class EventLog:
 
     def _add_step(self, report: PhaseReport) -> None:
         raw = report.raw
-        self._scalars |= dict(zip(rate_tags(self._owners, len(raw.lr)), raw.lr, strict=True))
+        self._scalars |= dict(zip(rate_tags(self.owners, len(raw.lr)), raw.lr, strict=True))
         if raw.scale is not None:
             self._scalars["loss_scale"] = raw.scale
         if raw.clip is not None:

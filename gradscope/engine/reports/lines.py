@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gradscope.engine.reports.report import PhaseReport, Subject
@@ -31,19 +32,26 @@ _FIELDS = (
 )
 
 
-def line_of(report: PhaseReport) -> str:
+def line_of(report: PhaseReport, more: Mapping[str, Any] | None = None) -> str:
     """The report as one line of JSON, without the line break.
 
     `{"step", "phase", "epoch", "batch", "micro", "loss", "lr", "subjects": [...]}`; "step" counts optimizer steps, "micro"
     the micro-batches of a step, both from 0. Where it applies: "optimizer" (whose turn it is), "scale" (the loss scale,
     by which all gradients are divided), "notes" (sentences); on step lines "clip" (`{"norm", "coefficient"}` of all
     gradients together), "skipped" (with "scale": whether the scaler left the step out), "evaluations" (of a closure).
+    The first line of a run has "run" (see `run_of`). On forward lines of a recipe "data" is a digest of the batch as it was
+    loaded (see `engine.data.digest`).
     "not_seen" lists what could not be captured (`{"kind", "name", "reason"}`; the reasons are those of
     `gradscope.protocol.absences`, the kind "compiled" means that the layer ran eagerly instead); "loss_text" is there
     when the loss is NaN or infinite (and "loss" therefore null); "failed" is true when the phase was broken off.
     "first_nonfinite" is on one line of a run at most: where NaN or Inf began (`{"sentence", "step", "phase", "place", "nan",
     "inf", "count"}`, the counts being of one tensor, and "subject" (`{"kind", "name", "call", "leaf"}`) and "operation"
     (`{"name", "source", "code"}`) where these are known).
+
+    `more` is added to it. Of a script: "line" (`{"file", "line", "function"}`, where it stood when the phase ended),
+    "stations" (`[{"kind", "line"}]`, what it has come through since the phase before), on forward lines "calls" (the models
+    that it has called), on forward and backward lines "loss_name", and a list as "loss" where backward began at several
+    tensors, on step lines "backwards" (since the step before); "epoch" and "batch" are null where no DataLoader tells.
     """
     content: dict[str, Any] = {
         "step": report.step,
@@ -73,7 +81,35 @@ def line_of(report: PhaseReport) -> str:
         ]
     if not report.raw.complete:
         content["failed"] = True
+    content.update(more or {})
     return _line(content)
+
+
+def run_of(content: Mapping[str, Any], initial: Iterable[Subject]) -> dict[str, Any]:
+    """What the first line of a run has as "run": `{"format", "kind", "name", "path", "sha256", "step", "seed", "device",
+    "versions", "platform", "numerics", "settings", "initial": [...]}`.
+
+    "kind" is "recipe" or "script"; "sha256" is that of the file; "step" is the number of the first step; "seed" is the
+    session's, of a script what it has given to `torch.manual_seed`, or what torch has drawn. "numerics" are torch's own
+    settings; "settings" those of the training, with "groups" (`[{"optimizer", "options", "parameters"}]`) of its optimizers.
+    "initial" are the parameters and buffers before the first step, as the "subjects" of other lines. "checkpoint" is the
+    file that was loaded first, if there was one.
+    """
+    return {**content, "initial": [_subject(subject) for subject in initial]}
+
+
+def end_line(content: Mapping[str, Any]) -> str:
+    """The last line of a script: `{"phase": "end", "exit_code", "stations"}`, and, where an exception has ended it, "failure"
+    (`{"sentence", "layer", "call"}`)."""
+    return _line({"phase": "end", **content})
+
+
+def stopped_line(content: Mapping[str, Any]) -> str:
+    """The last line of a run that a `--break` has stopped: `{"phase": "stopped", "step", "where", "stops": [{"break",
+    "subject", "sentence"}]}`; "where" is as "in backward" inside a phase, with "substep", "event" and, at a layer, "layer"
+    and "call". What the phase had shown up to there is in the line before.
+    """
+    return _line({"phase": "stopped", **content})
 
 
 def validation_line(validation: Validated) -> str:

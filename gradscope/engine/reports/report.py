@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -137,10 +137,7 @@ class PhaseReport:
     @cached_property
     def subjects(self) -> list[Subject]:
         """Every subject of the phase, in the order in which it was seen."""
-        return [
-            _subject(self._rows[number], self.raw.summaries[i], self.raw.histograms[i])
-            for i, number in enumerate(self.raw.subjects.tolist())
-        ]
+        return subjects_of(self.raw, self._rows)
 
     def with_more(self, more: Collected) -> PhaseReport:
         """The same with further subjects."""
@@ -171,6 +168,13 @@ class PhaseReport:
         """The subject of that identity, or None."""
         wanted = (kind, name, call, leaf)
         return next((s for s in self.subjects if (s.kind, s.name, s.call, s.leaf) == wanted), None)
+
+
+def subjects_of(raw: messages.Report | messages.InitialParameters, rows: Sequence[SubjectRow]) -> list[Subject]:
+    """The subjects of a report in its own order; `rows` is the table that it refers to by number."""
+    return [
+        _subject(rows[number], raw.summaries[i], raw.histograms[i]) for i, number in enumerate(raw.subjects.tolist())
+    ]
 
 
 def _subject(row: SubjectRow, summary: npt.NDArray[np.float64], histogram: npt.NDArray[np.int32]) -> Subject:

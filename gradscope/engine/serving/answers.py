@@ -17,6 +17,9 @@ from gradscope.engine.explain.parts import Factor, StepTaken, Term, real64
 from gradscope.engine.questions.check_now import check_gradient_now
 from gradscope.engine.questions.gradient_check import TOLERANCE
 from gradscope.engine.questions.why import explain_newest_step
+from gradscope.engine.script.abilities import REFUSED
+from gradscope.engine.script.session import ScriptSession
+from gradscope.protocol.failure import BadInput, Failure, FailureKind
 from gradscope.protocol.messages.checkpoints import (
     CheckpointLoaded,
     CheckpointMismatch,
@@ -24,6 +27,7 @@ from gradscope.protocol.messages.checkpoints import (
     LoadCheckpoint,
     SaveCheckpoint,
 )
+from gradscope.protocol.messages.reproduce import Reproduced
 from gradscope.protocol.messages.why import (
     CheckGradient,
     Explain,
@@ -33,8 +37,10 @@ from gradscope.protocol.messages.why import (
     GradientChecked,
     SampledElement,
 )
+from gradscope.protocol.scripts import Ability
 
 if TYPE_CHECKING:
+    from gradscope.engine.serving.shown import Shown
     from gradscope.engine.session import Session
 
 
@@ -49,10 +55,21 @@ def answer_checkpoint(
         return error.mismatch
 
 
-def answer_explain(session: Session, request: Explain) -> Explained:
+def answer_reproduce(session: Shown) -> Reproduced:
+    if isinstance(session, ScriptSession):
+        raise BadInput(REFUSED[Ability.REPRODUCE.value])
+    note = (
+        f"On {session.device.type} the last digits are the same only where torch uses deterministic algorithms "
+        "(torch.use_deterministic_algorithms)"
+    )
+    return Reproduced(text=session.reproduce(), notes=() if session.device.type == "cpu" else (note,))
+
+
+def answer_explain(session: Shown, request: Explain) -> Explained:
     explanation, step = explain_newest_step(session.book, request.parameter)
     name = session.history[-1].optimizer if session.history else ""
-    turn = next((turn for turn in session.training.turns if turn.name == name), session.training.turns[0])
+    turns = session.book.driver.turns
+    turn = next((turn for turn in turns if turn.name == name), turns[0])
     told = Explained(
         parameter=request.parameter,
         step=session.history[-1].step if session.history else -1,
@@ -152,3 +169,7 @@ def _factor(factor: Factor) -> ExplainedFactor:
     return ExplainedFactor(
         name=factor.name, formula=factor.formula, sentence=factor.sentence, low=low, middle=middle, high=high
     )
+
+
+def cancelled(sentence: str, *, undone: str = "") -> Failure:
+    return Failure(kind=FailureKind.CANCELLED, sentence=sentence, undone=undone)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.book.values import ValuesUnavailable
-from gradscope.engine.serving.looking import dense, plane_of
-from gradscope.engine.session import Session
+from gradscope.engine.quantities.planes import dense, plane_of
+from gradscope.engine.serving.shown import Shown
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.messages import Difference, Differences, FetchDifferencePicture, Picture, Unavailable
 from gradscope.protocol.subjects import SubjectKey
@@ -24,7 +24,7 @@ class Comparer:
     def __init__(self) -> None:
         self._others = OtherSnapshots()
 
-    def answer(self, session: Session, request: DifferenceRequest) -> Differences | Picture | Unavailable:
+    def answer(self, session: Shown, request: DifferenceRequest) -> Differences | Picture | Unavailable:
         """Raises BadInput if the snapshot cannot be read."""
         other = self._others.open(request.path)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.engine.export.snapshot import measure_snapshot, write_snapshot
 from gradscope.engine.serving.outbox import Outbox
-from gradscope.engine.session import Session
+from gradscope.engine.serving.shown import Shown
 from gradscope.protocol import messages
 from gradscope.protocol.codec import Frame
 from gradscope.protocol.failure import BadInput
@@ -44,14 +44,14 @@ class Exporter:
             raise BadInput(f"More than {MAX_ATTACHED_BYTES >> 20} MB were attached to a snapshot: none of it was kept")
         self._attached.setdefault(attachment.name, []).append(attachment.data.tobytes())
 
-    def measure(self, session: Session) -> messages.SnapshotSizes:
+    def measure(self, session: Shown) -> messages.SnapshotSizes:
         sizes = measure_snapshot(session)
         return messages.SnapshotSizes(
             parts=tuple(messages.PartSize(part=part, size_bytes=size) for part, size in sizes.items() if part),
             always_bytes=sizes[None],
         )
 
-    def export(self, session: Session, frame: Frame) -> messages.Exported:
+    def export(self, session: Shown, frame: Frame) -> messages.Exported:
         """Answer an Export. Raises BadInput, or ExportCancelled."""
         request: messages.Export = frame.message
         attachments = self._take_attached()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gradscope.engine.reports.report import PhaseReport
+from gradscope.engine.stops.stride import STRIDES
 from gradscope.protocol.messages import Go
-from gradscope.protocol.phases import Position, Rest, RunUntil, Verb
+from gradscope.protocol.phases import Phase, Position, Rest, RunUntil, Verb
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Goal:
         )
 
     def is_met(self, position: Position) -> bool:
-        if self.verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP, Verb.VALIDATE):
+        if self.verb in (Verb.FORWARD, Verb.BACKWARD, Verb.STEP, Verb.VALIDATE) or self.verb in STRIDES:
             return True
         if position.rest is not Rest.READY:
             return False
@@ -45,6 +47,10 @@ class Goal:
         if self.until_step is not None:
             return position.step >= self.until_step
         return self.until_epoch is not None and position.epoch >= self.until_epoch
+
+    def stops_at(self, report: object) -> bool:
+        """Whether what a phase has shown is a reason to stop on the way: the first NaN or Inf."""
+        return self.stops_at_nonfinite and isinstance(report, PhaseReport) and report.first_nonfinite is not None
 
     def ends_with_next_step(self, position: Position) -> bool:
         """Whether the step that begins now is the last one (as far as can be known)."""
@@ -55,3 +61,35 @@ class Goal:
         if self.until_epoch is not None and position.batches_per_epoch is not None:
             return position.epoch + 1 >= self.until_epoch and position.batch + 1 >= position.batches_per_epoch
         return False
+
+
+@dataclass(frozen=True)
+class ScriptGoal:
+    """The same in a script, which runs on to it by itself."""
+
+    number: int
+    verb: Verb
+    until_step: int | None = None
+    stops_at_nonfinite: bool = False
+
+    @staticmethod
+    def of(number: int, go: Go, position: Position) -> ScriptGoal:
+        is_counted = go.verb is Verb.RUN and go.until is RunUntil.STEPS
+        return ScriptGoal(
+            number,
+            go.verb,
+            until_step=position.step + go.steps if is_counted else None,
+            stops_at_nonfinite=go.verb is Verb.RUN and not go.keep_going,
+        )
+
+    def is_met(self, phase: Phase, position: Position) -> bool:
+        """When `phase` has ended, and the script stands there."""
+        if self.verb is Verb.NEXT or self.verb in STRIDES:
+            return True
+        if self.verb is not Verb.RUN:
+            return self.verb.value == phase.value
+        return self.until_step is not None and phase is Phase.STEP and position.step >= self.until_step
+
+    def ends_with_next_step(self, position: Position) -> bool:
+        """Whether the step that begins now is the last one, as far as can be known."""
+        return self.verb is not Verb.RUN or (self.until_step is not None and position.step + 1 >= self.until_step)

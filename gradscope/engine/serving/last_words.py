@@ -34,6 +34,10 @@ class LastWords:
         finally:
             _exit(EXIT_APP_GONE)
 
+    def leave(self) -> NoReturn:
+        """It was asked to end, and there is nobody to tell."""
+        _exit(0)
+
 
 def _in_words(error: BaseException) -> str:
     try:

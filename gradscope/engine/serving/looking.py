@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.book.values import ValuesUnavailable
+from gradscope.engine.quantities.planes import plane_of
 from gradscope.engine.quantities.values import Unreadable, dtype_name, readable
+from gradscope.engine.serving.shown import Shown
 from gradscope.engine.session import Session
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.messages import FetchHistogram, FetchPage, FetchPicture, Histogram, Page, Picture, Unavailable
@@ -14,11 +16,11 @@ from gradscope.snapshots import slices
 
 
 def look(
-    session: Session, request: FetchPage | FetchPicture | FetchHistogram
+    session: Shown, request: FetchPage | FetchPicture | FetchHistogram
 ) -> Page | Picture | Histogram | Unavailable:
     """Answer one request; Unavailable where the values cannot be had, with the reason."""
     try:
-        tensor = session.values(request.subject)
+        tensor = _tensor_of(session, request)
         with torch.no_grad():
             match request:
                 case FetchPage():
@@ -33,24 +35,13 @@ def look(
         return Unavailable(subject=request.subject, reason=f"These values cannot be shown: {describe_error(error)}")
 
 
-def dense(tensor: Tensor) -> Tensor:
-    """The same with every element in its place."""
-    if tensor.layout is not torch.strided:
-        tensor = tensor.to_dense()
-    return tensor.dequantize() if tensor.is_quantized else tensor
-
-
-def plane_of(tensor: Tensor, index: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
-    """(the rows x columns at `index` of the leading dimensions, the index as it was used)."""
-    tensor = dense(tensor)
-    if tensor.dim() == 0:
-        return tensor.reshape(1, 1), ()
-    if tensor.dim() == 1:
-        return tensor.reshape(-1, 1), ()
-    if 0 in tensor.shape[:-2]:
-        return tensor.new_empty((0, 0)), ()
-    used = slices.used_index(tuple(tensor.shape), index)
-    return tensor[used], used
+def _tensor_of(session: Shown, request: FetchPage | FetchPicture | FetchHistogram) -> Tensor:
+    if request.step is None:
+        return session.values(request.subject)
+    found = session.timeline.seen(request.step, request.subject) if isinstance(session, Session) else None
+    if found is None:
+        raise ValuesUnavailable(f"The values of step {request.step} are not here: have them computed again")
+    return found.values
 
 
 def _page(tensor: Tensor, request: FetchPage) -> Page:

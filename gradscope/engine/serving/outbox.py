@@ -20,10 +20,9 @@ from typing import Any
 from gradscope.engine.serving.spill import Spill
 from gradscope.protocol.codec import ProtocolError, encode
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.leaner import without_histograms
 from gradscope.protocol.messages import Failed, InitialParameters, Moved, Note, Opened, Report, Reports, Skipped
 from gradscope.protocol.phases import Position
-from gradscope.protocol.stacks import stacked
+from gradscope.protocol.stacks import stacked, without_histograms
 
 MAX_LOOSE_REPORTS = 240
 MAX_LOOSE_BYTES = 4 * 1024 * 1024

@@ -8,18 +8,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import platform
 import socket
 import sys
 from typing import Any
 
+from gradscope.engine.script.launching.running import ScriptRun
 from gradscope.engine.serving.freshness import Freshness
 from gradscope.engine.serving.last_words import LastWords
+from gradscope.engine.surroundings.allocator import keep_large_blocks
 from gradscope.protocol import PROTOCOL_VERSION
-from gradscope.protocol.codec import Decoder, ProtocolError, encode
+from gradscope.protocol.capture import FULL, Capture
+from gradscope.protocol.codec import Decoder, ProtocolError, encode, from_json
+from gradscope.protocol.failure import BadInput
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import EngineUnfit, Hello, Refused, Welcome
+from gradscope.protocol.scripts import SCRIPT_VARIABLE, Script
 from gradscope.version import __version__
 
 PORT_VARIABLE = "GRADSCOPE_PORT"
@@ -42,6 +48,7 @@ EXIT_UNFIT = 3
 def main(last_place: LastPlace | None) -> int:
     """Connect, say Hello, import torch, serve. Returns the exit code."""
     is_reserve = os.environ.pop(RESERVE_VARIABLE, "") == "1"
+    script = os.environ.pop(SCRIPT_VARIABLE, "")
     try:
         port, token = int(os.environ.pop(PORT_VARIABLE)), os.environ.pop(TOKEN_VARIABLE)
     except (KeyError, ValueError):
@@ -55,7 +62,7 @@ def main(last_place: LastPlace | None) -> int:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     decoder = Decoder()
     try:
-        connection.sendall(encode(_hello(token)))
+        connection.sendall(encode(hello(token)))
         freshness = None
         if is_reserve:
             if (reason := _import_torch()) is not None:
@@ -63,7 +70,7 @@ def main(last_place: LastPlace | None) -> int:
             _import_more()
             freshness = Freshness()
             connection.settimeout(None)
-        answer = _answer(connection, decoder)
+        answer = answer_of(connection, decoder)
     except (OSError, ProtocolError) as error:
         return _refuse(f"the app did not answer: {error}")
     if not isinstance(answer, Welcome):
@@ -71,20 +78,29 @@ def main(last_place: LastPlace | None) -> int:
     connection.settimeout(None)
     if freshness is not None and not freshness.holds():
         return _refuse("what this engine has imported has been changed since")
-    if (reason := _import_torch()) is not None:
+    # A script imports torch by itself, when it wants to.
+    if (reason := _missing() if script else _import_torch()) is not None:
         connection.sendall(encode(EngineUnfit(reason=reason)))
         return _refuse(reason)
+    if script:
+        return _serve_script(connection, decoder, last_place, from_json(Script, json.loads(script), [], "the script"))
     return _serve(connection, decoder, last_place)
 
 
-def _import_torch() -> str | None:
-    """Everything that the server needs. Returns what is wrong with it, in one sentence."""
+def _missing() -> str | None:
     missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         return (
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing in {sys.executable}; "
             f"install with: {sys.executable} -m pip install {' '.join(missing)}"
         )
+    return None
+
+
+def _import_torch() -> str | None:
+    """Everything that the server needs. Returns what is wrong with it, in one sentence."""
+    if (reason := _missing()) is not None:
+        return reason
     try:
         import numpy  # noqa: F401
         import torch  # noqa: F401
@@ -113,6 +129,7 @@ def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | 
     # With hooks there are more calls between a module and the one inside it: what is nested as deeply as torch allows by
     # itself has to work here, too.
     sys.setrecursionlimit(2 * sys.getrecursionlimit())
+    keep_large_blocks()
     last_words = LastWords(last_place)
     try:
         Server(connection, decoder, last_place, last_words).run(str(torch.__version__), numpy.__version__)
@@ -125,7 +142,33 @@ def _serve(connection: socket.socket, decoder: Decoder, last_place: LastPlace | 
     os._exit(0)
 
 
-def _hello(token: str) -> Hello:
+def _serve_script(connection: socket.socket, decoder: Decoder, last_place: LastPlace | None, script: Script) -> int:
+    """Run a script, and serve the app from when it has imported torch, or has ended."""
+    last_words = LastWords(last_place)
+
+    def make_follower() -> Any:
+        import numpy
+        import torch
+
+        from gradscope.engine.serving.script_server import ScriptServer
+
+        server = ScriptServer(script, connection, decoder, last_place, last_words)
+        wanted = server.begin(str(torch.__version__), numpy.__version__)
+        run.capture, run.budget_bytes = Capture.parse(wanted.capture), wanted.budget_bytes
+        return server
+
+    run = ScriptRun(script, make_follower, capture=FULL, budget_bytes=0)
+    try:
+        run.run()
+    except BadInput as error:
+        run.refuse(error)
+    except BaseException as error:
+        last_words.end("the engine itself has failed and cannot go on", error)
+    return 0
+
+
+def hello(token: str) -> Hello:
+    """What this process says of itself."""
     return Hello(
         token=token,
         protocol_version=PROTOCOL_VERSION,
@@ -136,7 +179,8 @@ def _hello(token: str) -> Hello:
     )
 
 
-def _answer(connection: socket.socket, decoder: Decoder) -> Any:
+def answer_of(connection: socket.socket, decoder: Decoder) -> Any:
+    """What the app says to that. Raises OSError where it says nothing."""
     while data := connection.recv(1 << 16):
         for frame in decoder.feed(data):
             return frame.message

@@ -6,15 +6,17 @@ the model, answers requests there, and goes on when told to.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import gc
 import os
 import queue
 import signal
 import socket
+import sys
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,14 +24,16 @@ import torch
 
 from gradscope.engine.recipe.loading import load_recipe
 from gradscope.engine.reports.report import PhaseReport
-from gradscope.engine.serving.answers import answer_check_gradient, answer_checkpoint, answer_explain
-from gradscope.engine.serving.comparing import Comparer
-from gradscope.engine.serving.exporter import ExportCancelled, Exporter
+from gradscope.engine.serving.answers import answer_check_gradient, answer_checkpoint, cancelled
+from gradscope.engine.serving.beside.evaluating import REQUESTS as EVALUATING
+from gradscope.engine.serving.beside.what_ifs import TRIES
+from gradscope.engine.serving.desk import Desk
+from gradscope.engine.serving.editing import answer_edit
+from gradscope.engine.serving.exporter import ExportCancelled
 from gradscope.engine.serving.goal import Goal
 from gradscope.engine.serving.last_words import LastWords
-from gradscope.engine.serving.looking import look
 from gradscope.engine.serving.outbox import Outbox
-from gradscope.engine.serving.reader import Reader
+from gradscope.engine.serving.reader import Reader, wake_main_thread
 from gradscope.engine.serving.teller import Teller, check_showable
 from gradscope.engine.session import Session
 from gradscope.engine.surroundings import devices
@@ -40,13 +44,13 @@ from gradscope.engine.surroundings.torch_settings import TorchSettings
 from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.engine.surroundings.usercode import last_user_line
 from gradscope.protocol import messages
-from gradscope.protocol.codec import Decoder, Frame, Unreadable
-from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
+from gradscope.protocol.codec import Decoder, Frame
+from gradscope.protocol.failure import BadInput, Failure, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.messages.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.messages.edits import EDITS, Edit, Edited, ListChoices, UndoEdit
-from gradscope.protocol.messages.why import CheckGradient, Explain, GradientChecked
+from gradscope.protocol.messages.edits import EDITS, ListChoices, UndoEdit
+from gradscope.protocol.messages.why import CheckGradient
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 
 SHUTDOWN_GRACE_SECS = 2.0
@@ -68,7 +72,7 @@ class Server:
         )
         self._outbox = Outbox(connection, on_failure=self._reader.note_write_failed)
         self._teller = Teller(self._outbox)
-        self._exporter = Exporter(self._outbox)
+        self._desk = Desk(self._outbox, self._teller, nothing_open="No recipe is open")
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._session: Session | None = None
         self._last_place = last_place
@@ -83,7 +87,6 @@ class Server:
         self._interrupt_number = 0
         self._is_interruptible = False
         self._is_opening = False
-        self._comparer = Comparer()
         self._settings = TorchSettings.capture()
 
     def run(self, torch_version: str, numpy_version: str) -> None:
@@ -113,15 +116,21 @@ class Server:
             case messages.Interrupt():
                 self._outbox.put(Pong(), number=frame.number)
                 self._interrupt_number = frame.number
-                self._exporter.cancel(frame.number)
+                self._desk.cancel(frame.number)
                 self._interrupt_wanted = self.is_armed = True
                 if self._is_interruptible:
-                    _wake_main_thread()
+                    wake_main_thread()
             case messages.CancelExport():
                 self._outbox.put(Pong(), number=frame.number)
-                self._exporter.cancel(frame.number)
+                self._desk.exporter.cancel(frame.number)
+            case messages.CancelCheckUp():
+                self._outbox.put(Pong(), number=frame.number)
+                self._desk.check_ups.cancel(frame.number)
+            case messages.CancelWhatIf():
+                self._outbox.put(Pong(), number=frame.number)
+                self._desk.what_ifs.cancel(frame.number)
             case messages.Shutdown():
-                self._exporter.cancel(frame.number)
+                self._desk.cancel(frame.number)
                 self._is_over = self._interrupt_wanted = self.is_armed = True
                 self._requests.put(frame)
                 timer = threading.Timer(SHUTDOWN_GRACE_SECS, os._exit, args=(0,))
@@ -152,8 +161,9 @@ class Server:
         if self._interrupt_wanted or self._is_over:
             self._interrupt_wanted = False
             raise Unwind("interrupted")
-        self.is_armed = False
-        if not self._pause_wanted:
+        self.is_armed = self._desk.stopping.is_armed
+        # Without a goal the phase runs for a request: it is no part of what was asked to stop.
+        if not (self._goal and self._desk.stopping.at(moment, sys._getframe())) and not self._pause_wanted:
             return
         self._pause_wanted = False
         with self._interruptions_ignored():
@@ -161,13 +171,16 @@ class Server:
             so_far = session.partial_report()
             if so_far is not None:
                 self._teller.tell_report(session, so_far)
+            self._teller.tell_whereabouts(sys._getframe())
             self._end_goal(paused=True)
-            while self._goal is None:
-                if self._is_over:
-                    raise Unwind("shutdown")
-                self._serve_next(inside=True)
-        session.keeper.keeps_all = self._goal.ends_with_next_step(session.position)
-        self._pass_by()
+            try:
+                while self._goal is None:
+                    if self._is_over:
+                        raise Unwind("shutdown")
+                    self._serve_next(inside=True)
+            finally:
+                self._teller.tell_whereabouts(None)
+        self._pass_by(session, self._goal)
 
     # ------------------------------------------------------------------------------------------ requests
 
@@ -179,9 +192,9 @@ class Server:
             if inside:
                 raise Unwind("shutdown")
             return
-        if inside and isinstance(frame.message, (messages.Open, messages.Reset)):
+        if inside and (_renews(frame.message) or self._desk.going_back.leaves_phase(frame.message)):
             self._deferred = frame
-            raise Unwind("another session is wanted")
+            raise Unwind("another place is wanted")
         try:
             reply = self._answer(frame)
         except ExportCancelled:
@@ -189,7 +202,7 @@ class Server:
             self._interrupt_wanted = False
             reply = messages.Cancelled()
         except Unwind:
-            reply = Failed(failure=_cancelled("It was interrupted"), position=self._position())
+            reply = Failed(failure=cancelled("It was interrupted"), position=self._position())
         except BaseException as error:
             # BaseException: the user's code may have called sys.exit().
             reply = Failed(failure=failure_of(error), position=self._position())
@@ -197,8 +210,12 @@ class Server:
             self._end_if_device_is_lost()
         if reply is not None:
             self._outbox.put(reply, number=frame.number)
+            if isinstance(reply, messages.WentTo):
+                self._teller.tell_return(self._need_session())
             if isinstance(reply, (messages.Opened, CheckpointLoaded)):
+                self._desk.evaluating.adopt(self._need_session())
                 self._teller.introduce(self._need_session(), is_new=isinstance(reply, messages.Opened))
+                self._teller.tell_findings(self._need_session(), is_late=True)
 
     def _answer(self, frame: Frame) -> Any:
         match frame.message:
@@ -210,49 +227,57 @@ class Server:
                 return self._open(self._opened)
             case Go():
                 return self._go(frame.number, frame.message)
-            case messages.Watch(subjects=subjects):
-                self._need_session().keeper.watch(subjects)
-                return Pong()
             case messages.SetCapture(capture=capture):
                 return self._set_capture(capture)
-            case messages.FetchPage() | messages.FetchPicture() | messages.FetchHistogram():
-                if self._session is None:
-                    return messages.Unavailable(subject=frame.message.subject, reason="No recipe is open")
-                return look(self._session, frame.message)
-            case Explain():
-                return answer_explain(self._need_session(), frame.message)
             case CheckGradient():
-                return self._check_gradient(frame.number, frame.message)
+                session = self._need_paused()
+                with self._interruptible(frame.number):
+                    return answer_check_gradient(session, frame.message, self._raise_if_interrupted)
+            case message if isinstance(message, (messages.CheckUp, *TRIES)):
+                reply = self._beside(frame, self._desk.beside)
+                self._teller.note_findings(reply)
+                return reply
+            case messages.StepBack() | messages.GoTo() | messages.GoToLast() | messages.Recompute():
+                return self._beside(frame, partial(self._desk.going_back.go, check=self._raise_if_interrupted))
+            case messages.SetTimeline():
+                return self._desk.going_back.set_limit(self._need_paused(), frame.message)
+            case message if isinstance(message, EVALUATING):
+                return self._evaluate(frame)
             case ListChoices():
                 return self._need_session().choices()
-            case UndoEdit():
-                return self._edit(frame.message)
-            case message if isinstance(message, EDITS):
-                return self._edit(message)
+            case message if isinstance(message, (UndoEdit, *EDITS)):
+                return answer_edit(self._need_paused(), frame, self._outbox, self._teller)
             case SaveCheckpoint() | LoadCheckpoint():
                 return self._answer_checkpoint(frame.number, frame.message)
-            case messages.FetchDifferences() | messages.FetchDifferencePicture():
-                return self._comparer.answer(self._need_session(), frame.message)
-            case messages.MeasureSnapshot():
-                return self._exporter.measure(self._need_session())
-            case messages.Attach(attachment=attachment):
-                self._exporter.attach(attachment)
-                return Pong()
-            case messages.Export():
-                return self._exporter.export(self._need_session(), frame)
-            case Unreadable() as error:
-                raise BadInput(f"The engine cannot do what it was asked: {error}")
-        raise BadInput(f"The engine does not answer {type(frame.message).__name__}")
+        return self._desk.answer(self._session, frame)
 
-    def _check_gradient(self, number: int, request: CheckGradient) -> GradientChecked:
-        session = self._need_paused()
-        # An interruption from before is over.
+    @contextlib.contextmanager
+    def _interruptible(self, number: int) -> Iterator[None]:
+        """Inside, the user's code runs beside the training, for request `number`. An interruption from before is over."""
         self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
+        self._is_interruptible = True
         try:
-            self._is_interruptible = True
-            return answer_check_gradient(session, request, self._raise_if_interrupted)
+            yield
         finally:
             self._is_interruptible = False
+
+    def _beside(self, frame: Frame, work: Callable[[Session, Frame], Any]) -> Any:
+        """What takes long, and can be broken off: then everything is put back, as after a phase."""
+        session = self._need_paused()
+        try:
+            with self._interruptible(frame.number):
+                return work(session, frame)
+        except Unwind:
+            return messages.Cancelled()
+        finally:
+            self._interrupt_wanted = False
+            if session.is_broken:
+                self._abandon_session()
+
+    def _evaluate(self, frame: Frame) -> Any:
+        running = "" if self._goal is None else "The session is running: press Pause first"
+        with self._interruptible(frame.number):
+            return self._desk.evaluating.answer(self._session, frame.message, running=running)
 
     def _raise_if_interrupted(self) -> None:
         if self._interrupt_wanted or self._is_over:
@@ -261,33 +286,11 @@ class Server:
 
     def _answer_checkpoint(self, number: int, request: SaveCheckpoint | LoadCheckpoint) -> Any:
         session = self._need_paused()
-        # An interruption from before is over.
-        self._interrupt_wanted = self._interrupt_wanted and self._interrupt_number > number
-        try:
-            # Going through the data again to where the checkpoint stands may take long.
-            self._is_interruptible = True
+        # Going through the data again to where the checkpoint stands may take long.
+        with self._interruptible(number):
             reply = answer_checkpoint(session, request)
-        finally:
-            self._is_interruptible = False
         self._teller.skip_validations(session)
         return reply
-
-    def _edit(self, edit: Edit | UndoEdit) -> Edited:
-        session = self._need_paused()
-        warnings = session.info.warnings
-        if isinstance(edit, UndoEdit):
-            record, text = session.undo_edit()
-        else:
-            record = session.edit(edit)
-            text = record.text
-        self._outbox.put(record.as_message())
-        self._outbox.put(messages.SessionChanged(session=session.info))
-        self._outbox.put(messages.Moved(position=self._position()))
-        self._teller.tell_schedule(session)
-        for warning in session.info.warnings:
-            if warning not in warnings:
-                self._outbox.put(messages.Note(text=warning, warning=True))
-        return Edited(text=text)
 
     def _set_capture(self, capture: str) -> Pong:
         session = self._need_paused()
@@ -322,6 +325,9 @@ class Server:
                 budget_bytes=request.budget_bytes,
                 capture=request.capture,
             )
+            self._desk.going_back.begin(session, request.timeline_bytes)
+            if request.findings:
+                session.look_for_findings()
             check_showable(session)
         except BaseException:
             self._is_interruptible = False
@@ -342,7 +348,8 @@ class Server:
         self._session, self._opened, self._lost = session, request, Position()
         if self._last_place is not None:
             session.observer.running.tell = self._last_place.layer
-        self._teller.forget()
+        self._teller.forget(is_watching=request.findings)
+        self._desk.stopping.follow(session)
         return messages.Opened(session=session.info, position=self._position())
 
     def _go(self, number: int, go: Go) -> None:
@@ -360,6 +367,7 @@ class Server:
             return
         if go.verb is Verb.RUN and go.until is RunUntil.STEPS and go.steps < 1:
             raise BadInput(f"A run of {go.steps} steps was asked for; expected at least one")
+        self._desk.stopping.begin(go, session)
         session.is_traced = go.traced
         self._goal = Goal.of(number, go, position, first_optimizer=session.training.turns[0].name)
         # A pause that was asked for after this Go is meant for it; one from before, like an old interruption, is over.
@@ -374,13 +382,11 @@ class Server:
         assert goal is not None
         if self._pause_wanted and session.position.rest in AT_REST:
             self._pause_wanted = self.is_armed = False
-            self._end_goal(paused=True)
-            return
+            return self._end_goal(paused=True)
         if self._interrupt_wanted:
-            self._fail(_cancelled("The run was interrupted between two phases"))
+            self._fail(cancelled("The run was interrupted between two phases"))
             return
-        session.keeper.keeps_all = goal.ends_with_next_step(session.position)
-        self._pass_by()
+        self._pass_by(session, goal)
         try:
             self._is_interruptible = True
             try:
@@ -390,7 +396,7 @@ class Server:
         except Unwind as unwound:
             place = last_user_line(unwound)
             where = f" in {place[0]}, line {place[1]}" if place is not None else ""
-            self._fail(_cancelled(f"The phase was broken off{where}", undone=session.undone))
+            self._fail(cancelled(f"The phase was broken off{where}", undone=session.undone))
             if session.is_broken:
                 self._abandon_session()
         except BaseException as error:
@@ -406,16 +412,19 @@ class Server:
             if isinstance(report, PhaseReport):
                 self._teller.tell_report(session, report)
             self._teller.tell_validations(session)
+            self._teller.tell_findings(session)
+            is_stopped = self._desk.stopping.after(report)
+            is_stopped = self._desk.evaluating.tell_steps(session) or is_stopped
             if self._goal is not None and self._goal.is_met(session.position):
                 self._end_goal(paused=False)
-            elif self._goal is not None and self._goal.stops_at_nonfinite and _has_found_nonfinite(report):
+            elif self._goal is not None and (is_stopped or self._goal.stops_at(report)):
                 self._end_goal(paused=True)
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
         while self._goal is not None and not self._is_over and not self._requests.empty():
             frame = self._requests.get()
-            if isinstance(frame.message, (messages.Open, messages.Reset)):
+            if _renews(frame.message):
                 self._end_goal(paused=True)
             self._deferred = frame
             if self._goal is not None:
@@ -425,7 +434,11 @@ class Server:
         goal, self._goal = self._goal, None
         if goal is not None:
             self._teller.tell_schedule(self._need_session())
+            self._teller.tell_findings(self._need_session(), is_late=True)
+            self._desk.stopping.tell()
             self._outbox.put(Done(position=self._position(), paused=paused), number=goal.number)
+            with self._interruptible(goal.number):
+                self._desk.evaluating.tell_stop(self._need_session())
 
     def _fail(self, failure: Failure) -> None:
         goal, self._goal = self._goal, None
@@ -465,8 +478,11 @@ class Server:
             return self._noted(self._lost)
         return self._noted(replace(self._session.position, running=self._goal is not None))
 
-    def _pass_by(self) -> None:
+    def _pass_by(self, session: Session, goal: Goal) -> None:
         """A running session comes through here. The user's code may hang or die at any moment from now on."""
+        self.is_armed = self.is_armed or self._desk.stopping.is_armed
+        # Who is stopped inside wants to look at what there is so far.
+        session.keeper.keeps_all = goal.ends_with_next_step(session.position) or self._desk.stopping.is_armed
         position = self._position()
         is_phase = self._goal is not None and self._goal.verb is not Verb.VALIDATE
         if is_phase and position.rest in NEXT_PHASE:
@@ -480,17 +496,5 @@ class Server:
         return position
 
 
-def _has_found_nonfinite(report: object) -> bool:
-    return isinstance(report, PhaseReport) and report.first_nonfinite is not None
-
-
-def _wake_main_thread() -> None:
-    """A real signal also wakes a system call that waits; Windows has none for a thread."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:
-        _thread.interrupt_main(signal.SIGINT)
-
-
-def _cancelled(sentence: str, *, undone: str = "") -> Failure:
-    return Failure(kind=FailureKind.CANCELLED, sentence=sentence, undone=undone)
+def _renews(request: object) -> bool:
+    return isinstance(request, (messages.Open, messages.Reset))

@@ -46,7 +46,7 @@ class Closure:
         assert turn is not None
         self.evaluations += 1
         if self.evaluations == 1:
-            return _number(or_nan(window.mean_loss))
+            return _number(or_nan(window.loss_of_step))
         objective = self._training.objective(turn)
         with torch.enable_grad(), self._observer.muted():
             if self._training.zero_grad == "auto":

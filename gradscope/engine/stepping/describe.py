@@ -30,6 +30,7 @@ def describe_session(
     device: str,
     batches_per_epoch: int | None,
     capture: Capture,
+    batch_size: int | None = None,
     compiled: Iterable[str] = (),
 ) -> SessionInfo:
     """`compiled`: the modules that torch.compile has compiled."""
@@ -52,6 +53,7 @@ def describe_session(
         loss=_loss_name(training),
         scheduler_unit=training.scheduler_unit,
         batches_per_epoch=batches_per_epoch,
+        batch_size=batch_size,
         scheduler_metric=training.scheduler_metric,
         substeps=training.substeps(),
         optimizers=tuple(turn.name for turn in turns),

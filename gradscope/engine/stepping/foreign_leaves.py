@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.walk import Reached
@@ -75,6 +76,30 @@ def places_of(roots: Mapping[str, object], tensors: Iterable[Tensor]) -> dict[in
     reached = Reached(copies_parameters=False, only_looks=True)
     reached.look_from(roots)
     return {id(tensor): place for place, tensor in reached.values if id(tensor) in wanted}
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where a tensor is held, and by which module as a parameter or buffer; None: by none."""
+
+    place: Place
+    module: nn.Module | None
+
+    def is_in(self, root: str) -> bool:
+        """Under the root of that name, not in a variable or a global of the code that it names."""
+        outermost = self.place
+        while outermost.parent is not None:
+            outermost = outermost.parent
+        return outermost.key == root and not outermost.owner
+
+
+def held_by(roots: Mapping[str, object], tensors: Iterable[Tensor]) -> dict[int, Held]:
+    """By the ids of the tensors; without those that are not found."""
+    wanted = {id(tensor) for tensor in tensors}
+    reached = Reached(copies_parameters=False, only_looks=True)
+    reached.look_from(roots)
+    modules = {id(own): module for module in reached.modules for own in module.parameters(recurse=False)}
+    return {id(t): Held(place, modules.get(id(t))) for place, t in reached.values if id(t) in wanted}
 
 
 def kept_results(roots: Mapping[str, object]) -> list[Place]:

@@ -64,8 +64,7 @@ class Loop:
         self.is_skipped = False
         self.notes: list[str] = []
         self.window = Window(size=training.window_size(batches))
-        self._turn = 0
-        self._done = -1
+        self._turn, self._done, self.line = 0, -1, None
         self._observer = observer
         self._device = device
         self._graph: Tensor | None = None
@@ -393,11 +392,11 @@ class Loop:
         is_changing = training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients
         self.gradients.remember(is_changing=is_changing, is_kept=self.keeps_copies)
         if not self.keeps_copies:
-            self.step_before.remember(turn, with_state=False)
+            self.step_before.remember_step(turn, with_state=False)
             return
         if turn.needs_closure:
             self._closure.remember()
-        self.step_before.remember(turn)
+        self.step_before.remember_step(turn)
         self._observer.previous.remember(self.gradients.held)
 
     def _clip(self, turn: RecipeTurn) -> Clip:
@@ -449,7 +448,7 @@ class Loop:
         """Stand before step `step` and the current batch of `batches`, with nothing left of another step."""
         if batches is not self.batches:
             self.batches.close()
-        self._forget()
+        self.forget()
         self.batches = batches
         self.notes, self.loss, self.clip, self.is_skipped = [], None, None, False
         self.window = Window(size=self.training.window_size(batches), epoch=batches.epoch)
@@ -486,9 +485,9 @@ class Loop:
 
     def close(self) -> None:
         self.batches.end_workers()
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Let go of everything that belongs to a step."""
         self.forward_undo.forget()
         self.own_moves.forget()

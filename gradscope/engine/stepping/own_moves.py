@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -12,10 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
+from gradscope.engine.book.optimizer_before import copy_of_state
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.model.copies import put_back
 from gradscope.engine.stepping.training import Training
-from gradscope.engine.stepping.undo import copy_of_state
 from gradscope.engine.wording import listed
 
 _RETURN_THE_LOSS = "a recipe's training_step only returns the loss, and the session does backward and step"
@@ -88,6 +89,15 @@ class OwnMoves:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Inside, code that is no part of the forward may step an optimizer."""
+        before = dict(self._stepped)
+        try:
+            yield
+        finally:
+            self._stepped = before
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if id(optimizer) not in self._stepped:

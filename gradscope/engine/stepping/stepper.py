@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from torch import nn
@@ -20,6 +21,7 @@ from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.stepping.advice import advice, advised
 from gradscope.engine.stepping.best import Best, judged
 from gradscope.engine.stepping.describe import describe_session
+from gradscope.engine.stepping.journal import Journal
 from gradscope.engine.stepping.loop import Loop
 from gradscope.engine.stepping.tracing import Origin, traced
 from gradscope.engine.stepping.training import Training
@@ -78,6 +80,8 @@ class Stepper:
         except BaseException:
             self.observer.close()
             raise
+        self.journal: Journal | None = None
+        """Who writes down what is done."""
         self.undone = ""
         """What was undone when a phase was broken off the last time."""
         self.is_broken = False
@@ -125,6 +129,8 @@ class Stepper:
         self._need(Verb.ZERO_GRAD)
         self.loop.zero_grad()
         self.book.gradients_are_cleared()
+        if self.journal is not None:
+            self.journal.cleared()
 
     def validate(self) -> Validated:
         """One pass over the validation data, which leaves training as it was. Raises BadInput without such data, and
@@ -145,6 +151,8 @@ class Stepper:
                 users_failure("The validation failed", error, undone="Training is as before")
             ) from error
         self._note_validation(validation, best)
+        if self.journal is not None:
+            self.journal.validated(validation, best)
         return validation
 
     def _backpropagate(self) -> None:
@@ -169,15 +177,19 @@ class Stepper:
 
     def _run(self, phase: Phase, body: Callable[[], None], undo: Callable[[], str]) -> PhaseReport:
         self._need(Verb(phase.value))
+        if self.journal is not None:
+            self.journal.before(phase)
         if phase is Phase.FORWARD:
             self.loop.loss = None
         self.book.begin(phase)
         try:
-            if self.is_traced:
-                self._origin = None
-                traced(body, self._note_origin)
-            else:
-                body()
+            listener = self.observer.listener
+            with listener.looking(phase) if listener is not None else contextlib.nullcontext():
+                if self.is_traced:
+                    self._origin = None
+                    traced(body, self._note_origin)
+                else:
+                    body()
             collected = self.book.end(phase)
         except BaseException as error:
             # BaseException: also sys.exit() in the user's code is only a failure of theirs.
@@ -192,7 +204,10 @@ class Stepper:
         if phase is Phase.BACKWARD:
             self.loop.finish_micro_batch(is_complete=self._is_window_complete)
             rest = rest if self._is_window_complete else Rest.ACCUMULATING
-        return self.book.write(phase, collected, rest=rest)
+        report = self.book.write(phase, collected, rest=rest)
+        if self.journal is not None:
+            self.journal.done(phase)
+        return report
 
     def _complete_step(self, collected: Collected) -> PhaseReport:
         loop, book = self.loop, self.book
@@ -201,6 +216,8 @@ class Stepper:
             self._note_validation(*self._judgement)
         loop.finish_step(book.step)
         book.next_step()
+        if self.journal is not None:
+            self.journal.done(Phase.STEP)
         if loop.epoch_end.broken_off is not None:
             self.undone = "The validation was broken off; the step is done"
             raise loop.epoch_end.broken_off
@@ -287,6 +304,7 @@ class Stepper:
             seed=self.seed,
             device=str(self.device),
             batches_per_epoch=self.loop.batches.length,
+            batch_size=self.loop.batches.batch_size,
             compiled=self.observer.eager.names,
             capture=self.book.capture,
         )
@@ -311,6 +329,8 @@ class Stepper:
         self.book.continue_at(step)
         self.undone = ""
         self.info = self.describe()
+        if self.journal is not None:
+            self.journal.began_anew()
 
     def close(self) -> None:
         """Remove every hook and copy. The model stays as trained."""

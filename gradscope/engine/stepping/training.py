@@ -19,7 +19,7 @@ from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.modules import modules_in, parameters_of
 from gradscope.engine.model.objective import Objective
 from gradscope.engine.recipe.recipe import Recipe
-from gradscope.protocol.phases import SubStep
+from gradscope.protocol.phases import OF_A_RECIPE, SubStep
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -108,7 +108,7 @@ class Training:
             SubStep.CLIP: not self.clips,
             SubStep.VALIDATE: not self.has_validation,
         }
-        return tuple(substep for substep in SubStep if not missing.get(substep, False))
+        return tuple(substep for substep in OF_A_RECIPE if not missing.get(substep, False))
 
     def schedulers(self) -> Iterator[LRScheduler]:
         """Every scheduler, and those that a SequentialLR or ChainedScheduler holds."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gradscope.engine.book.optimizer_before import OptimizerBefore, copied
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.model.copies import Renewal, put_back
 from gradscope.engine.model.parameters import is_uninitialised
@@ -83,7 +81,7 @@ class ForwardUndo:
             buffer.owner._buffers[buffer.name] = buffer.tensor
 
 
-class StepUndo:
+class StepUndo(OptimizerBefore):
     """What a step changes beside parameters and gradients: the options and state of optimizers, schedulers, the scaler, the
     random states.
 
@@ -92,35 +90,23 @@ class StepUndo:
 
     def __init__(self, training: Training) -> None:
         self._training = training
-        self._kept: dict[tuple[int, str], Tensor] = {}
-        """Memory for copies of the optimizers' states, used again in every step."""
         self._newest: RandomStates | None = None
-        self.forget()
+        super().__init__()
 
     def forget(self) -> None:
         """Let go of the copies; `restore` puts nothing back."""
+        super().forget()
         self._states: RandomStates | None = None
-        self._turn: Turn | None = None
-        self._options: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self._state: dict[Any, Any] | None = None
         self._schedules: list[tuple[LRScheduler, dict[str, Any]]] = []
         self._scaler: dict[str, Any] = {}
 
-    def remember(self, turn: Turn, *, with_state: bool = True) -> None:
+    def remember_step(self, turn: Turn, *, with_state: bool = True) -> None:
         """Copy everything; of the optimizers' states only that of `turn`, which alone is stepped (or none of it)."""
         self._newest = states = RandomStates.capture(self._newest)
-        self._options = [
-            (group, {key: _copy(value) for key, value in group.items() if key != "params"})
-            for optimizer in self._training.optimizers
-            for group in optimizer.param_groups
-        ]
-        self._state = self._copy_of_state(turn.optimizer) if with_state else None
-        if not with_state:
-            self._kept = {}
+        self.remember(self._training.optimizers, turn.optimizer, with_state=with_state)
         self._schedules = [(scheduler, _flat_copy(scheduler)) for scheduler in self._training.schedulers()]
         if self._training.scaler is not None:
-            self._scaler = {key: _copy(value) for key, value in self._training.scaler.__dict__.items()}
-        self._turn = turn
+            self._scaler = {key: copied(value) for key, value in self._training.scaler.__dict__.items()}
         # Last: it tells that the copies are complete.
         self._states = states
 
@@ -128,64 +114,15 @@ class StepUndo:
         """Also after the next batch was asked for: it is kept, so the numbers that were drawn for it stay drawn."""
         self._newest = self._states = RandomStates.capture(self._newest)
 
-    def _copy_of_state(self, optimizer: Optimizer) -> dict[Any, Any]:
-        kept, self._kept = self._kept, {}
-        renewal = Renewal()
-
-        def copied(parameter: Any, key: str, value: Any) -> Any:
-            if not isinstance(value, Tensor) or value.layout is not torch.strided or not value.dim():
-                return _copy(value)
-            place = id(parameter), key
-            self._kept[place] = renewal.copy_of(value, kept.get(place))
-            return self._kept[place]
-
-        found = {
-            parameter: {key: copied(parameter, key, value) for key, value in state.items()}
-            if isinstance(state, dict)
-            else _copy(state)
-            for parameter, state in optimizer.state.items()
-        }
-        renewal.finish()
-        return found
-
-    def options_of(self, group: dict[str, Any]) -> dict[str, Any] | None:
-        """A group's options before the step; None where nothing is remembered."""
-        return next((options for known, options in self._options if known is group), None)
-
-    def state_of(self, parameter: Tensor) -> dict[str, Any] | None:
-        """The optimizer's state of a parameter before the step; None where there was none."""
-        return None if self._state is None else self._state.get(parameter)
-
     def restore(self) -> None:
-        if self._states is None or self._turn is None:
+        if self._states is None:
             return
         self._states.restore()
-        for group, options in self._options:
-            group.update(options)
-        if self._state is not None:
-            self._turn.optimizer.state.clear()
-            self._turn.optimizer.state.update(self._state)
-            # The copies are the state now.
-            self._kept = {}
+        super().restore()
         for scheduler, schedule in self._schedules:
             scheduler.__dict__.update(schedule)
         if self._training.scaler is not None:
             self._training.scaler.__dict__.update(self._scaler)
-
-
-def copy_of_state(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Of an optimizer's state, or of its options: what is copied keeps its own keys."""
-    return {
-        key: {name: _copy(inner) for name, inner in value.items()} if isinstance(value, dict) else _copy(value)
-        for key, value in state.items()
-    }
-
-
-def _copy(value: Any) -> Any:
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    # copy.copy of a tensor shares its memory.
-    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def _flat_copy(scheduler: LRScheduler) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -44,10 +44,49 @@ def ctrl_c_told_apart() -> Iterator[None]:
     if before is not signal.default_int_handler:
         yield
         return
+    with _answered_by(_raise_ctrl_c, before):
+        yield
+
+
+@contextmanager
+def interruptible_by_signal(is_allowed: Callable[[], bool]) -> Iterator[None]:
+    """Inside, SIGINT raises Unwind where that is allowed, and does nothing elsewhere, whoever listens for it otherwise."""
+    before = _current_handler(signal.SIGINT)
+    if before is None:
+        # Somebody's who is not Python: it could not be put back.
+        yield
+        return
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if is_allowed():
+            raise Unwind("interrupted")
+
+    with _answered_by(handle, before):
+        yield
+
+
+@contextmanager
+def interruptions_put_off() -> Iterator[None]:
+    """Inside, SIGINT waits: what is half put back would stay so. Afterwards it does what it would have done."""
+    before, came = _current_handler(signal.SIGINT), list[tuple[int, FrameType | None]]()
+    if not callable(before):
+        yield
+        return
     try:
-        _set_handler(signal.SIGINT, _raise_ctrl_c)
+        with _answered_by(lambda number, frame: came.append((number, frame)), before):
+            yield
+    finally:
+        if came:
+            before(*came[0])
+
+
+@contextmanager
+def _answered_by(handler: Callable[[int, FrameType | None], None], before: Any) -> Iterator[None]:
+    """Inside, SIGINT calls this handler, afterwards the one before. Nothing changes but in the main thread, which alone is
+    interrupted."""
+    try:
+        _set_handler(signal.SIGINT, handler)
     except ValueError:
-        # Not in the main thread, which alone is interrupted.
         yield
         return
     try:

@@ -37,6 +37,10 @@ LIBRARIES = tuple(
 _CAUGHT = re.compile(r"Caught \w+ (in .+)\.\nOriginal Traceback \(most recent call last\):\n")
 """How torch passes on what was raised in a worker process or another thread: as a text."""
 _FILE_LINE = re.compile(r'  File "(?P<path>.+)", line (?P<line>\d+)')
+_CELL = re.compile(r"<.+\.ipynb, cell \d+>")
+"""A code cell of a notebook that is run as a script."""
+_TYPED = re.compile(r"<(console|watch) \d+>")
+"""What a person has typed to have it evaluated."""
 _MAX_FRAMES, _MAX_LINE = 30, 300
 _MAX_CHARACTERS = 50_000
 _MAX_DEPTH = 3
@@ -47,7 +51,13 @@ _MAX_DEPTH = 3
 def is_users_file(filename: str) -> bool:
     """True for code that is neither Python's, nor an installed package's, nor gradscope's."""
     if filename.startswith("<"):
-        return filename == "<stdin>" or filename.startswith("<ipython")
+        # At a prompt: Python's, that of Python 3.13, IPython's.
+        return (
+            filename == "<stdin>"
+            or filename.startswith(("<python-input", "<ipython"))
+            or _CELL.fullmatch(filename) is not None
+            or _TYPED.fullmatch(filename) is not None
+        )
     path = _resolved(filename)
     if path is None or is_our_file(filename):
         return False

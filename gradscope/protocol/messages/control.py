@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gradscope.protocol.failure import Failure
 from gradscope.protocol.limits import (
     Count,
+    Name,
     Prose,
     Sentence,
 )
@@ -23,6 +24,9 @@ class Go:
     """For RunUntil.STEPS: how many steps to complete."""
     keep_going: bool = False
     """Run and Next batch do not stop where the first NaN or Inf is found."""
+    to: Name = ""
+    """For Verb.RUN: it ends at the next place, or where the condition holds the next time, that this text says
+    (see `protocol.stops.parsing`): "enter encoder.1"; "" is to nowhere."""
     traced: bool = False
     """In torch's anomaly mode: where a backward fails, the failure names the line of the forward. Several times as slow."""
 

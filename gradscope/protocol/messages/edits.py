@@ -168,9 +168,11 @@ def edit_refusal(rest: Rest, edit: type[Edit], *, running: bool = False) -> str 
     wait for a step belong to the parameters as they are.
     """
     if rest is Rest.EMPTY:
-        return "Open a recipe first"
+        return "Open a script or a recipe first"
     if running:
         return "The session is running: press Pause first"
+    if rest is Rest.ENDED:
+        return "The script has ended: Reset starts it again"
     if rest in INSIDE.values():
         return f"Stopped {rest.value}: finish that phase first"
     if rest is Rest.FORWARD and edit in _NOT_WHILE_A_GRAPH_WAITS:

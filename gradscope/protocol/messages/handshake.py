@@ -12,6 +12,7 @@ from gradscope.protocol.limits import (
     Path,
     Sentence,
 )
+from gradscope.protocol.scripts import Script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,19 @@ class EngineReady:
     torch_version: Name
     numpy_version: Name
     devices: Annotated[tuple[DeviceInfo, ...], AtMost(1000)]
+    script: Script | None = None
+    """What runs in it already, where it is a process that the app has not started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineUnfit:
     """Event: this interpreter cannot run the engine (torch is missing, Python too old ...); says the fixing command."""
+
+    reason: Sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parted:
+    """Event, and the last one: a process that the app has not started is not looked into any more, and goes on."""
 
     reason: Sentence

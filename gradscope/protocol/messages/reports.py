@@ -24,6 +24,7 @@ from gradscope.protocol.limits import (
 )
 from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, SubjectRow
 
 VALIDATION_LOSS = "loss"
@@ -51,6 +52,8 @@ class Place:
     """ "call" for a layer call, "gradient" for a parameter's gradient, "" for a sub-step itself."""
     detail: Name
     """The shapes that came out, as text: "(32, 256)"."""
+    line: SourceLine | None = None
+    """The user's line that made it happen; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,8 @@ class ReportHead:
     """Sentences about what a person should know of this phase."""
     first_nonfinite: FirstNonFinite | None = None
     """Where NaN or Inf began, in the report of the phase in which that was found: once in a training."""
+    line: SourceLine | None = None
+    """Where a script stood when the phase ended; None in a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from gradscope.protocol.limits import (
@@ -25,7 +25,8 @@ from gradscope.protocol.limits import (
     Unfit,
 )
 from gradscope.protocol.messages.edits import MAX_CHOICES, Choosable
-from gradscope.protocol.phases import Position, SubStep
+from gradscope.protocol.phases import OF_A_RECIPE, Position, SubStep
+from gradscope.protocol.scripts import Ability, Script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,10 @@ class Open:
     """As `Capture.parse` reads it."""
     budget_bytes: Count = 256 * 1024 * 1024
     """For copies of activations and their gradients, to look at their values."""
+    findings: bool = False
+    """The monitors ride along, and FoundNow tells what they see."""
+    timeline_bytes: Count = 0
+    """For the checkpoints by which one can go back; 0 keeps none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +134,12 @@ class SessionInfo:
     loss: Sentence
     scheduler_unit: Name
     batches_per_epoch: Count | None
+    batch_size: Count | None = None
+    """Samples in a batch; None where the loader has none, or batches of its own."""
     scheduler_metric: Name = ""
     """What a ReduceLROnPlateau is stepped with."""
-    substeps: tuple[SubStep, ...] = tuple(SubStep)
-    """The stations that a step of this recipe goes through, in order."""
+    substeps: tuple[SubStep, ...] = OF_A_RECIPE
+    """The stations that a step goes through, in order."""
     optimizers: Choosable = ("",)
     """The names of the optimizers, in the order of their turns; a single one has the name ""."""
     accumulate: CountFromOne = 1
@@ -149,6 +156,10 @@ class SessionInfo:
     """What is captured, as `Capture.parse` reads it."""
     warnings: Sentences = ()
     buffers: Annotated[tuple[BufferInfo, ...], AtMost(MAX_MODULES)] = ()
+    script: Script | None = None
+    """What drives the session, where that is no recipe."""
+    refused: Annotated[dict[str, Sentence], AtMost(len(Ability))] = field(default_factory=dict)
+    """What this session cannot do, each as an `Ability`, and why."""
 
     def check(self) -> None:
         for parameter in self.parameters:
@@ -156,6 +167,9 @@ class SessionInfo:
                 raise Unfit(
                     f"has the parameter {parameter.name!r:.80} in group {parameter.group} of {len(self.groups)}"
                 )
+        if self.script is not None:
+            # In its own order; and what its step is like is known after the first.
+            return
         order = [substep for substep in SubStep if substep in self.substeps]
         if list(self.substeps) != order or not set(order) >= _EVERY_STEP:
             raise Unfit(f"cannot have the sub-steps {', '.join(self.substeps):.200}")

@@ -48,6 +48,8 @@ class FetchPage:
     rows: int = 64
     column: int = 0
     columns: int = 64
+    step: Count | None = None
+    """An earlier one, whose values `Recompute` has made; None is the newest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class FetchPicture:
     subject: SubjectKey
     index: Index = ()
     side: int = 256
+    step: Count | None = None
+    """An earlier one, whose values `Recompute` has made; None is the newest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,8 @@ class FetchHistogram:
 
     subject: SubjectKey
     bins: int = 80
+    step: Count | None = None
+    """An earlier one, whose values `Recompute` has made; None is the newest."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.findings import Findings
 from gradscope.protocol.messages import Place, Report, SessionInfo, Validated
 from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Phase, Position
@@ -93,6 +94,8 @@ class Content:
     """Oldest first."""
     edits: tuple[EditMade, ...] = ()
     """What was changed by hand while it was trained, oldest first."""
+    findings: Findings | None = None
+    """What was known to be wrong; None in a snapshot of a version that did not look for it."""
     history: SavedHistory | None = field(default=None, repr=False)
     """Every summary that the app has seen, where it was the app that wrote the snapshot."""
 
@@ -111,3 +114,4 @@ class SessionFile:
     places: tuple[Place, ...]
     validations: tuple[Validated, ...] = ()
     edits: tuple[EditMade, ...] = ()
+    findings: Findings | None = None

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from gradscope.protocol.findings import Findings
 from gradscope.protocol.messages import Report, SessionInfo, Validated
 from gradscope.protocol.phases import Phase, Rest
+from gradscope.snapshots.page.findings_section import findings_section
 from gradscope.snapshots.page.history_section import Steps, history_section
 from gradscope.snapshots.page.markup import Markup, clipped, element, in_lines, joined
 from gradscope.snapshots.page.model_tables import model_table, optimizer_table
@@ -42,6 +44,8 @@ def report_html(
     history: Steps,
     pictures: Mapping[str, bytes],
     validations: Sequence[Validated] = (),
+    *,
+    findings: Findings | None = None,
 ) -> str:
     """The whole page.
 
@@ -64,6 +68,7 @@ def report_html(
         "main",
         _heading(manifest, session),
         _tiles(manifest, session, [report for report, _ in reports], validations),
+        _titled("Findings", findings_section(findings)),
         _titled("History", history_section(history, validations)),
         _titled("What stands out", _remarks(remarks(session, reports), has_run=bool(reports))),
         _titled("Numbers", *subject_tables(reports)),

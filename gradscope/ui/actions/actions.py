@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from PySide6.QtCore import QCoreApplication, QObject, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 
-from gradscope.protocol.phases import Verb
+from gradscope.protocol.phases import RunUntil
+from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.engine import EngineStatus
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.menus.time import ROWS as TIME_ROWS
 from gradscope.ui.actions.rows import ActionId
 from gradscope.ui.actions.table import TABLE
+from gradscope.ui.actions.time_travel import time_refusal
+from gradscope.ui.actions.what_ifs import WHAT_IF_ROWS, what_if_refusal
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager, icon
@@ -33,7 +37,7 @@ class Actions(QObject):
     TOPICS = frozenset(
         {
             *(Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.POSITION, Topic.SCHEDULE, Topic.EDITS),
-            *(Topic.SELECTION, Topic.PINS),
+            *(Topic.SELECTION, Topic.PINS, Topic.FINDINGS, Topic.SHOWN, Topic.TIMELINE, Topic.WHAT_IF, Topic.PROBE),
         }
     )
 
@@ -125,13 +129,14 @@ class Actions(QObject):
 
     def _words(self, action_id: ActionId, steps: int) -> tuple[str, str]:
         """What an action is called just now, and what it does."""
-        row, subject = TABLE[action_id], self._controller.state.subject
-        if action_id is ActionId.PIN and subject is not None:
-            return pin_text(subject.kind), pin_explanation(subject.kind)
-        return translated(row.text, steps=steps) + self._detail(action_id), translated(row.tooltip, steps=steps)
+        row, state = TABLE[action_id], self._controller.state
+        if action_id is ActionId.PIN and state.subject is not None:
+            return pin_text(state.subject.kind), pin_explanation(state.subject.kind)
+        text, tooltip = row.in_script if row.in_script is not None and state.is_of_script else (row.text, row.tooltip)
+        return translated(text, steps=steps) + self._detail(action_id), translated(tooltip, steps=steps)
 
     def _note(self, action_id: ActionId, steps: int) -> str:
-        """What there is to add for the recipe that is open."""
+        """What there is to add for the recipe or the script that is open."""
         verb = TABLE[action_id].verb
         if verb is None:
             return ""
@@ -139,44 +144,76 @@ class Actions(QObject):
 
     def _detail(self, action_id: ActionId) -> str:
         """What an action would do just now, behind its text."""
-        edit = self._controller.state.edits.undoable if action_id is ActionId.UNDO_EDIT else None
+        state = self._controller.state
+        if action_id is ActionId.RESTORE_WEIGHTS or (action_id is ActionId.GO_TO_SHOWN and state.is_of_script):
+            return " ..." if state.shown.step is None else f" {state.shown.step}"
+        edit = state.edits.undoable if action_id is ActionId.UNDO_EDIT else None
         return "" if edit is None else ": " + caption(shortened(edit.text, at_most=_MAX_DETAIL))
 
     def _refusal(self, action_id: ActionId) -> str | None:
         """Why an action cannot be used now; None if it can."""
         row, state = TABLE[action_id], self._controller.state
+        if action_id is ActionId.NEXT_BATCH:
+            return state.refusal(state.next_verb)
+        if row.until is not None:
+            return state.run_refusal(row.until)
         if row.verb is not None:
             return state.refusal(row.verb)
         if row.level is not None:
             return state.capture_refusal()
         if row.needs_session and state.session is None:
-            return self.tr("Open a recipe first")
+            return self.tr("Open a script or a recipe first")
         if action_id is ActionId.START_PAGE:
             return None if state.session is not None else self.tr("It is shown: no recipe is open")
+        if action_id is ActionId.ADD_STOP:
+            return None if state.snapshot is None else self.tr("This is a snapshot: it cannot be trained")
+        if action_id is ActionId.RUN_TO_LAYER:
+            return state.run_refusal(RunUntil.PAUSED) or self._nothing_to_run_to()
         if action_id is ActionId.PIN:
             return None if state.subject is not None else self.tr("Select a layer, a parameter or a buffer first")
         if action_id is ActionId.CLOSE_SNAPSHOT:
             return None if state.snapshot is not None else self.tr("No snapshot is shown")
         if action_id is ActionId.COMPARE:
-            # A snapshot stands still; of a session, any verb that is allowed at rest would do.
-            return None if state.snapshot is not None else state.refusal(Verb.NEXT_BATCH)
+            # A snapshot stands still.
+            return None if state.snapshot is not None else state.at_rest_refusal()
         if action_id is ActionId.EXPORT and state.snapshot is not None:
             return self.tr("This is a snapshot already")
         if action_id is ActionId.EXPORT:
-            # Any verb that is allowed at rest would do; Next batch always is.
-            return state.refusal(Verb.NEXT_BATCH)
+            return state.at_rest_refusal()
         if action_id is ActionId.UNDO_EDIT:
             return state.undo_refusal()
         if action_id in (ActionId.SAVE_CHECKPOINT, ActionId.LOAD_CHECKPOINT):
-            return state.checkpoint_refusal()
+            return state.checkpoint_refusal(loads=action_id is ActionId.LOAD_CHECKPOINT)
+        if action_id in (ActionId.COPY_AS_SCRIPT, ActionId.SAVE_AS_SCRIPT):
+            return state.reproduce_refusal()
         if action_id is ActionId.SAVE_BEST:
             return state.best_refusal()
-        if action_id is ActionId.INTERRUPT and state.snapshot is not None:
-            return state.refusal(Verb.PAUSE)
+        if action_id is ActionId.CHECK_UP:
+            return state.check_up_refusal()
+        if action_id in WHAT_IF_ROWS:
+            return what_if_refusal(state, action_id)
         if action_id is ActionId.INTERRUPT:
-            return None if state.position.running else self.tr("Nothing is running")
-        if action_id is ActionId.RESTART_ENGINE and state.engine.status is EngineStatus.STARTING:
+            return state.interrupt_refusal()
+        if action_id in TIME_ROWS:
+            return time_refusal(state, action_id)
+        return self._engine_refusal(action_id)
+
+    def _nothing_to_run_to(self) -> str | None:
+        selection = self._controller.state.selection
+        is_layer = selection.name is not None and selection.kind is not SubjectKind.BUFFER
+        return None if is_layer else self.tr("Select a layer or a parameter first")
+
+    def _engine_refusal(self, action_id: ActionId) -> str | None:
+        """Of the actions that are about the engine's process."""
+        engine = self._controller.state.engine
+        never = self._controller.state.engine_refusal_to_end()
+        if never is not None and action_id in (ActionId.RESTART_ENGINE, ActionId.END_ENGINE):
+            return never
+        is_starting, is_there = engine.status is EngineStatus.STARTING, engine.status is EngineStatus.READY
+        if action_id is ActionId.RESTART_ENGINE and is_starting and engine.script is None:
             return self.tr("The engine is starting")
+        if action_id is ActionId.END_ENGINE and not (is_starting or is_there):
+            return self.tr("No engine is running")
         return None
 
 

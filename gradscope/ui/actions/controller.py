@@ -12,26 +12,27 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from gradscope.client.background import Background
 from gradscope.client.engine_client import EngineClient
-from gradscope.client.file_watch import digest_of
 from gradscope.client.snapshot_source import Reopened, Request, SnapshotSource, reopen
 from gradscope.protocol import messages
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.codec import ProtocolError
-from gradscope.protocol.failure import BadInput, Failure, FailureKind
+from gradscope.protocol.failure import BadInput, Failure
 from gradscope.protocol.messages.checkpoints import LoadCheckpoint, SaveCheckpoint
 from gradscope.protocol.messages.edits import Edit, ListChoices, UndoEdit
-from gradscope.protocol.messages.why import CheckGradient, Explain
 from gradscope.protocol.parts import Contents, Part
 from gradscope.protocol.phases import Rest, RunUntil, Verb
+from gradscope.protocol.scripts import Script
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots.format.reading import Reading
 from gradscope.state.app_state import AppState
-from gradscope.state.engine import EngineState, EngineStatus, Unopened
+from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.log import Source
 from gradscope.state.run_progress import RunProgress
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
+from gradscope.ui.actions.opening import Opening
 from gradscope.ui.actions.pacing import Pacing
+from gradscope.ui.actions.questions import Evaluating, Question
 from gradscope.ui.look.settings import Setting, Settings
 
 
@@ -45,6 +46,8 @@ class Controller(QObject):
     """Failure."""
     export_progressed = Signal(object)
     """ExportProgress."""
+    menu_filling = Signal(object, object)
+    """QMenu and the Spot that it is about: who has something to offer for it adds that now."""
 
     def __init__(
         self, state: AppState, client: EngineClient, settings: Settings, parent: QObject | None = None
@@ -58,14 +61,10 @@ class Controller(QObject):
         self._snapshot_wanted = ""
         self._reading: Reading | None = None
         self.settings = settings
-        self._queued: messages.Open | None = None
-        self._tried: Unopened | None = None
-        """The recipe that is being opened, as it is when it cannot be."""
-        self._capture_of_first_file = ""
-        self._first_file = ""
         self._watched: tuple[SubjectKey, ...] = ()
         self._python = ""
         self._pacing = Pacing(lambda: self.state, self)
+        self._opening = Opening(state, client, settings, start_engine=self._start_for, on_change=self._on_opening)
         self.refreshed, self.panels_refreshed = self._pacing.refreshed, self._pacing.panels_refreshed
         client.message_received.connect(self._on_message)
         client.state_changed.connect(self._on_engine_state)
@@ -77,14 +76,18 @@ class Controller(QObject):
         """Start the engine; `python` overrides the interpreter of the settings for as long as the app runs."""
         if python is not None:
             self._python = python
-        self.client.start(self._python or self.settings.get(Setting.PYTHON))
+        self._start_for(None)
 
     @Slot()
     def restart_engine(self) -> None:
-        """End the engine and start another one. The user's code is not run again by itself; the plots so far stay."""
-        self._queued = None
+        """End the engine and start another one. The user's code is not run again by itself; the plots so far stay.
+
+        Nothing happens where the engine is a process that was not started here.
+        """
+        if self._session_state.engine_refusal_to_end() is not None:
+            return
+        self._opening.abandon()
         self._session_state.set_opening(None)
-        self._give_up_recipe()
         self.start_engine()
 
     @Slot()
@@ -94,8 +97,15 @@ class Controller(QObject):
 
     @Slot()
     def interrupt(self) -> None:
-        """Break off what runs, also inside the user's code; the phase is undone."""
-        self.client.send(messages.Interrupt())
+        """Break off what runs, also inside the user's code; the phase is undone. A script pauses, or says where it is."""
+        if not self.state.in_script or self.state.interrupt_refusal() is None:
+            self.client.send(messages.Interrupt())
+
+    @Slot()
+    def ask_where(self) -> None:
+        """Have a script that does not answer Pause say where it is. Its engine takes Interrupt so, which undoes nothing."""
+        if self.state.in_script:
+            self.client.send(messages.Interrupt())
 
     def shut_down(self) -> None:
         """The app ends: leave no process and no thread behind."""
@@ -108,8 +118,8 @@ class Controller(QObject):
     # ------------------------------------------------------------------------------------------ the session
 
     def capture_first_file(self, capture: str) -> None:
-        """The first recipe that is opened, and no other, is captured at this level (as `Capture.parse` reads it)."""
-        self._capture_of_first_file = capture
+        """The first file that is opened, and no other, is captured at this level (as `Capture.parse` reads it)."""
+        self._opening.capture_first_file(capture)
 
     def open_recipe(
         self, path: str, *, seed: int | None = None, device: str | None = None, capture: str | None = None
@@ -118,21 +128,17 @@ class Controller(QObject):
 
         On failure the session stays.
         """
-        if self._capture_of_first_file and self._first_file in ("", path):
-            # Also when it is opened once more: it may have failed the first time.
-            self._first_file = path
-            capture = capture or self._capture_of_first_file
-        request = messages.Open(
-            path=path,
-            seed=self.settings.get(Setting.SEED) if seed is None else seed,
-            device=self.settings.get(Setting.DEVICE) if device is None else device,
-            capture=capture or str(self.settings.get(Setting.CAPTURE)),
-            budget_bytes=self.settings.get(Setting.BUDGET_MB) * 1024 * 1024,
-        )
         self.close_snapshot()
-        self._session_state.log.divide(f"{path}, seed {request.seed}, {request.device}")
-        self.state.touch(Topic.LOG)
-        self._open(request)
+        self._opening.open_recipe(path, seed=seed, device=device, capture=capture)
+
+    def open_script(self, script: Script, *, capture: str | None = None) -> None:
+        """Run a script from its beginning, in an engine of its own, up to its first training step."""
+        self.close_snapshot()
+        self._opening.open_script(script, capture=capture)
+
+    def go_next(self) -> None:
+        """Finish this training step, or make a whole one; in a script, to the next end of a phase."""
+        self.go(self.state.next_verb)
 
     def go(self, verb: Verb) -> None:
         """Any verb but Run, Pause and Reset; nothing happens where the phase table does not allow it."""
@@ -145,6 +151,10 @@ class Controller(QObject):
     def run(self, until: RunUntil, steps: int = 1) -> None:
         """Run until a number of steps is done, the epoch is over, or Pause; or, by the settings, NaN or Inf is found."""
         self._go(messages.Go(verb=Verb.RUN, until=until, steps=steps, keep_going=self._keeps_going))
+
+    def run_to(self, place: str) -> None:
+        """Run until training comes to a place, in the language of stops, or until Pause."""
+        self._go(messages.Go(verb=Verb.RUN, to=place, keep_going=self._keeps_going))
 
     @property
     def _keeps_going(self) -> bool:
@@ -159,16 +169,25 @@ class Controller(QObject):
 
     @Slot()
     def reset(self) -> None:
-        """Load the recipe again from its file, with the seed and device that are chosen now, captured as before."""
+        """Load the recipe again from its file, with the seed and device that are chosen now, captured as before.
+
+        A script is ended and started again, as it was started before.
+        """
         session = self.state.session
-        if session is not None and session.path and self.state.snapshot is None:
+        if session is None or self.state.snapshot is not None or self.state.is_attached:
+            return
+        if session.script is not None:
+            self.open_script(session.script, capture=session.capture)
+        elif session.path:
             self.open_recipe(session.path, capture=session.capture)
 
     @Slot()
     def open_again(self) -> None:
-        """Open the recipe once more that could not be opened the last time; where there is none, as `reset`."""
+        """Open once more what could not be opened the last time; where there is nothing such, as `reset`."""
         unopened, session = self.state.unopened, self.state.session
-        if unopened is None or (session is not None and session.path == unopened.path):
+        if unopened is not None and unopened.script is not None:
+            self.open_script(unopened.script)
+        elif unopened is None or (session is not None and session.path == unopened.path):
             self.reset()
         else:
             self.open_recipe(unopened.path)
@@ -212,6 +231,11 @@ class Controller(QObject):
         """Make this the one selection that every view follows."""
         self.state.select(selection)
         self._watch()
+        self._wake()
+
+    def show_step(self, step: int | None) -> None:
+        """Have every view show what was recorded of a step; None: the newest of everything."""
+        self.state.shown.show(step)
         self._wake()
 
     def toggle_pin(self, key: SubjectKey) -> None:
@@ -268,7 +292,7 @@ class Controller(QObject):
             reason = self.tr("The values are gone with their session")
             on_reply(messages.Unavailable(subject=message.subject, reason=reason))
 
-    def ask(self, message: Explain | CheckGradient, on_reply: Callable[[Any], None]) -> None:
+    def ask(self, message: Question | Evaluating, on_reply: Callable[[Any], None]) -> None:
         """`on_reply` gets the answer or Failed; nothing at all without a session, or if it ends before."""
         if self._has_session:
             self.client.request(message, on_reply=on_reply)
@@ -305,13 +329,13 @@ class Controller(QObject):
         return self._refused(self.tr("There is no session to export: open a recipe first"))
 
     def _refused(self, sentence: str) -> messages.Failed:
-        failure = Failure(kind=FailureKind.BAD_INPUT, sentence=sentence)
-        return messages.Failed(failure=failure, position=self.state.position)
+        return messages.Failed(failure=BadInput(sentence).failure, position=self.state.position)
 
     def checkpoint(self, request: SaveCheckpoint | LoadCheckpoint, on_reply: Callable[[Any], None]) -> None:
         """Save or load; `on_reply` gets what was done, CheckpointMismatch or Failed. Nothing happens where it cannot be."""
         is_best = isinstance(request, SaveCheckpoint) and request.best
-        if (self.state.best_refusal() if is_best else self.state.checkpoint_refusal()) is None:
+        refusal = self.state.checkpoint_refusal(loads=isinstance(request, LoadCheckpoint))
+        if (self.state.best_refusal() if is_best else refusal) is None:
             # Until it is done: going through the data to where a checkpoint stands can be interrupted.
             self.state.set_running()
             self.client.request(request, on_reply=on_reply)
@@ -378,14 +402,13 @@ class Controller(QObject):
             self._session_state.apply(messages.Moved(position=position))
             self._session_state.log.flush()
         elif engine.status is EngineStatus.DEAD:
-            self._queued = None
-            self._give_up_recipe()
+            self._opening.abandon()
             self._session_state.log.flush()
         elif engine.status is EngineStatus.READY and before is not EngineStatus.READY:
             self._watched = ()
-            if self._queued is not None:
-                queued, self._queued = self._queued, None
-                self._open(queued)
+            if engine.is_attached and engine.script is not None:
+                self._opening.join(engine.script)
+            self._opening.go_on()
         if self._session_state.log_engine(engine_before):
             self.state.touch(Topic.LOG)
         self._wake()
@@ -440,39 +463,18 @@ class Controller(QObject):
             self.state.set_opening(None)
             self._wake()
 
-    def _open(self, request: messages.Open) -> None:
-        self._session_state.set_opening(request.path)
-        tried = self._tried = Unopened(path=request.path, digest=digest_of(request.path))
+    def _start_for(self, script: Script | None) -> None:
+        python = self._python or self.settings.get(Setting.PYTHON)
+        self.client.start(python) if script is None else self.client.start(python, script)
+
+    def _on_opening(self) -> None:
+        """The opening has come further, or has written to the log, which is also seen behind a snapshot."""
+        self.state.touch(Topic.LOG)
         self._wake()
-        if self._session_state.engine.status is EngineStatus.READY:
-            self.client.request(request, on_reply=partial(self._on_open_replied, tried))
-            return
-        self._queued = request
-        if self._session_state.engine.status is not EngineStatus.STARTING:
-            self.start_engine()
-
-    def _on_open_replied(self, tried: Unopened, reply: object) -> None:
-        if tried is not self._tried:
-            # Another one is being opened meanwhile.
-            return
-        if isinstance(reply, messages.Failed):
-            state = self._session_state
-            state.set_opening(None)
-            self._give_up_recipe()
-            if state.session is not None and state.position.rest is not Rest.EMPTY:
-                state.log.divide(f"{state.session.name} goes on at step {state.position.step}")
-                self.state.touch(Topic.LOG)
-            self._wake()
-        self._tried = None
-
-    def _give_up_recipe(self) -> None:
-        tried, self._tried = self._tried, None
-        if tried is not None:
-            self._session_state.set_unopened(tried)
 
     def _go(self, go: messages.Go) -> None:
-        if self.state.refusal(go.verb) is None:
-            is_run = go.verb is Verb.RUN
+        is_run = go.verb is Verb.RUN
+        if (self.state.run_refusal(go.until) if is_run else self.state.refusal(go.verb)) is None:
             position, now = self.state.position, time.monotonic()
             self.state.set_running(RunProgress.begin(position, go.until, go.steps, now=now) if is_run else None)
             self.client.request(go, on_reply=self._on_zero_grad_replied if go.verb is Verb.ZERO_GRAD else None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from gradscope.protocol.failure import BadInput
-from gradscope.state.event_export import Cancelled, EventSource, write_events
+from gradscope.state.records.event_export import Cancelled, EventSource, write_events
 
 _PROGRESS_INTERVAL_SECS = 0.05
 

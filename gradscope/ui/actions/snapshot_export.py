@@ -11,7 +11,6 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from gradscope.protocol import messages
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.parts import Contents, Part
-from gradscope.protocol.phases import Verb
 from gradscope.snapshots.format import saved_history
 from gradscope.state.engine import EngineStatus
 from gradscope.state.topics import Topic
@@ -74,7 +73,7 @@ class SnapshotExport(QObject):
 
     def refusal(self) -> str | None:
         """Why nothing can be written now; None if it can."""
-        return self._controller.state.refusal(Verb.NEXT_BATCH)
+        return self._controller.state.at_rest_refusal()
 
     def prepare(self) -> None:
         """Ask for the sizes, and draw the plots, one after the other so that the window answers in between."""

@@ -52,19 +52,23 @@ class SettingsDialog(SizedDialog):
         self._show_spare()
         self.stop = QCheckBox(self.tr("&Stop Run and Next batch where NaN or Inf begins"), self)
         self.stop.setChecked(settings.get(Setting.STOP_AT_NONFINITE))
+        self.findings = QCheckBox(self.tr("&Look for findings"), self)
+        self.findings.setChecked(settings.get(Setting.FINDINGS))
+        self.findings_hint = self._make_hint()
+        self.findings_hint.setText(
+            self.tr(
+                "Watch each training along the way for what is wrong with it: where, how that is known, and what helps. "
+                "Takes effect when a recipe or a script is opened, and at Reset"
+            )
+        )
         self.capture = ComboBox(self)
         for level in (CaptureLevel.FULL, CaptureLevel.NORMS, CaptureLevel.OFF):
             self.capture.addItem(name_of(level), level)
         self.capture.setCurrentIndex(self.capture.findData(settings.get(Setting.CAPTURE)))
         self.capture_hint = self._make_hint()
         self.capture.currentIndexChanged.connect(self._on_capture_changed)
-        self.budget = SpinBox(self)
-        self.budget.setRange(1, MAX_BUDGET_MB)
-        self.budget.setSuffix(self.tr(" MB"))
-        self.budget.setGroupSeparatorShown(True)
-        self.budget.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
-        self.budget.setValue(settings.get(Setting.BUDGET_MB))
-        self.budget_hint = self._make_hint()
+        self.budget, self.budget_hint = self._make_budget()
+        self.timeline, self.timeline_hint = self._make_timeline()
         self.theme = ComboBox(self)
         for choice, text in (
             (ThemeChoice.SYSTEM, self.tr("As the system")),
@@ -81,12 +85,6 @@ class SettingsDialog(SizedDialog):
         self._arrange()
         self._on_python_changed(self.python.text())
         self._on_capture_changed()
-        self.budget_hint.setText(
-            self.tr(
-                "Copies of outputs and of their gradients, kept so that their values can be looked at; the oldest give way. "
-                "Takes effect when a recipe is opened, and at Reset"
-            )
-        )
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -120,6 +118,37 @@ class SettingsDialog(SizedDialog):
         dialog.open()
 
     # ------------------------------------------------------------------------------------------ private
+
+    def _make_budget(self) -> tuple[QSpinBox, QLabel]:
+        budget, hint = SpinBox(self), self._make_hint()
+        budget.setRange(1, MAX_BUDGET_MB)
+        budget.setSuffix(self.tr(" MB"))
+        budget.setGroupSeparatorShown(True)
+        budget.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
+        budget.setValue(self._settings.get(Setting.BUDGET_MB))
+        hint.setText(
+            self.tr(
+                "Copies of outputs and of their gradients, kept so that their values can be looked at; the oldest give way. "
+                "Takes effect when a recipe is opened, and at Reset"
+            )
+        )
+        return budget, hint
+
+    def _make_timeline(self) -> tuple[QSpinBox, QLabel]:
+        timeline, hint = SpinBox(self), self._make_hint()
+        timeline.setRange(0, MAX_BUDGET_MB)
+        timeline.setSuffix(self.tr(" MB"))
+        timeline.setSpecialValueText(self.tr("Off"))
+        timeline.setGroupSeparatorShown(True)
+        timeline.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
+        timeline.setValue(self._settings.get(Setting.TIMELINE_MB))
+        hint.setText(
+            self.tr(
+                "States of a recipe's training that one can go back to: every step where they fit, else "
+                "fewer the longer ago. Takes effect at once"
+            )
+        )
+        return timeline, hint
 
     def _make_hint(self) -> QLabel:
         hint = PlainLabel(parent=self)
@@ -156,11 +185,13 @@ class SettingsDialog(SizedDialog):
         field.setSpacing(4)
         field.addLayout(line)
         field.addWidget(self.hint)
-        spare, capture, budget = (QVBoxLayout() for _ in range(3))
+        spare, capture, budget, timeline, findings = (QVBoxLayout() for _ in range(5))
         for column, widget, hint in (
             (spare, self.spare, self.spare_hint),
             (capture, self.capture, self.capture_hint),
             (budget, self.budget, self.budget_hint),
+            (timeline, self.timeline, self.timeline_hint),
+            (findings, self.findings, self.findings_hint),
         ):
             column.setSpacing(4)
             column.addWidget(widget, 0, Qt.AlignmentFlag.AlignLeft)
@@ -178,10 +209,12 @@ class SettingsDialog(SizedDialog):
         for text, buddy, layout in (
             (self.tr("&Capture"), self.capture, capture),
             (self.tr("&Memory for values"), self.budget, budget),
+            (self.tr("Memory for &going back"), self.timeline, timeline),
         ):
             label = PlainLabel(text, self)
             label.setBuddy(buddy)
             form.addRow(label, layout)
+        form.addRow("", findings)
         form.addRow("", self.stop)
         form.addRow(self.tr("&Theme"), self.theme)
         column = QVBoxLayout(self)
@@ -198,9 +231,11 @@ class SettingsDialog(SizedDialog):
             self._settings.set(Setting.PYTHON, path)
             if self.spare.isEnabled():
                 self._settings.set(Setting.SPARE_ENGINE, self.spare.isChecked())
+            self._settings.set(Setting.FINDINGS, self.findings.isChecked())
             self._settings.set(Setting.STOP_AT_NONFINITE, self.stop.isChecked())
             self._settings.set(Setting.CAPTURE, self.capture.currentData())
             self._settings.set(Setting.BUDGET_MB, self.budget.value())
+            self._settings.set(Setting.TIMELINE_MB, self.timeline.value())
             self._settings.set(Setting.THEME, self.theme.currentData())
             super().accept()
 

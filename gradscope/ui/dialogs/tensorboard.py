@@ -19,8 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.snapshots.tensorboard import missing, occupied
-from gradscope.state.event_export import event_source
 from gradscope.state.history import History
+from gradscope.state.records.event_export import event_source
 from gradscope.ui.actions.event_export import EventExport
 from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded

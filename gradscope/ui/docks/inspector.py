@@ -13,9 +13,11 @@ from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.state.pins import PinStatus, status_of
+from gradscope.state.shown_step import Recorded
 from gradscope.state.topics import Topic
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.inspector.check_view import CheckView
+from gradscope.ui.inspector.closer_bar import CloserBar
 from gradscope.ui.inspector.subject_header import SubjectHeader
 from gradscope.ui.inspector.summary_view import SummaryView
 from gradscope.ui.inspector.values_view import ValuesView
@@ -31,6 +33,7 @@ from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.widgets.tab_order import follow
 from gradscope.ui.words.capture import is_left_behind, why_left_behind
 from gradscope.ui.words.pins import status_explanation
+from gradscope.ui.words.shown_step import why_not_recorded
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.comparer import Comparer
@@ -46,7 +49,7 @@ class InspectorDock(Panel):
     TOPICS = frozenset(
         {
             *(Topic.ENGINE, Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.POSITION),
-            *(Topic.SELECTION, Topic.PINS),
+            *(Topic.SELECTION, Topic.PINS, Topic.SHOWN, Topic.TIMELINE),
         }
     )
 
@@ -64,9 +67,11 @@ class InspectorDock(Panel):
         self._note = EmptyNote("")
         self.header = SubjectHeader(controller, themes)
         self.summary = SummaryView(themes)
+        self.summary.menu_filling.connect(controller.menu_filling)
         self.histogram = HistogramChart(controller, themes)
         self.picture = PictureChart(controller, themes)
         self.values = ValuesView(controller)
+        self.closer = CloserBar(controller)
         self.why = WhyView(controller, themes)
         self.check = CheckView(controller, themes)
         self.tabs = QTabWidget()
@@ -105,6 +110,7 @@ class InspectorDock(Panel):
         summary.setContentsMargins(4, 0, 8, 4)
         summary.addWidget(self.summary)
         numbers.addLayout(summary)
+        numbers.addWidget(self.closer)
         numbers.addWidget(self.tabs, 1)
         # With large letters there is not room for everything at once.
         self.tabs.setMinimumHeight(_LEAST_TAB_LINES * self.fontMetrics().height())
@@ -146,7 +152,8 @@ class InspectorDock(Panel):
     @Slot(object)
     @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if Topic.SESSION in topics:
+        if topics & {Topic.SESSION, Topic.MODEL}:
+            # Other weights, or others of them.
             self.histogram.forget()
             self.picture.forget()
             self.why.forget()
@@ -195,13 +202,15 @@ class InspectorDock(Panel):
             return
         self._pages.setCurrentWidget(self._page)
         self.header.show_subject(state, key)
-        latest = state.history.latest(key)
+        latest = state.shown.latest(key)
         missing = _why_missing(state, key) if latest is None else _why_old(state, latest)
         if latest is None or missing:
             self._missing.setText(missing)
             self._below.setCurrentWidget(self._missing)
             return
         self._below.setCurrentIndex(0)
+        latest = state.closer.formed(latest)
+        self.closer.look_at(latest)
         self.summary.show_subject(state, latest)
         for of_parameters in (self.why, self.check):
             # Both need the engine, and its session.
@@ -220,10 +229,13 @@ class InspectorDock(Panel):
 
 
 def _token(state: AppState, latest: Latest) -> object | None:
-    """Changes whenever the values of a subject may have changed; None while the session runs."""
-    position = state.position
-    if position.running:
+    """Changes whenever the values of a subject may have changed; None while the session runs, and for an earlier step whose
+    values are not there."""
+    position, again = state.position, state.closer.found(latest)
+    if position.running or (isinstance(latest, Recorded) and again is None):
         return None
+    if again is not None:
+        return (id(state.history), id(again), latest.row, latest.step)
     return (
         id(state.history),
         latest.row,
@@ -238,10 +250,12 @@ def _token(state: AppState, latest: Latest) -> object | None:
 
 def _why_missing(state: AppState, key: SubjectKey) -> str:
     """Why there are no numbers of a subject: the engine's own reason where it gave one."""
-    for report in reversed(state.reports.values()):
+    for report in reversed(list(state.shown.reports.values())):
         for absence in report.absent:
             if absence.name in (key.name, key.label()) and absence.kind == key.kind.value:
                 return absence.reason
+    if state.shown.step is not None:
+        return why_not_recorded(state, key.kind)
     forward, session = state.reports.get(Phase.FORWARD), state.session
     status = PinStatus.THERE if state.tree is None else status_of(key, state.tree, state.history)
     if status is not PinStatus.THERE:

@@ -9,6 +9,7 @@ from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.docks.layer_view import LayerView
+from gradscope.ui.docks.name_delegate import NameDelegate
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.tree_memory import TreeMemory, TreeShape
 from gradscope.ui.look.colours import Theme
@@ -55,6 +56,8 @@ class LayersDock(Panel):
         self._path = ""
         """Of the recipe whose tree is shown."""
         self._selection = Selection()
+        self._stopped_at: tuple[str, bool] | None = None
+        """What was brought into sight because training had stopped at it."""
         self.filter = QLineEdit(self)
         self.filter.setPlaceholderText(self.tr("Filter by name, or type:Conv2d"))
         self.filter.setClearButtonEnabled(True)
@@ -62,7 +65,7 @@ class LayersDock(Panel):
         self.filter.textChanged.connect(self._on_filter_changed)
         clear_on_escape(self.filter, within=self)
         self.model = LayerTreeModel(controller.state, themes.theme, self)
-        self._numbers = NumberDelegate(self)
+        self._numbers, self._names = NumberDelegate(self), NameDelegate(self)
         self.view = self._make_view()
         self.menu = LayerMenu(controller, self.view)
         self._empty = EmptyNote(self.tr("The layers of the model appear here once a recipe is open"), self)
@@ -111,14 +114,19 @@ class LayersDock(Panel):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._start_session()
+        elif Topic.MODEL in topics:
+            self._take_in()
         elif Topic.SETTINGS in topics:
             self.model.refresh_settings()
-        elif Topic.HISTORY in topics:
+        elif topics & {Topic.HISTORY, Topic.SHOWN, Topic.FINDINGS}:
             self.model.refresh_values()
             self._widen_for_texts()
         if Topic.PINS in topics:
             self.model.refresh_pins()
-        if topics & {Topic.SESSION, Topic.SELECTION}:
+        if Topic.STOPS in topics or self.model.stopped_at != self._stopped_at:
+            self.model.refresh_stops()
+            self._reveal_stop()
+        if topics & {Topic.SESSION, Topic.MODEL, Topic.SELECTION}:
             self._follow_selection()
 
     @Slot(object)
@@ -177,6 +185,7 @@ class LayersDock(Panel):
         header.setResizeContentsPrecision(_LOOKED_AT_FOR_WIDTH)
         header.setMinimumSectionSize(32)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        view.setItemDelegateForColumn(Column.NAME, self._names)
         for column in _NUMBERS:
             view.setItemDelegateForColumn(column, self._numbers)
         view.resized.connect(self._fit_columns)
@@ -208,6 +217,21 @@ class LayersDock(Panel):
         self.filled.emit()
         if shape is not None and shape.selected is not None and state.selection.name is None:
             self._select(shape.selected, is_parameter=shape.is_parameter)
+
+    def _take_in(self) -> None:
+        """The same session has other layers: those that were known stay unfolded, those that are new are as at first."""
+        known = {node.name for node in self.model.nodes}
+        unfolded = self._expanded_names() if self._expanded is None else self._expanded
+        with self._is_following:
+            self.model.rebuild()
+            new = {node.name for node in self.model.nodes} - known
+            if len(self.model.nodes) <= _FULLY_EXPANDED_UP_TO:
+                unfolded = unfolded | new
+            self._expanded = unfolded | {""}
+            if not self.model.is_filtered():
+                self._restore_expanded()
+            self._fit_columns()
+        self.filled.emit()
 
     def _select(self, name: str, *, is_parameter: bool) -> None:
         """Everywhere, if there still is such a layer, parameter or buffer."""
@@ -312,6 +336,16 @@ class LayersDock(Panel):
                 self.view.scrollTo(index)
             else:
                 self.view.selectionModel().clear()
+
+    def _reveal_stop(self) -> None:
+        """Bring into sight, once, what training has stopped at."""
+        here = self.model.stopped_at
+        if here is not None and here != self._stopped_at:
+            index = self.model.index_of(here[0], is_parameter=here[1])
+            if index.isValid():
+                with self._is_following:
+                    self.view.scrollTo(index)
+        self._stopped_at = here
 
     def _expanded_names(self) -> set[str]:
         found: set[str] = set()

@@ -1,10 +1,10 @@
-"""The Moments panel: what ran in the newest training step, in order."""
+"""The Moments panel: what ran in the training step that is shown, in order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, Slot
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, Qt, Signal, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStackedLayout, QTableView, QWidget
 
 from gradscope.protocol.subjects import SubjectKind
@@ -20,10 +20,18 @@ from gradscope.ui.plots.words.wording import nothing_yet
 from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.number_delegate import NumberDelegate
 from gradscope.ui.widgets.redraw import Held, owing
+from gradscope.ui.words.shown_step import why_no_moments
 
 
 class MomentsDock(Panel):
     """Selecting a row selects its layer or parameter everywhere."""
+
+    place_chosen = Signal(object)
+    """Place: its row was selected by a person."""
+    source_wanted = Signal()
+    """A row was double-clicked, or Enter pressed on it: its line is to be seen."""
+    menu_wanted = Signal(object, QPoint)
+    """Place, and where on the screen: what can be done there is to be offered."""
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Moments"), name="momentsDock", themes=themes, parent=parent)
@@ -46,9 +54,9 @@ class MomentsDock(Panel):
     @Slot(object)
     @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY} and self.view_is_wanted():
+        if topics & {Topic.SESSION, Topic.SETTINGS, Topic.HISTORY, Topic.SHOWN} and self.view_is_wanted():
             self._refresh()
-        if topics & {Topic.SESSION, Topic.HISTORY, Topic.SELECTION}:
+        if topics & {Topic.SESSION, Topic.HISTORY, Topic.SHOWN, Topic.SELECTION}:
             self._follow_selection()
 
     @Slot(bool)
@@ -66,6 +74,7 @@ class MomentsDock(Panel):
         if self._is_following or not current.isValid():
             return
         place = self.model.place(current.row())
+        self.place_chosen.emit(place)
         if place.event == "":
             return
         if place.event == "gradient":
@@ -74,6 +83,17 @@ class MomentsDock(Panel):
             kind = self._controller.state.selection.kind
             selection = Selection.of_node(place.layer, is_parameter=False, kind=kind)
         self._controller.select(replace(selection, call=place.call))
+
+    @Slot(QModelIndex)
+    def _on_clicked(self, index: QModelIndex) -> None:
+        # Also the row that is the current one already.
+        self.place_chosen.emit(self.model.place(index.row()))
+
+    @Slot(QPoint)
+    def _on_menu_requested(self, point: QPoint) -> None:
+        index = self.view.indexAt(point)
+        if index.isValid() and self._controller.state.snapshot is None:
+            self.menu_wanted.emit(self.model.place(index.row()), self.view.viewport().mapToGlobal(point))
 
     def view_is_wanted(self) -> bool:
         """False while the panel is closed or behind another tab: it catches up when it is shown."""
@@ -84,7 +104,8 @@ class MomentsDock(Panel):
             self.model.show_state(self._controller.state)
         step = self.model.step
         to_press = self.tr("Press Forward (F5): every layer that runs is listed here, with its shape and time")
-        self._empty.setText(nothing_yet(self._controller.state, to_press))
+        state = self._controller.state
+        self._empty.setText(nothing_yet(state, to_press) if state.shown.step is None else why_no_moments(state))
         self._stack.setCurrentWidget(self._empty if step is None else self.view)
         self.set_title_note("" if step is None else self._note(step))
 
@@ -144,4 +165,8 @@ class MomentsDock(Panel):
         ):
             header.resizeSection(column, width * digit)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
+        view.clicked.connect(self._on_clicked)
+        view.activated.connect(self.source_wanted)
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(self._on_menu_requested)
         return view

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QDockWidget, QFrame, QHBoxLayout, QMainWindow, QTo
 
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 
 
@@ -24,7 +25,7 @@ class PanelTitle(QFrame):
         font = self._label.font()
         font.setBold(True)
         self._label.setFont(font)
-        self.note = PlainLabel(parent=self)
+        self.note = ElidedLabel(parent=self)
         self.note.setProperty("role", "muted")
         self._icons: dict[str, QToolButton] = {}
         self._float = self._button("float", self.tr("Take out of the window, or put back"))

@@ -16,6 +16,7 @@ from gradscope.protocol.messages.edits import (
     EditScheduler,
     EditSchedulerMetric,
 )
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
@@ -75,10 +76,12 @@ class TrainingDock(Panel):
         self.optimizer.applied.connect(self._on_optimizer_applied)
         self.scheduler.applied.connect(self._on_scheduler_applied)
         self.scheduler.class_changed.connect(self._on_scheduler_class_changed)
-        self._refusal = PlainLabel(parent=self)
-        self._refusal.setProperty("role", "muted")
-        self._refusal.setWordWrap(True)
-        self._refusal.hide()
+        # Of everything, and of all but the options of the groups.
+        self._refusal, self._step_refusal = PlainLabel(parent=self), PlainLabel(parent=self)
+        for label in (self._refusal, self._step_refusal):
+            label.setProperty("role", "muted")
+            label.setWordWrap(True)
+            label.hide()
         self.sections = {
             "groups": Section(self.tr("Parameter groups"), self.table, is_open=True),
             "optimizer": Section(self.tr("Optimizer"), self.optimizer, is_open=False),
@@ -106,6 +109,8 @@ class TrainingDock(Panel):
                 self._show_refusal()
             elif not self._delay.isActive():
                 self._delay.start()
+        elif Topic.SETTINGS in topics and self._controller.state.in_script:
+            self._show_refusal()
 
     @Slot(bool)
     def _on_optimizer_opened(self, is_open: bool) -> None:
@@ -167,8 +172,13 @@ class TrainingDock(Panel):
         self._content.setEnabled(reason is None)
         self._refusal.setText(reason or "")
         self._refusal.setVisible(reason is not None)
+        of_step = self._controller.state.never(Ability.EDIT_STEP)
+        self._step_refusal.setText(of_step or "")
+        self._step_refusal.setVisible(of_step is not None)
         for form in (self.loss, self.optimizer, self.scheduler):
-            form.set_refusal(reason)
+            form.set_refusal(reason or of_step)
+        for name, section in self.sections.items():
+            section.refuse("" if of_step is None or name == "groups" else of_step)
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -203,6 +213,10 @@ class TrainingDock(Panel):
         for name in ("loss", "optimizer", "scheduler"):
             # What else there is to choose from only an engine knows.
             self.sections[name].setVisible(state.snapshot is None)
+        if state.never(Ability.EDIT_STEP) is not None:
+            self._set_title("loss", self.tr("Loss"), visible(session.loss))
+            self._set_title("optimizer", self.tr("Optimizer"), visible(session.optimizer))
+            self._set_title("scheduler", self.tr("Scheduler"), visible(session.scheduler or "–"))
         names = list(session.optimizers)
         if [self.turn.itemData(i) for i in range(self.turn.count())] != names:
             self.turn.clear()
@@ -211,7 +225,7 @@ class TrainingDock(Panel):
         self.turn.setVisible(len(names) > 1)
         self.groups.show_state(state, self._turn_name)
         self.step.show_session(session)
-        if self._are_choices_wanted:
+        if self._are_choices_wanted and state.never(Ability.EDIT_STEP) is None:
             self._are_choices_wanted = False
             self._controller.list_choices(self._on_choices)
 
@@ -275,8 +289,10 @@ class TrainingDock(Panel):
         column.setContentsMargins(8, 4, 8, 8)
         column.setSpacing(8)
         column.addWidget(self.turn)
-        for section in self.sections.values():
+        for name, section in self.sections.items():
             column.addWidget(section)
+            if name == "groups":
+                column.addWidget(self._step_refusal)
         column.addStretch(1)
         self._scroll = QScrollArea()
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from gradscope.protocol.messages.why import CheckGradient, GradientChecked, SampledElement
 from gradscope.protocol.phases import Rest
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible
 from gradscope.state.engine import EngineStatus
 from gradscope.state.history import Latest
@@ -27,6 +28,8 @@ from gradscope.ui.plots.words.formats import exact, short, two_digits
 from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.fields import SpinBox
 from gradscope.ui.widgets.flow_row import FlowRow
+from gradscope.ui.widgets.plain import plain_tip
+from gradscope.ui.words.shown_step import why_not_explained
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -45,6 +48,8 @@ class CheckView(QWidget):
         self._controller = controller
         self._theme = themes.theme
         self._name = ""
+        self._elsewhere = ""
+        """Why nothing is offered while an earlier step is shown."""
         self._under_way = ""
         self._generation = 0
         self._results: dict[str, GradientChecked | str] = {}
@@ -92,6 +97,7 @@ class CheckView(QWidget):
         """Offer the check of a parameter, and show what the last one came to."""
         del token
         self._name = latest.row.key.name
+        self._elsewhere = why_not_explained(self._controller.state, latest)
         self._refresh()
 
     def forget(self) -> None:
@@ -133,20 +139,29 @@ class CheckView(QWidget):
             self._generation += 1
             self._under_way = ""
         position = self._controller.state.position
-        has_batch = position.step > 0 or position.rest is not Rest.READY
+        never = self._controller.state.never(Ability.CHECK_GRADIENT)
+        has_batch = never is None and (position.step > 0 or position.rest is not Rest.READY)
+        is_elsewhere = bool(self._elsewhere) and not self._under_way
         self.button.setText(self.tr("Stop") if self._under_way else self.tr("Check gradient"))
-        self.button.setEnabled(bool(self._under_way) or (has_batch and not position.running))
-        self._samples.setEnabled(not self._under_way)
+        self.button.setEnabled(bool(self._under_way) or (has_batch and not position.running and not is_elsewhere))
+        self.button.setToolTip(plain_tip(never or ""))
+        self._samples.setEnabled(not self._under_way and never is None)
         result = self._results.get(self._name)
-        is_table = isinstance(result, GradientChecked) and not self._under_way
+        is_table = isinstance(result, GradientChecked) and not self._under_way and not is_elsewhere
         self.table.setVisible(is_table)
         if self._under_way:
             self._verdict.say(self.tr("Checking {name}").format(name=visible(self._under_way)), role="")
+            self._explanation.say("")
+        elif is_elsewhere:
+            self._verdict.say(self._elsewhere, role="")
             self._explanation.say("")
         elif isinstance(result, GradientChecked):
             self._show(result)
         elif result is not None:
             self._verdict.say(result, role="bad")
+            self._explanation.say("")
+        elif never is not None:
+            self._verdict.say(never, role="")
             self._explanation.say("")
         elif not has_batch:
             self._verdict.say(self.tr("Press Forward (F5) first: the check needs a batch"), role="")

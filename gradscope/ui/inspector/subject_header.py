@@ -80,7 +80,7 @@ class SubjectHeader(QWidget):
         if key != self._key:
             self._moment.start_anew()
         self._key = key
-        latest = state.history.latest(key)
+        latest = state.shown.latest(key)
         self._name.show_text(key.shown())
         self.pins.show_subject(state, key)
         possible = next((kinds for kinds in (LAYER_KINDS, PARAMETER_KINDS) if key.kind in kinds), {key.kind})

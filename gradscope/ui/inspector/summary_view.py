@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtCore import QPoint, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QHeaderView, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QHeaderView, QMenu, QSizePolicy, QWidget
 
 from gradscope.protocol.numbers import number
+from gradscope.protocol.stops.quantities import Statistic
 from gradscope.protocol.subjects import (
     COUNT,
     INF,
@@ -28,8 +29,10 @@ from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.ui.models.summary_table import Entry, SummaryTableModel
 from gradscope.ui.plots.words.formats import percent
+from gradscope.ui.widgets.access_keys import give_access_keys
 from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.look.colours import Theme
@@ -39,10 +42,18 @@ _DIGITS = 6
 _FEWER_DIGITS = 3
 """Where there is little room, or large letters."""
 _WIDE_FROM_CHARACTERS = 38
+_STATISTICS = (
+    *(Statistic.COUNT, Statistic.MIN, Statistic.MAX, Statistic.MEAN, Statistic.STD),
+    *(Statistic.NAN, Statistic.INF, Statistic.ZERO_SHARE, Statistic.L2),
+)
+"""As the entries follow each other; behind them there is only the update ratio."""
 
 
 @guarded
 class SummaryView(CopyTable):
+    menu_filling = Signal(object, object)
+    """QMenu and the Spot that it is about: who has something to offer for it adds that now."""
+
     def __init__(self, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._model = SummaryTableModel(self)
@@ -65,6 +76,8 @@ class SummaryView(CopyTable):
         self._note = ""
         """Why there is no number where there is none."""
         self._shown: tuple[AppState, Latest] | None = None
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu_requested)
         self._on_theme_changed(themes.theme)
         themes.changed.connect(self._on_theme_changed)
 
@@ -81,6 +94,32 @@ class SummaryView(CopyTable):
     @Slot(object)
     def _on_theme_changed(self, theme: Theme) -> None:
         self._model.set_colours(muted=theme.muted, bad=theme.bad)
+
+    @Slot(QPoint)
+    def _on_menu_requested(self, point: QPoint) -> None:
+        menu = QMenu(self)
+        menu.aboutToHide.connect(menu.deleteLater)
+        spot = self.spot_at(point)
+        if spot is not None:
+            self.menu_filling.emit(menu, spot)
+            menu.addSeparator()
+        menu.addActions(self.actions())
+        give_access_keys(menu)
+        menu.popup(self.viewport().mapToGlobal(point))
+
+    def spot_at(self, point: QPoint) -> Spot | None:
+        """The number at a place of the view; None where there is none, or it says nothing of the training."""
+        entry = self._model.position(self.indexAt(point))
+        if self._shown is None or entry is None:
+            return None
+        key, exact = self._shown[1].row.key, self._model.entries[entry].exact
+        value = float(exact) if exact else None
+        if entry >= len(_STATISTICS):
+            return Spot(subject=key, is_ratio=True, value=value)
+        statistic, count = _STATISTICS[entry], float(self._shown[1].summary[COUNT])
+        if statistic is Statistic.ZERO_SHARE and value is not None:
+            value = value / count if count else None
+        return None if statistic is Statistic.COUNT else Spot(subject=key, statistic=statistic, value=value)
 
     def _entries(self, state: AppState, latest: Latest) -> tuple[Entry, ...]:
         summary = latest.summary
@@ -147,6 +186,6 @@ def _beyond(value: float) -> str:
 
 def _ratio(state: AppState, key: SubjectKey, norm: float) -> float:
     """||update|| / ||parameter||, both of the same step; NaN where the parameter is all zero or unknown."""
-    parameter = state.history.latest(SubjectKey(SubjectKind.PARAMETER, key.name))
+    parameter = state.shown.latest(SubjectKey(SubjectKind.PARAMETER, key.name))
     size = float(parameter.summary[L2]) if parameter is not None else math.nan
     return norm / size if size > 0 else math.nan

@@ -9,12 +9,14 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QStackedLayout, QVB
 
 from gradscope.protocol.numbers import scientific
 from gradscope.state.history import Latest
+from gradscope.state.topics import Topic
 from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, digits_of, slice_size
 from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.fields import SpinBox
 from gradscope.ui.widgets.index_bar import IndexBar
 from gradscope.ui.widgets.plain import PlainLabel
+from gradscope.ui.words.shown_step import why_no_values
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -28,6 +30,7 @@ class ValuesView(QWidget):
 
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._controller = controller
         self._latest: Latest | None = None
         self._token: object = None
         self.model = ValueTableModel(controller, self)
@@ -63,6 +66,12 @@ class ValuesView(QWidget):
 
     def look_at(self, latest: Latest, token: object | None) -> None:
         """Show the values of a subject; token None while the session runs."""
+        not_kept = why_no_values(self._controller.state, latest)
+        if not_kept:
+            self._token = None
+            self.model.clear()
+            self._say(not_kept)
+            return
         if token is None:
             self._token = None
             self.model.clear()
@@ -85,6 +94,10 @@ class ValuesView(QWidget):
     @Slot(str)
     def _on_unavailable(self, reason: str) -> None:
         self._say(reason)
+        state = self._controller.state
+        if self._latest is not None and self._token is not None and state.closer.forget(self._latest):
+            state.touch(Topic.SHOWN)
+            self._controller.flush()
 
     def _fetch(self) -> None:
         if self._latest is None or self._token is None:
@@ -98,7 +111,10 @@ class ValuesView(QWidget):
         # Wide enough for the longest number of the type, so that none is rounded.
         longest = scientific(-_LONGEST, digits=digits_of(row.dtype)) + "00"
         self.table.horizontalHeader().setDefaultSectionSize(self.fontMetrics().horizontalAdvance(longest))
-        self.model.show_slice(row.key, shape=row.shape, dtype=row.dtype, index=self._index_bar.index, first=first)
+        step = self._controller.state.closer.step_of(self._latest)
+        self.model.show_slice(
+            row.key, shape=row.shape, dtype=row.dtype, index=self._index_bar.index, first=first, step=step
+        )
 
     def _say(self, text: str) -> None:
         self._note.setText(text)

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from gradscope.protocol.messages.why import Explain, Explained, ExplainedFactor, ExplainedTerm
-from gradscope.protocol.phases import Rest
+from gradscope.protocol.phases import Phase, Rest
 from gradscope.protocol.visible import visible
 from gradscope.state.history import Latest
 from gradscope.ui.inspector.sentence import Sentence
@@ -33,6 +33,7 @@ from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel
+from gradscope.ui.words.shown_step import why_not_explained
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -96,9 +97,13 @@ class WhyView(QWidget):
         name, position = latest.row.key.name, self._controller.state.position
         if self._shown is not None and self._shown.parameter != name:
             self.forget()
-        if token is None:
+        not_explained = why_not_explained(self._controller.state, latest)
+        if not_explained:
+            self._asked = None
+            self._say(not_explained)
+        elif token is None:
             self._say(self.tr("Running: this is computed when it pauses"))
-        elif position.rest is Rest.READY and position.step > 0:
+        elif self._is_after_step():
             self._ask(name, position.step)
         elif self._shown is not None:
             self._show(self._shown)
@@ -138,10 +143,19 @@ class WhyView(QWidget):
             return
         self._index = index
         position = self._controller.state.position
-        if position.rest is Rest.READY and not position.running:
+        if self._is_after_step() and not position.running:
             self._ask(self._shown.parameter, position.step)
 
     # ------------------------------------------------------------------------------------------ private
+
+    def _is_after_step(self) -> bool:
+        """Nothing has been done since the newest step."""
+        position, reports = self._controller.state.position, self._controller.state.reports
+        if position.rest is not Rest.ENDED:
+            return position.rest is Rest.READY and position.step > 0
+        # Of a script that has ended it is to be seen by what it has done at last.
+        step = reports.get(Phase.STEP)
+        return step is not None and step.complete and all(report.step <= step.step for report in reports.values())
 
     def _ask(self, name: str, step: int) -> None:
         wanted = (name, step, self._index)

@@ -35,11 +35,23 @@ class Setting(StrEnum):
     """The level that new sessions begin with; not LAYERS, since the names of layers belong to one model."""
     BUDGET_MB = "session/budget_mb"
     """For copies of activations and their gradients, in units of 1024 * 1024 bytes."""
+    TIMELINE_MB = "session/timeline_mb"
+    """For states of the training that one can go back to, in the same units; 0 keeps none."""
     THEME = "window/theme"
     RUN_STEPS = "run/steps"
+    FINDINGS = "session/findings"
+    """Look along the way for what is wrong with a training."""
+    DISMISSED = "findings/dismissed"
+    """Findings that were dismissed, by file; see dismissals.py."""
+    STOPS = "stops/kept"
+    """Where trainings are to stop, by file; see stop_memory.py."""
+    CONSOLE = "console/remembered"
+    """What was evaluated and is watched, by file; see console_memory.py."""
     STOP_AT_NONFINITE = "run/stop_at_nonfinite"
     """Run and Next batch stop where the first NaN or Inf is found."""
     RECENT_FILES = "files/recent"
+    SCRIPTS = "files/scripts"
+    """How scripts were started; see script_memory.py."""
     LAST_FOLDER = "files/folder"
     EXPORT_FOLDER = "files/export_folder"
     EXPORT_AS_ZIP = "files/export_as_zip"
@@ -48,6 +60,8 @@ class Setting(StrEnum):
     RUNS_FOLDER = "files/runs_folder"
     """Where event files go."""
     CHECKPOINT_FOLDER = "files/checkpoint_folder"
+    SCRIPT_FOLDER = "files/script_folder"
+    """Where "Save as script..." has written last."""
     GEOMETRY = "window/geometry"
     LAYOUT = "window/layout"
     TREES = "layers/remembered"
@@ -99,6 +113,10 @@ def _megabytes(value: Any) -> int:
     return number
 
 
+def _megabytes_or_none(value: Any) -> int:
+    return 0 if int(value) == 0 else _megabytes(value)
+
+
 _TABLE: dict[Setting, _Row] = {
     Setting.PYTHON: _Row("", str),
     Setting.SPARE_ENGINE: _Row(True, _flag),
@@ -106,16 +124,23 @@ _TABLE: dict[Setting, _Row] = {
     Setting.DEVICE: _Row("cpu", str),
     Setting.CAPTURE: _Row(CaptureLevel.FULL, _level),
     Setting.BUDGET_MB: _Row(256, _megabytes),
+    Setting.TIMELINE_MB: _Row(1024, _megabytes_or_none),
     Setting.THEME: _Row(ThemeChoice.SYSTEM, ThemeChoice),
     Setting.RUN_STEPS: _Row(100, _positive),
+    Setting.FINDINGS: _Row(True, _flag),
+    Setting.DISMISSED: _Row("", str),
+    Setting.STOPS: _Row("", str),
+    Setting.CONSOLE: _Row("", str),
     Setting.STOP_AT_NONFINITE: _Row(True, _flag),
     Setting.RECENT_FILES: _Row([], _texts),
+    Setting.SCRIPTS: _Row("", str),
     Setting.LAST_FOLDER: _Row("", str),
     Setting.EXPORT_FOLDER: _Row("", str),
     Setting.EXPORT_AS_ZIP: _Row(False, _flag),
     Setting.EXPORT_WITHOUT: _Row([], _texts),
     Setting.RUNS_FOLDER: _Row("", str),
     Setting.CHECKPOINT_FOLDER: _Row("", str),
+    Setting.SCRIPT_FOLDER: _Row("", str),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
     Setting.LAYOUT: _Row(QByteArray(), QByteArray),
     Setting.TREES: _Row("", str),

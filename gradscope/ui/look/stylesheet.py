@@ -99,11 +99,17 @@ QToolButton::menu-arrow { image: url("$arrow_down"); width: 10px; height: 10px; 
 QComboBox QAbstractItemView { background: $surface; border: 1px solid $border; selection-background-color: $selection;
                               selection-color: $text; outline: none; padding: 4px; }
 
-QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $muted; border-radius: 3px; background: $surface; }
+QCheckBox::indicator, QTableView::indicator { width: 14px; height: 14px; border: 1px solid $muted; border-radius: 3px;
+                                              background: $surface; }
 QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
-QCheckBox::indicator:checked { border-color: $accent; background: $selection; image: url("$check"); }
+QCheckBox::indicator:checked, QTableView::indicator:checked { border-color: $accent; background: $selection;
+                                                              image: url("$check"); }
 QCheckBox::indicator:disabled { border-color: $border; background: transparent; }
 QCheckBox:disabled { color: $faded; }
+QRadioButton::indicator { width: 12px; height: 12px; border: 1px solid $muted; border-radius: 7px; background: $surface; }
+QRadioButton::indicator:hover, QRadioButton::indicator:focus { border-color: $accent; }
+QRadioButton::indicator:checked { border: 4px solid $accent; width: 6px; height: 6px; background: $text; }
+QRadioButton::indicator:disabled { border-color: $border; background: transparent; }
 
 QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }
 
@@ -151,12 +157,20 @@ QPushButton[role="link"] { color: $accent; text-align: left; padding: 4px; }
 #nonFiniteSign QToolButton { color: $bad; background: transparent; border: none; border-radius: 4px; padding: 0 4px;
                              min-height: 0; }
 #nonFiniteSign QToolButton:hover, #nonFiniteSign QToolButton:focus { background: $selection; }
+#findingsSign, #stopSign { background: transparent; border: none; border-radius: 4px; padding: 0 4px; min-height: 0; }
+#findingsSign:hover, #findingsSign:focus, #stopSign:hover, #stopSign:focus { background: $selection; }
 #phaseStrip { background: $window; border-bottom: 1px solid $border; padding: 0 8px; }
+#phaseStrip[earlier="true"] { background: $selection; border-left: 4px solid $accent; padding: 0 8px 0 4px; }
+#codeField { border: 1px solid $border; border-radius: 4px; selection-background-color: $selection; }
+#codeField:focus { border-color: $accent; }
+#codeField:disabled { background: transparent; color: $faded; }
+#codeNames { background: $surface; border: 1px solid $border; outline: none; }
 #startPage { background: $window; }
 #failureBar { background: $surface; border: 1px solid $border; border-left: 4px solid $bad; }
 #failureBar[severity="warning"] { border-left-color: $warning; }
 #failureBar[severity="info"] { border-left-color: $accent; }
-#fileBar { background: $surface; border: 1px solid $border; border-left: 4px solid $accent; }
+#fileBar, #scriptBar { background: $surface; border: 1px solid $border; border-left: 4px solid $accent; }
+#scriptBar[severity="warning"] { border-left-color: $warning; }
 #snapshotBand { background: $selection; border-bottom: 1px solid $border; border-left: 4px solid $accent;
                 padding: 0 8px; }
 #failureBar QPlainTextEdit { border-top: 1px solid $border; background: $raised; }

@@ -9,12 +9,15 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol import absences
 from gradscope.protocol.capture import CaptureLevel
+from gradscope.protocol.findings import Finding
+from gradscope.protocol.findings import Severity as FindingSeverity
 from gradscope.protocol.messages import Report
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind, is_mask
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
 from gradscope.ui.words.capture import why_not_captured
+from gradscope.ui.words.findings import severity_name
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 
@@ -53,6 +56,7 @@ _ABSENCES = {
     absences.RAISED: (Severity.WARNING, QT_TRANSLATE_NOOP("LayerFlags", "raised")),
     absences.USED_WITHOUT_CALL: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "used without a call")),
     absences.COMPILED_SINCE: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "ran compiled")),
+    absences.OTHER_MODEL: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not called")),
     absences.LAYERS_CALLED: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "not called itself")),
     absences.HAS_NO_FORWARD: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "no forward")),
     absences.NEW_LAYER: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "new")),
@@ -74,19 +78,28 @@ _OTHERS = {
     absences.COMPILED: (Severity.NEUTRAL, QT_TRANSLATE_NOOP("LayerFlags", "run eagerly")),
 }
 _ROOT = "(model)"
+_OF_FINDING = {
+    FindingSeverity.ERROR: (0, Severity.BAD),
+    FindingSeverity.WARNING: (1, Severity.WARNING),
+    FindingSeverity.INFO: (2, Severity.NEUTRAL),
+}
 
 
 class LayerFlags:
-    """The flags of all nodes of one session, by the newest summary of every subject."""
+    """The flags of all nodes of one session, by the summary of every subject in the step that is shown."""
 
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._read: dict[Phase, Report] = {}
         self._suspects: set[SubjectKey] = set()
-        """What was not finite once."""
+        """What was not finite once, by the newest reports."""
         self._absent: dict[tuple[str, str], str] = {}
         self._non_finite: dict[str, dict[int, list[str]]] = {}
         """Node name -> column (NAN or INF) -> what is not finite."""
+        self._found: dict[str, list[Finding]] = {}
+        """Node name -> what was found there."""
+        self._found_inside: dict[str, tuple[str, Finding]] = {}
+        """Node name -> (a name below it, the gravest that was found there)."""
         self._ancestors: dict[str, dict[int, str]] = {}
         """Node name -> column -> a node below it that is not finite."""
 
@@ -97,9 +110,11 @@ class LayerFlags:
                 self._read[phase] = report
                 self._find_suspects(report)
         self._judge_suspects()
+        self._read_findings()
         self._absent = {}
+        reports = self._read if self._state.shown.step is None else self._state.shown.reports
         for phase in (Phase.FORWARD, Phase.BACKWARD):
-            for absence in self._read[phase].absent if phase in self._read else ():
+            for absence in reports[phase].absent if phase in reports else ():
                 key = ("" if absence.name == _ROOT else absence.name, absence.kind)
                 # What a backward has found out of an output that was not seen; it may be older than the forward.
                 if phase is Phase.FORWARD or absence.kind != SubjectKind.ACTIVATION or key in self._absent:
@@ -107,7 +122,7 @@ class LayerFlags:
 
     def of(self, node: Node) -> list[Flag]:
         """The flags of a node, the worst first."""
-        flags = [*self._non_finite_flags(node.name), *self._absences(node)]
+        flags = [*self._non_finite_flags(node.name), *self._findings(node.name), *self._absences(node)]
         flags += [*self._of_parameter(node), *self._of_buffer(node), *self._of_module(node)]
         flags += self._of_capture(node)
         return sorted(flags, key=lambda flag: list(Severity).index(flag.severity))
@@ -120,8 +135,10 @@ class LayerFlags:
     def _judge_suspects(self) -> None:
         self._non_finite.clear()
         self._ancestors.clear()
-        for key in sorted(self._suspects):
-            latest = self._state.history.latest(key)
+        shown = self._state.shown
+        is_of_now = shown.step is None
+        for key in sorted(self._suspects if is_of_now else set(shown.non_finite())):
+            latest = shown.latest(key)
             counts = {column: latest.summary[column] for column in _WORDS} if latest is not None else {}
             if latest is not None and is_mask(key.kind, latest.summary):
                 continue
@@ -130,7 +147,7 @@ class LayerFlags:
                     text = f"{QCoreApplication.translate('LayerFlags', _PLACES[key.kind])}: {count:,.0f}"
                     self._non_finite.setdefault(key.name, {}).setdefault(column, []).append(text)
                     self._tell_ancestors(key.name, column)
-            if not any(count > 0 for count in counts.values()):
+            if is_of_now and not any(count > 0 for count in counts.values()):
                 self._suspects.discard(key)
 
     def _tell_ancestors(self, name: str, column: int) -> None:
@@ -138,6 +155,39 @@ class LayerFlags:
         while above:
             above = above.rpartition(".")[0]
             self._ancestors.setdefault(above, {}).setdefault(column, name)
+
+    def _read_findings(self) -> None:
+        self._found, self._found_inside = self._state.findings.places(), {}
+        step = self._state.shown.step
+        if step is not None:
+            # What was first seen later was not there to be seen.
+            seen = ((name, [one for one in ones if one.first_step <= step]) for name, ones in self._found.items())
+            self._found = {name: ones for name, ones in seen if ones}
+        for name, findings in self._found.items():
+            worst, above = findings[0], name.rpartition(".")[0]
+            while above and worst.severity.counts:
+                known = self._found_inside.get(above)
+                if known is None or _OF_FINDING[worst.severity][0] < _OF_FINDING[known[1].severity][0]:
+                    self._found_inside[above] = (name, worst)
+                above = above.rpartition(".")[0]
+
+    def _findings(self, name: str) -> list[Flag]:
+        """What was found there; of what is inside, the gravest, since a layer may be folded."""
+        flags = [
+            Flag(
+                _OF_FINDING[finding.severity][1],
+                finding.id.replace("-", " "),
+                f"{severity_name(finding.severity)}: {finding.title}. {finding.why}",
+            )
+            for finding in self._found.get(name, ())
+        ]
+        inside = self._found_inside.get(name)
+        if inside is not None and not any(flag.severity is not Severity.NEUTRAL for flag in flags):
+            where, finding = inside
+            word = QCoreApplication.translate("LayerFlags", "%1 inside").replace("%1", finding.id.replace("-", " "))
+            told = f"{severity_name(finding.severity)}: {finding.title} ({where})"
+            flags.append(Flag(_OF_FINDING[finding.severity][1], word, told))
+        return flags
 
     def _non_finite_flags(self, name: str) -> list[Flag]:
         flags = []

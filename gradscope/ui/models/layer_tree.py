@@ -15,10 +15,11 @@ from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.tree import Node
-from gradscope.ui.look.colours import Theme
+from gradscope.ui.look.colours import Theme, blend
 from gradscope.ui.look.theme import icon
 from gradscope.ui.models.layer_flags import Flag, LayerFlags, Severity
 from gradscope.ui.models.layer_pins import LayerPins
+from gradscope.ui.models.layer_stops import LayerStops
 from gradscope.ui.models.layer_text import describe_node
 from gradscope.ui.models.layer_values import LayerValues
 from gradscope.ui.widgets.guarded import guarded
@@ -42,6 +43,8 @@ class Column(IntEnum):
 
 _OF_TYPE = "type:"
 _NUMBERS = (Column.VALUE, Column.GRADIENT, Column.UPDATE)
+_TINT = 0.14
+"""Of the row at which training is stopped."""
 _NOT_FINITE = frozenset({"NaN", "Inf", "-Inf"})
 
 
@@ -54,9 +57,9 @@ class LayerTreeModel(QAbstractItemModel):
         super().__init__(parent)
         self._state = state
         self._theme = theme
-        self._signs = _signs(theme)
-        self._pin = icon("pin", theme, colour=theme.accent)
         self._filter = ""
+        self._root: Node | None = None
+        """Of the tree that is shown; the state may have another one already."""
         self._nodes: list[Node] = []
         self._number: dict[tuple[str, bool], int] = {}
         self._parents: list[int] = []
@@ -70,6 +73,8 @@ class LayerTreeModel(QAbstractItemModel):
         self._flags = LayerFlags(state)
         self._flags_of: dict[int, list[Flag]] = {}
         self._pins = LayerPins(state)
+        self._stops = LayerStops(state)
+        self._take_icons()
         self._headers = {
             Column.NAME: (self.tr("Name"), self.tr("The name in the model")),
             Column.FORM: (self.tr("Type, shape"), self.tr("The type of a layer, the shape of a parameter or buffer")),
@@ -99,7 +104,7 @@ class LayerTreeModel(QAbstractItemModel):
     def rebuild(self) -> None:
         """Every row anew."""
         with resetting(self):
-            root = self._state.tree
+            self._root = root = self._state.tree
             self._nodes = root.rows.nodes if root is not None else []
             self._number = root.rows.numbers if root is not None else {}
             self._parents = root.rows.parents if root is not None else []
@@ -108,7 +113,13 @@ class LayerTreeModel(QAbstractItemModel):
             self._values = LayerValues(self._state)
             self._flags = LayerFlags(self._state)
             self._pins = LayerPins(self._state)
+            self._stops = LayerStops(self._state)
             self._read_reports()
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All of them, also those that a filter leaves out."""
+        return self._nodes
 
     def refresh_values(self) -> None:
         """A report came in."""
@@ -125,10 +136,19 @@ class LayerTreeModel(QAbstractItemModel):
         self._pins.read()
         self._tell_all_changed()
 
+    def refresh_stops(self) -> None:
+        """Other stops, or training stands elsewhere."""
+        self._stops.read()
+        self._tell_all_changed()
+
+    @property
+    def stopped_at(self) -> tuple[str, bool] | None:
+        """(name, whether it is a parameter's) of what training is stopped at."""
+        return self._stops.here
+
     def set_theme(self, theme: Theme) -> None:
         self._theme = theme
-        self._signs = _signs(theme)
-        self._pin = icon("pin", theme, colour=theme.accent)
+        self._take_icons()
         self._tell_all_changed()
 
     def set_filter(self, wanted: str) -> None:
@@ -168,7 +188,7 @@ class LayerTreeModel(QAbstractItemModel):
 
     def _arrange(self) -> None:
         """Which nodes are rows, and where."""
-        count, root = len(self._nodes), self._state.tree
+        count, root = len(self._nodes), self._root
         if not self._filter or root is None:
             self._matching = count
             self._children, self._place = (root.rows.children, root.rows.places) if root is not None else ([], [])
@@ -225,10 +245,15 @@ class LayerTreeModel(QAbstractItemModel):
         return self._flags_of[number]
 
     def _tooltip(self, number: int, column: int) -> str:
+        text = self._told(number, column)
+        is_said = column == Column.NAME and self._is_here(number)
+        return f"{self._stops.told_here()}\n{text}" if is_said else text
+
+    def _told(self, number: int, column: int) -> str:
         node = self._nodes[number]
         if column == Column.FLAGS:
             flags = [f"{flag.word}: {flag.explanation}" for flag in self._flags_at(number)]
-            return "\n".join(line for line in (*flags, self._pins.of(node)) if line)
+            return "\n".join(line for line in (*flags, self._pins.of(node), self._stops.of(node)) if line)
         if column in _NUMBERS:
             exact = self._trouble(node, column) or self._exact(node, column)
             lines = (exact, self._headers[Column(column)][1], self._why_no_number(node, column))
@@ -328,15 +353,38 @@ class LayerTreeModel(QAbstractItemModel):
             case _Role.SizeHintRole if column == Column.NAME and self._nodes[number].is_buffer:
                 # Long names of many rows that are looked at less: numbers are worth more than the ends of these.
                 return QSize(0, 0)
+            case _Role.BackgroundRole if self._is_here(number):
+                return QColor(blend(self._theme.accent, self._theme.surface, _TINT))
             case _Role.DecorationRole if column == Column.NAME:
                 flags = self._flags_at(number)
+                if self._is_here(number):
+                    return self._here
                 return self._signs.get(flags[0].severity) if flags else None
             case _Role.DecorationRole if column == Column.FLAGS:
-                return self._pin if self._pins.of(self._nodes[number]) else None
+                return self._mark(self._nodes[number])
             case _Role.AccessibleTextRole if column == Column.FLAGS:
-                words = (self._pins.of(self._nodes[number]), self._display(number, column))
+                node = self._nodes[number]
+                words = (self._pins.of(node), self._stops.of(node), self._display(number, column))
                 return "; ".join(word for word in words if word)
+            case _Role.AccessibleTextRole if column == Column.NAME and self._is_here(number):
+                return f"{self._display(number, column)}; {self._stops.told_here()}"
         return None
+
+    def _is_here(self, number: int) -> bool:
+        here = self._stops.here
+        return here is not None and self._number.get(here) == number
+
+    def _mark(self, node: Node) -> QIcon | None:
+        """Of what a person has put there; a stop goes before a pin, which its tooltip still tells of."""
+        if self._stops.at(node):
+            return self._halt if self._stops.is_on(node) else self._halt_off
+        return self._pin if self._pins.of(node) else None
+
+    def _take_icons(self) -> None:
+        theme = self._theme
+        self._signs = _signs(theme)
+        self._pin, self._here, self._halt = (icon(name, theme, colour=theme.accent) for name in ("pin", "here", "halt"))
+        self._halt_off = icon("halt", theme, colour=theme.muted)
 
     def _module_font(self, number: int) -> QFont | None:
         if self._parents[number] >= 0:

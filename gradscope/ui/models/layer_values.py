@@ -1,4 +1,4 @@
-"""The newest numbers of layers and parameters, as the texts of the layer tree. No Qt."""
+"""The numbers of layers and parameters in the step that is shown, as the texts of the layer tree. No Qt."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class LayerValues:
     def __init__(self, state: AppState) -> None:
         self._history = state.history
         self._reports = state.reports
+        self._shown = state.shown
         self._first: dict[tuple[SubjectKind, str], SubjectKey] = {}
         self._known = dict.fromkeys(SubjectKind, 0)
 
@@ -96,9 +97,11 @@ class LayerValues:
 
     def _newest(self, kind: SubjectKind, node: Node) -> FloatArray | None:
         # Before the first step a parameter has no place in the history yet, only its newest summary.
-        latest = self._history.latest(self._first.get((kind, node.name), SubjectKey(kind, node.name)))
+        latest = self._shown.latest(self._first.get((kind, node.name), SubjectKey(kind, node.name)))
         if latest is None:
             return None
+        if self._shown.step is not None:
+            return latest.summary
         # A layer or parameter that the newest pass did not reach has no number now; an older one would be a lie.
         newest = self._reports.get(latest.phase or Phase.STEP)
         if newest is None:

@@ -61,7 +61,7 @@ def _from_start(sections: list[Section]) -> list[Section]:
 @guarded
 @plain_items
 class MomentsModel(QAbstractTableModel):
-    """Rows are places: sub-steps, layer calls, gradients arriving. One step at a time: the newest."""
+    """Rows are places: sub-steps, layer calls, gradients arriving. One step at a time: the one that is shown."""
 
     SHARE_ROLE = _Role.UserRole + 1
     """How much of the step's longest call a row took, from 0 to 1; None where no duration is known."""
@@ -99,7 +99,7 @@ class MomentsModel(QAbstractTableModel):
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in the newest reports; rows are only made anew if other things ran."""
+        """Take in the reports of the step; rows are only made anew if other things ran."""
         sections = _from_start([self._section(report) for report in self._newest_reports()])
         structure = (len(self._state.places), *[(section.phase, section.numbers) for section in sections])
         times = np.concatenate([section.times for section in sections]) if sections else np.zeros((0, 3))
@@ -131,8 +131,9 @@ class MomentsModel(QAbstractTableModel):
     # ------------------------------------------------------------------------------------------ private
 
     def _newest_reports(self) -> list[Report]:
-        reports, undone = self._state.reports, self._state.undone_step
-        if undone is not None:
+        shown, undone = self._state.shown, self._state.undone_step
+        reports = shown.reports
+        if undone is not None and shown.step is None:
             # It did run, as far as it came.
             reports = {**reports, Phase.STEP: undone}
         self.step = max((report.step for report in reports.values()), default=None)

@@ -47,6 +47,11 @@ class SummaryTableModel(QAbstractTableModel):
             self.entries = entries
             self.dataChanged.emit(self.index(0, 0), self.index(rows - 1, 3))
 
+    def position(self, index: Index) -> int | None:
+        """Which entry a cell belongs to; None for none."""
+        position = index.row() + self._rows * (index.column() // 2)
+        return position if index.isValid() and position < len(self.entries) else None
+
     def set_colours(self, *, muted: str, bad: str) -> None:
         self.muted, self.bad = muted, bad
         if self._rows:
@@ -61,8 +66,8 @@ class SummaryTableModel(QAbstractTableModel):
         return 0 if parent.isValid() else 4
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        position = index.row() + self._rows * (index.column() // 2)
-        if position >= len(self.entries):
+        position = self.position(index)
+        if position is None:
             return None
         entry, is_name = self.entries[position], index.column() % 2 == 0
         match role:

@@ -45,6 +45,7 @@ class ValueTableModel(QAbstractTableModel):
         self._generation = 0
         self._subject: SubjectKey | None = None
         self._index: tuple[int, ...] = ()
+        self._step: int | None = None
         self._digits = 9
         self._size: Place = (0, 0)
         self._first: Place = (0, 0)
@@ -65,8 +66,10 @@ class ValueTableModel(QAbstractTableModel):
         dtype: str,
         index: tuple[int, ...],
         first: Place = (0, 0),
+        step: int | None = None,
     ) -> None:
-        """Show a slice anew; whatever is still under way is of no interest any more. `first` is the first row, column."""
+        """Show a slice anew; whatever is still under way is of no interest any more. `first` is the first row, column; `step`
+        an earlier one, whose values have been computed again."""
         size = slice_size(shape)
         shown = tuple(min(n - f, MAX_SECTIONS) for n, f in zip(size, first, strict=True))
         old = (self.rowCount(), self.columnCount(), self._first)
@@ -74,7 +77,7 @@ class ValueTableModel(QAbstractTableModel):
         self._pages.clear()
         self._wanted.clear()
         self._under_way = None
-        self._digits = digits_of(dtype)
+        self._digits, self._step = digits_of(dtype), step
         if old == (*shown, first):
             # The same table with other numbers keeps its scroll position.
             self._subject, self._index = subject, index
@@ -111,7 +114,15 @@ class ValueTableModel(QAbstractTableModel):
                 self._take(place, reply)
 
         row, column = place
-        request = FetchPage(subject=self._subject, index=self._index, row=row, rows=PAGE, column=column, columns=PAGE)
+        request = FetchPage(
+            subject=self._subject,
+            index=self._index,
+            row=row,
+            rows=PAGE,
+            column=column,
+            columns=PAGE,
+            step=self._step,
+        )
         self._controller.fetch(request, on_reply)
 
     def _take(self, place: Place, reply: object) -> None:

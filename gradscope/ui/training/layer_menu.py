@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Slot
+from PySide6.QtCore import QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractSpinBox, QInputDialog, QLabel, QMenu, QWidget
 
@@ -24,6 +24,9 @@ _DIALOG_DIGITS = 44
 
 class LayerMenu(QMenu):
     """`pin` is the action that pins what is selected, where the menu is that of the selection."""
+
+    filling = Signal(object)
+    """Node: who has something else to offer for it adds that now."""
 
     def __init__(self, controller: Controller, parent: QWidget, *, title: str = "", pin: QAction | None = None) -> None:
         super().__init__(title, parent)
@@ -59,6 +62,7 @@ class LayerMenu(QMenu):
     def fill(self, node: Node) -> None:
         self.clear()
         self._add_pins(node)
+        self.filling.emit(node)
         self._add_freezing(node)
         if node.module is not None:
             self.addSeparator()

@@ -12,6 +12,9 @@ class Section(QWidget):
     def __init__(self, title: str, body: QWidget, *, is_open: bool, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.body = body
+        self._title = title
+        self._reason = ""
+        self._was_open = is_open
         self.header = QToolButton(self)
         self.header.setProperty("flat", True)
         self.header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -31,8 +34,20 @@ class Section(QWidget):
         self._on_toggled(is_open)
 
     def set_title(self, title: str) -> None:
+        self._title = title
         self.header.setText(caption(title))
-        self.header.setToolTip(plain_tip(title))
+        self.header.setToolTip(plain_tip("\n".join(line for line in (title, self._reason) if line)))
+
+    def refuse(self, reason: str) -> None:
+        """Nothing in it can be used, for this reason: it is closed. "": it is as it was before."""
+        if reason and not self._reason:
+            self._was_open = self.header.isChecked()
+        if bool(reason) != bool(self._reason):
+            self.header.setChecked(not reason and self._was_open)
+        self._reason = reason
+        self.header.setEnabled(not reason)
+        self.body.setEnabled(not reason)
+        self.set_title(self._title)
 
     @Slot(bool)
     def _on_toggled(self, is_open: bool) -> None:

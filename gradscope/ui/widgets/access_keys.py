@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 
 
 def give_access_keys(menu: QMenu) -> None:
-    """Mark the first letter that is still free in the text of every entry that has no letter of its own."""
+    """Mark the first letter that is still free in the text of every entry that has no letter of its own.
+
+    Where none is free, an entry before it that has others gives up its own.
+    """
     entries = [action for action in menu.actions() if not action.isSeparator() and not letter_of(action.text())]
     taken = {letter_of(action.text()) for action in menu.actions()}
+    owners: dict[str, QAction] = {}
+
+    def place(action: QAction, asked: set[str]) -> bool:
+        letters = [letter.upper() for letter in action.text() if letter.isalnum() and letter.upper() not in taken]
+        free = next((letter for letter in letters if letter not in owners), None)
+        if free is not None:
+            owners[free] = action
+            return True
+        for letter in letters:
+            if letter not in asked:
+                asked.add(letter)
+                if place(owners[letter], asked):
+                    owners[letter] = action
+                    return True
+        return False
+
     for action in entries:
+        place(action, set())
+    for letter, action in owners.items():
         text = action.text()
-        for i, letter in enumerate(text):
-            if letter.isalnum() and letter.upper() not in taken:
-                action.setText(f"{text[:i]}&{text[i:]}")
-                taken.add(letter.upper())
-                break
+        i = text.upper().index(letter)
+        action.setText(f"{text[:i]}&{text[i:]}")
 
 
 def letter_of(text: str) -> str:

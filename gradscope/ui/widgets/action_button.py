@@ -34,6 +34,12 @@ class ActionButton(QToolButton):
     def is_emphasised(self) -> bool:
         return self._emphasised
 
+    def set_text(self, text: str) -> None:
+        """What it stands for is called otherwise now."""
+        if text != self.text():
+            self.setText(text)
+            self.setAccessibleName(text)
+
     def set_emphasised(self, emphasised: bool) -> None:
         if emphasised == self._emphasised:
             return

@@ -14,10 +14,13 @@ _ROUNDED_OFF = 2
 
 
 def clear_on_escape(field: QLineEdit, *, within: QWidget) -> None:
-    """Esc empties a filter, also in the list that it filters. Both lie `within` the widget."""
+    """Esc empties a filter that has a text, also in the list that it filters. Both lie `within` the widget."""
     escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), within)
     escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
     escape.activated.connect(field.clear)
+    # An empty one leaves the key to others.
+    escape.setEnabled(bool(field.text()))
+    field.textChanged.connect(lambda text: escape.setEnabled(bool(text)))
 
 
 @guarded

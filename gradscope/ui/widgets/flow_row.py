@@ -36,7 +36,7 @@ class FlowRow(QWidget):
         for widget in self._widgets:
             if widget.isHidden():
                 continue
-            size = widget.sizeHint()
+            size = widget.sizeHint().expandedTo(widget.minimumSize()).boundedTo(widget.maximumSize())
             size.setWidth(min(size.width(), width))
             if x > 0 and x + size.width() > width:
                 x, y, line_height = 0, y + line_height + self._spacing, 0

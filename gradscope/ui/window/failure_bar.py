@@ -21,9 +21,11 @@ from PySide6.QtWidgets import (
 
 from gradscope.client.file_watch import FileWatch
 from gradscope.protocol.failure import Failure, FailureKind
-from gradscope.protocol.phases import Rest, Verb
+from gradscope.protocol.phases import Rest
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible, visible_lines
 from gradscope.state.engine import EngineStatus
+from gradscope.state.refusals import RUN_THE_CELL_AGAIN
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
@@ -59,6 +61,10 @@ class _Notice:
     """Run once more, a backward that has failed would name the line of the forward."""
     is_pause_ignored: bool = False
     """Or after a Pause."""
+    can_ask_where: bool = False
+    """It is a script that has not been asked yet where it is."""
+    is_script_over: bool = False
+    """The script has ended with it: it can be started again."""
 
 
 _SEVERITY = {
@@ -103,9 +109,11 @@ class FailureBar(QFrame):
         self.restart = self._make_button(self.tr("Restart engine"), controller.restart_engine)
         self.reopen = self._make_button(self.tr("Open it again"), controller.reset)
         self.again = self._make_button(self.tr("Try again"), controller.open_again)
+        self.reset = self._make_button(self.tr("Reset"), controller.reset)
         self.end = self._make_button(self.tr("End engine"), lambda: controller.end_engine())
         self.interrupt = self._make_button(self.tr("Interrupt"), controller.interrupt)
-        for button in (self.restart, self.reopen, self.again, self.end, self.interrupt):
+        self.where = self._make_button(self.tr("Where is it?"), controller.ask_where)
+        for button in (self.restart, self.reopen, self.again, self.reset, self.end, self.interrupt):
             button.setProperty("emphasised", True)
         self.dismiss = QToolButton(self)
         self.dismiss.setProperty("flat", True)
@@ -130,7 +138,7 @@ class FailureBar(QFrame):
     @Slot(object)
     @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.FAILURE, Topic.ENGINE, Topic.SESSION, Topic.POSITION}:
+        if topics & {Topic.FAILURE, Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.SOURCE}:
             self._refresh()
 
     @Slot(object)
@@ -185,18 +193,34 @@ class FailureBar(QFrame):
             return _notice_of_failure(state.failure) if state.failure is not None else None
         if state.engine.status is EngineStatus.DEAD:
             sentence, _, details = state.engine.text.strip().partition("\n")
-            return _Notice(sentence=sentence, details=details.strip(), is_engine_death=True)
+            is_of_script = state.unopened is not None and state.unopened.script is not None
+            if state.engine.is_attached:
+                return _Notice(sentence=sentence, more=RUN_THE_CELL_AGAIN, severity="info", is_engine_death=True)
+            return _Notice(sentence=sentence, details=details.strip(), is_engine_death=True, is_unopened=is_of_script)
         if state.engine.resistance:
             more = self.tr("It goes on until you end it. The plots stay; the recipe has to be opened again then")
-            return _Notice(sentence=state.engine.resistance, more=more, severity="warning", is_resistance=True)
+            if state.in_script:
+                more = self.tr("It goes on until you end it. The plots stay; Reset starts the script again then")
+            sentence = self._with_place(state.engine.resistance)
+            return _Notice(sentence=sentence, more=more, severity="warning", is_resistance=True)
         if state.engine.pause_ignored:
-            more = self.tr("Interrupt breaks it off at once, also inside your code, and undoes the phase")
+            never = state.never(Ability.UNDO_PHASE)
+            more = never or self.tr("Interrupt breaks it off at once, also inside your code, and undoes the phase")
             sentence, moment = state.engine.pause_ignored, state.position.moment
             if moment is not None:
                 sentence += f" ({moment.substep.value} {moment.layer})".replace(" )", ")")
-            return _Notice(sentence=sentence, more=more, severity="warning", is_pause_ignored=True)
+            sentence = self._with_place(sentence)
+            return _Notice(
+                sentence=sentence,
+                more=more,
+                severity="warning",
+                is_pause_ignored=never is None,
+                is_resistance=never is not None,
+                can_ask_where=never is not None,
+            )
         is_lost = state.session is not None and state.position.rest is Rest.EMPTY and state.opening is None
-        if state.session is not None and is_lost and state.engine.status is EngineStatus.READY:
+        is_told = state.failure is not None and state.unopened is not None and state.unopened.script is not None
+        if state.session is not None and is_lost and not is_told and state.engine.status is EngineStatus.READY:
             sentence = self.tr("The engine has started anew, and {name} is no longer open in it")
             more = self.tr("The plots are those of the session before. Opening it runs your code from the beginning")
             name = state.session.name
@@ -205,13 +229,24 @@ class FailureBar(QFrame):
             )
         if state.failure is None:
             return None
-        can_be_traced = state.failure.can_be_traced and state.refusal(Verb.NEXT_BATCH) is None
-        notice = replace(_notice_of_failure(state.failure), can_be_traced=can_be_traced)
+        can_be_traced = state.failure.can_be_traced and state.refusal(state.next_verb) is None
+        is_over = state.in_script and state.position.rest is Rest.ENDED
+        notice = replace(_notice_of_failure(state.failure), can_be_traced=can_be_traced, is_script_over=is_over)
         if state.unopened is None:
             return notice
         changed = what_has_changed(state, state.unopened.path) if self._watch.has_changed else ""
         more = " ".join(part for part in (notice.more, changed) if part)
         return replace(notice, is_unopened=True, more=more)
+
+    def _with_place(self, sentence: str) -> str:
+        """The sentence, and where a script is that does not stop, once that is known."""
+        state = self._controller.state
+        if not state.in_script or not state.stack:
+            return sentence
+        line = state.stack[0].line
+        place = self.tr("{sentence}. It is at {file}, line {line}, in {function}")
+        file = line.file.replace("\\", "/").rpartition("/")[2]
+        return place.format(sentence=sentence, file=file, line=line.line, function=line.function)
 
     def _show(self, notice: _Notice) -> None:
         self.sentence.setText(visible(notice.sentence))
@@ -221,11 +256,14 @@ class FailureBar(QFrame):
         self.toggle.setVisible(bool(notice.details))
         self.show_layer.setVisible(notice.layer is not None)
         self.trace.setVisible(notice.can_be_traced)
-        self.restart.setVisible(notice.is_engine_death)
+        is_own = self._controller.state.engine_refusal_to_end() is None
+        self.restart.setVisible(notice.is_engine_death and is_own)
         self.reopen.setVisible(notice.is_session_lost)
         self.again.setVisible(notice.is_unopened)
-        self.end.setVisible(notice.is_resistance)
+        self.reset.setVisible(notice.is_script_over and not notice.is_unopened)
+        self.end.setVisible(notice.is_resistance and is_own)
         self.interrupt.setVisible(notice.is_pause_ignored)
+        self.where.setVisible(notice.can_ask_where)
         self.copy.setVisible(not notice.is_session_lost)
         self._show_details(False)
         self.setProperty("severity", notice.severity)
@@ -267,7 +305,10 @@ class FailureBar(QFrame):
 
     def _arrange(self) -> None:
         buttons = FlowRow(self, spacing=8)
-        ways_on = (self.end, self.interrupt, self.restart, self.reopen, self.trace, self.again)
+        ways_on = (
+            *(self.end, self.interrupt, self.where, self.restart, self.reopen, self.trace),
+            *(self.again, self.reset),
+        )
         for button in (*ways_on, self.show_layer, self.toggle, self.copy):
             buttons.add(button)
         texts = QVBoxLayout()

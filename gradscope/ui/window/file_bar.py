@@ -112,4 +112,7 @@ class FileBar(QFrame):
         is_ready = state.engine.status is EngineStatus.READY and state.position.rest is not Rest.EMPTY
         if state.session is None or not is_ready or state.snapshot is not None:
             return "", ""
+        if state.in_script and not state.session.sha256:
+            # A module is where Python finds it.
+            return "", ""
         return state.session.path, state.session.sha256

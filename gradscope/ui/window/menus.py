@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QObject, Slot
 from PySide6.QtGui import QAction
@@ -14,6 +13,7 @@ from gradscope.assets import sample_docs, sample_paths
 from gradscope.ui.actions.actions import Actions
 from gradscope.ui.actions.rows import ActionId, Menu
 from gradscope.ui.actions.table import TABLE
+from gradscope.ui.dialogs.script_memory import ScriptMemory
 from gradscope.ui.look.settings import Setting, Settings
 from gradscope.ui.widgets.access_keys import give_access_keys
 from gradscope.ui.widgets.plain import caption, plain_tip
@@ -35,16 +35,19 @@ class Menus(QObject):
     ) -> None:
         super().__init__(parent)
         self._settings = settings
+        self._memory = ScriptMemory(settings)
         self._open_file = open_file
         self._menus: dict[Menu, QMenu] = {Menu.LAYER: layer_menu}
-        for menu in (Menu.FILE, Menu.EDIT, Menu.SESSION, Menu.VIEW, Menu.HELP):
+        for menu in (Menu.FILE, Menu.EDIT, Menu.SESSION, Menu.TIME, Menu.VIEW, Menu.HELP):
             self._menus[menu] = bar.addMenu(title_of(menu))
             self._menus[menu].setToolTipsVisible(True)
-            if menu is Menu.SESSION:
+            if menu is Menu.TIME:
                 bar.addMenu(layer_menu)
         self._menus[Menu.THEME] = QMenu(title_of(Menu.THEME), self._menus[Menu.VIEW])
         self._menus[Menu.CAPTURE] = QMenu(title_of(Menu.CAPTURE), self._menus[Menu.SESSION])
-        self._menus[Menu.CAPTURE].setToolTipsVisible(True)
+        self._menus[Menu.STOPS] = QMenu(title_of(Menu.STOPS), self._menus[Menu.SESSION])
+        for submenu in (self._menus[Menu.CAPTURE], self._menus[Menu.STOPS]):
+            submenu.setToolTipsVisible(True)
         for action_id, row in TABLE.items():
             self._menus[row.menu].addAction(actions[action_id])
             if row.ends_section:
@@ -54,6 +57,8 @@ class Menus(QObject):
         for submenu in (self._samples, self._recent):
             self._menus[Menu.FILE].insertMenu(actions[ActionId.EXPORT], submenu)
         session = self._menus[Menu.SESSION]
+        session.insertMenu(actions[ActionId.ZERO_GRAD], self._menus[Menu.STOPS])
+        session.insertSeparator(actions[ActionId.ZERO_GRAD])
         session.insertMenu(actions[ActionId.INTERRUPT], self._menus[Menu.CAPTURE])
         session.insertSeparator(actions[ActionId.INTERRUPT])
         view = self._menus[Menu.VIEW]
@@ -77,9 +82,11 @@ class Menus(QObject):
     def _on_recent_about_to_show(self) -> None:
         self._recent.clear()
         for path in self._settings.get(Setting.RECENT_FILES):
-            self._add(self._recent, f"{Path(path).name} ({Path(path).parent})", path, path)
+            label = self._memory.label(path)
+            text = f"{label.name} ({label.folder})" if label.folder else label.name
+            self._add(self._recent, text, path, label.whole)
         if self._recent.isEmpty():
-            self._recent.addAction(self.tr("No recipe has been opened yet")).setEnabled(False)
+            self._recent.addAction(self.tr("Nothing has been opened yet")).setEnabled(False)
         give_access_keys(self._recent)
 
     def _add(self, menu: QMenu, text: str, path: str, tooltip: str) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Slot
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from gradscope.protocol.phases import INSIDE, Phase, Position, Rest, SubStep
+from gradscope.protocol.phases import INSIDE, OF_A_RECIPE, Phase, Position, Rest, SubStep
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.widgets.guarded import guarded
@@ -19,8 +19,10 @@ _MAX_PIPS = 8
 """The micro-batches of a larger window are told as numbers."""
 _PIP_WIDTH, _PIP_GAP = 4, 3
 
-PLAIN_STEP = tuple(s for s in SubStep if s not in (SubStep.UNSCALE, SubStep.CLIP, SubStep.UPDATE, SubStep.VALIDATE))
+PLAIN_STEP = tuple(s for s in OF_A_RECIPE if s not in (SubStep.UNSCALE, SubStep.CLIP, SubStep.UPDATE, SubStep.VALIDATE))
 """The stations of a recipe without anything special."""
+UNKNOWN_STEP = (SubStep.FORWARD, SubStep.BACKWARD, SubStep.STEP)
+"""Of a script, before it has made a step; each has these at least."""
 
 
 class _Room(Enum):
@@ -53,23 +55,25 @@ class Station(Enum):
     LATER = auto()
 
 
+_AS_THE_SCRIPT_WILL = (SubStep.ZERO_GRAD, SubStep.VALIDATE)
+"""What is said of them is of recipes only."""
 _DONE_AT_REST = {
-    Rest.READY: None,
-    Rest.FORWARD: SubStep.LOSS,
-    Rest.ACCUMULATING: None,
-    Rest.BACKWARD: SubStep.BACKWARD,
+    Rest.FORWARD: (SubStep.FORWARD, SubStep.LOSS),
+    Rest.BACKWARD: (SubStep.BACKWARD,),
 }
+"""Up to the last of these."""
 _MAIN_SUBSTEP = {Phase.FORWARD: SubStep.FORWARD, Phase.BACKWARD: SubStep.BACKWARD, Phase.STEP: SubStep.STEP}
 
 
-def stations(position: Position, substeps: tuple[SubStep, ...] = tuple(SubStep)) -> dict[SubStep, Station]:
-    """How every sub-step that a recipe has stands at a position."""
-    if position.rest is Rest.EMPTY:
-        return dict.fromkeys(substeps, Station.LATER)
+def stations(position: Position, substeps: tuple[SubStep, ...] = OF_A_RECIPE) -> dict[SubStep, Station]:
+    """How every sub-step that a recipe has, or that a script has gone through, in its order, stands at a position."""
+    substeps = tuple(dict.fromkeys(substeps)) or UNKNOWN_STEP
     current = _current(position)
+    if position.rest is Rest.EMPTY or (position.rest is Rest.ENDED and current is None):
+        return dict.fromkeys(substeps, Station.LATER)
     if current is None or current not in substeps:
-        last = _DONE_AT_REST.get(position.rest)
-        marked, sign = 0 if last is None else substeps.index(last) + 1, Station.NEXT
+        done = [substeps.index(last) for last in _DONE_AT_REST.get(position.rest, ()) if last in substeps]
+        marked, sign = max(done, default=-1) + 1, Station.NEXT
     else:
         marked, sign = substeps.index(current), Station.RUNNING if position.running else Station.STOPPED
     found = {
@@ -95,7 +99,7 @@ class WindowState:
 
 def window_state(position: Position) -> WindowState:
     match position.rest:
-        case Rest.EMPTY:
+        case Rest.EMPTY | Rest.ENDED:
             return WindowState()
         case Rest.BACKWARD | Rest.IN_STEP:
             # Where the loader has no length, a window may end before it is full.
@@ -109,7 +113,8 @@ def window_state(position: Position) -> WindowState:
 def _current(position: Position) -> SubStep | None:
     """The sub-step that is under way, None between two phases."""
     inside = next((phase for phase, rest in INSIDE.items() if rest is position.rest), None)
-    if position.moment is not None and (inside is not None or position.running):
+    is_inside = inside is not None or position.running or position.rest is Rest.ENDED
+    if position.moment is not None and is_inside:
         return position.moment.substep
     return _MAIN_SUBSTEP[inside] if inside is not None else None
 
@@ -135,12 +140,15 @@ class PhaseSteps(QWidget):
             SubStep.UPDATE: self.tr("scale"),
             SubStep.VALIDATE: self.tr("validate"),
             SubStep.SCHEDULE: self.tr("schedule"),
+            SubStep.EVALUATE: self.tr("evaluate"),
         }
         self._notes = {
             SubStep.ZERO_GRAD: self.tr("at the start of a window"),
             SubStep.UPDATE: self.tr("the scaler sets the next loss scale"),
             SubStep.VALIDATE: self.tr("after the last step of an epoch"),
+            SubStep.EVALUATE: self.tr("the script calls a model without gradients"),
         }
+        self._is_script = False
         self._words = {
             Station.DONE: self.tr("done"),
             Station.RUNNING: self.tr("running"),
@@ -153,12 +161,13 @@ class PhaseSteps(QWidget):
         themes.changed.connect(self._on_theme_changed)
         self._describe()
 
-    def show_position(self, position: Position, substeps: tuple[SubStep, ...]) -> None:
-        """`substeps`: those that the recipe has."""
+    def show_position(self, position: Position, substeps: tuple[SubStep, ...], *, in_script: bool = False) -> None:
+        """`substeps`: those that the recipe has, or that the script has gone through, in its own order."""
         found, window = stations(position, substeps), window_state(position)
-        if (found, window) != (self._stations, self._window):
+        is_other = list(found) != list(self._stations) or in_script != self._is_script
+        if is_other or (found, window) != (self._stations, self._window):
             is_wider = found.keys() != self._stations.keys() or window.size != self._window.size
-            self._stations, self._window = found, window
+            self._stations, self._window, self._is_script = found, window, in_script
             if is_wider:
                 self.updateGeometry()
             self._describe()
@@ -170,6 +179,8 @@ class PhaseSteps(QWidget):
 
     def _describe(self) -> None:
         texts = [f"{self._described(substep)}: {self._words[station]}" for substep, station in self._stations.items()]
+        if self._is_script:
+            texts.insert(0, self.tr("The stations of the script's newest step, in its own order"))
         if self._window.size > 1:
             text = self.tr("gradients added up: {added} of {size} micro-batches")
             texts.append(text.format(added=self._window.added, size=self._window.size))
@@ -177,7 +188,7 @@ class PhaseSteps(QWidget):
         self.setToolTip(plain_tip("\n".join(texts)))
 
     def _described(self, substep: SubStep) -> str:
-        note = self._notes.get(substep)
+        note = None if self._is_script and substep in _AS_THE_SCRIPT_WILL else self._notes.get(substep)
         return self._names[substep] + (f" ({note})" if note else "")
 
     def _bold(self) -> QFontMetrics:

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QScrollArea, QSi
 from gradscope.assets import SampleGroup, resources_dir, sample_docs, sample_groups
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
+from gradscope.ui.dialogs.script_memory import ScriptMemory
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager, icon
@@ -51,7 +52,7 @@ class StartPage(QScrollArea):
         page = QWidget(self)
         page.setObjectName("startPage")
         self.cards: list[SampleCard] = []
-        self.open_button = QPushButton(self.tr("Open recipe..."), page)
+        self.open_button = QPushButton(self.tr("Open..."), page)
         self.open_button.setProperty("emphasised", True)
         side = self.fontMetrics().height()
         self.open_button.setIconSize(QSize(side, side))
@@ -155,7 +156,7 @@ class StartPage(QScrollArea):
         texts.setSpacing(4)
         texts.addWidget(title)
         texts.addWidget(sentence)
-        hint = PlainLabel(self.tr("or drop a Python file or a snapshot on this window"), self)
+        hint = PlainLabel(self.tr("or drop a script, a notebook, a recipe or a snapshot here"), self)
         hint.setProperty("role", "muted")
         hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         actions = QVBoxLayout()
@@ -173,8 +174,8 @@ class StartPage(QScrollArea):
     def _steps_note(self) -> QLabel:
         note = QLabel(
             self.tr(
-                "Open a sample, then press <b>Forward</b> (F5), <b>Backward</b> (F6) and <b>Step</b> (F7), "
-                "and watch what each of them does. <b>Run</b> (F9) makes many steps."
+                "Open a sample or your own training script, then press <b>Forward</b> (F5), <b>Backward</b> (F6) and "
+                "<b>Step</b> (F7), and watch what each of them does. <b>Run</b> (F9) makes many steps."
             ),
             self,
         )
@@ -203,13 +204,15 @@ class StartPage(QScrollArea):
             self._recent.removeWidget(button)
             button.deleteLater()
         self._recent_buttons.clear()
+        memory = ScriptMemory(self._settings)
         paths = self._settings.get(Setting.RECENT_FILES)[:_RECENT_SHOWN]
         self._recent_heading.setVisible(bool(paths))
         for path in paths:
-            button = QPushButton(caption(f"{Path(path).name}   {Path(path).parent}"), self._column)
+            label = memory.label(path)
+            button = QPushButton(caption(f"{label.name}   {label.folder}"), self._column)
             button.setProperty("flat", True)
             button.setProperty("role", "link")
-            button.setToolTip(plain_tip(path))
+            button.setToolTip(plain_tip(label.whole))
             button.clicked.connect(partial(self._on_card_clicked, path))
             self._recent_buttons.append(button)
             self._recent.addWidget(button, 0, Qt.AlignmentFlag.AlignLeft)

@@ -7,7 +7,9 @@ from pathlib import Path
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
+from gradscope.protocol.messages import ReplayProgress
 from gradscope.protocol.numbers import number
+from gradscope.protocol.phases import Rest
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import EngineStatus
@@ -20,8 +22,11 @@ from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.window.findings_sign import FindingsSign
 from gradscope.ui.window.nonfinite_sign import NonFiniteSign
+from gradscope.ui.window.stop_sign import StopSign
 from gradscope.ui.words import text
+from gradscope.ui.words.closer import under_way
 
 _LOOK_BACK = 200
 _PROGRESS_MS = 150
@@ -45,6 +50,8 @@ class StatusBar(QStatusBar):
         self._told_from = 0
         self._told_in: tuple[AppState, int] | None = None
         self.setObjectName("statusBar")
+        # What is told for a moment makes no window wider.
+        self.setMinimumWidth(1)
         self._sign = PlainLabel(parent=self)
         self.engine = PlainLabel(parent=self)
         self.activity = PlainLabel(parent=self)
@@ -52,8 +59,14 @@ class StatusBar(QStatusBar):
         self.cancel.setText(self.tr("Cancel"))
         self.cancel.setToolTip(self.tr("Give up the snapshot that is being opened"))
         self.cancel.clicked.connect(controller.cancel_snapshot)
+        self.interrupt = QToolButton(self)
+        self.interrupt.setText(self.tr("Interrupt"))
+        self.interrupt.setToolTip(plain_tip(self.tr("Break it off: training stays where it stood")))
+        self.interrupt.clicked.connect(controller.interrupt)
         self.message = ElidedLabel(parent=self)
         self.nonfinite = NonFiniteSign(controller, themes, self)
+        self.stopped = StopSign(controller, themes, self)
+        self.findings = FindingsSign(controller, themes, self)
         self.skipped = PlainLabel(parent=self)
         self.skipped.setProperty("role", "warning")
         self.device = PlainLabel(parent=self)
@@ -67,7 +80,10 @@ class StatusBar(QStatusBar):
         self.addWidget(self.engine)
         self.addWidget(self.activity)
         self.addWidget(self.cancel)
+        self.addWidget(self.stopped)
+        self.addWidget(self.interrupt)
         self.addWidget(self.nonfinite)
+        self.addWidget(self.findings)
         self.addWidget(self.message, 1)
         for label in (self.skipped, self.device, self.interpreter):
             self.addPermanentWidget(label)
@@ -93,6 +109,8 @@ class StatusBar(QStatusBar):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.HISTORY}:
             self._refresh()
+        elif topics & {Topic.TIMELINE, Topic.CONSOLE, Topic.WHAT_IF}:
+            self._refresh_activity()
         if topics & {Topic.ENGINE}:
             self._paint_sign()
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.LOG, Topic.NONFINITE}:
@@ -130,6 +148,8 @@ class StatusBar(QStatusBar):
         self.activity.setVisible(bool(self.activity.text()))
         is_reading = self._controller.reading_progress is not None
         self.cancel.setVisible(is_reading)
+        state = self._controller.state
+        self.interrupt.setVisible(state.timeline.is_going and state.position.running)
         if is_reading != self._progress.isActive():
             self._progress.start() if is_reading else self._progress.stop()
 
@@ -138,14 +158,19 @@ class StatusBar(QStatusBar):
             case EngineStatus.STOPPED:
                 return self.tr("Engine not started")
             case EngineStatus.STARTING:
-                return self.tr("Engine starting")
+                is_script = self._controller.state.engine.script is not None
+                return self.tr("Script running") if is_script else self.tr("Engine starting")
             case EngineStatus.READY:
                 return self.tr("Engine ready")
             case EngineStatus.DEAD:
-                return self.tr("Engine ended")
+                is_attached = self._controller.state.engine.is_attached
+                return self.tr("Not connected") if is_attached else self.tr("Engine ended")
 
     def _activity(self) -> str:
         state = self._controller.state
+        if state.awaited is not None:
+            # Short, so that it fits a small window; the banner says the rest.
+            return self.tr("No training step yet")
         if state.opening is not None:
             opening = self.tr("Opening %1").replace("%1", visible(Path(state.opening).name))
             what, share = self._controller.reading_progress or ("", 0.0)
@@ -153,16 +178,35 @@ class StatusBar(QStatusBar):
             return f"{opening}: {what}{percent}" if what else opening
         if state.engine.status is EngineStatus.STARTING:
             return state.engine.text
+        if state.console.running is not None:
+            return self.tr("Evaluating")
         position = state.position
         if not position.running:
-            return ""
+            is_over = position.rest is Rest.ENDED and state.snapshot is None
+            return self.tr("The script has ended") if is_over else ""
         if state.run is not None:
             return self._run_text(state.run)
+        if state.closer.under_way is not None:
+            return under_way(state.timeline.progress)
+        if state.timeline.is_going:
+            return self._replay_text(state.timeline.progress)
+        if state.findings.is_checking:
+            return self.tr("Check-up")
+        if state.what_if.running is not None:
+            return self.tr("Trying steps, which are put back")
         moment = position.moment
         if moment is None:
             return self.tr("Running")
         where = f"{moment.substep.value} {visible(moment.layer)}".strip()
         return self.tr("Running: %1").replace("%1", where)
+
+    def _replay_text(self, progress: ReplayProgress | None) -> str:
+        """ "Going back: replayed 3 of 12 steps"."""
+        if progress is None or progress.until <= progress.start:
+            return self.tr("Going back")
+        text = self.tr("Going back: replayed {done} of {steps} steps")
+        done = min(max(progress.step + 1 - progress.start, 0), progress.until - progress.start)
+        return text.format(done=done, steps=progress.until - progress.start)
 
     def _run_text(self, run: RunProgress) -> str:
         """ "Run: 66 of 100, 12.3 steps/s, 3 s left", as far as it is known."""

@@ -111,6 +111,10 @@ class Workspace(QTabWidget):
             self.setTabVisible(index, True)
             self.setCurrentIndex(index)
 
+    def go_to(self, page: QWidget) -> None:
+        """To a closable tab that is shown."""
+        self.setCurrentIndex(self.indexOf(self._closable[page]))
+
     def hide_page(self, page: QWidget) -> None:
         index = self.indexOf(self._closable[page])
         if self.isTabVisible(index):
@@ -189,6 +193,8 @@ class Workspace(QTabWidget):
         if builder is not None:
             page = builder()
             self._pages[index].addWidget(page)
+            # A layout shows it only in the next turn of the event loop.
+            page.show()
             self._put_in_order(page)
             if isinstance(page, ChartGrid):
                 page.built.connect(lambda: self._put_in_order(page))

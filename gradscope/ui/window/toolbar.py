@@ -8,7 +8,9 @@ from PySide6.QtCore import QEvent, QRegularExpression, QSize, Qt, Slot
 from PySide6.QtGui import QRegularExpressionValidator, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QToolBar, QToolButton, QWidget
 
-from gradscope.protocol.phases import NEXT_PHASE, Phase
+from gradscope.protocol.messages import SessionInfo
+from gradscope.protocol.phases import NEXT_PHASE, Phase, Rest
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible
 from gradscope.state.engine import EngineStatus
 from gradscope.state.topics import Topic
@@ -32,6 +34,7 @@ _BUTTON_OF_PHASE = {
     Phase.STEP: ActionId.STEP,
 }
 _LEVELS = (ActionId.CAPTURE_FULL, ActionId.CAPTURE_LAYERS, ActionId.CAPTURE_NORMS, ActionId.CAPTURE_OFF)
+_INSIDE = (ActionId.STEP_INTO, ActionId.STEP_OVER, ActionId.STEP_OUT)
 _SELDOM = (ActionId.ZERO_GRAD, ActionId.VALIDATE, ActionId.RESET)
 _MAX_STEPS = 1_000_000
 _MAX_SEED = 2**32 - 1
@@ -40,22 +43,29 @@ _MAX_SEED = 2**32 - 1
 class _Texts(IntEnum):
     """How much text the buttons show, so that they fit."""
 
+    NEVER = -1
     ALL = 0
-    RUNNING = 1
-    """Not beside those that are pressed now and then."""
-    PHASES = 2
-    NONE = 3
+    MOST = 1
+    """Not beside the sign that everybody knows."""
+    RUNNING = 2
+    """Nor beside those that are pressed now and then."""
+    PHASES = 3
+    NONE = 4
 
 
 _FITS = (
-    (_Texts.ALL, True, False),
-    (_Texts.ALL, False, False),
-    (_Texts.ALL, False, True),
-    (_Texts.RUNNING, True, False),
-    (_Texts.PHASES, False, False),
-    (_Texts.NONE, False, True),
+    (_Texts.ALL, True, False, True),
+    (_Texts.ALL, False, False, True),
+    (_Texts.ALL, False, True, True),
+    (_Texts.ALL, False, True, False),
+    (_Texts.MOST, False, True, False),
+    (_Texts.RUNNING, True, False, False),
+    (_Texts.RUNNING, False, True, False),
+    (_Texts.PHASES, False, False, False),
+    (_Texts.NONE, False, True, False),
 )
-"""From much room to little: which texts, whether the level of capture has its word before it, whether fields are narrow."""
+"""From much room to little: which texts, whether the level of capture has its word before it, whether fields are narrow,
+whether each way of stepping inside has a button of its own."""
 
 
 @guarded
@@ -81,7 +91,9 @@ class ToolBar(QToolBar):
         self.buttons = {
             action_id: self._button(action_id)
             for action_id in (
+                ActionId.STEP_BACK,
                 *_BUTTON_OF_PHASE.values(),
+                *_INSIDE,
                 ActionId.ZERO_GRAD,
                 ActionId.VALIDATE,
                 ActionId.NEXT_BATCH,
@@ -92,6 +104,9 @@ class ToolBar(QToolBar):
         }
         self.buttons[ActionId.RUN_STEPS].set_drop_down(
             [actions[ActionId.RUN_STEPS], actions[ActionId.RUN_EPOCH], actions[ActionId.RUN_UNTIL_PAUSED]]
+        )
+        self.buttons[ActionId.STEP_INTO].set_drop_down(
+            [actions[action_id] for action_id in (*_INSIDE, ActionId.RUN_TO_LAYER, ActionId.ADD_STOP)]
         )
         self.steps = self._steps_box()
         self.capture = CaptureButton(controller, themes, [actions[action_id] for action_id in _LEVELS], self)
@@ -135,6 +150,9 @@ class ToolBar(QToolBar):
 
     @Slot()
     def _on_seed_edited(self) -> None:
+        if not self.seed.isEnabled():
+            # It has lost the keyboard because a script has been opened.
+            return
         seed = min(int(self.seed.text() or "0"), _MAX_SEED)
         self.seed.setText(str(seed))
         self._controller.settings.set(Setting.SEED, seed)
@@ -143,11 +161,17 @@ class ToolBar(QToolBar):
     # ------------------------------------------------------------------------------------------ private
 
     def _button(self, action_id: ActionId) -> ActionButton:
-        row = TABLE[action_id]
+        row, action = TABLE[action_id], self._actions[action_id]
         assert row.icon is not None
-        text = plain(translated(row.short or row.text, steps=0))
-        action = self._actions[action_id]
+        text = self._text_of(action_id)
         return ActionButton(action, icon_name=row.icon, text=text, themes=self._themes, parent=self)
+
+    def _text_of(self, action_id: ActionId) -> str:
+        row = TABLE[action_id]
+        text = row.short or row.text
+        if row.in_script is not None and self._controller.state.is_of_script:
+            text = row.in_script[0]
+        return plain(translated(text, steps=0))
 
     def _steps_box(self) -> QSpinBox:
         box = SpinBox(self)
@@ -169,8 +193,12 @@ class ToolBar(QToolBar):
         return field
 
     def _arrange(self) -> None:
+        self.addWidget(self.buttons[ActionId.STEP_BACK])
         for action_id in _BUTTON_OF_PHASE.values():
             self.addWidget(self.buttons[action_id])
+        self.addWidget(self.buttons[ActionId.STEP_INTO])
+        # Where there is little room they are in the menu of the first.
+        self._inside_parts = [self.addWidget(self.buttons[action_id]) for action_id in _INSIDE[1:]]
         self.addSeparator()
         self.addWidget(self.buttons[ActionId.ZERO_GRAD])
         self.addWidget(self.buttons[ActionId.VALIDATE])
@@ -186,9 +214,8 @@ class ToolBar(QToolBar):
         seed_label.setProperty("role", "muted")
         seed_label.setContentsMargins(4, 0, 0, 0)
         seed_label.setBuddy(self.seed)
-        self.addWidget(seed_label)
-        self.addWidget(self.seed)
-        self.addSeparator()
+        self._seed_parts = (self.addWidget(seed_label), self.addWidget(self.seed))
+        self._last_gap = self.addSeparator()
         # At the end: its text is longer and shorter, and nothing moves with it.
         self.addWidget(self.capture)
         buttons = self.buttons
@@ -204,19 +231,32 @@ class ToolBar(QToolBar):
         rest.setToolTip(plain_tip(self.tr("What has no room in the tool bar")))
 
     def _refresh(self) -> None:
-        state = self._controller.state
-        is_ready = state.engine.status is EngineStatus.READY
-        next_phase = NEXT_PHASE.get(state.position.rest) if is_ready and state.opening is None else None
-        natural = _BUTTON_OF_PHASE[next_phase] if next_phase else None
-        if state.position.running:
-            natural = ActionId.PAUSE
+        state, natural = self._controller.state, self._natural()
         for action_id, button in self.buttons.items():
+            button.set_text(self._text_of(action_id))
             button.set_emphasised(action_id is natural and button.isEnabled())
+        is_of_script = state.snapshot is None and state.is_of_script
         for field in (self.device, self.seed, self.steps):
-            # A snapshot is looked at, and nothing begins from there.
-            field.setEnabled(state.snapshot is None)
+            # A snapshot is looked at, and nothing begins from there. A script chooses for itself.
+            field.setEnabled(state.snapshot is None and (field is self.steps or not is_of_script))
+        for part in self._seed_parts:
+            part.setVisible(not is_of_script)
         self._refresh_devices()
         self._refresh_start()
+        self._fit()
+
+    def _natural(self) -> ActionId | None:
+        """What is to be pressed next."""
+        state = self._controller.state
+        if state.position.running:
+            return ActionId.PAUSE
+        if state.engine.status is not EngineStatus.READY or state.opening is not None:
+            return None
+        if state.in_script:
+            # Which phase comes next is known to the script alone.
+            return ActionId.RESET if state.position.rest is Rest.ENDED else ActionId.NEXT_BATCH
+        next_phase = NEXT_PHASE.get(state.position.rest)
+        return _BUTTON_OF_PHASE[next_phase] if next_phase else None
 
     def _refresh_devices(self) -> None:
         devices = [(visible(device.label), device.name) for device in self._controller.state.engine.devices]
@@ -233,15 +273,14 @@ class ToolBar(QToolBar):
         self._fit()
 
     def _refresh_start(self) -> None:
-        """Device and seed of the settings, marked where the session has others."""
+        """Device and seed of the settings, marked where the session has others. In a script, the script's own device."""
         settings, state = self._controller.settings, self._controller.state
         session = state.session if state.snapshot is None else None
+        if session is not None and session.script is not None:
+            self._show_start_of_script(session)
+            return
         device, seed = settings.get(Setting.DEVICE), settings.get(Setting.SEED)
-        index = self.device.findData(device)
-        if index < 0:
-            self.device.addItem(visible(device), device)
-            index = self.device.count() - 1
-        self.device.setCurrentIndex(index)
+        self._choose_device(device)
         if not self.seed.hasFocus() or not self.seed.isModified():
             self.seed.setText(str(seed))
         later = self.tr("The session has another one: press Reset to start again with this")
@@ -249,6 +288,21 @@ class ToolBar(QToolBar):
         other_seed = session is not None and session.seed != seed
         self._mark(self.device, other_device, self.tr("The device that the model is trained on"), later)
         self._mark(self.seed, other_seed, self.tr("The seed of every random generator"), later)
+
+    def _show_start_of_script(self, session: SessionInfo) -> None:
+        self._choose_device(session.device)
+        self.seed.setText("")
+        self.seed.setPlaceholderText("–")
+        self._mark(self.device, False, self.tr("The script chooses its own device"), "")
+        own_seed = self.tr("The script sets its own seed")
+        self._mark(self.seed, False, session.refused.get(Ability.SEED, own_seed), "")
+
+    def _choose_device(self, device: str) -> None:
+        index = self.device.findData(device)
+        if index < 0:
+            self.device.addItem(visible(device), device)
+            index = self.device.count() - 1
+        self.device.setCurrentIndex(index)
 
     def _mark(self, field: QWidget, differs: bool, tooltip: str, later: str) -> None:
         field.setToolTip(plain_tip(f"{tooltip}\n{later}" if differs else tooltip))
@@ -262,10 +316,15 @@ class ToolBar(QToolBar):
             return
         self._is_fitting = True
         try:
-            for texts, is_long, is_narrow in _FITS:
+            for texts, is_long, is_narrow, has_inside in _FITS:
                 self._show_texts(texts)
                 self.capture.show_long(is_long)
                 self._narrow_fields(is_narrow)
+                for part in self._inside_parts:
+                    part.setVisible(has_inside)
+                label, field = self._seed_parts
+                label.setVisible(field.isVisible() and texts is not _Texts.NONE)
+                self._last_gap.setVisible(texts is not _Texts.NONE)
                 if self.sizeHint().width() <= self.width():
                     break
         finally:
@@ -274,8 +333,8 @@ class ToolBar(QToolBar):
     def _show_texts(self, texts: _Texts) -> None:
         styles = Qt.ToolButtonStyle
         for action_id, button in self.buttons.items():
-            limit = _last_with_text(action_id)
-            button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if texts <= limit else styles.ToolButtonIconOnly)
+            has_text = action_id is not ActionId.STEP_BACK and texts <= _last_with_text(action_id)
+            button.setToolButtonStyle(styles.ToolButtonTextBesideIcon if has_text else styles.ToolButtonIconOnly)
 
     def _narrow_fields(self, is_narrow: bool) -> None:
         """As wide as the largest number needs, which is less than the style would leave; in a narrow window, as most do."""
@@ -300,4 +359,9 @@ class ToolBar(QToolBar):
 def _last_with_text(action_id: ActionId) -> _Texts:
     if action_id in _BUTTON_OF_PHASE.values():
         return _Texts.PHASES
-    return _Texts.ALL if action_id in _SELDOM else _Texts.RUNNING
+    if action_id in _INSIDE:
+        # They have pictures only, as in every debugger.
+        return _Texts.NEVER
+    if action_id is ActionId.PAUSE:
+        return _Texts.ALL
+    return _Texts.MOST if action_id in _SELDOM else _Texts.RUNNING

@@ -11,7 +11,9 @@ from gradscope.protocol.subjects import MEAN, MIN, ZERO, SubjectKind, has_norms_
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
+from gradscope.state.shown_step import Recorded
 from gradscope.ui.words.quantities import Quantity
+from gradscope.ui.words.shown_step import why_no_histogram
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 _CONTEXT = "Capture"
@@ -94,7 +96,7 @@ def why_not_captured(state: AppState, kind: SubjectKind, name: str | None = None
 def is_left_behind(state: AppState, latest: Latest) -> bool:
     """Whether a subject's newest summary is of an earlier step than the newest phase that would have made one."""
     newest = state.reports.get(latest.phase or Phase.STEP)
-    if newest is None or not newest.complete:
+    if newest is None or not newest.complete or isinstance(latest, Recorded):
         return False
     # What was there before the first step is old as soon as that is done.
     return newest.step > latest.step if latest.phase is not None else newest.step >= latest.step
@@ -134,6 +136,8 @@ def why_no_value(state: AppState) -> str:
 
 def why_no_distribution(state: AppState, latest: Latest) -> str:
     """Why a summary has no range, no moments and no histogram; "" where it has."""
+    if isinstance(latest, Recorded) and not latest.has_histogram:
+        return why_no_histogram(state, latest)
     return _of_norms(state) if has_norms_only(latest.summary) else ""
 
 

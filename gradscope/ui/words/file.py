@@ -20,7 +20,9 @@ def what_has_changed(state: AppState, path: str) -> str:
         text = translate("FileBar", "{name} has changed since it was opened.").format(name=name)
     if state.session is None or state.position.rest is Rest.EMPTY:
         return text
-    if state.position.running:
+    if state.in_script:
+        lost = translate("FileBar", "Opening it again ends the script, and starts it from its beginning")
+    elif state.position.running:
         lost = translate("FileBar", "Opening it again ends what runs, and goes back to step 0")
     elif state.position.step:
         lost = translate(

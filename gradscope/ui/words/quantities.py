@@ -14,10 +14,11 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MEAN, MIN, NAN, STD, ZERO, SubjectKey, SubjectKind
-from gradscope.state.block import Block
-from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
 from gradscope.state.history import History
-from gradscope.state.kept_numbers import LEAST
+from gradscope.state.records.block import Block
+from gradscope.state.records.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
+from gradscope.state.records.kept_numbers import LEAST
+from gradscope.state.shown_step import ShownStep
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 Floats = npt.NDArray[np.float32]
@@ -240,6 +241,21 @@ def newest_values(history: History, kind: SubjectKind, quantity: Quantity) -> Fl
         elif size is not None and size.step == latest.step:
             values[row] = float(latest.summary[L2]) / float(size.summary[L2])
     return values
+
+
+def values_in_step(shown: ShownStep, history: History, kind: SubjectKind, quantity: Quantity) -> FloatArray | None:
+    """The same of all subjects at the step that is shown, NaN for those that it has nothing of; None where it has nothing of
+    the kind."""
+    if shown.step is None:
+        return newest_values(history, kind, quantity) if len(history.blocks[kind].steps) else None
+    found = shown.summaries(kind)
+    if found is None or quantity is not Quantity.RATIO:
+        return None if found is None else np.asarray(_computed(found.T.__getitem__, quantity, greatest=False))
+    sizes, block = shown.summaries(SubjectKind.PARAMETER), history.blocks[SubjectKind.PARAMETER]
+    rows = [block.index_of(SubjectKey(SubjectKind.PARAMETER, key.name)) for key in history.blocks[kind].keys]
+    own = [math.nan if row is None or sizes is None else float(sizes[row, L2]) for row in rows]
+    with np.errstate(all="ignore"):
+        return np.where(np.array(own) > 0, found[:, L2] / np.array(own), np.nan)
 
 
 def series_of(history: History, key: SubjectKey, quantity: Quantity, *, greatest: bool = False) -> Floats:

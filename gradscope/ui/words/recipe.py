@@ -6,6 +6,7 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.messages import SessionInfo
 from gradscope.protocol.phases import Phase, SubStep, Verb
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 
@@ -17,6 +18,10 @@ def note_on(verb: Verb, state: AppState, *, run_steps: int | None = None) -> str
     session = state.session
     if session is None:
         return ""
+    if session.script is not None:
+        # What its steps are made of is the script's own.
+        is_said = verb is Verb.RESET and not state.is_attached
+        return session.refused.get(Ability.RESET_IN_PLACE, "") if is_said else ""
     match verb:
         case Verb.FORWARD | Verb.BACKWARD if session.accumulate > 1:
             translate = QCoreApplication.translate

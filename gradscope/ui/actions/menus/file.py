@@ -7,8 +7,10 @@ from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
 ROWS: dict[ActionId, ActionRow] = {
     ActionId.OPEN: ActionRow(
-        text=QT_TRANSLATE_NOOP("Actions", "&Open recipe..."),
-        tooltip=QT_TRANSLATE_NOOP("Actions", "Open a Python file with a recipe() function"),
+        text=QT_TRANSLATE_NOOP("Actions", "&Open..."),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Open a training script, a notebook, or a Python file with a recipe() function"
+        ),
         menu=Menu.FILE,
         shortcuts=("Ctrl+O",),
         icon="open",
@@ -34,6 +36,22 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.FILE,
         icon="chart",
         needs_session=True,
+    ),
+    ActionId.COPY_AS_SCRIPT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Cop&y as script"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions",
+            "Copy a plain PyTorch script that comes to this moment without gradscope, and prints the same loss",
+        ),
+        menu=Menu.FILE,
+        needs_session=True,
+    ),
+    ActionId.SAVE_AS_SCRIPT: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Save as scr&ipt..."),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Write the same script to a file"),
+        menu=Menu.FILE,
+        needs_session=True,
+        ends_section=True,
     ),
     ActionId.COMPARE: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "Co&mpare with snapshot..."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradscope.protocol.phases import Verb
+from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.ui.actions.rows import ActionId, ActionRow, Menu
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
 
@@ -13,6 +13,10 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         shortcuts=("F5",),
         icon="forward",
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "&Forward"),
+            QT_TRANSLATE_NOOP("Actions", "Let the script run on to the end of its next forward"),
+        ),
         verb=Verb.FORWARD,
     ),
     ActionId.BACKWARD: ActionRow(
@@ -21,6 +25,10 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         shortcuts=("F6",),
         icon="backward",
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "&Backward"),
+            QT_TRANSLATE_NOOP("Actions", "Let the script run on to the end of its next backward"),
+        ),
         verb=Verb.BACKWARD,
     ),
     ActionId.STEP: ActionRow(
@@ -31,6 +39,10 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         shortcuts=("F7",),
         icon="step",
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "&Step"),
+            QT_TRANSLATE_NOOP("Actions", "Let the script run on to the end of its next optimizer step"),
+        ),
         verb=Verb.STEP,
         ends_section=True,
     ),
@@ -51,6 +63,47 @@ ROWS: dict[ActionId, ActionRow] = {
         shortcuts=("F3",),
         icon="validate",
         verb=Verb.VALIDATE,
+    ),
+    ActionId.CHECK_UP: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Chec&k-up..."),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions",
+            "Try out what may be wrong with this training, on its own state; everything is put back, bit for bit",
+        ),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+Shift+U",),
+        icon="validate",
+        needs_session=True,
+    ),
+    ActionId.WHAT_IF: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&What if..."),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions",
+            "Try the step that comes at other rates, without clipping, with another optimizer; everything is put back",
+        ),
+        menu=Menu.SESSION,
+        shortcuts=("Ctrl+Shift+I",),
+        needs_session=True,
+    ),
+    ActionId.PIN_PROBE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Pin t&his batch as a probe"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "Run the newest batch again after each step, beside the training, and draw what it comes to"
+        ),
+        menu=Menu.SESSION,
+        needs_session=True,
+    ),
+    ActionId.SHOW_PROBE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Look at the probe"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "What the pinned batch has come to over the steps"),
+        menu=Menu.SESSION,
+        needs_session=True,
+    ),
+    ActionId.UNPIN_PROBE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Unpin the b&atch"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "The pinned batch is not run any more"),
+        menu=Menu.SESSION,
+        needs_session=True,
         ends_section=True,
     ),
     ActionId.NEXT_BATCH: ActionRow(
@@ -59,6 +112,12 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         shortcuts=("F8",),
         icon="next_batch",
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "&Next"),
+            QT_TRANSLATE_NOOP(
+                "Actions", "Let the script run on to the end of its next phase: forward, backward or step"
+            ),
+        ),
         verb=Verb.NEXT_BATCH,
     ),
     ActionId.RUN_STEPS: ActionRow(
@@ -69,6 +128,7 @@ ROWS: dict[ActionId, ActionRow] = {
         icon="run",
         short=QT_TRANSLATE_NOOP("Actions", "Run"),
         verb=Verb.RUN,
+        until=RunUntil.STEPS,
     ),
     ActionId.RUN_EPOCH: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "Run to the end of the &epoch"),
@@ -76,19 +136,25 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         shortcuts=("Ctrl+F9",),
         verb=Verb.RUN,
+        until=RunUntil.EPOCH,
     ),
     ActionId.RUN_UNTIL_PAUSED: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "Run &until paused"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Make training steps until Pause is pressed"),
         menu=Menu.SESSION,
         shortcuts=("Ctrl+Shift+F9",),
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "Run &until paused"),
+            QT_TRANSLATE_NOOP("Actions", "Let the script run on until Pause is pressed, or it ends"),
+        ),
         verb=Verb.RUN,
+        until=RunUntil.PAUSED,
     ),
     ActionId.PAUSE: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Pause"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Stop at the next moment, also inside a phase"),
         menu=Menu.SESSION,
-        shortcuts=("F10", "Shift+F9"),
+        shortcuts=("Shift+F9", "Pause"),
         icon="pause",
         verb=Verb.PAUSE,
         ends_section=True,
@@ -96,6 +162,10 @@ ROWS: dict[ActionId, ActionRow] = {
     ActionId.INTERRUPT: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "&Interrupt"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Break off the phase that is running, and undo it"),
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "&Interrupt"),
+            QT_TRANSLATE_NOOP("Actions", "Pause; where the script comes to no layer or phase, say where it is"),
+        ),
         menu=Menu.SESSION,
         shortcuts=("Ctrl+.",),
         icon="stop",
@@ -108,6 +178,12 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.SESSION,
         shortcuts=("Ctrl+R",),
         icon="reset",
+        in_script=(
+            QT_TRANSLATE_NOOP("Actions", "Rese&t"),
+            QT_TRANSLATE_NOOP(
+                "Actions", "End the script and start it again, as it was started before, in a new process"
+            ),
+        ),
         verb=Verb.RESET,
     ),
     ActionId.RESTART_ENGINE: ActionRow(
@@ -115,5 +191,13 @@ ROWS: dict[ActionId, ActionRow] = {
         tooltip=QT_TRANSLATE_NOOP("Actions", "End the engine's process and start another; the plots stay"),
         menu=Menu.SESSION,
         icon="restart",
+    ),
+    ActionId.END_ENGINE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "En&d engine"),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions", "End the engine's process at once, whatever it does, and with it what it runs; the plots stay"
+        ),
+        menu=Menu.SESSION,
+        icon="stop",
     ),
 }

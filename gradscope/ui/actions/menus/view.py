@@ -21,6 +21,13 @@ ROWS: dict[ActionId, ActionRow] = {
         menu=Menu.VIEW,
         shortcuts=("Ctrl+F",),
         icon="search",
+    ),
+    ActionId.CONSOLE: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "&Console"),
+        tooltip=QT_TRANSLATE_NOOP("Actions", "Evaluate Python where training stands"),
+        menu=Menu.VIEW,
+        shortcuts=("F12",),
+        needs_session=True,
         ends_section=True,
     ),
     ActionId.RESET_LAYOUT: ActionRow(

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QWidget
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
-from gradscope.state.step_curves import ClipColumn
+from gradscope.state.records.step_curves import ClipColumn
 from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
@@ -25,7 +25,7 @@ from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
 from gradscope.ui.plots.words.formats import exact, percent, short
-from gradscope.ui.plots.words.wording import nothing_yet
+from gradscope.ui.plots.words.wording import not_clipped, nothing_yet
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -95,12 +95,13 @@ class ClippingChart(Chart):
             return self.tr("Open a recipe to begin")
         if not len(curve):
             if session.clip_norm is None and session.clip_value is None:
-                return self.tr("This recipe does not clip its gradients")
+                return not_clipped(state)
             return nothing_yet(state, self.tr("Press Step (F7) to see what clipping does"))
         self._steps, self._values = curve.steps, curve.values
         self._draw_norms(session.clip_norm)
         self._draw_coefficient()
-        self._write(state)
+        self._tell_lines()
+        self.write(state)
         return ""
 
     def _draw_norms(self, threshold_now: float | None) -> None:
@@ -138,8 +139,14 @@ class ClippingChart(Chart):
             self._coefficient.setData(*decimate(x, coefficients, max_points=_MAX_POINTS), connect="finite")
             self._lower.show_heights((-0.05, 1.08))
 
-    def _write(self, state: AppState) -> None:
-        self.readout.show_text(", ".join(self._in_words(len(self._steps) - 1, digits=short)))
+    def write(self, state: AppState) -> None:
+        point = state.shown.point_of(self._steps)
+        if point is None:
+            self.readout.show_text(self.tr("Nothing is known of clipping in step {step}").format(step=state.shown.step))
+        else:
+            self.readout.show_text(", ".join(self._in_words(point, digits=short)))
+
+    def _tell_lines(self) -> None:
         theme = self.theme
         entries = [
             LegendEntry("━", theme.series[0], self.tr("before clipping")),

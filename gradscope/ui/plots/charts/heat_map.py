@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF, Qt, Signal, Slot
+from PySide6.QtCore import QRectF, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 
 from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.state.block import Block
+from gradscope.state.records.block import Block
 from gradscope.state.selection import Selection
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
@@ -47,6 +47,7 @@ from gradscope.ui.words.quantities import (
     usual_of,
     values_of,
 )
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -81,6 +82,8 @@ class HeatMap(Chart):
             parent=parent,
         )
         plot.box.invertY(True)
+        if plot.playhead is not None:
+            plot.playhead.turn_around()
         # The plot below has the same axis, and says what it is of.
         self._kind = SubjectKind.ACTIVATION
         self._quantity = Quantity.STD
@@ -97,8 +100,7 @@ class HeatMap(Chart):
         self._image = pg.ImageItem(axisOrder="row-major")
         self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
         self._outline = QGraphicsRectItem()
-        self._playhead = pg.InfiniteLine(angle=90, movable=False)
-        for item in (self._image, self._crosses, self._outline, self._playhead):
+        for item in (self._image, self._crosses, self._outline):
             plot.addItem(item, ignoreBounds=True)
         self._strip = ColorStrip()
         self.body_layout.addWidget(self._strip)
@@ -116,13 +118,14 @@ class HeatMap(Chart):
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
+        if self.plot.playhead is not None:
+            self.plot.playhead.restyle(theme, is_over_colours=True)
         # Legible on every colour of the map.
         self._crosses.setPen(pg.mkPen("k", width=1))
         self._crosses.setBrush(pg.mkBrush("w"))
         outline = pg.mkPen(theme.text, width=2)
         outline.setCosmetic(True)
         self._outline.setPen(outline)
-        self._playhead.setPen(pg.mkPen(theme.text, width=1, style=Qt.PenStyle.DotLine))
 
     # ------------------------------------------------------------------------------------------ drawing
 
@@ -135,13 +138,16 @@ class HeatMap(Chart):
         unmeasured = why_unmeasured(state, self._kind, self._quantity, order)
         if unmeasured and not non_finite(block)[order].any():
             return unmeasured
-        note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
         self._keys = [block.keys[i] for i in order]
         self._draw_frame(state, block.steps)
         self._draw_cells(state, order)
+        self.write(state)
+        return ""
+
+    def write(self, state: AppState) -> None:
+        note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
         said = (self._rows_text(), note, newest_moment(state, self._kind))
         self.readout.show_text(" · ".join(part for part in said if part))
-        return ""
 
     def _draw_cells(self, state: AppState, order: list[int]) -> None:
         block, info = state.history.blocks[self._kind], QUANTITIES[self._quantity]
@@ -230,7 +236,6 @@ class HeatMap(Chart):
         pad = 2 * rows / max(50.0, self.plot.box.height())
         self.plot.show_range(step_range(first, newest), (-0.5 - pad, rows - 0.5 + pad))
         self.names_width_changed.emit(self._names.fixedWidth)
-        self._playhead.setValue(newest)
         selected = rows_of_selection(self._keys, state.selection)
         self._outline.setVisible(bool(selected))
         if selected:
@@ -247,6 +252,14 @@ class HeatMap(Chart):
                 int(steps[row]) if column == 0 else kept_cell(float(values[rows[column - 1], row]))
             ),
         )
+
+    def spot_at(self, x: float, y: float) -> Spot | None:
+        row = self._row_at(x, y)
+        if row is None or not 0 <= row < len(self._keys):
+            return None
+        history, key = self.controller.state.history, self._keys[row]
+        values = values_of(history, self._kind, self._quantity, greatest=True)[history.blocks[self._kind].index_of(key)]
+        return Spot.of_quantity(key, self._quantity, float(values[-1]) if len(values) else None)
 
     def _label(self, key: SubjectKey) -> str:
         """Without the leaf where all rows have the same."""

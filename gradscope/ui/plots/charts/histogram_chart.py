@@ -255,7 +255,8 @@ class HistogramChart(Chart):
                 self.plot.fit()
                 self.mark_dirty()
 
-        self._fetcher.request(FetchHistogram(subject=self._latest.row.key), on_reply)
+        step = self.controller.state.closer.step_of(self._latest)
+        self._fetcher.request(FetchHistogram(subject=self._latest.row.key, step=step), on_reply)
 
 
 def _bin_edges(edges: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""One quantity at the newest step, a bar for each layer or parameter, on a logarithmic axis."""
+"""One quantity at the step that is shown, a bar for each layer or parameter, on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gradscope.protocol.extremes import worst
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.state.selection import Selection
+from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.parts.axes import LogAxis, NameAxis
@@ -35,22 +36,24 @@ from gradscope.ui.words.quantities import (
     QUANTITIES,
     Quantity,
     Scale,
-    newest_values,
-    non_finite,
     text,
     usual_of,
+    values_in_step,
 )
+from gradscope.ui.words.shown_step import why_not_recorded
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
 
 _LEAST_ROWS = 6
-_NEWEST = slice(-1, None)
 _NAMES_SHARE = 0.4
 
 
 @guarded
 class LayerBars(Chart):
+    topics = Chart.topics | {Topic.SHOWN}
+
     def __init__(
         self,
         controller: Controller,
@@ -74,6 +77,9 @@ class LayerBars(Chart):
         self._history: object = None
         self._scale = GrowingScale(Scale.LOG)
         self._keys: list[SubjectKey] = []
+        self._step = -1
+        self._troubles: FloatArray = np.zeros((0, 2))
+        """How many NaN and Inf there are of each."""
         self._values: FloatArray = np.zeros(0)
         self._drawn: FloatArray = np.zeros(0)
         """The values on the drawn scale."""
@@ -121,8 +127,12 @@ class LayerBars(Chart):
 
     def draw(self, state: AppState) -> str:
         block = state.history.blocks[self._kind]
+        values = values_in_step(state.shown, state.history, self._kind, self._quantity)
+        summaries = state.shown.summaries(self._kind)
         self._grid = None
-        if not block.keys or not len(block.steps) or is_left_behind(state, self._kind):
+        if values is None and state.shown.step is not None:
+            return why_not_recorded(state, self._kind)
+        if not block.keys or values is None or summaries is None or is_left_behind(state, self._kind):
             # Bars of an older step beside what is newest everywhere else would be taken for it.
             return what_to_press(state, self._kind)
         if state.history is not self._history:
@@ -130,8 +140,10 @@ class LayerBars(Chart):
             self._scale = GrowingScale(Scale.LOG, band=self._info.band)
         order = execution_order(state, self._kind)
         self._keys = [block.keys[i] for i in order]
-        self._values = newest_values(state.history, self._kind, self._quantity)[order]
-        self._bad = non_finite(block, _NEWEST)[order, 0]
+        self._step = int(block.steps[-1]) if state.shown.step is None else state.shown.step
+        self._values = values[order]
+        self._troubles = summaries[order][:, [NAN, INF]]
+        self._bad = (self._troubles[:, 0] > 0) | (self._troubles[:, 1] > 0)
         self._scale.widen_by_kept(self._values)
         self._draw_frame(state)
         self._draw_bars()
@@ -215,19 +227,22 @@ class LayerBars(Chart):
             self.plot.show_tip("")
             return
         key, value = self._keys[row], float(self._values[row])
-        block = self.controller.state.history.blocks[self._kind]
         lines = [
             key.shown(),
-            self.tr("Step {step}").format(step=int(block.steps[-1])),
+            self.tr("Step {step}").format(step=self._step),
             f"{text(self._info.label)}: {kept_number(value)}",
         ]
         if self._bad[row]:
-            nan, inf = (int(block.series(key, which)[-1]) for which in (NAN, INF))
+            nan, inf = (int(count) for count in self._troubles[row])
             lines.append(self.tr("{nan} NaN, {inf} Inf (the number is of the rest)").format(nan=nan, inf=inf))
         line = self._grid.line_at(y)
         if line is not None and not self._grid.is_identity:
             lines.append(others_in_line(self._keys, self._grid.rows_of(line)))
         self.plot.show_tip("\n".join(lines))
+
+    def spot_at(self, _x: float, y: float) -> Spot | None:
+        row = self._row_at(y)
+        return None if row is None else Spot.of_quantity(self._keys[row], self._quantity, float(self._values[row]))
 
     @Slot(float, float)
     def _on_clicked(self, _x: float, y: float) -> None:

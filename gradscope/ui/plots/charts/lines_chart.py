@@ -15,8 +15,8 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import INF, NAN, SubjectKey, SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
-from gradscope.state.cells import Origin
-from gradscope.state.history import History
+from gradscope.state.records.cells import Origin
+from gradscope.state.records.kept_numbers import as_kept
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.parts.axes import LogAxis, StepAxis
@@ -33,7 +33,9 @@ from gradscope.ui.plots.words.subjects_in_order import execution_order, rows_of_
 from gradscope.ui.plots.words.wording import kept_number, lost_ratios_note
 from gradscope.ui.widgets.steady_label import SteadyLabel
 from gradscope.ui.words.capture import why_unmeasured
-from gradscope.ui.words.quantities import QUANTITIES, Quantity, Scale, has_lost_ratios, series_of, text
+from gradscope.ui.words.quantities import QUANTITIES, Quantity, Scale, has_lost_ratios, series_of, text, values_in_step
+from gradscope.ui.words.shown_step import why_not_recorded
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -146,8 +148,12 @@ class LinesChart(Chart):
         self._draw_lines(values, np.array(sorted({step for steps in bad for step in steps.tolist()}), dtype=np.float64))
         has_beyond = bool(np.isinf(values).any())
         self._tell_meaning(has_beyond=has_beyond, has_lost=has_lost_ratios(history, self._kind, self._quantity))
-        self.readout.show_text(self._latest_text(history) if selected else self.tr("Click a row above to choose"))
+        self.write(state)
         return ""
+
+    def write(self, state: AppState) -> None:
+        is_selected = bool(rows_of_selection(self._drawn_keys[:1], state.selection))
+        self.readout.show_text(self._moment_text(state) if is_selected else self.tr("Click a row above to choose"))
 
     def _draw_lines(self, values: FloatArray, crosses: FloatArray) -> None:
         """`crosses`: the steps with NaN or Inf."""
@@ -219,16 +225,20 @@ class LinesChart(Chart):
         told = [meaning, note if has_beyond else "", lost_ratios_note() if has_lost else ""]
         self._meaning.show_steadily(". ".join(part for part in told if part))
 
-    def _latest_text(self, history: History) -> str:
+    def _moment_text(self, state: AppState) -> str:
         if not self._series or not len(self._series[0]):
             return ""
-        key = self._drawn_keys[0]
-        value = float(series_of(history, key, self._quantity)[-1])
-        block = history.blocks[key.kind]
+        key, shown, history = self._drawn_keys[0], state.shown, state.history
+        values = values_in_step(shown, history, self._kind, self._quantity)
+        row, found = history.blocks[self._kind].index_of(key), shown.summaries(self._kind)
+        if values is None or found is None or row is None:
+            return f"{key.shown()}: {why_not_recorded(state, self._kind)}"
         # The number would be that of the finite part.
-        bad = next((word for column, word in ((NAN, "NaN"), (INF, "Inf")) if block.series(key, column)[-1] > 0), "")
+        bad = next((word for column, word in ((NAN, "NaN"), (INF, "Inf")) if found[row, column] > 0), "")
+        value = float(as_kept(np.asarray(values[row : row + 1]))[0])
+        step = int(self._steps[-1]) if shown.step is None else shown.step
         return self.tr("{name}: {value} at step {step}").format(
-            name=key.shown(), value=bad or kept_number(value), step=int(self._steps[-1])
+            name=key.shown(), value=bad or kept_number(value), step=step
         )
 
     def table(self, state: AppState) -> TableData:
@@ -260,14 +270,28 @@ class LinesChart(Chart):
         self._drawn_keys = []
         super()._on_theme_changed(theme)
 
-    @Slot(float, float)
-    def _on_pointed_at(self, x: float, y: float) -> None:
+    def spot_at(self, x: float, y: float) -> Spot | None:
+        found = self._nearest(x, y)
+        if found is None:
+            return None
+        position, line = found
+        return Spot.of_quantity(self._drawn_keys[line], self._quantity, float(self._series[line][position]))
+
+    def _nearest(self, x: float, y: float) -> tuple[int, int] | None:
+        """(the position of a step, the number of a line) that lie nearest."""
         if not len(self._steps) or not self._series:
-            return
+            return None
         position = int(np.argmin(np.abs(self._steps - x)))
         at = [float(self._scale.place(series[position : position + 1])[0]) for series in self._series]
         distances = [abs(value - y) if math.isfinite(value) else math.inf for value in at]
-        nearest = int(np.argmin(distances))
+        return position, int(np.argmin(distances))
+
+    @Slot(float, float)
+    def _on_pointed_at(self, x: float, y: float) -> None:
+        found = self._nearest(x, y)
+        if found is None:
+            return
+        position, nearest = found
         key = self._drawn_keys[nearest]
         lines = [key.shown(), *cell_lines(self.controller.state.history, key, self._quantity, position, position)]
         self.plot.show_tip("\n".join(lines))

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QToolButton, QWidget
 
-from gradscope.protocol.arrays import FloatArray
+from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.messages import VALIDATION_LOSS
 from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.state.app_state import AppState
-from gradscope.state.curve import Curve
 from gradscope.state.history import History
+from gradscope.state.records.curve import Curve
 from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
@@ -27,11 +27,12 @@ from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.parts.legend import Legend, LegendEntry
 from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
-from gradscope.ui.plots.parts.sampling import apart, step_range
+from gradscope.ui.plots.parts.sampling import apart, decimate, step_range
 from gradscope.ui.plots.parts.scales import GrowingScale, LinearScale
 from gradscope.ui.plots.words.formats import exact, short
 from gradscope.ui.plots.words.wording import nothing_yet
 from gradscope.ui.words.quantities import Scale
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -40,10 +41,13 @@ _MAX_LINES = 4
 _VALIDATION_COLOUR = 4
 """Index in the theme's series, behind those of the lines."""
 _MARK_PIXELS = 9
+_ROOM_FOR_LEFT = 5.0
+"""So many times as far as the training's own losses lie apart, those of a branch that was left are in the picture."""
+_MAX_LEFT_POINTS = 2000
 
 
 class LossChart(Chart):
-    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.NONFINITE})
+    topics = frozenset({Topic.SESSION, Topic.HISTORY, Topic.NONFINITE, Topic.TIMELINE})
 
     def __init__(self, controller: Controller, themes: ThemeManager, *, parent: QWidget | None = None) -> None:
         self._values_axis = LogAxis("left")
@@ -69,14 +73,21 @@ class LossChart(Chart):
         self._history: object = None
         self._names: list[str] = []
         """Of the optimizers, one line each."""
+        self._is_by_optimizer = False
+        """There are several, so that their names tell something."""
         self._lines = [LossLine(plot) for _ in range(_MAX_LINES)]
+        self._left_steps: IntArray = np.zeros(0, dtype=np.int64)
+        self._left_losses: FloatArray = np.zeros(0)
+        """Of the branch beside the one that training is on, from where they part."""
+        self._left_curve = pg.PlotCurveItem()
         self._validation = Curve()
         self._validation_curve = pg.PlotCurveItem()
         self._validation_points = pg.ScatterPlotItem(symbol="d", size=8, pxMode=True)
         self._crosses = pg.ScatterPlotItem(symbol="x", size=10, pxMode=True)
         self._skipped = pg.ScatterPlotItem(symbol="t", size=9, pxMode=True)
         self._ends = pg.ScatterPlotItem(symbol="x", size=14, pxMode=True)
-        for item in (self._validation_curve, self._validation_points, self._crosses, self._skipped, self._ends):
+        curves = (self._left_curve, self._validation_curve)
+        for item in (*curves, self._validation_points, self._crosses, self._skipped, self._ends):
             plot.addItem(item, ignoreBounds=True)
         self._legend = Legend()
         self.body_layout.addWidget(self._legend)
@@ -101,6 +112,7 @@ class LossChart(Chart):
         self._validation_curve.setPen(pg.mkPen(validation, width=1))
         self._validation_points.setPen(pg.mkPen(theme.surface))
         self._validation_points.setBrush(pg.mkBrush(validation))
+        self._left_curve.setPen(pg.mkPen(theme.muted, width=1.5, style=Qt.PenStyle.DashLine))
         for crosses in (self._crosses, self._ends):
             crosses.setPen(pg.mkPen(theme.bad))
             crosses.setBrush(pg.mkBrush(theme.bad))
@@ -112,33 +124,60 @@ class LossChart(Chart):
     def draw(self, state: AppState) -> str:
         history = state.history
         self._validation = history.validations.get(VALIDATION_LOSS, Curve())
-        if not len(history.loss) and not len(self._validation):
+        if not len(history.loss) and not len(self._validation) and not len(self._left_behind(state)[0]):
             return nothing_yet(state, self.tr("Press Forward (F5) to see the loss"))
         if history is not self._history:
             for line in self._lines:
                 line.forget()
             self._history = history
         curves = dict(list(history.losses.items())[:_MAX_LINES]) or {"": history.loss}
-        if list(curves) != self._names:
-            self._names = list(curves)
+        is_by_optimizer = len(curves) > 1 or (state.session is not None and len(state.session.optimizers) > 1)
+        if (list(curves), is_by_optimizer) != (self._names, self._is_by_optimizer):
+            self._names, self._is_by_optimizer = list(curves), is_by_optimizer
             self._style_lines(self.theme)
         for line, curve in zip(self._lines, curves.values(), strict=False):
             line.take(curve)
+        other = state.timeline.other_history()
+        self._left_steps, self._left_losses = self._left_behind(state)
         first = state.first_nonfinite
         self._draw(history, None if first is None else first.step)
-        self.readout.show_text(self._latest_text(history, first))
-        self._legend.show_entries(self._entries(history))
+        self.write(state)
+        self._legend.show_entries(self._entries(history, None if other is None else other[0]))
         return ""
+
+    def write(self, state: AppState) -> None:
+        step = state.shown.step
+        if step is None:
+            self.readout.show_text(self._latest_text(state.history, state.first_nonfinite))
+            return
+        loss = state.shown.number_of(state.history.every_loss)
+        if loss is None:
+            self.readout.show_text(self.tr("No loss is known of step {step}").format(step=step))
+        else:
+            self.readout.show_text(self.tr("{value} at step {step}").format(value=exact(loss), step=step))
 
     @property
     def _shown(self) -> list[tuple[str, LossLine]]:
         return [(name, line) for name, line in zip(self._names, self._lines, strict=False) if len(line.steps)]
 
+    @staticmethod
+    def _left_behind(state: AppState) -> tuple[IntArray, FloatArray]:
+        """From the last step that both have in common on."""
+        timeline, other = state.timeline, state.timeline.other_history()
+        if other is None:
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
+        curve, own = other[1].loss, timeline.branches.get(timeline.branch)
+        first = state.shown.newest if other[0] == timeline.branch or own is None else own.from_step - 1
+        start = int(np.searchsorted(curve.steps, first))
+        return curve.steps[start:], curve.values[start:, 0]
+
     def _draw(self, history: History, nonfinite_from: int | None) -> None:
-        steps = np.concatenate([*(line.steps for _, line in self._shown), self._validation.steps])
-        values = np.concatenate([*(line.values for _, line in self._shown), self._validation.values[:, 0]])
+        others = (self._validation.steps, self._left_steps)
+        steps = np.concatenate([*(line.steps for _, line in self._shown), *others])
+        other_values = (self._validation.values[:, 0], self._left_losses)
+        values = np.concatenate([*(line.values for _, line in self._shown), *other_values])
         is_finite = np.isfinite(values)
-        scale = self._scale_around(values)
+        scale = self._scale_around(values[: len(values) - len(self._left_losses)])
         self._values_axis.is_log = isinstance(scale, GrowingScale)
         self._values_axis.show_exponent(scale.exponent)
         for line in self._lines:
@@ -154,17 +193,29 @@ class LossChart(Chart):
         gap = _MARK_PIXELS * (shown[1] - shown[0]) / max(50.0, self.plot.box.width())
         marked = apart(x, at_least=gap) & np.isfinite(loss)
         self._validation_points.setData(x[marked], loss[marked])
+        left = np.where(np.isfinite(self._left_losses), self._left_losses, np.nan)
+        left = np.asarray(scale.place(left), dtype=np.float64)
+        self._left_curve.setData(
+            *decimate(self._left_steps.astype(np.float64), left, max_points=_MAX_LEFT_POINTS), connect="finite"
+        )
         ends = [end for _, line in self._shown if (end := line.end(nonfinite_from)) is not None]
         self._ends.setData([step for step, _ in ends], [scale.place(np.array([loss]))[0] for _, loss in ends])
         # After its end a line has no crosses of its own.
-        bad = np.setdiff1d(steps[~is_finite], [step for _, line in self._shown for step in line.lost_steps])
+        is_own = np.arange(len(steps)) < len(steps) - len(self._left_steps)
+        bad = np.setdiff1d(steps[~is_finite & is_own], [step for _, line in self._shown for step in line.lost_steps])
         self._crosses.setData(bad.astype(np.float64), np.full(len(bad), low))
         skipped = history.skipped.steps.astype(np.float64)
         skipped = skipped[apart(skipped, at_least=gap / 2)]
         self._skipped.setData(skipped, np.full(len(skipped), high))
         self.plot.show_range(shown, (low - pad, high + pad))
 
-    def _scale_around(self, values: FloatArray) -> LinearScale | GrowingScale:
+    def _scale_around(self, own: FloatArray) -> LinearScale | GrowingScale:
+        """Around what is drawn; a branch that was left because it blew up does not press its successor flat."""
+        values, finite = np.concatenate([own, self._left_losses]), own[np.isfinite(own)]
+        if len(finite):
+            low, high = float(finite.min()), float(finite.max())
+            room = _ROOM_FOR_LEFT * max(high - low, 0.1 * abs(high))
+            values = np.concatenate([own, self._left_losses[np.abs(self._left_losses - low) <= room]])
         if not self._log.isChecked():
             return LinearScale.around(values)
         scale = GrowingScale(Scale.LOG)
@@ -174,7 +225,7 @@ class LossChart(Chart):
     def _style_lines(self, theme: Theme) -> None:
         for line, colour in zip(self._lines, theme.series, strict=False):
             thin, strong = QColor(theme.muted), QColor(theme.accent)
-            if len(self._names) > 1:
+            if self._is_by_optimizer:
                 thin, strong = QColor(colour), QColor(colour)
                 thin.setAlpha(110)
             line.restyle(thin=thin, strong=strong)
@@ -192,9 +243,10 @@ class LossChart(Chart):
             return self.tr("{kind} in step {step}; {loss}").format(loss=text, kind=first.kind, step=first.step)
         return text
 
-    def _entries(self, history: History) -> list[LegendEntry]:
+    def _entries(self, history: History, left: int | None) -> list[LegendEntry]:
         theme = self.theme
-        entries = [LegendEntry("━", theme.series[i], name) for i, name in enumerate(self._names) if name]
+        names = self._names if self._is_by_optimizer else []
+        entries = [LegendEntry("━", theme.series[i], name) for i, name in enumerate(names) if name]
         if len(history.losses) > _MAX_LINES:
             more = self.tr("and {count} more").format(count=len(history.losses) - _MAX_LINES)
             entries.append(LegendEntry("", theme.muted, more))
@@ -204,6 +256,10 @@ class LossChart(Chart):
             entries.append(LegendEntry("━", theme.accent, self.tr("smoothed")))
         if len(self._validation):
             entries.append(LegendEntry("◆", theme.series[_VALIDATION_COLOUR], self.tr("validation")))
+        if left is not None and len(self._left_steps):
+            is_same = left == self.controller.state.timeline.branch
+            text = self.tr("before going back") if is_same else self.tr("branch {number}").format(number=left)
+            entries.append(LegendEntry("╌", theme.muted, text))
         if history.skipped_steps:
             text = self.tr("skipped steps: {count}").format(count=history.skipped_steps)
             entries.append(LegendEntry("▼", theme.warning, text))
@@ -257,6 +313,10 @@ class LossChart(Chart):
         for line in self._lines:
             line.smooth_over(steps)
         self.mark_dirty()
+
+    def spot_at(self, x: float, _y: float) -> Spot | None:
+        lines = [line for _, line in self._shown if len(line.steps)]
+        return Spot(value=float(lines[0].values[lines[0].nearest(x)])) if lines else None
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:

@@ -7,7 +7,7 @@ import pyqtgraph as pg
 from PySide6.QtGui import QColor
 
 from gradscope.protocol.arrays import FloatArray, IntArray
-from gradscope.state.curve import Curve
+from gradscope.state.records.curve import Curve
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import Smoother, decimate
 from gradscope.ui.plots.parts.scales import GrowingScale, LinearScale

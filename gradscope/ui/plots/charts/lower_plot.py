@@ -18,6 +18,9 @@ class LowerPlot(PlotView):
         super().__init__(axes={"left": left, "bottom": StepAxis("bottom")}, zoom_x=False, zoom_y=False, parent=parent)
         self._upper = upper
         upper.box.sigXRangeChanged.connect(self._on_upper_moved)
+        upper.playhead_shown.connect(self.show_playhead)
+        self.step_chosen.connect(upper.step_chosen)
+        self.step_taken_back.connect(upper.step_taken_back)
         self.hide()
 
     def show_heights(self, y: Range) -> None:

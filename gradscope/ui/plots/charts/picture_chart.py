@@ -25,6 +25,7 @@ from gradscope.ui.plots.parts.scales import drawn_exponent, nice_above, shifted
 from gradscope.ui.plots.words.formats import exact
 from gradscope.ui.widgets.index_bar import IndexBar
 from gradscope.ui.words.quantities import Scale
+from gradscope.ui.words.shown_step import why_no_values
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -50,7 +51,10 @@ class PictureChart(Chart):
         parent: QWidget | None = None,
     ) -> None:
         plot = PlotView(
-            axes={"left": StepAxis("left", widest="88888"), "bottom": StepAxis("bottom")}, zoom_x=True, zoom_y=True
+            axes={"left": StepAxis("left", widest="88888"), "bottom": StepAxis("bottom")},
+            zoom_x=True,
+            zoom_y=True,
+            is_over_steps=False,
         )
         super().__init__(
             controller,
@@ -92,7 +96,11 @@ class PictureChart(Chart):
             return
         self._latest, self._token = latest, token
         self._index_bar.show_shape(latest.row.shape)
-        if token is None:
+        not_kept = why_no_values(self.controller.state, latest)
+        if not_kept:
+            self.picture, self._problem = None, not_kept
+            self.mark_dirty()
+        elif token is None:
             self.picture = None
             self._problem = self.tr("Running: the picture is fetched when it pauses")
             self.mark_dirty()
@@ -114,7 +122,7 @@ class PictureChart(Chart):
 
     def request(self, latest: Latest) -> FetchPicture | FetchDifferencePicture:
         """What is asked for."""
-        return FetchPicture(subject=latest.row.key, index=self.index)
+        return FetchPicture(subject=latest.row.key, index=self.index, step=self.controller.state.closer.step_of(latest))
 
     def pixel_text(self, block: tuple[int, int]) -> str:
         """What a pixel is where it takes several elements."""

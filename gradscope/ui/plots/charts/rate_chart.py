@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.numbers import number
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.topics import Topic
@@ -60,8 +61,8 @@ class RateChart(Chart):
             title=self.tr("Learning rate"),
             explanation=self.tr(
                 "The solid line is the rate that each step has used, the dashed one what the schedule will do if training "
-                "goes on; every parameter group has a line of its own. The dotted line upright is now. Where the schedule "
-                "also moves the momentum (or Adam's first beta), that is drawn below."
+                "goes on; every parameter group has a line of its own. The dotted line upright is the newest step. Where the "
+                "schedule also moves the momentum (or Adam's first beta), that is drawn below."
             ),
             parent=parent,
         )
@@ -74,10 +75,9 @@ class RateChart(Chart):
         self._past_curves = [pg.PlotCurveItem() for _ in range(_MAX_GROUPS)]
         self._ahead_curves = [pg.PlotCurveItem() for _ in range(_MAX_GROUPS)]
         self._now = pg.ScatterPlotItem(size=7, pxMode=True)
-        self._now_line = pg.InfiniteLine(angle=90, movable=False)
         self._end_line = pg.InfiniteLine(angle=90, movable=False)
         self._end_label = pg.InfLineLabel(self._end_line, "", position=0.5, anchors=[(0, 0.5), (1, 0.5)])
-        for item in (*self._past_curves, *self._ahead_curves, self._now, self._now_line, self._end_line):
+        for item in (*self._past_curves, *self._ahead_curves, self._now, self._end_line):
             plot.addItem(item, ignoreBounds=True)
         self._momenta = MomentumPlot(plot, groups=_MAX_GROUPS)
         self._momenta.set_axis_label("left", self.tr("Momentum"))
@@ -119,7 +119,6 @@ class RateChart(Chart):
 
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
-        self._now_line.setPen(pg.mkPen(theme.muted, width=1, style=Qt.PenStyle.DotLine))
         # pyqtgraph keeps a picture of a symbol for every pen and brush that it has ever seen.
         self._now_styles = [{"pen": pg.mkPen(colour), "brush": pg.mkBrush(colour)} for colour in theme.series]
         for i, colour in enumerate(theme.series[:_MAX_GROUPS]):
@@ -146,6 +145,8 @@ class RateChart(Chart):
             self._ahead_steps, self._ahead = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
         if not len(self._past) and not len(self._ahead):
             if not state.session.groups:
+                if state.in_script:
+                    return self.tr("No optimizer of the script has been seen yet, so there is no learning rate")
                 return self.tr("This recipe has no optimizer, so there is no learning rate")
             return (
                 schedule.reason
@@ -155,7 +156,7 @@ class RateChart(Chart):
         self._draw_lines()
         self._draw_momenta(state)
         self._draw_end(state)
-        self._write(state)
+        self.write(state)
         return ""
 
     def _draw_lines(self) -> None:
@@ -182,7 +183,6 @@ class RateChart(Chart):
                 if np.isfinite(at[1]):
                     points.append({"pos": at, **self._now_styles[i]})
         self._now.setData(points)
-        self._now_line.setValue(float(self._ahead_steps[0] if len(self._ahead_steps) else steps[-1]))
         self.plot.show_range(step_range(int(steps[0]), int(steps[-1])), y_range)
 
     def _draw_momenta(self, state: AppState) -> None:
@@ -222,14 +222,20 @@ class RateChart(Chart):
         pad = 0.05 * (linear.high - linear.low)
         return linear.place(self._past), linear.place(self._ahead), (linear.low - pad, linear.high + pad)
 
-    def _write(self, state: AppState) -> None:
+    def write(self, state: AppState) -> None:
         assert state.session is not None
-        now = self._ahead[0] if len(self._ahead) else self._past[-1]
-        rates = [number(float(rate), digits=6) for rate in now]
-        self.readout.show_text(self.tr("now {rates}").format(rates=", ".join(rates)))
-        self.readout.setToolTip(
-            plain_tip(self.tr("now {rates}").format(rates=", ".join(repr(float(rate)) for rate in now)))
-        )
+        step = state.shown.step
+        point = None if step is None else state.shown.point_of(self._past_steps)
+        if step is None:
+            shown, text = self._ahead[0] if len(self._ahead) else self._past[-1], self.tr("now {rates}")
+        elif point is None:
+            shown, text = np.zeros(0), self.tr("No rate is known of step {step}")
+        else:
+            shown, text = self._past[point], self.tr("{rates} in step {step}")
+        rates = [number(float(rate), digits=6) for rate in shown]
+        exact = ", ".join(repr(float(rate)) for rate in shown)
+        self.readout.show_text(text.format(rates=", ".join(rates), step=step))
+        self.readout.setToolTip(plain_tip(text.format(rates=exact, step=step)))
         if self._is_detailed:
             lines = []
             for i, group in enumerate(state.session.groups[: len(rates)]):
@@ -259,6 +265,9 @@ class RateChart(Chart):
     def _outlook_text(self, state: AppState) -> str:
         assert state.session is not None
         scheduler, schedule = state.session.scheduler, state.schedule
+        never = state.never(Ability.SCHEDULE_AHEAD)
+        if never is not None:
+            return f"{visible(scheduler)}\n{never}" if scheduler and self._is_detailed else never
         if scheduler is None:
             return self.tr("No scheduler: the rate stays as it is")
         if not self._is_detailed and schedule is not None and schedule.reason:

@@ -104,15 +104,22 @@ class ScaleChart(Chart):
         self._skipped.setData(self._skipped_steps.astype(np.float64), _log2(history.skipped.values[:, 0]) + 0.25)
         low, high = float(exponents.min()), float(exponents.max())
         self.plot.show_range(step_range(int(self._steps[0]), int(self._steps[-1])), (low - 1.2, high + 1.2))
-        self._write(history.skipped_steps)
+        entry = LegendEntry(SKIPPED_GLYPH, self.theme.warning, self.tr("skipped step"))
+        self._legend.show_entries([entry] if history.skipped_steps else [])
+        self.write(state)
         return ""
 
-    def _write(self, skipped: int) -> None:
+    def write(self, state: AppState) -> None:
+        step, point = state.shown.step, state.shown.point_of(self._steps)
+        if point is None:
+            self.readout.show_text(self.tr("No loss scale is known of step {step}").format(step=step))
+            return
+        skipped = state.history.skipped_steps
+        if step is not None:
+            skipped = int(np.searchsorted(self._skipped_steps, step, side="right"))
         text = self.tr("{scale} in step {step}; skipped steps so far: {count}")
-        scale = exact(float(self._scales[-1]))
-        self.readout.show_text(text.format(scale=scale, step=int(self._steps[-1]), count=skipped))
-        entry = LegendEntry(SKIPPED_GLYPH, self.theme.warning, self.tr("skipped step"))
-        self._legend.show_entries([entry] if skipped else [])
+        scale = exact(float(self._scales[point]))
+        self.readout.show_text(text.format(scale=scale, step=int(self._steps[point]), count=skipped))
 
     def table(self, state: AppState) -> TableData:
         steps, scales, skipped = self._steps, self._scales, set(self._skipped_steps.tolist())

@@ -107,12 +107,23 @@ class ValidationChart(Chart):
             [self._steps[[0, -1]], state.history.loss.steps[[0, -1]] if len(state.history.loss) else []]
         )
         self.plot.show_range(step_range(int(steps.min()), int(steps.max())), (low - pad, high + pad))
-        self._write(state, scale)
+        self._mark_best(state, scale)
+        self.write(state)
         return ""
 
-    def _write(self, state: AppState, scale: LinearScale) -> None:
+    def write(self, state: AppState) -> None:
+        """The newest one up to the step that is shown."""
+        step = state.shown.step
+        point = len(self._steps) - 1
+        if step is not None:
+            point = int(np.searchsorted(self._steps, step, side="right")) - 1
+        if point < 0:
+            self.readout.show_text(self.tr("There was no validation up to step {step}").format(step=step))
+            return
         text = self.tr("{value} after step {step}")
-        self.readout.show_text(text.format(value=short(float(self._values[-1])), step=int(self._steps[-1])))
+        self.readout.show_text(text.format(value=short(float(self._values[point])), step=int(self._steps[point])))
+
+    def _mark_best(self, state: AppState, scale: LinearScale) -> None:
         best, entries = state.best, []
         if best is not None:
             value = best.value(self._metric)

@@ -11,7 +11,7 @@ from PySide6.QtGui import QFont, QFontMetricsF
 
 from gradscope.ui.plots.parts.reach import within_reach
 from gradscope.ui.plots.words.formats import from_log10, power_of_ten, scaled
-from gradscope.ui.plots.words.names import block_of, row_labels, squeezed
+from gradscope.ui.plots.words.names import block_of, row_labels, shared_parts, squeezed
 
 _BETWEEN = (math.log10(2), math.log10(5))
 _MOST_DIGITS = 1e16
@@ -138,6 +138,8 @@ class NameAxis(ChartAxis):
         self._shown: dict[str, str] = {}
         self._room = 100.0
         self._width_for_text = 100.0
+        self._shared = 0
+        """So many first parts are left out of the names of blocks: all rows have them."""
 
     def set_names(self, names: list[str]) -> None:
         if names != self._names:
@@ -172,7 +174,8 @@ class NameAxis(ChartAxis):
     def _block_label(self, row: int) -> str:
         """ "layers.24.*" stands for several rows; "24" alone would be taken for the number of one."""
         block = self._blocks[row]
-        return self._fitted(block, "" if block == self._names[row] else ".*")
+        ending = "" if block == self._names[row] else ".*"
+        return self._fitted(".".join(block.split(".")[self._shared :]), ending)
 
     def _stride(self, low: float, high: float, size: float) -> int:
         """How many rows a label takes."""
@@ -205,8 +208,9 @@ class NameAxis(ChartAxis):
         metrics = QFontMetricsF(self._font)
         room = max(40.0, self._room)
         self._labels, longest = self._names, self._longest(metrics, self._names)
+        self._shared = 0
         if longest + 14 > room:
-            self._labels = row_labels(self._names)
+            self._labels, self._shared = row_labels(self._names), shared_parts(self._names)
             longest = self._longest(metrics, self._labels)
         # Never narrower than the numbers of another plot below, so that their steps lie below each other.
         least = metrics.horizontalAdvance(self._widest) + metrics.height() + 12

@@ -9,6 +9,7 @@ from PySide6.QtCore import QPoint, Slot
 from PySide6.QtGui import QPalette, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
+    QMenu,
     QSizePolicy,
     QStackedWidget,
     QToolButton,
@@ -23,6 +24,7 @@ from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.plots.parts.number_table import NumberTable, TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
+from gradscope.ui.widgets.access_keys import give_access_keys
 from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.empty_note import EmptyNote
@@ -30,6 +32,7 @@ from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.widgets.wrapped_title import WrappedTitle
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -65,8 +68,16 @@ class Chart(QWidget):
         self.plot = plot
         self._is_dirty = True
         self._table_model = NumberTable(self)
+        if plot.playhead is not None:
+            explanation += " " + self.tr(
+                "Click at a step, or drag the dotted line to it, to see that step in every panel."
+            )
         self._build(title, explanation, readout_below=readout_below)
         plot.following_changed.connect(self._on_following_changed)
+        plot.menu_wanted.connect(self._on_menu_wanted)
+        plot.step_chosen.connect(self._on_step_chosen)
+        plot.step_taken_back.connect(self._on_step_taken_back)
+        self._step_before: int | None = None
         controller.refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
         self._style_buttons(themes.theme)
@@ -80,6 +91,13 @@ class Chart(QWidget):
     def table(self, state: AppState) -> TableData:
         """The numbers that the plot shows."""
         raise NotImplementedError
+
+    def spot_at(self, x: float, y: float) -> Spot | None:
+        """What lies there, in the plot's coordinates, that a menu could be about; nothing, unless a subclass knows it."""
+        return None
+
+    def write(self, state: AppState) -> None:
+        """Say what the numbers are in the step that is shown; the plot itself is drawn already."""
 
     def restyle(self, theme: Theme) -> None:
         """Take the colours of a theme; a redraw follows."""
@@ -140,6 +158,8 @@ class Chart(QWidget):
         for button in self.findChildren(QToolButton):
             button.hide()
         self.plot.show_corner(False)
+        if self.plot.playhead is not None:
+            self.plot.playhead.show_for_picture()
 
     @property
     def message(self) -> str:
@@ -151,8 +171,10 @@ class Chart(QWidget):
     @Slot(object)
     @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if Topic.EDITS in topics:
+        if topics & {Topic.EDITS, Topic.FINDINGS, Topic.SHOWN}:
             self._show_marks()
+        if Topic.SHOWN in topics and not topics & self.topics and not self._is_dirty and not self.message:
+            self.write(self.controller.state)
         if topics & self.topics:
             if Topic.SESSION in topics:
                 self.plot.fit()
@@ -167,6 +189,25 @@ class Chart(QWidget):
     @Slot(bool)
     def _on_following_changed(self, is_following: bool) -> None:
         self._fit_button.setEnabled(not is_following)
+
+    @Slot(float, float, QPoint)
+    def _on_menu_wanted(self, x: float, y: float, place: QPoint) -> None:
+        spot = self.spot_at(x, y)
+        if spot is not None:
+            menu = QMenu(self)
+            menu.aboutToHide.connect(menu.deleteLater)
+            self.controller.menu_filling.emit(menu, spot)
+            give_access_keys(menu)
+            menu.popup(place)
+
+    @Slot(float)
+    def _on_step_chosen(self, x: float) -> None:
+        self._step_before = self.controller.state.shown.step
+        self.controller.show_step(round(x))
+
+    @Slot()
+    def _on_step_taken_back(self) -> None:
+        self.controller.show_step(self._step_before)
 
     @Slot(bool)
     def _on_table_toggled(self, _checked: bool) -> None:
@@ -184,6 +225,11 @@ class Chart(QWidget):
     def _show_marks(self) -> None:
         if self.plot.marks is not None:
             self.plot.marks.show(self.controller.state.edits.marks())
+        if self.plot.found is not None:
+            self.plot.found.show(self.controller.state.findings.marks())
+        shown = self.controller.state.shown
+        step = shown.step
+        self.plot.show_playhead(shown.newest if step is None else step, step is not None)
 
     def _widen_columns(self) -> None:
         """Those that nobody has resized, where the newest number is longer than usual: 1.19257883e+308."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.state.block import Block
-from gradscope.state.cells import Origin
+from gradscope.state.records.block import Block
+from gradscope.state.records.cells import Origin
 from gradscope.ui.plots.parts.sampling import NEVER, StepGrid
 from gradscope.ui.words.quantities import non_finite
 

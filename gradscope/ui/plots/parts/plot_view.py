@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QToolTip, QWidget
 
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.plots.parts.axes import StepAxis
 from gradscope.ui.plots.parts.edit_marks import EditMarks
+from gradscope.ui.plots.parts.finding_marks import FindingMarks
+from gradscope.ui.plots.parts.playhead import Playhead
 from gradscope.ui.plots.parts.reach import LEAST_WIDTH, REACH, Range, within_reach
 from gradscope.ui.widgets.elided_label import elided
 from gradscope.ui.widgets.guarded import guarded
@@ -23,6 +25,14 @@ class PlotView(pg.PlotWidget):
     pointed_at = Signal(float, float)
     """The mouse moved over the plot, in the plot's coordinates; answer with `show_tip`."""
     clicked = Signal(float, float)
+    menu_wanted = Signal(float, float, QPoint)
+    """A right click in the plot's coordinates, and where that is on the screen."""
+    step_chosen = Signal(float)
+    """In a plot over training steps: the playhead was dragged there, or the plot clicked there."""
+    step_taken_back = Signal()
+    """The click was the first of a double click, which is about something else."""
+    playhead_shown = Signal(float, bool)
+    """`show_playhead` was called so."""
     row_key_pressed = Signal(int)
     """Up (-1) or Down (+1)."""
     following_changed = Signal(bool)
@@ -30,8 +40,15 @@ class PlotView(pg.PlotWidget):
     """`units_per_pixel` may be others."""
 
     def __init__(
-        self, *, axes: dict[str, pg.AxisItem], zoom_x: bool, zoom_y: bool, parent: QWidget | None = None
+        self,
+        *,
+        axes: dict[str, pg.AxisItem],
+        zoom_x: bool,
+        zoom_y: bool,
+        is_over_steps: bool = True,
+        parent: QWidget | None = None,
     ) -> None:
+        """`is_over_steps`: where the lower axis has whole numbers, they are those of training steps."""
         # A menu that nobody sees would take a third of the time that a plot takes to build.
         super().__init__(parent, useOpenGL=False, axisItems=axes, viewBox=pg.ViewBox(enableMenu=False))
         self.is_following = True
@@ -58,16 +75,25 @@ class PlotView(pg.PlotWidget):
         self.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.scene().sigMouseClicked.connect(self._on_mouse_clicked)
         self.setMinimumSize(80, 60)
-        self.marks = EditMarks(self.plotItem) if isinstance(axes["bottom"], StepAxis) else None
+        is_over_steps = is_over_steps and isinstance(axes["bottom"], StepAxis)
+        self.marks = EditMarks(self.plotItem) if is_over_steps else None
         """Where settings were edited, in a plot over steps."""
+        self.found = FindingMarks(self.plotItem) if is_over_steps else None
+        """Where something that is wrong was first seen, in the same."""
+        self.playhead = Playhead(self.plotItem) if is_over_steps else None
+        """The step that the window shows, in the same."""
+        if self.playhead is not None:
+            self.playhead.dragged.connect(self.step_chosen)
         self._pointed_x = 0.0
         self._corner = QWidget(self)
 
     def restyle(self, theme: Theme) -> None:
         self.setBackground(QColor(theme.surface))
         self.box.setBorder(pg.mkPen(theme.border))
-        if self.marks is not None:
+        if self.marks is not None and self.found is not None and self.playhead is not None:
             self.marks.restyle(theme)
+            self.found.restyle(theme)
+            self.playhead.restyle(theme)
         label_style = {"color": theme.muted, "font-size": f"{max(1, round(self.font().pointSizeF()))}pt"}
         for name in ("left", "bottom"):
             axis = self.getAxis(name)
@@ -119,6 +145,12 @@ class PlotView(pg.PlotWidget):
             self.box.setXRange(*within_reach(x), padding=0)
         self.following_changed.emit(False)
 
+    def show_playhead(self, step: float, is_earlier: bool) -> None:
+        """`is_earlier`: the window shows that step, and not the newest of everything. A negative one is none."""
+        if self.playhead is not None:
+            self.playhead.show(step, is_earlier=is_earlier)
+            self.playhead_shown.emit(step, is_earlier)
+
     @property
     def units_per_pixel(self) -> tuple[float, float]:
         """How much of each axis a pixel takes now."""
@@ -143,7 +175,8 @@ class PlotView(pg.PlotWidget):
     def show_tip(self, text: str) -> None:
         """Say what is under the mouse, with the edits near it."""
         edits = self.marks.text_at(self._pointed_x) if self.marks is not None else ""
-        text = "\n\n".join(part for part in (text, edits) if part)
+        found = self.found.text_at(self._pointed_x) if self.found is not None else ""
+        text = "\n\n".join(part for part in (text, found, edits) if part)
         QToolTip.showText(self.cursor().pos(), plain_tip(text), self)
 
     @Slot()
@@ -166,15 +199,24 @@ class PlotView(pg.PlotWidget):
 
     @Slot(object)
     def _on_mouse_clicked(self, event: object) -> None:
+        position = event.scenePos()  # type: ignore[attr-defined]
+        if event.button() == Qt.MouseButton.RightButton:  # type: ignore[attr-defined]
+            if self.plotItem.sceneBoundingRect().contains(position):
+                point = self.box.mapSceneToView(position)
+                self.menu_wanted.emit(point.x(), point.y(), event.screenPos().toPoint())  # type: ignore[attr-defined]
+            return
         if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
             return
-        position = event.scenePos()  # type: ignore[attr-defined]
         if event.double():  # type: ignore[attr-defined]
             self.fit()
+            if self.playhead is not None:
+                self.step_taken_back.emit()
         # The names beside the plot belong to its rows.
         elif self.plotItem.sceneBoundingRect().contains(position):
             point = self.box.mapSceneToView(position)
             self.clicked.emit(point.x(), point.y())
+            if self.playhead is not None and self.box.sceneBoundingRect().contains(position):
+                self.step_chosen.emit(point.x())
 
     def _fit_label(self, name: str) -> None:
         """The whole label, or as much of it as the axis is long."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.state.kept_numbers import MOST
+from gradscope.state.records.kept_numbers import MOST
 from gradscope.ui.words.quantities import Scale
 
 MAX_DECADES = 16

@@ -6,9 +6,9 @@ import numpy as np
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.subjects import INF, NAN, SubjectKey
-from gradscope.state.block import Block
-from gradscope.state.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_ZEROS, Origin
 from gradscope.state.history import History
+from gradscope.state.records.block import Block
+from gradscope.state.records.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_ZEROS, Origin
 from gradscope.ui.plots.words.wording import kept_number
 from gradscope.ui.words.quantities import ORIGINS, QUANTITIES, Quantity, series_of, text
 

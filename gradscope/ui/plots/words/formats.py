@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gradscope.protocol.numbers import exact, number, percent, scientific
-from gradscope.state.kept_numbers import LEAST
+from gradscope.state.records.kept_numbers import LEAST
 
 __all__ = [
     "BEYOND",

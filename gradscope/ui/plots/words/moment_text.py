@@ -6,33 +6,29 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.messages import Report, SessionInfo
 from gradscope.protocol.phases import Phase
+from gradscope.protocol.scripts import Ability
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
+from gradscope.state.shown_step import PHASE_OF_KIND, Recorded
 from gradscope.ui.plots.words.formats import exact, short
 from gradscope.ui.words.optimizer_states import meaning_of
+from gradscope.ui.words.shown_step import together_note, why_not_recorded
 
 _CONTEXT = "Wording"
 _GRADIENTS = (SubjectKind.GRAD, SubjectKind.ACTIVATION_GRAD)
-PHASE_OF_KIND = {
-    SubjectKind.ACTIVATION: Phase.FORWARD,
-    SubjectKind.ACTIVATION_GRAD: Phase.BACKWARD,
-    SubjectKind.GRAD: Phase.BACKWARD,
-    SubjectKind.PARAMETER: Phase.STEP,
-    SubjectKind.UPDATE: Phase.STEP,
-    SubjectKind.CLIPPED_GRAD: Phase.STEP,
-    SubjectKind.OPTIMIZER_STATE: Phase.STEP,
-    SubjectKind.BUFFER: Phase.FORWARD,
-}
-"""In which the numbers of a kind are told; of buffers also later, where they have moved."""
 
 
 def newest_moment(state: AppState, kind: SubjectKind) -> str:
-    """Of which moment the newest numbers of a kind are; which gradient it is."""
-    report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
+    """Of which moment the numbers of a kind are that are shown; which gradient it is."""
+    report, steps = state.shown.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
     if not len(steps):
         return ""
+    if state.shown.step is not None:
+        if state.shown.summaries(kind) is None:
+            return why_not_recorded(state, kind)
+        return moment_text(kind, state.shown.step, report=report, session=state.session)
     # A phase that is broken off, or stopped, may have no numbers of its own yet; after a checkpoint was loaded, those of the
     # steps before it are left; a later step may not have been captured.
     step = int(steps[-1])
@@ -43,7 +39,9 @@ def newest_moment(state: AppState, kind: SubjectKind) -> str:
 
 
 def is_left_behind(state: AppState, kind: SubjectKind) -> bool:
-    """Whether the newest complete phase had nothing of a kind that steps before it had."""
+    """Whether the newest complete phase had nothing of a kind that steps before it had; never of an earlier step."""
+    if state.shown.step is not None:
+        return False
     report, steps = state.reports.get(PHASE_OF_KIND[kind]), state.history.blocks[kind].steps
     return report is not None and report.complete and len(steps) > 0 and report.step > steps[-1]
 
@@ -56,11 +54,13 @@ def moment_of(state: AppState, latest: Latest) -> str:
             translate(_CONTEXT, "Before step {step}") if latest.step else translate(_CONTEXT, "Before the first step")
         )
         return text.format(step=latest.step)
-    newest = state.reports.get(latest.phase)
+    newest = state.shown.reports.get(latest.phase)
     report = newest if newest is not None and newest.step == latest.step else None
     owner = _owner(key.name, state.session) if key.kind is SubjectKind.GRAD else ""
     text = moment_text(key.kind, latest.step, report=report, session=state.session, owner=owner)
-    if key.kind is SubjectKind.GRAD and key.name in state.cleared:
+    if isinstance(latest, Recorded) and latest.first_step < latest.step:
+        text += "; " + together_note(latest.first_step, latest.step)
+    if key.kind is SubjectKind.GRAD and key.name in state.cleared and state.shown.step is None:
         text += "; " + translate(_CONTEXT, "Zero grad has cleared it since")
     if key.kind is SubjectKind.OPTIMIZER_STATE and meaning_of(key.leaf):
         text = f"{meaning_of(key.leaf)}. {text}"
@@ -74,7 +74,9 @@ def moment_text(
 
     `report` is the one of that moment; `owner` the optimizer that holds the parameter, where there are several.
     """
-    parts = [_subject(kind, step, report), *_turn(report)]
+    has_epochs = session is None or session.script is None or session.batches_per_epoch is not None
+    can_undo = session is None or Ability.UNDO_PHASE not in session.refused
+    parts = [_subject(kind, step, report, has_epochs=has_epochs, can_undo=can_undo), *_turn(report, session)]
     if kind in _GRADIENTS and report is not None and report.scale is not None:
         text = QCoreApplication.translate(_CONTEXT, "divided by the loss scale {scale}")
         parts.append(text.format(scale=exact(report.scale)))
@@ -95,7 +97,7 @@ def _owner(name: str, session: SessionInfo | None) -> str:
     return next((group.optimizer for group in groups if name in group.parameters), "")
 
 
-def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
+def _subject(kind: SubjectKind, step: int, report: Report | None, *, has_epochs: bool, can_undo: bool) -> str:
     translate = QCoreApplication.translate
     if report is not None and report.skipped and kind is SubjectKind.UPDATE:
         return translate(_CONTEXT, "Step {step} was skipped and changed nothing").format(step=step)
@@ -107,12 +109,16 @@ def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
         SubjectKind.UPDATE: translate(_CONTEXT, "Change made by step {step}"),
         SubjectKind.PARAMETER: translate(_CONTEXT, "After step {step}"),
         SubjectKind.OPTIMIZER_STATE: translate(_CONTEXT, "After step {step}"),
-        SubjectKind.BUFFER: _buffer_after(report),
+        SubjectKind.BUFFER: _buffer_after(report, can_undo=can_undo),
     }[kind]
     if report is not None:
         if kind in (SubjectKind.ACTIVATION, SubjectKind.BUFFER) and report.window > 1:
-            what += translate(_CONTEXT, ", micro-batch {number} of {window}")
-        what += translate(_CONTEXT, ", batch {batch} of epoch {epoch}")
+            # How many there will be, and what each is divided by, only a recipe says.
+            in_recipe = translate(_CONTEXT, ", micro-batch {number} of {window}")
+            what += in_recipe if report.line is None else translate(_CONTEXT, ", micro-batch {number}")
+        # What an epoch is in a script is known where its loader is.
+        with_epoch = translate(_CONTEXT, ", batch {batch} of epoch {epoch}")
+        what += with_epoch if has_epochs else translate(_CONTEXT, ", batch {batch}")
     if kind in _GRADIENTS:
         what += translate(_CONTEXT, ", before step {step}")
     if report is None:
@@ -120,10 +126,12 @@ def _subject(kind: SubjectKind, step: int, report: Report | None) -> str:
     return what.format(step=step, batch=report.batch, epoch=report.epoch, number=report.micro + 1, window=report.window)
 
 
-def _buffer_after(report: Report | None) -> str:
+def _buffer_after(report: Report | None, *, can_undo: bool) -> str:
     translate = QCoreApplication.translate
-    if report is not None and not report.complete:
+    if report is not None and not report.complete and can_undo:
         return translate(_CONTEXT, "As before the forward of step {step}, which was undone")
+    if report is not None and not report.complete and report.phase is Phase.FORWARD:
+        return translate(_CONTEXT, "In the forward of step {step}, which has not ended")
     if report is None or report.phase is Phase.FORWARD:
         return translate(_CONTEXT, "After the forward of step {step}")
     if report.phase is Phase.BACKWARD:
@@ -136,6 +144,8 @@ def _gradient_of(report: Report | None) -> str:
     translate = QCoreApplication.translate
     if report is None or report.window == 1:
         return translate(_CONTEXT, "Gradient of the loss")
+    if report.line is not None:
+        return translate(_CONTEXT, "Gradient of the loss, backward {number} of step {step}")
     return translate(_CONTEXT, "Gradient of loss / {window}, micro-batch {number} of {window}")
 
 
@@ -144,13 +154,21 @@ def _sum_of(report: Report | None) -> str:
     translate = QCoreApplication.translate
     if report is None or report.window == 1:
         return translate(_CONTEXT, "Gradient of the loss")
+    if report.line is not None:
+        return (
+            translate(_CONTEXT, "Gradients of {number} backwards added up")
+            if report.micro
+            else translate(_CONTEXT, "Gradient of the loss")
+        )
     if report.micro == 0:
         return translate(_CONTEXT, "Gradient of loss / {window}, micro-batch 1 of {window}")
     return translate(_CONTEXT, "Gradients of loss / {window}, micro-batches 1 to {number} of {window} added up")
 
 
-def _turn(report: Report | None) -> list[str]:
-    if report is None or not report.optimizer:
+def _turn(report: Report | None, session: SessionInfo | None) -> list[str]:
+    """Whose turn it was, where there are several."""
+    is_the_only_one = session is not None and len(session.optimizers) < 2
+    if report is None or not report.optimizer or is_the_only_one:
         return []
     return [QCoreApplication.translate(_CONTEXT, "turn of {optimizer}").format(optimizer=visible(report.optimizer))]
 

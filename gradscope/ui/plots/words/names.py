@@ -23,22 +23,33 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 
 def row_labels(names: Sequence[str]) -> list[str]:
-    """Each name from the number of its block on, or from so far before as tells it from all others; the whole name where
-    there is no block.
+    """Each name from the number of its block on, or from so far before as tells it from all others; where there is no
+    block, without the first parts that all of them share.
 
-    "model.blocks.24.attn.qkv.weight" becomes "24.attn.qkv.weight".
+    "model.blocks.24.attn.qkv.weight" becomes "24.attn.qkv.weight", "model.conv1.weight" beside "model.fc.weight"
+    "conv1.weight".
     """
     parts = [name.split(".") for name in names]
-    starts = [max(0, _block_part(part)) for part in parts]
+    shared = shared_parts(names)
+    starts = [max(shared, _block_part(part)) for part in parts]
     labels = [".".join(part[start:]) for part, start in zip(parts, starts, strict=True)]
     while True:
         counts = Counter(labels)
         longer = [i for i, label in enumerate(labels) if counts[label] > 1 and starts[i] > 0]
         if not longer:
-            return labels
+            break
         for i in longer:
             starts[i] -= 1
             labels[i] = ".".join(parts[i][starts[i] :])
+    # Where some need the name of their network, "1.bias" without one would be taken for any network's.
+    told = {part[0] for part, start in zip(parts, starts, strict=True) if start == 0 and _block_part(part) > 0}
+    return [name if part[0] in told else label for name, part, label in zip(names, parts, labels, strict=True)]
+
+
+def shared_parts(names: Sequence[str]) -> int:
+    """How many leading parts all names have in common; the last part of one is never among them."""
+    parts = [name.split(".") for name in names]
+    return _shared(parts, min(len(part) for part in parts) - 1) if len(parts) > 1 else 0
 
 
 def block_of(name: str) -> str:

@@ -6,6 +6,7 @@ import math
 
 from PySide6.QtCore import QCoreApplication
 
+from gradscope.protocol.phases import Rest
 from gradscope.protocol.subjects import LAYER_KINDS, SubjectKind
 from gradscope.state.app_state import AppState
 from gradscope.ui.plots.words.formats import BEYOND, kept
@@ -43,6 +44,8 @@ def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -
         return not_captured
     if state.snapshot is not None:
         return translate(_CONTEXT, "The snapshot has none of these: there were none at its moment")
+    if state.position.rest is Rest.ENDED:
+        return _ended_before()
     match kind:
         case SubjectKind.ACTIVATION:
             return translate(_CONTEXT, "Press Forward (F5) to see activations")
@@ -52,7 +55,7 @@ def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -
             return translate(_CONTEXT, "Press Forward (F5), Backward (F6), then Step (F7) to see updates")
         case SubjectKind.CLIPPED_GRAD:
             if state.session.clip_norm is None and state.session.clip_value is None:
-                return translate(_CONTEXT, "This recipe does not clip its gradients")
+                return not_clipped(state)
             return translate(_CONTEXT, "Press Forward (F5), Backward (F6), then Step (F7) to see clipped gradients")
         case SubjectKind.OPTIMIZER_STATE:
             return translate(
@@ -67,9 +70,29 @@ def what_to_press(state: AppState, kind: SubjectKind, name: str | None = None) -
             return translate(_CONTEXT, "Make a step (F8) to see parameters")
 
 
+def not_clipped(state: AppState) -> str:
+    """Why there is nothing to show of clipping."""
+    if state.in_script:
+        return QCoreApplication.translate(_CONTEXT, "The script has not clipped its gradients so far")
+    return QCoreApplication.translate(_CONTEXT, "This recipe does not clip its gradients")
+
+
 def nothing_yet(state: AppState, to_press: str) -> str:
     """What a view says while it has nothing to show: what a session needs for it."""
     translate = QCoreApplication.translate
     if state.session is None:
         return translate(_CONTEXT, "Open a recipe to begin")
-    return to_press if state.snapshot is None else translate(_CONTEXT, "The snapshot was written before there was any")
+    if state.snapshot is not None:
+        return translate(_CONTEXT, "The snapshot was written before there was any")
+    return _ended_before() if state.position.rest is Rest.ENDED else to_press
+
+
+def nothing_tried(state: AppState, to_press: str) -> str:
+    """The same of what is tried beside a training: that goes into no snapshot."""
+    if state.snapshot is not None:
+        return QCoreApplication.translate(_CONTEXT, "What was tried is not in a snapshot")
+    return nothing_yet(state, to_press)
+
+
+def _ended_before() -> str:
+    return QCoreApplication.translate(_CONTEXT, "The script has ended before there was any")

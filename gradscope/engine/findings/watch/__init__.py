@@ -1,0 +1,4 @@
+"""What rides along with a training and writes the record: steps, layers, units, functions.
+
+It judges nothing, changes no tensor and draws no random number.
+"""

@@ -1,0 +1,70 @@
+"""What a script does to gradients by itself: clearing, unscaling, clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gradscope.engine.book.clips import clip_of, dominant_of
+from gradscope.protocol.phases import SubStep
+from gradscope.protocol.source import SourceLine
+
+if TYPE_CHECKING:
+    from gradscope.engine.script.following import Following
+
+
+class GradientCalls:
+    """Of one script: the taps tell it, and it tells the book and the notes on the order."""
+
+    def __init__(self, following: Following) -> None:
+        self._following = following
+        self._dominant = "", 0.0
+        """Of the gradients that are being clipped: the name of the largest, and its share."""
+
+    def cleared(self, tensors: Iterable[Tensor], *, detail: str = "") -> None:
+        """zero_grad, whoever does it."""
+        following = self._following
+        station = following.station(SubStep.ZERO_GRAD, detail=detail)
+        following.order.clear(tensors, station.line)
+
+    def clipped(self, parameters: list[Tensor], norm: float, limit: float | None, line: SourceLine | None) -> None:
+        """By norm, with its `limit`; by value, where there is none. `norm` is that of the gradients before."""
+        following = self._following
+        if not following.open_step(None):
+            following.station(SubStep.CLIP)
+            return
+        gradients = following.facts.gradients
+        named = gradients.named(parameters)
+        following.facts.clip = clip_of(norm, limit, self._dominant)
+        gradients.note_clipped(named, may_change=False)
+        assert following.session is not None
+        for key, gradient in gradients.clipped():
+            following.session.book.observer.note(key, gradient)
+        following.pass_station(SubStep.CLIP, line=line)
+
+    def clipping(self, parameters: list[Tensor], line: SourceLine | None) -> None:
+        """Gradients are about to be clipped."""
+        following = self._following
+        notes = following.order.clip(parameters, line)
+        self._dominant = "", 0.0
+        if following.open_step(None):
+            following.facts.notes += notes
+            following.remember_gradients(is_changing=True)
+            if not following.session_is_off:
+                self._dominant = dominant_of(following.facts.gradients.named(parameters))
+
+    def unscaling(self, optimizer: Optimizer, line: SourceLine | None) -> None:
+        following = self._following
+        notes = following.order.unscale(optimizer, line)
+        if following.open_step(following.found.turn(optimizer)):
+            following.facts.notes += notes
+            following.remember_gradients(is_changing=True)
+
+    def unscaled(self) -> None:
+        following = self._following
+        if following.session is not None:
+            following.facts.gradients.note_unscaled()
+        following.pass_station(SubStep.UNSCALE)

@@ -1,0 +1,83 @@
+"""The upright line at the step that the window shows; it can be dragged to another one."""
+
+from __future__ import annotations
+
+import pyqtgraph as pg
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtGui import QColor
+
+from gradscope.ui.look.colours import Theme
+
+_HANDLE = 0.93
+"""Below the marks of edits, above those of findings."""
+
+
+class Playhead(QObject):
+    """Dotted where that is the newest step."""
+
+    dragged = Signal(float)
+    """To this step, while a person does so."""
+
+    def __init__(self, plot: pg.PlotItem) -> None:
+        super().__init__(plot)
+        self._line = pg.InfiniteLine(angle=90, movable=True)
+        self._line.setCursor(Qt.CursorShape.SizeHorCursor)
+        self._line.setZValue(20)
+        self._line.addMarker("o", position=_HANDLE, size=9)
+        self._line.hide()
+        self._line.sigDragged.connect(self._on_dragged)
+        self._line.sigPositionChangeFinished.connect(self._on_let_go)
+        self._is_earlier = False
+        self._is_for_picture = False
+        self._step = -1.0
+        self._pens: tuple[object, object] = (pg.mkPen("k"), pg.mkPen("k"))
+        plot.addItem(self._line, ignoreBounds=True)
+
+    @property
+    def step(self) -> float | None:
+        """Where it is drawn; None where it is not."""
+        return self._step if self._line.isVisible() else None
+
+    @property
+    def is_earlier(self) -> bool:
+        """It stands at an earlier step than the newest."""
+        return self._is_earlier
+
+    def show(self, step: float, *, is_earlier: bool) -> None:
+        """Stand at a step; a negative one is none. While it is dragged, it stays where the mouse is."""
+        self._step = step
+        if is_earlier != self._is_earlier:
+            self._is_earlier = is_earlier
+            self._paint()
+        self._line.setVisible(step >= 0 and (is_earlier or not self._is_for_picture))
+        if not self._line.moving:
+            self._line.setValue(step)
+
+    def show_for_picture(self) -> None:
+        """Only where it stands at an earlier step: there is nothing to drag."""
+        self._is_for_picture = True
+        self.show(self._step, is_earlier=self._is_earlier)
+
+    def turn_around(self) -> None:
+        """In a plot whose rows are counted downwards, the handle would be at the foot."""
+        self._line.clearMarkers()
+        self._line.addMarker("o", position=1 - _HANDLE, size=9)
+
+    def restyle(self, theme: Theme, *, is_over_colours: bool = False) -> None:
+        """`is_over_colours`: the plot is a map of colours, on which the accent would not be seen."""
+        colour = QColor(theme.text if is_over_colours else theme.accent)
+        now = pg.mkPen(theme.text if is_over_colours else theme.muted, width=1, style=Qt.PenStyle.DotLine)
+        self._pens = (now, pg.mkPen(colour, width=2))
+        self._line.setHoverPen(pg.mkPen(colour, width=2))
+        self._paint()
+
+    def _paint(self) -> None:
+        self._line.setPen(self._pens[self._is_earlier])
+
+    @Slot(object)
+    def _on_dragged(self, line: pg.InfiniteLine) -> None:
+        self.dragged.emit(max(0.0, float(line.value())))
+
+    @Slot(object)
+    def _on_let_go(self, _line: object) -> None:
+        self._line.setValue(self._step)
