@@ -5,7 +5,9 @@ Runs in the app and in the command line. Standard library only; sample files are
 
 import ast
 import re
+from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -80,7 +82,7 @@ def sample_paths() -> list[Path]:
 
     A sample is a Python file with a `recipe` function at its top level; a file that does not parse is none.
     """
-    samples = [path for path in sample_models_dir().glob("*.py") if _is_recipe(path)]
+    samples = [path for path in sample_models_dir().glob("*.py") if _sample(path).is_recipe]
     return sorted(samples, key=_teaching_position)
 
 
@@ -106,8 +108,7 @@ def sample_docs(path: Path) -> tuple[str, str]:
     The title is the first line without its full stop; the text is what follows the first line. A file without
     a docstring, or one that does not parse, is titled after its name and has no text.
     """
-    tree = _parse(path)
-    docstring = ast.get_docstring(tree) if tree is not None else None
+    docstring = _sample(path).docstring
     if not docstring:
         return path.stem.replace("_", " ").capitalize(), ""
     title, _, text = docstring.partition("\n")
@@ -133,13 +134,24 @@ def _teaching_position(path: Path) -> tuple[int, str]:
     return (order.index(path.stem) if path.stem in order else len(order), path.stem)
 
 
-def _is_recipe(path: Path) -> bool:
-    tree = _parse(path)
-    return tree is not None and any(isinstance(node, ast.FunctionDef) and node.name == "recipe" for node in tree.body)
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    is_recipe: bool = False
+    docstring: str = ""
 
 
-def _parse(path: Path) -> ast.Module | None:
+def _sample(path: Path) -> _Sample:
+    """What a file says of itself; nothing, where it does not parse."""
+    status = path.stat()
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _mtime_ns: int, _size_bytes: int) -> _Sample:
+    """Once for each version of a file: parsing all of them takes longer than anything else on the start page."""
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError):
-        return None
+        return _Sample()
+    has_recipe = any(isinstance(node, ast.FunctionDef) and node.name == "recipe" for node in tree.body)
+    return _Sample(is_recipe=has_recipe, docstring=ast.get_docstring(tree) or "")

@@ -9,8 +9,9 @@ import os
 import shutil
 import signal
 import site
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,11 +100,22 @@ def qtbot(qapp: object, request: pytest.FixtureRequest) -> PatientBot:
 
 
 @pytest.fixture(autouse=True)
-def garbage_between_tests() -> Iterator[None]:
-    """As in the app (ui/upkeep/collector.py): no widget is destroyed by the collector in the middle of a Qt call."""
-    gc.disable()
-    yield
+def garbage_between_tests() -> None:
+    """As in the app (ui/upkeep/collector.py): no widget is destroyed by the collector in the middle of a Qt call.
+
+    What the test before has left goes here and not at its end, when pytest still holds its fixtures. Windows that pile up
+    are styled anew with every style sheet, each in its turn.
+    """
+    _destroy_what_is_to_be_deleted()
     gc.collect(1)
+    gc.disable()
+
+
+def _destroy_what_is_to_be_deleted() -> None:
+    """Outside of an event loop Qt puts off what was given to deleteLater()."""
+    core = sys.modules.get("PySide6.QtCore")
+    if core is not None and core.QCoreApplication.instance() is not None:
+        core.QCoreApplication.sendPostedEvents(None, core.QEvent.Type.DeferredDelete.value)
 
 
 @pytest.fixture(autouse=True)

@@ -100,3 +100,13 @@ def test_every_shipped_sample_has_a_title_and_a_text() -> None:
         title, text = assets.sample_docs(path)
         assert title
         assert text, path
+
+
+def test_a_sample_that_has_changed_is_read_again(samples: Path) -> None:
+    write_sample(samples, "little")
+    path = samples / "little.py"
+    assert assets.sample_docs(path) == ("Little", "")
+    path.write_text('"""Another title."""\ndef recipe():\n    pass\n', encoding="utf-8")
+    assert assets.sample_docs(path) == ("Another title", "")
+    path.write_text('"""Another title."""\n', encoding="utf-8")
+    assert assets.sample_paths() == []

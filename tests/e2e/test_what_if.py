@@ -7,8 +7,6 @@ from gradscope.assets import sample_path
 from gradscope.protocol.phases import Rest, RunUntil, Verb
 from gradscope.protocol.what_if.tried import Directions, Mode
 from gradscope.ui.actions.rows import ActionId
-from gradscope.ui.what_if.probe_tab import ProbeTab
-from gradscope.ui.what_if.what_if_tab import WhatIfTab
 from tests.e2e.driver import App
 
 
@@ -48,8 +46,8 @@ def test_what_is_tried_and_pinned_leaves_the_training_as_it_was(app: App) -> Non
     app.go(Verb.BACKWARD)
     app.window.actions_[ActionId.WHAT_IF].trigger()
     app.wait(lambda: is_over(app))
-    tab = app.window.findChild(WhatIfTab)
-    assert tab is not None and tab.isVisible() and app.state.what_if.trials is not None
+    tab = app.window.trials.what_if.content
+    assert tab.isVisible() and app.state.what_if.trials is not None
     assert "Step 4, with the gradients that wait" in tab.about.text()
     tab.follow.click()
     app.wait(lambda: is_over(app))
@@ -68,8 +66,8 @@ def test_what_is_tried_and_pinned_leaves_the_training_as_it_was(app: App) -> Non
     history = app.state.what_if.probe_history
     app.wait(lambda: len(history) == 9)
     assert history.steps.tolist() == list(range(4, 13)) and np.isfinite(history.losses).all()
-    probe = app.window.findChild(ProbeTab)
-    assert probe is not None and "Batch of step 4" in probe.about.text()
+    probe = app.window.trials.probe.content
+    assert "Batch of step 4" in probe.about.text()
     app.window.actions_[ActionId.UNPIN_PROBE].trigger()
     app.wait(lambda: is_over(app))
     assert app.state.what_if.probe is None
@@ -80,8 +78,7 @@ def test_a_slice_is_cancelled_and_training_goes_on(app: App) -> None:
     app.go(Verb.NEXT_BATCH)
     app.window.commands.what_ifs.slice(Directions.UPDATE_AND_GRADIENT, Mode.TRAIN, 101)
     app.wait(lambda: app.state.what_if.progress is not None)
-    tab = app.window.findChild(WhatIfTab)
-    assert tab is not None
+    tab = app.window.trials.what_if.content
     tab.cancel.click()
     app.wait(lambda: is_over(app))
     assert tab.status.text() == "Cancelled: training is as it was" and app.state.what_if.surface is None

@@ -102,11 +102,11 @@ def cells(dock: InspectorDock, tab: str) -> list[list[str]]:
 
 def test_the_tabs_are_there_for_parameters_only(qtbot: QtBot, tmp_path: Path) -> None:
     dock, controller = dock_at(qtbot, tmp_path, steps=1, tab="why")
-    assert dock.tabs.isTabVisible(dock.tabs.indexOf(dock.why)) and dock.tabs.currentWidget() is dock.why
+    assert dock.tabs.isTabVisible(dock.tabs.indexOf(dock.why)) and dock.tabs.content() is dock.why
     controller.select(Selection.of_subject(SubjectKey(SubjectKind.ACTIVATION, "net.0")))
     for view in (dock.why, dock.check):
         assert not dock.tabs.isTabVisible(dock.tabs.indexOf(view))
-    assert dock.tabs.currentWidget() not in (dock.why, dock.check)
+    assert dock.tabs.content() not in (dock.why, dock.check)
 
 
 def test_nothing_is_asked_before_a_step_or_while_it_runs(qtbot: QtBot, tmp_path: Path) -> None:

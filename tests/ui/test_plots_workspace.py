@@ -32,7 +32,7 @@ def themes(qtbot: QtBot, tmp_path: Path) -> ThemeManager:
 def test_tabs_are_built_when_they_are_first_seen(
     qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradscope.ui.window.tabs._BUILD_AHEAD_MS", 600_000)
+    monkeypatch.setattr("gradscope.ui.widgets.room.AHEAD_MS", 600_000)
     workspace = Workspace(started(small_training(), steps=2), themes)
     qtbot.addWidget(workspace)
     assert workspace.charts() == []

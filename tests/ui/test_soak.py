@@ -21,12 +21,12 @@ from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.tabs.overview_tab import GradientFlow, UpdateRatio
 from tests.ui.fakes import fill_history, light_themes, small_training, started
 
-REDRAWS = int(os.environ.get("GRADSCOPE_SOAK_REDRAWS", "3000"))
+REDRAWS = int(os.environ.get("GRADSCOPE_SOAK_REDRAWS", "1800"))
 WARM_UP = REDRAWS // 3
 REDRAWS_PER_STEP = 24
 HALF_TIME = WARM_UP + (REDRAWS - WARM_UP) // 2
 MAX_GROWTH_MB = 1.0
-"""In half the time: a leak of 2 KB a redraw is 2 MB. What grows once only is none."""
+"""In half the time: a leak of 2 KB a redraw is 1.2 MB. What grows once only is none."""
 
 
 def resident_mb() -> float:

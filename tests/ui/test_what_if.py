@@ -351,8 +351,8 @@ def test_the_menu_leads_to_the_tabs(lab: Lab, themes: ThemeManager, qtbot: QtBot
     lab.flush()
     actions = window.actions_
     actions[ActionId.WHAT_IF].trigger()
-    tab = window.findChild(WhatIfTab)
-    assert tab is not None and tab.isVisible() and lab.sent[-1] == m.WhatIf(alternatives=USUAL)
+    tab = window.trials.what_if.content
+    assert tab.isVisible() and lab.sent[-1] == m.WhatIf(alternatives=USUAL)
     lab.tell_reply(m.WhatIfDone(trials=TRIALS))
     lab.flush()
     assert (
@@ -360,10 +360,10 @@ def test_the_menu_leads_to_the_tabs(lab: Lab, themes: ThemeManager, qtbot: QtBot
         and "No batch is pinned" in actions[ActionId.UNPIN_PROBE].toolTip()
     )
     actions[ActionId.PIN_PROBE].trigger()
-    probe = window.findChild(ProbeTab)
-    assert probe is not None and probe.isVisible() and lab.sent[-1] == m.SetProbe()
+    probe = window.trials.probe.content
+    assert probe.isVisible() and lab.sent[-1] == m.SetProbe()
     lab.tell_reply(m.ProbeSet(setting=ProbeSetting(batch_step=7)))
-    window.workspace.hide_page(probe)
+    window.workspace.hide_page(window.trials.probe)
     actions[ActionId.SHOW_PROBE].trigger()
     assert probe.isVisible()
     actions[ActionId.WHAT_IF].trigger()

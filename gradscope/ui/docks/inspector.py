@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedLayout, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
@@ -30,7 +30,7 @@ from gradscope.ui.plots.words.wording import what_to_press
 from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.redraw import owing
-from gradscope.ui.widgets.tab_order import follow
+from gradscope.ui.widgets.room import Ahead, Room, RoomTabs
 from gradscope.ui.words.capture import is_left_behind, why_left_behind
 from gradscope.ui.words.pins import status_explanation
 from gradscope.ui.words.shown_step import why_not_recorded
@@ -68,37 +68,32 @@ class InspectorDock(Panel):
         self.header = SubjectHeader(controller, themes)
         self.summary = SummaryView(themes)
         self.summary.menu_filling.connect(controller.menu_filling)
-        self.histogram = HistogramChart(controller, themes)
-        self.picture = PictureChart(controller, themes)
-        self.values = ValuesView(controller)
         self.closer = CloserBar(controller)
-        self.why = WhyView(controller, themes)
-        self.check = CheckView(controller, themes)
-        self.tabs = QTabWidget()
+        self.tabs = RoomTabs()
         self.tabs.setObjectName("inspectorTabs")
         self.tabs.setDocumentMode(True)
-        self.tabs.addTab(self.histogram, self.tr("Histogram"))
-        self.tabs.addTab(self.picture, self.tr("Picture"))
-        self.tabs.addTab(self.values, self.tr("Values"))
-        self.tabs.addTab(self.why, self.tr("Why"))
-        self.tabs.addTab(self.check, self.tr("Check"))
-        self.tabs.setTabToolTip(self.tabs.indexOf(self.why), self.tr("Why the newest step moved the parameter so"))
+        add = self.tabs.add_room
+        self._histogram = add(lambda: HistogramChart(controller, themes), self.tr("Histogram"))
+        self._picture = add(lambda: PictureChart(controller, themes), self.tr("Picture"))
+        self._values = add(lambda: ValuesView(controller), self.tr("Values"))
+        self._why = add(lambda: WhyView(controller, themes), self.tr("Why"))
+        self._check = add(lambda: CheckView(controller, themes), self.tr("Check"))
+        self.tabs.setTabToolTip(self.tabs.indexOf(self._why), self.tr("Why the newest step moved the parameter so"))
         self.tabs.setTabToolTip(
-            self.tabs.indexOf(self.check), self.tr("Compare its gradient with differences of the loss")
+            self.tabs.indexOf(self._check), self.tr("Compare its gradient with differences of the loss")
         )
-        self.difference: DifferenceChart | None = None
+        self._difference: Room[DifferenceChart] | None = None
         self._comparer = comparer
         if comparer is not None:
-            self.difference = DifferenceChart(controller, themes, comparer)
-            self._difference_tab = self.tabs.addTab(self.difference, self.tr("Difference"))
+            self._difference = add(lambda: DifferenceChart(controller, themes, comparer), self.tr("Difference"))
+            self._difference_tab = self.tabs.indexOf(self._difference)
             self.tabs.setTabVisible(self._difference_tab, False)
             comparer.started.connect(self._on_comparison_started)
             comparer.changed.connect(self._on_comparison_changed)
+        self._ahead = Ahead(self.tabs, self.tabs.visible_rooms, is_busy=lambda: self._controller.state.position.running)
         self.tabs.currentChanged.connect(self._on_tab_changed)
         self._missing = EmptyNote("")
         self._arrange()
-        for chart in (self.histogram, self.picture):
-            follow(self.tabs.tabBar(), chart.tab_stops())
         controller.panels_refreshed.connect(self._on_refreshed)
 
     def _arrange(self) -> None:
@@ -141,6 +136,31 @@ class InspectorDock(Panel):
         self._pages.addWidget(scroll)
 
     @property
+    def histogram(self) -> HistogramChart:
+        return self._histogram.content
+
+    @property
+    def picture(self) -> PictureChart:
+        return self._picture.content
+
+    @property
+    def values(self) -> ValuesView:
+        return self._values.content
+
+    @property
+    def why(self) -> WhyView:
+        return self._why.content
+
+    @property
+    def check(self) -> CheckView:
+        return self._check.content
+
+    @property
+    def difference(self) -> DifferenceChart | None:
+        """None where nothing can be compared."""
+        return None if self._difference is None else self._difference.content
+
+    @property
     def message(self) -> str:
         """The sentence that is shown instead of numbers, if any."""
         if self._pages.currentWidget() is self._note:
@@ -154,12 +174,10 @@ class InspectorDock(Panel):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if topics & {Topic.SESSION, Topic.MODEL}:
             # Other weights, or others of them.
-            self.histogram.forget()
-            self.picture.forget()
-            self.why.forget()
-            self.check.forget()
-            if self.difference is not None:
-                self.difference.forget()
+            for room in (self._histogram, self._picture, self._why, self._check, self._difference):
+                view = None if room is None else room.known
+                if view is not None:
+                    view.forget()
         if topics & self.TOPICS:
             self._is_dirty = True
             if self.isVisible():
@@ -212,13 +230,14 @@ class InspectorDock(Panel):
         latest = state.closer.formed(latest)
         self.closer.look_at(latest)
         self.summary.show_subject(state, latest)
-        for of_parameters in (self.why, self.check):
+        for of_parameters in (self._why, self._check):
             # Both need the engine, and its session.
             is_there = key.kind in PARAMETER_KINDS and state.snapshot is None
             self.tabs.setTabVisible(self.tabs.indexOf(of_parameters), is_there)
-        view = self.tabs.currentWidget()
+        view = self.tabs.content()
         assert isinstance(view, (HistogramChart, PictureChart, ValuesView, WhyView, CheckView))
         view.look_at(latest, _token(state, latest))
+        self._ahead.start()
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -20,6 +20,7 @@ from gradscope.ui.widgets.fields import ComboBox, SpinBox
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.widgets.tab_order import follow
 
 _MOST_EVERY = 10_000
 
@@ -59,6 +60,7 @@ class ProbeTab(QWidget):
                 lambda: ProbeLayers(controller, themes),
             ]
         )
+        self.charts.built.connect(lambda: follow(self.unpin, self.charts.tab_stops()))
         self.charts.setMinimumHeight(24 * self.fontMetrics().height())
         when = held(self.every, PlainLabel(tr("steps, in")))
         row = row_of(self, held(self.pin), when, held(self.mode), held(self.run), held(self.unpin))

@@ -126,9 +126,10 @@ class MainWindow(QMainWindow):
             parent=self,
         )
         self.workspace = Workspace(controller, themes, self)
-        self.compare = CompareTab(controller, self.comparer, themes)
-        self.workspace.add_closable(self.compare, self.tr("Compare"), on_close=self.comparer.close)
-        lead_to_trials(controller, themes, self.commands.what_ifs, self.workspace)
+        self.compare = self.workspace.add_closable(
+            lambda: CompareTab(controller, self.comparer, themes), self.tr("Compare"), on_close=self.comparer.close
+        )
+        self.trials = lead_to_trials(controller, themes, self.commands.what_ifs, self.workspace)
 
     def _make_panels(self, controller: Controller, themes: ThemeManager) -> None:
         self.inspector = InspectorDock(controller, themes, self, comparer=self.comparer)

@@ -6,11 +6,12 @@ A tab is built when it is first seen, or before, while nothing else is to be don
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QScrollArea, QTabBar, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QTabBar, QTabWidget, QToolButton, QWidget
 
 from gradscope.protocol.messages import Attachment
 from gradscope.protocol.nonfinite import Stage
@@ -37,12 +38,11 @@ from gradscope.ui.plots.tabs.step_tabs import (
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.redraw import owing
+from gradscope.ui.widgets.room import Ahead, Room
 from gradscope.ui.widgets.tab_order import follow
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
-
-_BUILD_AHEAD_MS = 300
 
 
 _TABS = {
@@ -57,6 +57,7 @@ _TABS = {
 """Where the values of a part of a step are; of those that have none, in the overview."""
 
 _Page = Chart | ChartGrid | HistoryTab
+_Content = TypeVar("_Content", bound=QWidget)
 
 
 @guarded
@@ -67,14 +68,11 @@ class Workspace(QTabWidget):
         self._themes = themes
         self.setDocumentMode(True)
         self._close_buttons: list[QToolButton] = []
-        self._closable: dict[QWidget, QScrollArea] = {}
-        """Each closable page, and what it scrolls in."""
         themes.changed.connect(self._style_buttons)
-        self._pages: list[QVBoxLayout] = []
-        self._builders: dict[int, Callable[[], _Page]] = {}
-        self._idle = QTimer(self)
-        self._idle.setInterval(_BUILD_AHEAD_MS)
-        self._idle.timeout.connect(self._build_ahead)
+        self._areas: dict[Room, QScrollArea] = {}
+        """Each page, and what it scrolls in."""
+        self._closable: list[Room] = []
+        self._ahead = Ahead(self, self._rooms_to_go_to, is_busy=lambda: controller.state.position.running)
         for label, build in (
             (self.tr("Overview"), self._overview),
             (self.tr("Activations"), self._activations),
@@ -86,37 +84,42 @@ class Workspace(QTabWidget):
         self._clipping_index = self._add(self.tr("Clipping"), self._clipping)
         self._validation_index = self._add(self.tr("Validation"), self._validation)
         self._show_tabs()
-        self.currentChanged.connect(self._on_current_changed)
         controller.refreshed.connect(self._on_refreshed)
 
-    def add_closable(self, page: QWidget, label: str, *, on_close: Callable[[], None]) -> None:
-        """A tab that is there only when it is wanted: `show_page`, `hide_page`."""
-        area = self._closable[page] = _scrolled(page)
-        index = self.addTab(area, label)
+    def add_closable(
+        self, build: Callable[[], _Content], label: str, *, on_close: Callable[[], None] | None = None
+    ) -> Room[_Content]:
+        """A tab that is there only when it is wanted: `show_page`, `hide_page`. Without `on_close` it keeps what it shows."""
+        room = self._add_room(label, build)
+        self._closable.append(room)
+        index = self._index_of(room)
         button = QToolButton(self)
         button.setProperty("flat", True)
         button.setAutoRaise(True)
         button.setToolTip(plain_tip(self.tr("Close {name}").format(name=label)))
         button.setAccessibleName(button.toolTip())
-        button.clicked.connect(on_close)
+        button.clicked.connect(on_close or (lambda: self.hide_page(room)))
         self._close_buttons.append(button)
         self._style_buttons(self._themes.theme)
         self.tabBar().setTabButton(index, QTabBar.ButtonPosition.RightSide, button)
         self.setTabVisible(index, False)
+        return room
 
-    def show_page(self, page: QWidget) -> None:
+    def show_page(self, page: Room) -> None:
         """Show a closable tab, and go to it if it was not there."""
-        index = self.indexOf(self._closable[page])
+        # What comes from now on is told there, also while the workspace is out of sight.
+        page.build()
+        index = self._index_of(page)
         if not self.isTabVisible(index):
             self.setTabVisible(index, True)
             self.setCurrentIndex(index)
 
-    def go_to(self, page: QWidget) -> None:
+    def go_to(self, page: Room) -> None:
         """To a closable tab that is shown."""
-        self.setCurrentIndex(self.indexOf(self._closable[page]))
+        self.setCurrentIndex(self._index_of(page))
 
-    def hide_page(self, page: QWidget) -> None:
-        index = self.indexOf(self._closable[page])
+    def hide_page(self, page: Room) -> None:
+        index = self._index_of(page)
         if self.isTabVisible(index):
             if self.currentIndex() == index:
                 self.setCurrentIndex(0)
@@ -128,9 +131,8 @@ class Workspace(QTabWidget):
         if stage is Stage.CLIPPING and self.isTabVisible(self._clipping_index):
             index = self._clipping_index
         self.setCurrentIndex(index)
-        page = self.currentWidget()
-        tab = None if page is None else page.findChild(HistoryTab)
-        if tab is not None and kind is not None:
+        tab = self._current_room().content
+        if isinstance(tab, HistoryTab) and kind is not None:
             tab.show_kind(kind)
 
     def charts(self) -> list[Chart]:
@@ -172,47 +174,23 @@ class Workspace(QTabWidget):
             button.setIconSize(QSize(side, side))
             button.setIcon(icon("close", theme))
 
-    @Slot(int)
-    def _on_current_changed(self, index: int) -> None:
-        if self.isVisible():
-            self._build(index)
-
     def _add(self, label: str, build: Callable[[], _Page]) -> int:
-        page = QWidget()
+        room = self._add_room(label, build)
         # A page that is too narrow gets shorter texts; one that is too low scrolls.
-        page.setMinimumWidth(1)
-        layout = QVBoxLayout(page)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self._pages.append(layout)
-        index = self.addTab(_scrolled(page), label)
-        self._builders[index] = build
-        return index
+        room.setMinimumWidth(1)
+        return self._index_of(room)
 
-    def _build(self, index: int) -> None:
-        builder = self._builders.pop(index, None)
-        if builder is not None:
-            page = builder()
-            self._pages[index].addWidget(page)
-            # A layout shows it only in the next turn of the event loop.
-            page.show()
-            self._put_in_order(page)
-            if isinstance(page, ChartGrid):
-                page.built.connect(lambda: self._put_in_order(page))
+    def _add_room(self, label: str, build: Callable[[], _Content]) -> Room[_Content]:
+        room = Room(build, behind=self.tabBar())
+        self._areas[room] = _scrolled(room)
+        self.addTab(self._areas[room], label)
+        room.built.connect(partial(self._on_built, room))
+        return room
 
-    def _put_in_order(self, page: _Page) -> None:
-        """Tab goes from the tabs into the page, which is made long after what lies behind it."""
-        follow(self.tabBar(), page.tab_stops())
-
-    @Slot()
-    def _build_ahead(self) -> None:
-        """One more of the tabs that can be gone to, so that going there takes no longer the first time."""
-        if self._controller.state.position.running:
-            return
-        ahead = next((index for index in self._builders if self.isTabVisible(index)), None)
-        if ahead is None or not self.isVisible():
-            self._idle.stop()
-        else:
-            self._build(ahead)
+    def _on_built(self, room: Room) -> None:
+        page = room.content
+        if isinstance(page, ChartGrid):
+            page.built.connect(lambda: follow(self.tabBar(), page.tab_stops()))
 
     # ------------------------------------------------------------------------------------------ the tabs
 
@@ -255,15 +233,24 @@ class Workspace(QTabWidget):
             self.setTabText(self._clipping_index, label)
         self.setTabVisible(self._clipping_index, bool(label))
         self.setTabVisible(self._validation_index, has_validations(state))
-        if self._builders and self.isVisible():
-            self._idle.start()
+        self._ahead.start()
+
+    def _rooms_to_go_to(self) -> Iterator[Room]:
+        """Tabs that are there, and then those that can be wanted."""
+        yield from (room for room in self._areas if self.isTabVisible(self._index_of(room)))
+        yield from self._closable
+
+    def _index_of(self, room: Room) -> int:
+        return self.indexOf(self._areas[room])
+
+    def _current_room(self) -> Room:
+        return next(room for room, area in self._areas.items() if area is self.currentWidget())
 
     # ------------------------------------------------------------------------------------------ Qt
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        self._build(self.currentIndex())
-        self._idle.start()
+        self._ahead.start()
 
 
 def _scrolled(page: QWidget) -> QScrollArea:
