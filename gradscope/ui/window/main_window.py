@@ -22,6 +22,7 @@ from gradscope.ui.actions.rows import ActionId, Menu
 from gradscope.ui.actions.stops import Stops
 from gradscope.ui.actions.table import TABLE
 from gradscope.ui.compare.compare_tab import CompareTab
+from gradscope.ui.compare.run_paths import RunPaths
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.dialogs.script_memory import key_of
 from gradscope.ui.docks.console import ConsoleDock
@@ -259,6 +260,9 @@ class MainWindow(QMainWindow):
         self.commands.stop_wanted.connect(stop_paths.add)
         self.commands.run_to_selected_wanted.connect(stop_paths.run_to_selected)
         self.timeline.go_wanted.connect(self.commands.time.go)
+        self.run_paths = RunPaths(self.controller, self.themes, self.workspace, window=self)
+        self.timeline.compare_wanted.connect(self.run_paths.compare_branch)
+        self.commands.run_comparison_wanted.connect(self.run_paths.ask)
         self.status.nonfinite.wanted.connect(self._on_nonfinite_wanted)
         self.commands.layer_filter_wanted.connect(self.layers.focus_filter)
         self.commands.console_wanted.connect(self.console.focus_field)
