@@ -14,7 +14,7 @@ from gradscope.comparing.divergence import Divergence, earliest, matches
 from gradscope.comparing.matching import Match, match
 from gradscope.comparing.reading.from_snapshot import read_snapshot
 from gradscope.comparing.reading.json_lines import read_lines
-from gradscope.comparing.reading.run import Run
+from gradscope.comparing.reading.run import INITIAL, Run
 from gradscope.comparing.rows import Rows, form_text
 from gradscope.comparing.tensors import TensorDifference, tensor_differences
 from gradscope.protocol.failure import BadInput
@@ -240,7 +240,7 @@ def _initial_weights(a: Run, b: Run, *, rtol: float) -> Iterator[Fact]:
         numbers = [number(float(side[column, row, 0]), digits=9) for side in (found.ours, found.theirs)]
         assert isinstance(key, SubjectKey)
         name = f"{key.shown()}: {found.sheet.columns[column]}"
-        yield Fact(topic="initial weights", name=name, ours=numbers[0], theirs=numbers[1])
+        yield Fact(topic=INITIAL, name=name, ours=numbers[0], theirs=numbers[1])
 
 
 def _single(found: Sequence[Match]) -> Iterator[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
@@ -17,21 +15,13 @@ from gradscope.ui.compare.run_window import RunWindow
 from gradscope.ui.dialogs.compare_runs import CompareRunsDialog
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
-
-
-class Tabs(Protocol):
-    """What has tabs that are there only while they are wanted: the middle of the window."""
-
-    def add_closable(self, page: QWidget, label: str, *, on_close: Callable[[], None]) -> None: ...
-    def show_page(self, page: QWidget) -> None: ...
-    def go_to(self, page: QWidget) -> None: ...
-    def hide_page(self, page: QWidget) -> None: ...
+from gradscope.ui.widgets.closable_tabs import ClosableTabs
 
 
 class RunPaths(QObject):
     """`window` is the parent of the dialog, and of the windows that come of it."""
 
-    def __init__(self, controller: Controller, themes: ThemeManager, tabs: Tabs, *, window: QWidget) -> None:
+    def __init__(self, controller: Controller, themes: ThemeManager, tabs: ClosableTabs, *, window: QWidget) -> None:
         super().__init__(window)
         self._controller, self._themes, self._window = controller, themes, window
         self._tabs = tabs
