@@ -104,7 +104,9 @@ def test_the_rows_are_sorted_by_their_largest_difference_and_the_parting_is_mark
     assert column_of(page, RunColumn.STEP)[:2] == ["3", "3"] and column_of(page, RunColumn.FIRST)[:2] == ["2", "3"]
     remarks = column_of(page, RunColumn.REMARK)
     assert remarks[0] == "The runs part here: step 2, backward" and remarks[3:] == ["only in B", "only in A"]
-    assert "step 2, backward" in page.headline.text() and page.below.text() == "Equal up to step 2, loss"
+    assert (
+        "step 2, backward" in page.headline.text() and page.below.text() == "Equal to the last digit up to step 2, loss"
+    )
 
 
 def test_a_step_can_be_chosen_and_the_way_to_the_parting_leads_to_its_row_and_step(page: RunPage) -> None:

@@ -67,7 +67,7 @@ class OneStep:
         if not alternative.weight_decay and not any(float(group.get("weight_decay") or 0.0) for group in groups):
             raise BadInput(f"{own} has no weight decay here")
         if alternative.optimizer and self._is_own(alternative.optimizer):
-            raise BadInput(f"The training's own optimizer is this {own} already: it would be the step as it is")
+            raise BadInput(f"{own} is the training's own optimizer: that is the step as it is")
         if alternative.rate != 1.0 and not any("lr" in group for group in groups):
             raise BadInput(f"{own} has no learning rate")
 

@@ -282,6 +282,8 @@ class RunPage(QWidget):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setShowGrid(False)
+        # The end of a long name tells layers apart.
+        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.verticalHeader().hide()
         table.setMinimumHeight(_TABLE_LINES * table.fontMetrics().lineSpacing())
         header = table.horizontalHeader()

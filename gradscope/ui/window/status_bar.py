@@ -253,7 +253,9 @@ class StatusBar(QStatusBar):
         for given_up in (None, self.interpreter, self.device):
             if given_up is not None:
                 given_up.hide()
-            if self.nonfinite.fit(self._room_for_sign()):
+            room = self._room_for_sign()
+            rest = self.message.sizeHint().width() if self.message.text() else 0
+            if self.nonfinite.fit(room) and self.nonfinite.sizeHint().width() + rest <= room:
                 break
 
     def _room_for_sign(self) -> int:
