@@ -4,8 +4,24 @@ Standard library, numpy and snapshots; no torch, no Qt, no session and no window
 `gradscope.snapshots.comparing`; what a person sees of it in the window is not here.
 """
 
-from gradscope.comparing.comparison import Comparison, compare
+from gradscope.comparing.comparison import Beside, Comparison, compare, lay_over, read_run
 from gradscope.comparing.divergence import Agreement, Divergence, first_divergence
+from gradscope.comparing.rows import Entry, Line, Presence, RowKey, Rows
 from gradscope.comparing.sheets import Recorded
 
-__all__ = ["Agreement", "Comparison", "Divergence", "Recorded", "compare", "first_divergence"]
+__all__ = [
+    "Agreement",
+    "Beside",
+    "Comparison",
+    "Divergence",
+    "Entry",
+    "Line",
+    "Presence",
+    "Recorded",
+    "RowKey",
+    "Rows",
+    "compare",
+    "first_divergence",
+    "lay_over",
+    "read_run",
+]

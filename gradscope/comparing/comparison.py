@@ -14,7 +14,8 @@ from gradscope.comparing.divergence import Divergence, earliest, matches
 from gradscope.comparing.matching import Match, match
 from gradscope.comparing.reading.from_snapshot import read_snapshot
 from gradscope.comparing.reading.json_lines import read_lines
-from gradscope.comparing.reading.run import Run
+from gradscope.comparing.reading.run import INITIAL, Run
+from gradscope.comparing.rows import Rows, form_text
 from gradscope.comparing.tensors import TensorDifference, tensor_differences
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.numbers import number
@@ -65,7 +66,14 @@ class Row:
     first_step: int | None
     """The first step at which it differs; None where it is the same throughout."""
     largest: float
-    """The largest difference of its L2 norm (or of the number), as a share of the larger one."""
+    """The largest difference of its L2 norm (or of the number), as a share of the larger one; infinite where one of them is
+    no number. Where the norms are the same, of what differs."""
+    step: int | None
+    """The step of the largest difference."""
+    column: str
+    """What `ours` and `theirs` are: "l2", "value", or the number that differs where the norms are the same."""
+    ours: float
+    theirs: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +112,14 @@ class Comparison:
         return self.divergence is None and ends and not self.unmatched and not self.tensors
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Two runs laid over each other: what they come to, and every row of it at any step."""
+
+    comparison: Comparison
+    rows: Rows
+
+
 def compare(ours: str | os.PathLike[str], theirs: str | os.PathLike[str], *, rtol: float = 0.0) -> Comparison:
     """Compare two runs: snapshots (folders or zips), or files of JSON lines, in any combination.
 
@@ -113,23 +129,28 @@ def compare(ours: str | os.PathLike[str], theirs: str | os.PathLike[str], *, rto
     """
     if not (math.isfinite(rtol) and rtol >= 0):
         raise BadInput(f"The tolerance is {rtol}; expected a number from 0")
-    a, b = read_run(ours), read_run(theirs)
-    found = matches(a.sheets, b.sheets, rtol=rtol)
+    return lay_over(read_run(ours), read_run(theirs), rtol=rtol).comparison
+
+
+def lay_over(a: Run, b: Run, *, rtol: float = 0.0) -> Beside:
+    """The same of runs that have been read, with their rows. Raises BadInput where they have nothing in common."""
     _check_common(a, b)
-    steps = np.intersect1d(a.steps, b.steps)
+    found = matches(a.sheets, b.sheets, rtol=rtol)
+    rows = Rows(a, b, found)
     tensors, remarks = tensor_differences(a.snapshot, b.snapshot, rtol=rtol)
-    return Comparison(
+    comparison = Comparison(
         ours=_side(a),
         theirs=_side(b),
         rtol=rtol,
         divergence=earliest(found),
-        steps=tuple(steps.tolist()),
-        rows=tuple(_rows(found)),
+        steps=tuple(np.intersect1d(a.steps, b.steps).tolist()),
+        rows=tuple(_rows(rows)),
         unmatched=tuple(_unmatched(a, b)),
         tensors=tensors,
         facts=(*_facts(a, b), *_initial_weights(a, b, rtol=rtol)),
         notes=(*a.notes, *b.notes, *remarks, *_single(found)),
     )
+    return Beside(comparison=comparison, rows=rows)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
@@ -173,57 +194,32 @@ def _check_common(a: Run, b: Run) -> None:
         raise BadInput(f"{told[0]}, and {told[1]}; expected at least one step that both have")
 
 
-def _rows(found: Sequence[Match]) -> Iterator[Row]:
-    """One for each row, though several pairs of sheets may have it."""
-    rows: dict[SubjectKey | str, Row] = {}
-    for one in found:
-        differs = np.asarray(one.differs.any(axis=0))
-        ours, theirs = one.ours[-1].astype(np.float64), one.theirs[-1].astype(np.float64)
-        with np.errstate(all="ignore"):
-            ratios = np.abs(ours - theirs) / np.fmax(np.abs(ours), np.abs(theirs))
-        found_ratios = np.where(differs & ~np.isnan(ratios), ratios, 0.0)
-        for number_of_row, key in enumerate(one.keys):
-            at = np.flatnonzero(differs[number_of_row])
-            subject = key if isinstance(key, SubjectKey) else None
-            row = Row(
-                subject=subject,
-                name=key if isinstance(key, str) else key.shown(),
-                moments=len(one.steps),
-                first_step=int(one.steps[at].min()) if len(at) else None,
-                largest=float(found_ratios[number_of_row].max(initial=0.0)),
+def _rows(rows: Rows) -> Iterator[Row]:
+    """What both have at a moment."""
+    for entry in rows.at(None):
+        if entry.moments:
+            yield Row(
+                subject=entry.key if isinstance(entry.key, SubjectKey) else None,
+                name=entry.name,
+                moments=entry.moments,
+                first_step=entry.first_step,
+                largest=entry.relative,
+                step=entry.step,
+                column=entry.column,
+                ours=entry.ours,
+                theirs=entry.theirs,
             )
-            rows[key] = _joined(rows[key], row) if key in rows else row
-    yield from rows.values()
-
-
-def _joined(a: Row, b: Row) -> Row:
-    firsts = [row.first_step for row in (a, b) if row.first_step is not None]
-    return Row(
-        subject=a.subject,
-        name=a.name,
-        moments=max(a.moments, b.moments),
-        first_step=min(firsts, default=None),
-        largest=max(a.largest, b.largest),
-    )
 
 
 def _unmatched(a: Run, b: Run) -> Iterator[Unmatched]:
     ours, theirs = a.keys, b.keys
     for key in {**ours, **theirs}:
-        forms = _form(a, key), _form(b, key)
+        forms = form_text(a, key), form_text(b, key)
         is_other_form = key in ours and key in theirs and "" not in forms and forms[0] != forms[1]
         if is_other_form or (key in ours) is not (key in theirs):
             yield Unmatched(
                 subject=key, ours=forms[0] if key in ours else None, theirs=forms[1] if key in theirs else None
             )
-
-
-def _form(run: Run, key: SubjectKey) -> str:
-    """ "" where it is not known: a history has no shapes."""
-    if key not in run.forms:
-        return ""
-    shape, dtype = run.forms[key]
-    return f"({', '.join(map(str, shape))}) {dtype}"
 
 
 def _facts(a: Run, b: Run) -> Iterator[Fact]:
@@ -244,7 +240,7 @@ def _initial_weights(a: Run, b: Run, *, rtol: float) -> Iterator[Fact]:
         numbers = [number(float(side[column, row, 0]), digits=9) for side in (found.ours, found.theirs)]
         assert isinstance(key, SubjectKey)
         name = f"{key.shown()}: {found.sheet.columns[column]}"
-        yield Fact(topic="initial weights", name=name, ours=numbers[0], theirs=numbers[1])
+        yield Fact(topic=INITIAL, name=name, ours=numbers[0], theirs=numbers[1])
 
 
 def _single(found: Sequence[Match]) -> Iterator[str]:

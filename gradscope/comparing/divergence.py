@@ -216,7 +216,7 @@ def _micro(micro: int) -> int | None:
 
 
 def _staged(stage: SubStep, micro: int | None) -> str:
-    within = f" of micro-batch {micro}" if micro is not None else ""
+    within = f" of micro-batch {micro + 1}" if micro is not None else ""
     return f"{_STAGE_WORDS[stage]}{within}"
 
 

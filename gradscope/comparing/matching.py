@@ -129,7 +129,7 @@ def _differs(
     with np.errstate(all="ignore"):
         differs: npt.NDArray[np.bool_] = ~((a == b) | (np.isnan(a) & np.isnan(b)))
         if rtol and differs.any():
-            is_near = np.abs(a - b) <= rtol * _scales(a, b, of_subjects=of_subjects)
+            is_near = np.abs(a - b) <= rtol * scales_of(a, b, of_subjects=of_subjects)
             if of_subjects:
                 is_near[NAN : INF + 1] = False
                 is_near[ZERO] |= np.isfinite(a[ZERO]) & np.isfinite(b[ZERO])
@@ -145,7 +145,8 @@ def _differs(
     return differs
 
 
-def _scales(a: Floats, b: Floats, *, of_subjects: bool) -> npt.NDArray[Any]:
+def scales_of(a: Floats, b: Floats, *, of_subjects: bool) -> npt.NDArray[Any]:
+    """What a difference is a share of, column by column."""
     scales = np.fmax(np.abs(a), np.abs(b))
     if of_subjects:
         scales[list(_OF_MAGNITUDE)] = np.fmax(scales[MIN], scales[MAX])

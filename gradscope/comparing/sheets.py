@@ -35,6 +35,7 @@ STAGE_OF_KIND: dict[SubjectKind, SubStep] = {
 }
 DATA = "the data of the batch"
 """The row of a digest, which is the same or is not."""
+LOSS = "loss"
 VALUE = ("value",)
 """The one column of a sheet of plain numbers."""
 
@@ -122,7 +123,7 @@ def sheets_of(run: Recorded) -> Iterator[Sheet]:
         if len(block.keys):
             yield _of_block(kind, block)
     for name, stage, curve, width in (
-        ("loss", SubStep.LOSS, run.every_loss, 1),
+        (LOSS, SubStep.LOSS, run.every_loss, 1),
         ("loss scale", SubStep.BACKWARD, run.scale, 1),
         ("norm of all gradients", SubStep.CLIP, run.clipping, 1),
         ("learning rate", SubStep.STEP, run.lr, None),

@@ -11,7 +11,7 @@ from typing import Any
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.parts import Contents, Part
 from gradscope.snapshots.format import checks, json_files, names, report_files, saved_history, version1
-from gradscope.snapshots.format.content import Content, SessionFile, StepTable
+from gradscope.snapshots.format.content import Content, FirstWeights, SessionFile, StepTable
 from gradscope.snapshots.format.damage import Damaged, in_bytes
 from gradscope.snapshots.format.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, SnapshotFiles
 from gradscope.snapshots.format.reading import Reading
@@ -35,6 +35,7 @@ class Manifest:
     platform: str = ""
     device: str = ""
     seed: int = 0
+    first_weights: FirstWeights | None = None
     files: dict[str, int] = field(default_factory=dict)
     """The size of every other file."""
     left_out: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ def open_snapshot(path: str | os.PathLike[str], reading: Reading | None = None) 
             platform=manifest.platform,
             device=manifest.device,
             seed=manifest.seed,
+            first_weights=manifest.first_weights,
         ),
         parts=_parts(files),
         optimizer=files.json(names.OPTIMIZER) if names.OPTIMIZER in files.sizes else None,

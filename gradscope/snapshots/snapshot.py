@@ -13,7 +13,7 @@ import numpy as np
 from gradscope.protocol.parts import Contents
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.snapshots import slices
-from gradscope.snapshots.format.content import Content
+from gradscope.snapshots.format.content import Content, FirstWeights
 from gradscope.snapshots.format.files import SnapshotFiles
 from gradscope.snapshots.format.names import PART_OF_KIND, PLOTS, TENSOR_FILES, tensor_name
 from gradscope.snapshots.format.tensor_file import TensorInfo
@@ -37,6 +37,8 @@ class Environment:
     platform: str
     device: str
     seed: int
+    first_weights: FirstWeights | None = None
+    """None in a snapshot of a version that did not note it, and where there was no digest."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,13 @@ class ShownStep:
         return max(ends, default=-1)
 
     @property
+    def oldest(self) -> int:
+        """The oldest step of which anything is recorded; -1 for none."""
+        history = self._known.history
+        firsts = [block.first_step(0) for block in history.blocks.values() if len(block.steps)]
+        return min([*firsts, *(int(step) for step in history.loss.steps[:1])], default=-1)
+
+    @property
     def steps(self) -> IntArray:
         """The steps that can be shown, in their order. Of those that the history keeps together, only the newest."""
         history = self._known.history

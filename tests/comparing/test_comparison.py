@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_micro_batches_are_moments_of_their_own(folder: Path) -> None:
     divergence = comparison.divergence
     assert divergence is not None
     assert (divergence.step, divergence.stage, divergence.micro) == (1, SubStep.BACKWARD, 1)
-    assert divergence.when == "step 1, backward of micro-batch 1"
+    assert divergence.when == "step 1, backward of micro-batch 2"
     assert divergence.agrees is not None
     assert (divergence.agrees.stage, divergence.agrees.micro) == (SubStep.LOSS, 1)
 
@@ -240,3 +241,32 @@ def test_two_runs_without_a_step_in_common(folder: Path, tmp_path: Path) -> None
     other.write_text((folder / "same.jsonl").read_text("utf-8").replace('"step":', '"step":9'), "utf-8")
     with pytest.raises(BadInput, match=r"steps 0 to 3.*steps 90 to 93.*at least one step that both have"):
         compare(folder / "same.jsonl", other)
+
+
+def test_a_digest_says_whether_two_runs_began_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    other = run(write_recipe(tmp_path, "seeded"), steps=3, export="seeded.zip")
+    text = (tmp_path / "seeded.py").read_text(encoding="utf-8").replace("manual_seed(1)", "manual_seed(2)")
+    (tmp_path / "again.py").write_text(text, encoding="utf-8")
+    run(tmp_path / "again.py", steps=3, export="again.zip")
+
+    def digests(ours: Path, theirs: Path) -> tuple[str | None, str | None]:
+        fact = next(fact for fact in compare(ours, theirs).facts if fact.name == "digest")
+        return fact.ours, fact.theirs
+
+    # A snapshot and JSON lines, too, have the same, though the snapshot was written after three steps.
+    for same in (digests(folder / "same.zip", tmp_path / "seeded.zip"), digests(other, folder / "same.zip")):
+        assert same[0] == same[1] is not None
+    ours, theirs = digests(tmp_path / "seeded.zip", tmp_path / "again.zip")
+    assert ours is not None and theirs is not None and ours != theirs
+
+
+def test_a_snapshot_without_a_digest_opens_and_nothing_is_known_of_its_weights(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(folder / "same.zip") as whole:
+        whole.extractall(tmp_path / "old")
+    manifest = tmp_path / "old" / "manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    del content["first_weights"]
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    comparison = compare(tmp_path / "old", folder / "same.zip")
+    fact = next(fact for fact in comparison.facts if fact.name == "digest")
+    assert fact.ours is None and fact.theirs is not None and not fact.differs and comparison.is_same

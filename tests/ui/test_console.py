@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -414,3 +415,31 @@ def test_names_of_parameters_are_written_as_python() -> None:
     assert written_out("encoder.0.weight", "model") == "model.encoder[0].weight"
     assert written_out("0.weight", "model") == "model[0].weight"
     assert written_out("model.fc1.weight", "") == "model.fc1.weight"
+
+
+def test_a_click_at_the_small_line_draws_the_expression_over_the_steps(
+    window: MainWindow, dock: ConsoleDock, prompt: Prompt, qtbot: QtBot
+) -> None:
+    prompt.state.console.add("loss.item()")
+    (watch,) = prompt.state.console.watches
+    watch.steps, watch.numbers = [0, 1, 2], [3.0, math.nan, 1.0]
+    prompt.state.touch(Topic.WATCHES)
+    prompt.flush()
+    table = dock.watches.table
+    table.clicked.emit(dock.watches.model.index(0, Column.VALUE))
+    assert window.watch_paths.chart is None
+    table.clicked.emit(dock.watches.model.index(0, Column.NUMBERS))
+    chart = window.watch_paths.chart
+    assert chart is not None and chart.isVisible() and chart.accessibleName() == "loss.item()"
+    data = chart.table(prompt.state)
+    assert data.rows == 3 and [data.cell(2, column) for column in range(2)] == [2, 1.0]
+    assert chart.readout.text() == "1 after step 2"
+    # It goes on with the expression, and says so when that is gone.
+    watch.steps, watch.numbers = [0, 1, 2, 3], [3.0, math.nan, 1.0, 0.5]
+    prompt.state.touch(Topic.WATCHES)
+    prompt.flush()
+    assert chart.readout.text() == "0.5 after step 3"
+    prompt.state.console.watches.clear()
+    prompt.state.touch(Topic.WATCHES)
+    prompt.flush()
+    assert chart.message.startswith("The expression is not watched any more")

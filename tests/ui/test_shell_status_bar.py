@@ -7,6 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.failure import Failure, FailureKind
+from gradscope.protocol.nonfinite import FirstNonFinite, Stage
 from gradscope.protocol.phases import Moment, Rest, RunUntil, SubStep
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import EngineStatus
@@ -167,3 +168,33 @@ def test_reports_that_are_not_shown_are_counted(bar: StatusBar, controller: Shel
     controller.play(iter([messages.Skipped(reports=12)]))
     assert bar.skipped.text() == "Reports not shown: 12"
     assert not bar.skipped.isHidden()
+
+
+def test_the_layer_of_a_first_nan_is_whole_however_narrow_the_bar_is(
+    bar: StatusBar, controller: ShellController
+) -> None:
+    controller.start(small_training(), steps=1)
+    name = "encoder.layers.11.feed_forward.intermediate.dense (Linear)"
+    first = FirstNonFinite(
+        step=4,
+        stage=Stage.FORWARD,
+        place=name,
+        nan=0,
+        inf=3,
+        count=9,
+        sentence=f"First Inf: step 4, forward, {name}: 3 Inf",
+    )
+    controller.state.first_nonfinite = first
+    controller.state.touch(Topic.NONFINITE)
+    bar.resize(1600, 30)
+    bar.show()
+    controller.flush()
+    assert bar.nonfinite.go.text() == first.title and not bar.interpreter.isHidden()
+    for width in (1024, 800, 700):
+        bar.resize(width, 30)
+        controller.flush()
+        assert name in bar.nonfinite.go.text() and first.sentence in bar.nonfinite.go.toolTip()
+        assert bar.nonfinite.sizeHint().width() <= width
+    assert bar.interpreter.isHidden()
+    controller.dismiss_nonfinite()
+    assert not bar.interpreter.isHidden()

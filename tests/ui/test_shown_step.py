@@ -243,7 +243,7 @@ def test_the_band_says_which_step_and_leads_back(qtbot: QtBot, trained: ShellCon
     actions[ActionId.SHOW_EARLIER].trigger()
     assert band.isVisible()
     assert not strip.steps.isVisible()
-    assert band.label.text() == f"Showing step {STEPS - 2} of {STEPS - 1}; training stands at step {STEPS}"
+    assert band.label.text() == f"Showing step {STEPS - 2} of 0 to {STEPS - 1}; training stands at step {STEPS}"
     assert f"shown step {STEPS - 2}" in strip.readout.accessibleName()
     assert strip.sizeHint().height() == height, "nothing below it moves"
     actions[ActionId.SHOW_LATER].trigger()

@@ -31,7 +31,11 @@ from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column as LayerColumn
+from gradscope.ui.plots.charts.clipping_chart import ClippingChart
 from gradscope.ui.plots.charts.heat_map import HeatMap
+from gradscope.ui.plots.charts.rate_chart import RateChart
+from gradscope.ui.plots.charts.scale_chart import ScaleChart
+from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.stops.choices import Choices, When, Where, choices_of, text_of
 from gradscope.ui.stops.entries import Entries
 from gradscope.ui.stops.model import Column
@@ -665,3 +669,23 @@ def test_names_of_anybody_are_shown_and_never_obeyed(window: MainWindow, lab: La
     stop_at(lab, 0, layer=odd)
     assert "\u202e" not in rows(window)[0] and "\u202e" not in window.status.stopped.text()
     assert "<b>" not in window.status.stopped.toolTip()
+
+
+@pytest.mark.parametrize(
+    ("make", "quantity"),
+    [
+        (lambda lab, themes: RateChart(lab, themes, is_detailed=True), "lr"),
+        (ClippingChart, "grad_norm"),
+        (ScaleChart, "scale"),
+    ],
+    ids=["rate", "clipping", "scale"],
+)
+def test_charts_of_whole_steps_offer_their_number_too(
+    window: MainWindow, lab: Lab, make: Callable[..., Chart], quantity: str, qtbot: QtBot
+) -> None:
+    chart = make(lab, window.themes)
+    qtbot.addWidget(chart)
+    chart.redraw()
+    spot = chart.spot_at(1.0, 0.0)
+    assert spot is not None and spot.subject is None and spot.quantity == quantity
+    assert parse(f"{spot.quantity} > 1") is not None

@@ -33,7 +33,7 @@ from gradscope.protocol.what_if.tried import (
 from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.what_if.probe_history import MOST_RECORDS, NORM, ZEROS, ProbeHistory
 from gradscope.ui.actions.rows import ActionId
-from gradscope.ui.actions.what_ifs import WhatIfs
+from gradscope.ui.actions.what_ifs import WhatIfs, what_if_refusal
 from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.what_if.probe_tab import ProbeTab
@@ -160,7 +160,7 @@ def test_the_steps_are_tried_shown_and_the_best_is_marked(tab: WhatIfTab, lab: L
     assert rows[0][:6] == ["as it is", "2", "1.5", "-0.5", "-1", "0.5"]
     assert rows[1][0].startswith("rate x 10 (left out") and rows[1][2] == "Inf"
     assert rows[2][0] == "without clipping: This training clips no gradients"
-    assert rows[3][0] == "★ Adam" and rows[3][7] == "3 → 2"
+    assert rows[3][0] == "★ Adam made anew" and rows[3][7] == "3 → 2"
     assert "Step 8, with the gradients that wait" in tab.about.text() and "32 samples" in tab.about.text()
     assert tab.notes.text() == "The newest one alone"
 
@@ -370,3 +370,13 @@ def test_the_menu_leads_to_the_tabs(lab: Lab, themes: ThemeManager, qtbot: QtBot
     assert tab.isVisible() and sum(isinstance(sent, m.WhatIf) for sent in lab.sent) == 1, "what is known is shown"
     actions[ActionId.UNPIN_PROBE].trigger()
     assert lab.sent[-1] == m.SetProbe(is_pinned=False)
+
+
+def test_inside_of_a_phase_the_tab_says_why_nothing_can_be_tried_and_what_to_do(tab: WhatIfTab, lab: Lab) -> None:
+    assert tab.refused.isHidden()
+    lab.rest_at(Rest.IN_BACKWARD)
+    assert not tab.again.isEnabled() and tab.refused.isVisible()
+    assert tab.refused.text().startswith("Nothing can be tried now. ") and "“Try the steps”" in tab.refused.text()
+    assert what_if_refusal(lab.state, ActionId.WHAT_IF) is None
+    lab.rest_at(Rest.BACKWARD)
+    assert tab.refused.isHidden() and tab.again.isEnabled()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.comparing.reading.collecting import Numbers, SubjectRows
-from gradscope.comparing.reading.run import Run, said, settings_of
+from gradscope.comparing.reading.run import Run, first_weights_fact, said, settings_of
 from gradscope.comparing.sheets import (
     STAGE_OF_KIND,
     WHOLE_STEP,
@@ -52,6 +52,7 @@ def read_snapshot(path: Path) -> Run:
             },
             "recipe": {"name": session.name, "sha256": said(session.sha256), "seed": said(environment.seed)},
             "settings": settings_of(settings, groups),
+            **first_weights_fact(environment.first_weights),
             "edits": {"by hand": said("; ".join(_edits(snapshot)))},
         },
         forms={row.key: (row.shape, row.dtype) for row in snapshot.rows},

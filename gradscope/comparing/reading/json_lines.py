@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from gradscope.comparing.reading.collecting import Numbers, SubjectRows
-from gradscope.comparing.reading.run import Facts, Form, Run, initial_sheet, said, settings_of
+from gradscope.comparing.reading.run import Facts, Form, Run, first_weights_fact, initial_sheet, said, settings_of
 from gradscope.comparing.sheets import DATA, WHOLE_STEP
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.json_limits import TooMuchJson, check_json
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import COLUMNS, COUNT, SubjectKey, SubjectKind
+from gradscope.snapshots.format.content import FirstWeights
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 _MAX_DEPTH = 100
@@ -174,6 +175,7 @@ class _Reader:
                 **checkpoint,
             },
             "settings": settings_of(settings, groups),
+            **first_weights_fact(_first_weights(run.get("first_weights"))),
             # Without a window, nobody edits a recipe.
             **({"edits": {"by hand": "none"}} if run.get("kind") == "recipe" else {}),
         }
@@ -241,6 +243,13 @@ def _loss(content: Mapping[str, Any]) -> float | None:
         return float(text)
     # Where a script's backward begins at several tensors, it is a list: each of them is a subject's.
     return None if isinstance(loss, list) else _number(loss, "loss")
+
+
+def _first_weights(content: Any) -> FirstWeights | None:
+    match content:
+        case {"step": int(step), "digest": str(digest)}:
+            return FirstWeights(step=step, digest=digest)
+    return None
 
 
 def _mapping(content: Mapping[str, Any], field: str) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from gradscope.comparing.sheets import WHOLE_STEP, Floats, Sheet
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import COLUMNS, SubjectKey, SubjectKind
+from gradscope.snapshots.format.content import FirstWeights
 from gradscope.snapshots.snapshot import Snapshot
 
 Facts = Mapping[str, Mapping[str, str]]
 """Topic -> name -> what it was, as text."""
+INITIAL = "initial weights"
+"""The topic of facts about the parameters before the first step."""
 Form = tuple[tuple[int, ...], str]
 """Shape and dtype."""
 
@@ -85,6 +88,11 @@ def said(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def first_weights_fact(first: FirstWeights | None) -> dict[str, dict[str, str]]:
+    """By its topic; nothing where nobody has noted it."""
+    return {} if first is None else {INITIAL: {"digest": f"{first.digest} (before step {first.step})"}}
 
 
 SETTINGS: Mapping[str, str] = {

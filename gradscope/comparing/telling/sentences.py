@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gradscope.comparing.comparison import Comparison, Fact, Row, Side, Unmatched
+from gradscope.comparing.sheets import DATA
 from gradscope.protocol.numbers import number, percent
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -115,6 +117,8 @@ def row_name(row: Row) -> str:
 
 
 def row_size(row: Row) -> str:
+    if math.isinf(row.largest):
+        return "not the same" if row.name == DATA else "no number"
     return percent(100 * row.largest) if row.largest >= 1e-3 else number(row.largest, digits=2)
 
 

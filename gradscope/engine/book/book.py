@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradscope.engine.book import notes
 from gradscope.engine.book.driver import Driver
+from gradscope.engine.book.first_weights import FirstWeightsNote
 from gradscope.engine.book.gate import Gate
 from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
 from gradscope.engine.book.step_record import StepRecord
@@ -63,6 +64,7 @@ class Book:
         self.model, self.device, self.gate = model, device, gate
         self.keeper = Keeper(budget_bytes=budget_bytes)
         self.observer = Observer(model, keeper=self.keeper, stop_here=self._pass_moment, capture=capture, hooks=hooks)
+        self.first_weights = FirstWeightsNote(self.observer.tensors)
         self.history: list[StepRecord] = []
         self.validations: list[Validated] = []
         self.reports: dict[Phase, PhaseReport] = {}
@@ -109,6 +111,8 @@ class Book:
         self._rates, self._momenta = rates_of(optimizers), momenta_of(optimizers)
         if phase is Phase.FORWARD and driver.window.micro == 0:
             self._step_seconds = 0.0
+        if phase is Phase.BACKWARD and driver.window.micro == 0:
+            self.observer.guarded(partial(self.first_weights.before_backward, self.step))
         self.observer.begin(phase)
         self.inside = phase
         self._identity = self._identity_now()
@@ -210,6 +214,10 @@ class Book:
 
     def continue_at(self, step: int) -> None:
         """Training stands before step `step`, with other weights: what was seen of the newest steps is forgotten."""
+        self.first_weights.forget()
+        self._turn_back_to(step)
+
+    def _turn_back_to(self, step: int) -> None:
         self.watch.forget()
         self.keeper.forget(*SubjectKind)
         self.reports.clear()
@@ -222,7 +230,7 @@ class Book:
         self, step: int, rest: Rest, validations: Iterable[Validated], first_nonfinite: FirstNonFinite | None
     ) -> None:
         """Training stands where it has been before, at `rest` of step `step`."""
-        self.continue_at(step)
+        self._turn_back_to(step)
         self.rest, self.validations = rest, [*validations]
         self.watch.stand_where(first_nonfinite)
 

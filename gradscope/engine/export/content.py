@@ -90,6 +90,7 @@ def manifest_of(
     order = list(Phase)
     newest = max(reports.values(), key=lambda report: (report.step, order.index(report.phase)), default=None)
     loss = newest.loss if newest is not None else None
+    first = book.first_weights.told(book.step)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -105,6 +106,7 @@ def manifest_of(
         "moment": _moment(book.position, [report.raw for report in reports.values()]),
         "device": info.device,
         "seed": info.seed,
+        "first_weights": None if first is None else {"step": first.step, "digest": first.digest},
         "loss": None if loss is None else (loss if np.isfinite(loss) else str(loss)),
         "rates": [rate if np.isfinite(rate) else None for rate in rates_of(_optimizers(book))],
         "optimizer": info.optimizer,

@@ -61,5 +61,8 @@ def run_facts(session: Session | ScriptSession, more: Mapping[str, Any] | None =
         },
         **(more or {}),
     }
+    first = session.book.first_weights.told(session.position.step)
+    if first is not None:
+        content["first_weights"] = {"step": first.step, "digest": first.digest}
     initial = session.initial_parameters()
     return run_of(content, subjects_of(initial, session.book.observer.tables.subjects.rows))

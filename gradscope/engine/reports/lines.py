@@ -92,6 +92,7 @@ def run_of(content: Mapping[str, Any], initial: Iterable[Subject]) -> dict[str, 
     "kind" is "recipe" or "script"; "sha256" is that of the file; "step" is the number of the first step; "seed" is the
     session's, of a script what it has given to `torch.manual_seed`, or what torch has drawn. "numerics" are torch's own
     settings; "settings" those of the training, with "groups" (`[{"optimizer", "options", "parameters"}]`) of its optimizers.
+    "first_weights" (`{"step", "digest"}`) is a digest of all parameters before their first step, where there is one.
     "initial" are the parameters and buffers before the first step, as the "subjects" of other lines. "checkpoint" is the
     file that was loaded first, if there was one.
     """

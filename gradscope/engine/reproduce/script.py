@@ -135,7 +135,7 @@ def _is_compiled(stepper: Stepper) -> bool:
 
 
 def _write_head(out: Lines, stepper: Stepper, source: Source, until: Place, loss: float) -> None:
-    micro = f" of micro-batch {until.micro}" if stepper.training.accumulate > 1 else ""
+    micro = f" of micro-batch {until.micro + 1}" if stepper.training.accumulate > 1 else ""
     if until.after is None:
         where = f"after {until.step} step{'s' if until.step != 1 else ''}"
     else:

@@ -66,6 +66,8 @@ class OneStep:
             raise BadInput("This training clips no gradients")
         if not alternative.weight_decay and not any(float(group.get("weight_decay") or 0.0) for group in groups):
             raise BadInput(f"{own} has no weight decay here")
+        if alternative.optimizer and self._is_own(alternative.optimizer):
+            raise BadInput(f"{own} is the training's own optimizer: that is the step as it is")
         if alternative.rate != 1.0 and not any("lr" in group for group in groups):
             raise BadInput(f"{own} has no learning rate")
 
@@ -148,6 +150,20 @@ class OneStep:
             torch.nn.utils.clip_grad_value_(parameters, training.clip_value)
 
     # ------------------------------------------------------------------------------------------ what is changed
+
+    def _is_own(self, name: str) -> bool:
+        """Whether one of that class, made anew, would take the very step of the training's own: the same options, and
+        nothing remembered."""
+        own = self._turn.optimizer
+        states = [own.state.get(parameter) or {} for parameter in self._turn.parameters]
+        is_fresh = all(value is None for state in states for value in state.values())
+        if type(own) is not getattr(torch.optim, name, None) or not is_fresh:
+            return False
+        options = [{name: value for name, value in group.items() if name in own.defaults} for group in own.param_groups]
+        made = self._optimizer_for(Alternative(optimizer=name))
+        return options == [
+            {name: group.get(name) for name in each} for each, group in zip(options, made.param_groups, strict=True)
+        ]
 
     def _optimizer_for(self, alternative: Alternative) -> Optimizer:
         own = self._turn.optimizer

@@ -50,7 +50,7 @@ class Alternative:
     def words(self) -> str:
         """ "rate x 0.1, without clipping"."""
         parts = [
-            f"{self.optimizer}" if self.optimizer else "",
+            f"{self.optimizer} made anew" if self.optimizer else "",
             f"rate x {number(self.rate)}" if self.rate != 1.0 else "",
             "without clipping" if not self.clip else "",
             "without weight decay" if not self.weight_decay else "",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.findings import Findings
+from gradscope.protocol.limits import Count, Name
 from gradscope.protocol.messages import Place, Report, SessionInfo, Validated
 from gradscope.protocol.messages.edits import EditMade
 from gradscope.protocol.phases import Phase, Position
@@ -73,6 +74,16 @@ class StepTable:
         kept = self.step != step
         fields = {name: value[kept] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         return StepTable(**fields, optimizer=tuple(compress(self.optimizer, kept)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstWeights:
+    """The parameters before the first step of a run, as a digest."""
+
+    step: Count
+    """That they were before: another one than 0 where a checkpoint was loaded."""
+    digest: Name
+    """Hexadecimal."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ class ActionId(StrEnum):
     OPEN_SNAPSHOT = "open_snapshot"
     CLOSE_SNAPSHOT = "close_snapshot"
     COMPARE = "compare"
+    COMPARE_RUNS = "compare_runs"
     EXPORT = "export"
     EXPORT_TENSORBOARD = "export_tensorboard"
     COPY_AS_SCRIPT = "copy_as_script"

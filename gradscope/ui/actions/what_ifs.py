@@ -142,8 +142,8 @@ class WhatIfs(QObject):
 def what_if_refusal(state: AppState, action_id: ActionId) -> str | None:
     """Why an action about what is tried cannot be used now; None if it can."""
     if action_id is ActionId.WHAT_IF:
-        # What was tried can be looked at while training goes on.
-        return None if state.what_if.trials is not None else state.trial_refusal()
+        # What was tried can be looked at while training goes on; the tab says why nothing can be tried now.
+        return None if state.session is not None and state.snapshot is None else state.trial_refusal()
     if action_id is not ActionId.PIN_PROBE and state.what_if.probe is None:
         return "No batch is pinned"
     if action_id is ActionId.SHOW_PROBE:

@@ -28,6 +28,8 @@ class WatchList(QWidget):
     time_changed = Signal(object, object)
     """(Watch, WatchTime)"""
     removed = Signal(object)
+    chart_wanted = Signal(object)
+    """Watch: its numbers over the steps, as a chart."""
 
     def __init__(self, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,6 +55,7 @@ class WatchList(QWidget):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             header.resizeSection(column, digits * digit)
         self.table.activated.connect(self._on_activated)
+        self.table.clicked.connect(self._on_clicked)
         self.table.remove_wanted.connect(self._on_remove_wanted)
         self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.table.customContextMenuRequested.connect(self._on_menu_wanted)
@@ -101,6 +104,15 @@ class WatchList(QWidget):
         watch = self.model.watch(index)
         if watch is not None and index.column() == Column.TIME:
             self._toggle(watch)
+        elif watch is not None and index.column() == Column.NUMBERS:
+            self.chart_wanted.emit(watch)
+
+    @Slot(QModelIndex)
+    def _on_clicked(self, index: QModelIndex) -> None:
+        """The small line is where one wants to see more of it."""
+        watch = self.model.watch(index)
+        if watch is not None and index.column() == Column.NUMBERS:
+            self.chart_wanted.emit(watch)
 
     @Slot()
     def _on_remove_wanted(self) -> None:
@@ -116,6 +128,7 @@ class WatchList(QWidget):
             return
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction(self.tr("Draw it over the steps"), lambda: self.chart_wanted.emit(watch))
         is_off = watch.value is not None and watch.value.is_off
         is_each_step = watch.expression.each is WatchTime.STEP
         if is_off:

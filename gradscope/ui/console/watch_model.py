@@ -120,9 +120,12 @@ class WatchModel(QAbstractTableModel):
                 return f"{said}\n" + self.tr("At step %1").replace("%1", str(watch.step))
             case Column.NUMBERS if watch.steps:
                 low, high = min(watch.numbers), max(watch.numbers)
-                return f"{exact(low)} ... {exact(high)}\n" + self.tr("steps %1 to %2").replace(
-                    "%1", str(watch.steps[0])
-                ).replace("%2", str(watch.steps[-1]))
+                return (
+                    f"{exact(low)} ... {exact(high)}\n"
+                    + self.tr("steps %1 to %2").replace("%1", str(watch.steps[0])).replace("%2", str(watch.steps[-1]))
+                    + "\n"
+                    + self.tr("Click to see it as a chart")
+                )
             case Column.NUMBERS:
                 return self.tr("Nothing yet: the numbers after each step are drawn here")
             case Column.TIME:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 
-from PySide6.QtCore import QTimer, Signal, Slot
+from PySide6.QtCore import QPoint, QTimer, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QFrame, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import GoTo
 from gradscope.state.history import History
 from gradscope.state.records.parting import Parting
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
+from gradscope.ui.actions.run_comparisons import refusal_of
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.timeline_picture import Lane, Moments, TimelinePicture
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.words.wording import nothing_yet
+from gradscope.ui.widgets.access_keys import give_access_keys
 from gradscope.ui.widgets.empty_note import EmptyNote
-from gradscope.ui.widgets.plain import PlainLabel
+from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.words.again import sameness
 from gradscope.ui.words.timeline import branch_name, last_loss, parting, reach, weights_kept
@@ -33,6 +35,8 @@ class TimelineDock(Panel):
 
     go_wanted = Signal(object)
     """GoTo."""
+    compare_wanted = Signal(int)
+    """A branch is to be compared with the one that training is on."""
 
     def __init__(self, controller: Controller, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Timeline"), name="timelineDock", themes=themes, parent=parent)
@@ -51,6 +55,7 @@ class TimelineDock(Panel):
         self.picture = TimelinePicture(themes, self)
         self.picture.step_wanted.connect(controller.show_step)
         self.picture.go_wanted.connect(self._on_go_wanted)
+        self.picture.menu_wanted.connect(self._on_menu_wanted)
         self._empty = EmptyNote("", self)
         page = QWidget(self)
         page.setBackgroundRole(QPalette.ColorRole.Base)
@@ -92,6 +97,30 @@ class TimelineDock(Panel):
     def _on_go_wanted(self, step: int, branch: int) -> None:
         timeline = self._controller.state.timeline
         self.go_wanted.emit(GoTo(step=step, branch=None if branch == timeline.branch else branch))
+
+    @Slot(int, int, QPoint)
+    def _on_menu_wanted(self, branch: int, step: int, place: QPoint) -> None:
+        timeline = self._controller.state.timeline
+        menu = QMenu(self)
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.setToolTipsVisible(True)
+        is_own = branch == timeline.branch
+        refusal = refusal_of(timeline.past.get(branch), is_current=is_own)
+        text = self.tr("Compare with the branch I am on")
+        if is_own and refusal is None:
+            text = self.tr("Compare with what it was before going back")
+        compare = menu.addAction(text, lambda: self.compare_wanted.emit(branch))
+        compare.setEnabled(refusal is None)
+        compare.setToolTip(plain_tip(refusal or self.tr("Every layer and parameter of both, and their curves")))
+        go = menu.addAction(
+            self.tr("Take the training to before step {step}").format(step=step),
+            lambda: self._on_go_wanted(step, branch),
+        )
+        refusal = self._controller.state.going_back_refusal()
+        go.setEnabled(refusal is None)
+        go.setToolTip(plain_tip(refusal or ""))
+        give_access_keys(menu)
+        menu.popup(place)
 
     # ------------------------------------------------------------------------------------------ private
 

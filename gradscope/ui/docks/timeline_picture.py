@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QColor, QContextMenuEvent, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from gradscope.ui.look.colours import Theme
@@ -55,6 +55,8 @@ class TimelinePicture(QWidget):
     """A place was clicked, or the mouse dragged there: that step is to be looked at."""
     go_wanted = Signal(int, int)
     """Step and branch: the place was double-clicked, or Enter pressed there."""
+    menu_wanted = Signal(int, int, QPoint)
+    """Of a branch, at a step, and where that is on the screen."""
 
     def __init__(self, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -244,6 +246,19 @@ class TimelinePicture(QWidget):
                 self.go_wanted.emit(step if lane.is_current else lane.until_step, lane.id)
             case _:
                 event.ignore()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        if event.reason() is QContextMenuEvent.Reason.Keyboard and self._lanes:
+            lane, place = self._lanes[self._chosen], QPoint(_MARGIN, round(self.y_of(self._chosen)))
+            step = self._moments.now if self._moments.shown is None else self._moments.shown
+        else:
+            found, place = self.lane_at(event.pos().y()), event.pos()
+            if found is None:
+                return
+            lane, step = found, self.step_at(event.pos().x())
+            if not self._is_on_steps(event.pos().x()):
+                step = lane.until_step
+        self.menu_wanted.emit(lane.id, step, self.mapToGlobal(place))
 
     def event(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:

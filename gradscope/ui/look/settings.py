@@ -62,6 +62,8 @@ class Setting(StrEnum):
     CHECKPOINT_FOLDER = "files/checkpoint_folder"
     SCRIPT_FOLDER = "files/script_folder"
     """Where "Save as script..." has written last."""
+    COMPARED_RUNS = "files/compared_runs"
+    """The two files that "Compare two runs..." has been given last."""
     GEOMETRY = "window/geometry"
     LAYOUT = "window/layout"
     TREES = "layers/remembered"
@@ -141,6 +143,7 @@ _TABLE: dict[Setting, _Row] = {
     Setting.RUNS_FOLDER: _Row("", str),
     Setting.CHECKPOINT_FOLDER: _Row("", str),
     Setting.SCRIPT_FOLDER: _Row("", str),
+    Setting.COMPARED_RUNS: _Row([], _texts),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
     Setting.LAYOUT: _Row(QByteArray(), QByteArray),
     Setting.TREES: _Row("", str),

@@ -14,11 +14,11 @@ from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.probe_charts import ProbeLayers, ProbeLoss, ProbeOutputs
 from gradscope.ui.plots.tabs.chart_grid import ChartGrid
 from gradscope.ui.what_if.held import held, row_of
-from gradscope.ui.what_if.words import mode_text, probe_text, tr
+from gradscope.ui.what_if.words import mode_text, probe_text, refused_text, tr
 from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.fields import ComboBox, SpinBox
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.plain import PlainLabel, WrappedLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.widgets.tab_order import follow
 
@@ -50,6 +50,8 @@ class ProbeTab(QWidget):
         self.run.clicked.connect(what_ifs.run_probe)
         self.unpin = QPushButton(tr("Unpin"))
         self.unpin.clicked.connect(what_ifs.unpin)
+        self.refused = WrappedLabel(parent=self)
+        self.refused.setProperty("role", "warning")
         self.status = PlainLabel(parent=self)
         self.status.setWordWrap(True)
         self.charts = ChartGrid(self)
@@ -67,7 +69,7 @@ class ProbeTab(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 8, 8, 4)
         column.setSpacing(6)
-        for part in (self.about, row, self.status):
+        for part in (self.refused, self.about, row, self.status):
             column.addWidget(part)
         column.addWidget(self.charts, 1)
         controller.refreshed.connect(self._on_refreshed)
@@ -84,6 +86,9 @@ class ProbeTab(QWidget):
             self.about.show_text(probe_text(known.probe, error=known.probe_history.error))
         self.status.setVisible(bool(self.status.text()))
         refusal = state.trial_refusal(probes=True)
+        self.refused.setText("" if refusal is None else refused_text(state, refusal))
+        # While training goes on the probe is run along the way: nothing is amiss.
+        self.refused.setVisible(refusal is not None and not state.position.running)
         tips = {
             self.pin: tr("The newest batch, in the place of the one before"),
             self.run: tr("The pinned batch once more, with the parameters as they are"),

@@ -18,11 +18,11 @@ from gradscope.ui.plots.charts.surface_chart import SurfaceChart
 from gradscope.ui.what_if.held import held, row_of
 from gradscope.ui.what_if.own_alternative import OwnAlternative
 from gradscope.ui.what_if.trial_table import TrialTable
-from gradscope.ui.what_if.words import measured_text, mode_text, progress_text, tr
+from gradscope.ui.what_if.words import measured_text, mode_text, progress_text, refused_text, tr
 from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.fields import ComboBox, SpinBox
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.plain import PlainLabel, WrappedLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
 
 _SIDES = (11, 25, 51)
@@ -52,6 +52,8 @@ class WhatIfTab(QWidget):
 
     def _make_steps(self) -> None:
         self.about = ElidedLabel()
+        self.refused = WrappedLabel(parent=self)
+        self.refused.setProperty("role", "warning")
         self.notes = PlainLabel(parent=self)
         self.notes.setWordWrap(True)
         self.notes.setProperty("role", "muted")
@@ -128,6 +130,8 @@ class WhatIfTab(QWidget):
             label.setVisible(result is not None)
         self._show_progress()
         refusal = state.trial_refusal()
+        self.refused.setText("" if refusal is None else refused_text(state, refusal))
+        self.refused.setVisible(refusal is not None and known.running is None)
         for button in (self.again, self.own.add, self.follow, self.slice):
             button.setEnabled(refusal is None)
             if refusal is not None:
@@ -225,7 +229,7 @@ class WhatIfTab(QWidget):
         bar.addWidget(self.progress)
         bar.addWidget(self.cancel)
         bar.addWidget(self.status, 1)
-        for part in (self.about, self.notes, self.table, tries, self.own):
+        for part in (self.refused, self.about, self.notes, self.table, tries, self.own):
             column.addWidget(part)
         column.addLayout(bar)
         self._charts = QBoxLayout(QBoxLayout.Direction.LeftToRight)

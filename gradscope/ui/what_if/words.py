@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from PySide6.QtCore import QCoreApplication
 
+from gradscope.protocol.phases import Rest
 from gradscope.protocol.what_if.tried import Measured, Mode, ProbeSetting, Standing, TrialProgress
+from gradscope.state.app_state import AppState
 
 _CONTEXT = "WhatIf"
 
@@ -28,6 +30,18 @@ def measured_text(of: Measured, *, is_stale: bool) -> str:
         batch += " " + tr("({count} samples)").format(count=of.samples)
     text = f"{text}; {batch}"
     return tr("Training has moved on. {what}").format(what=text) if is_stale else text
+
+
+def refused_text(state: AppState, refusal: str) -> str:
+    """Why nothing can be tried now, and what to do about it."""
+    position = state.position
+    if position.running:
+        todo = tr("It can be tried when training has stopped: press Pause, then “Try the steps”")
+    elif position.rest in (Rest.IN_FORWARD, Rest.IN_BACKWARD, Rest.IN_STEP):
+        todo = tr("Go on to the end of this phase, with its button in the tool bar; then press “Try the steps”")
+    else:
+        return tr("Nothing can be tried now. {why}").format(why=refusal)
+    return tr("Nothing can be tried now. {why}. {todo}").format(why=refusal, todo=todo)
 
 
 def progress_text(progress: TrialProgress | None) -> str:

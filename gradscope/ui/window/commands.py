@@ -48,6 +48,8 @@ class Commands(QObject):
     console_wanted = Signal()
     comparison_wanted = Signal(str)
     """With the snapshot at this path."""
+    run_comparison_wanted = Signal()
+    """Of two files."""
     layout_reset_wanted = Signal()
     training_settings_wanted = Signal()
     check_up_wanted = Signal()
@@ -80,6 +82,7 @@ class Commands(QObject):
             ActionId.OPEN_SNAPSHOT: self.open_snapshot,
             ActionId.CLOSE_SNAPSHOT: lambda: controller.close_snapshot(),
             ActionId.COMPARE: self.compare_with_snapshot,
+            ActionId.COMPARE_RUNS: self.run_comparison_wanted.emit,
             ActionId.EXPORT: self.export_snapshot,
             ActionId.EXPORT_TENSORBOARD: self.export_to_tensorboard,
             ActionId.COPY_AS_SCRIPT: self._script_copies.copy,

@@ -22,6 +22,8 @@ from gradscope.ui.actions.rows import ActionId, Menu
 from gradscope.ui.actions.stops import Stops
 from gradscope.ui.actions.table import TABLE
 from gradscope.ui.compare.compare_tab import CompareTab
+from gradscope.ui.compare.run_paths import RunPaths
+from gradscope.ui.console.watch_paths import WatchPaths
 from gradscope.ui.dialogs.open_snapshot import may_be_snapshot
 from gradscope.ui.dialogs.script_memory import key_of
 from gradscope.ui.docks.console import ConsoleDock
@@ -39,6 +41,7 @@ from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.training.layer_menu import LayerMenu
 from gradscope.ui.widgets.action_button import ActionButton
+from gradscope.ui.widgets.focus_keeper import FocusKeeper
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import window_title
 from gradscope.ui.widgets.redraw import owing
@@ -90,6 +93,7 @@ class MainWindow(QMainWindow):
         self._make_panels(controller, themes)
         self._make_menus(controller)
         self._assemble()
+        self._focus_keeper = FocusKeeper(self, fallback=self.centre)
         self._connect()
         self._restore_geometry()
         self._refresh()
@@ -260,6 +264,11 @@ class MainWindow(QMainWindow):
         self.commands.stop_wanted.connect(stop_paths.add)
         self.commands.run_to_selected_wanted.connect(stop_paths.run_to_selected)
         self.timeline.go_wanted.connect(self.commands.time.go)
+        self.run_paths = RunPaths(self.controller, self.themes, self.workspace, window=self)
+        self.watch_paths = WatchPaths(self.controller, self.themes, self.workspace, self)
+        self.console.watches.chart_wanted.connect(self.watch_paths.show)
+        self.timeline.compare_wanted.connect(self.run_paths.compare_branch)
+        self.commands.run_comparison_wanted.connect(self.run_paths.ask)
         self.status.nonfinite.wanted.connect(self._on_nonfinite_wanted)
         self.commands.layer_filter_wanted.connect(self.layers.focus_filter)
         self.commands.console_wanted.connect(self.console.focus_field)
@@ -353,6 +362,10 @@ class MainWindow(QMainWindow):
         return next((file for file in files if Path(file).suffix in SUFFIXES or may_be_snapshot(Path(file))), None)
 
     # ------------------------------------------------------------------------------------------ Qt
+
+    def focusNextPrevChild(self, next: bool) -> bool:
+        # Qt asks for the next one too when what has the keyboard is switched off, or hidden.
+        return self._focus_keeper.take_over() or super().focusNextPrevChild(next)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

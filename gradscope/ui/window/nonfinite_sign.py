@@ -5,16 +5,16 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolButton, QWidget
 
+from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.visible import visible
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
+from gradscope.ui.widgets.elided_label import elided
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import caption, plain_tip
 from gradscope.ui.widgets.redraw import owing
-
-_MOST_CHARACTERS = 48
 
 
 @guarded
@@ -43,10 +43,19 @@ class NonFiniteSign(QWidget):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Ignored)
             line.addWidget(button)
+        self._room = 0
+        """Pixels that it may take; 0 is as many as it likes."""
         self._refresh()
         self._on_theme_changed(themes.theme)
         controller.refreshed.connect(self._on_refreshed)
         themes.changed.connect(self._on_theme_changed)
+
+    def fit(self, room: int) -> bool:
+        """Say as much as there is room for, the layer's name in any case; whether all of it is said."""
+        self._room = room
+        self._refresh()
+        first = self._controller.state.first_nonfinite
+        return first is None or self.go.text() == caption(visible(first.title))
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -71,10 +80,21 @@ class NonFiniteSign(QWidget):
         self.setVisible(first is not None and not state.is_nonfinite_dismissed)
         if first is None:
             return
-        title = visible(first.title)
-        self.go.setText(caption(title if len(title) <= _MOST_CHARACTERS else f"{title[: _MOST_CHARACTERS - 1]}…"))
-        self.go.setAccessibleName(title)
+        self.go.setText(caption(self._text(first)))
+        self.go.setAccessibleName(visible(first.title))
         self.go.setToolTip(plain_tip(f"{visible(first.sentence)}\n{self.tr('Press to go there')}"))
+
+    def _text(self, first: FirstNonFinite) -> str:
+        """The longest form that there is room for. The place is what has to be read: all else goes before it."""
+        where = first.place or first.stage.value
+        forms = [visible(form) for form in (first.title, f"First {first.kind}: {where}", f"{first.kind}: {where}")]
+        around = self.sizeHint().width() - self.fontMetrics().horizontalAdvance(self.go.text().replace("&&", "&"))
+        room, metrics = self._room - around, self.fontMetrics()
+        if not self._room:
+            return forms[0]
+        fitting = (form for form in forms if metrics.horizontalAdvance(form) <= room)
+        # A name that is longer than the whole line ends as itself: its last part is the layer.
+        return next(fitting, elided(forms[-1], metrics, room, Qt.TextElideMode.ElideMiddle))
 
     # ------------------------------------------------------------------------------------------ Qt
 

@@ -60,7 +60,8 @@ class PhaseStrip(QToolBar):
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.readout.setToolTip(
             self.tr(
-                "Steps, epochs and batches are counted from 0, micro-batches of a window from 1; the loss is that of the "
+                "Steps, epochs and batches are numbered from 0: at batch 30/57, 30 of the 57 batches of the epoch are done. "
+                "Micro-batches of a window are counted from 1. The loss is that of the "
                 "newest forward, or the mean of the window after its step; an optimizer with a closure evaluates the loss "
                 "more than once in its step"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QTimer, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
 from gradscope.protocol.messages import ReplayProgress
@@ -20,6 +21,7 @@ from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.widgets.elided_label import ElidedLabel
+from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.window.findings_sign import FindingsSign
@@ -30,6 +32,8 @@ from gradscope.ui.words.closer import under_way
 
 _LOOK_BACK = 200
 _PROGRESS_MS = 150
+_AROUND_EMS, _GAP = 4, 6
+"""The grip, the margins and the dots of a message; what Qt puts between two widgets."""
 _BETWEEN = "  ·  "
 _ICON = {
     EngineStatus.STOPPED: ("stop", "muted"),
@@ -39,6 +43,7 @@ _ICON = {
 }
 
 
+@guarded
 class StatusBar(QStatusBar):
     """Shows state; `tell` adds a message of the app's own."""
 
@@ -115,6 +120,8 @@ class StatusBar(QStatusBar):
             self._paint_sign()
         if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.LOG, Topic.NONFINITE}:
             self._refresh_message()
+        if topics & {Topic.ENGINE, Topic.SESSION, Topic.POSITION, Topic.NONFINITE, Topic.FINDINGS, Topic.STOPS}:
+            self._fit()
 
     @Slot(object)
     def _on_theme_changed(self, _theme: Theme) -> None:
@@ -235,6 +242,30 @@ class StatusBar(QStatusBar):
             newest = newest.removeprefix(f"{first.title}: ")
         self.message.show_text(_BETWEEN.join(part for part in (told, newest) if part))
 
+    def _fit(self) -> None:
+        """Where NaN began is to be read whole: where there is little room, what can be looked up elsewhere goes first."""
+        state = self._controller.state
+        has_sign = state.first_nonfinite is not None and not state.is_nonfinite_dismissed
+        self.interpreter.show()
+        self.device.setVisible(state.session is not None)
+        if not has_sign:
+            return
+        for given_up in (None, self.interpreter, self.device):
+            if given_up is not None:
+                given_up.hide()
+            room = self._room_for_sign()
+            rest = self.message.sizeHint().width() if self.message.text() else 0
+            if self.nonfinite.fit(room) and self.nonfinite.sizeHint().width() + rest <= room:
+                break
+
+    def _room_for_sign(self) -> int:
+        """What everything else leaves, but for the message, which is cut where it has to be."""
+        others = (self._sign, self.engine, self.activity, self.cancel, self.stopped, self.interrupt, self.findings)
+        permanent = (self.skipped, self.device, self.interpreter)
+        shown = [widget for widget in (*others, *permanent) if not widget.isHidden()]
+        around = _AROUND_EMS * self.fontMetrics().height()
+        return max(1, self.width() - around - sum(widget.sizeHint().width() + _GAP for widget in shown))
+
     def _now(self) -> tuple[AppState, int]:
         state = self._controller.state
         return state, state.undertaking
@@ -244,6 +275,12 @@ class StatusBar(QStatusBar):
         name, colour = _ICON[self._controller.state.engine.status]
         size = self.fontMetrics().height()
         self._sign.setPixmap(icon(name, theme, colour=getattr(theme, colour)).pixmap(size, size))
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
 
 
 def _short_path(path: str) -> str:

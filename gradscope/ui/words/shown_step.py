@@ -13,14 +13,18 @@ _CONTEXT = "ShownStep"
 
 
 def heading(state: AppState) -> str:
-    """ "Showing step 40 of 120; training stands before step 121"; "" while the newest of everything is shown."""
+    """ "Showing step 40 of 0 to 120; training stands at step 121"; "" while the newest of everything is shown."""
     translate, step = QCoreApplication.translate, state.shown.step
     if step is None:
         return ""
-    span, text = state.shown.span(), translate(_CONTEXT, "Showing step {step} of {newest}")
+    span, text = state.shown.span(), translate(_CONTEXT, "Showing step {step} of {oldest} to {newest}")
     if span is not None:
-        text = translate(_CONTEXT, "Showing step {step} of {newest}, kept together with those from {first} on")
-    told = text.format(step=step, newest=state.shown.newest, first=0 if span is None else span[0])
+        text = translate(
+            _CONTEXT, "Showing step {step} of {oldest} to {newest}, kept together with those from {first} on"
+        )
+    told = text.format(
+        step=step, oldest=state.shown.oldest, newest=state.shown.newest, first=0 if span is None else span[0]
+    )
     if state.snapshot is not None:
         return told + "; " + translate(_CONTEXT, "the snapshot is of step {now}").format(now=state.position.step)
     if state.position.running:

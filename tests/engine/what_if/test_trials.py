@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import plain
@@ -374,3 +375,16 @@ def test_data_that_cannot_be_cut_is_told() -> None:
     session = session_of(lambda: classifier(mlp(), dataset=data, collate=collate, training_step=step), 1)
     refused, tried = session.what_if([Alternative(batch_size=2), Alternative()]).tried
     assert "cannot be made of this data" in refused.refusal and tried.loss is not None
+
+
+def test_the_optimizer_that_it_is_already_is_told_and_not_tried_twice() -> None:
+    def without_momentum() -> Recipe:
+        recipe = clipped()
+        parameters = list(recipe.model.parameters())  # type: ignore[union-attr]
+        return replace(recipe, optimizer=torch.optim.SGD(parameters, lr=0.2))
+
+    (own,) = session_of(without_momentum).what_if([Alternative(optimizer="SGD")]).tried
+    assert own.refusal == "SGD is the training's own optimizer: that is the step as it is" and own.loss is None
+    # With momentum that has been gathered, one that is made anew takes another step.
+    fresh_one = only(session_of(clipped).what_if([Alternative(optimizer="SGD")]))
+    assert not fresh_one.refusal and fresh_one.loss is not None

@@ -62,6 +62,14 @@ ROWS: dict[ActionId, ActionRow] = {
         short=QT_TRANSLATE_NOOP("Actions", "Compare"),
         needs_session=True,
     ),
+    ActionId.COMPARE_RUNS: ActionRow(
+        text=QT_TRANSLATE_NOOP("Actions", "Compare t&wo runs..."),
+        tooltip=QT_TRANSLATE_NOOP(
+            "Actions",
+            "Find out where two recorded runs part, and what was different: snapshots, or files of JSON lines",
+        ),
+        menu=Menu.FILE,
+    ),
     ActionId.CLOSE_SNAPSHOT: ActionRow(
         text=QT_TRANSLATE_NOOP("Actions", "Close snaps&hot"),
         tooltip=QT_TRANSLATE_NOOP("Actions", "Go back to the session, or to the start page"),

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.stops.quantities import Figure
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.records.step_curves import ClipColumn
@@ -26,6 +27,7 @@ from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
 from gradscope.ui.plots.words.formats import exact, percent, short
 from gradscope.ui.plots.words.wording import not_clipped, nothing_yet
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -199,6 +201,10 @@ class ClippingChart(Chart):
         return TableData(headers=headers, rows=len(steps), cell=cell)
 
     # ------------------------------------------------------------------------------------------ slots
+
+    def spot_at(self, x: float, _y: float) -> Spot | None:
+        at = int(np.argmin(np.abs(self._steps - x))) if len(self._steps) else None
+        return Spot(figure=Figure.GRAD_NORM, value=None if at is None else float(self._values[at, ClipColumn.NORM]))
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:

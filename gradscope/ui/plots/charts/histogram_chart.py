@@ -14,7 +14,8 @@ from PySide6.QtWidgets import QToolButton, QWidget
 
 from gradscope.protocol.arrays import FloatArray
 from gradscope.protocol.messages import FetchHistogram, Histogram, Unavailable
-from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, NAN, ZERO, histogram_edges
+from gradscope.protocol.stops.quantities import Statistic
+from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, MAX, MIN, NAN, ZERO, histogram_edges
 from gradscope.state.app_state import AppState
 from gradscope.state.history import Latest
 from gradscope.state.topics import Topic
@@ -29,6 +30,7 @@ from gradscope.ui.plots.parts.scales import LinearScale, nice_range
 from gradscope.ui.plots.words.formats import exact, short
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.words.capture import why_no_distribution
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -221,6 +223,14 @@ class HistogramChart(Chart):
     def _on_powers_toggled(self, _checked: bool) -> None:
         self.plot.fit()
         self.mark_dirty()
+
+    def spot_at(self, _x: float, _y: float) -> Spot | None:
+        """How large its values are is what a distribution shows."""
+        latest = self._latest
+        if latest is None:
+            return None
+        largest = float(np.fmax(abs(latest.summary[MIN]), abs(latest.summary[MAX])))
+        return Spot(subject=latest.row.key, statistic=Statistic.MAX_ABS, value=largest)
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QToolButton, QWidget
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.numbers import number
 from gradscope.protocol.scripts import Ability
+from gradscope.protocol.stops.quantities import Figure
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
 from gradscope.state.topics import Topic
@@ -33,6 +34,7 @@ from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.scrolled_column import ScrolledColumn
 from gradscope.ui.widgets.steady_label import SteadyLabel
 from gradscope.ui.words.quantities import Scale
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -313,6 +315,10 @@ class RateChart(Chart):
     def _on_log_toggled(self, _checked: bool) -> None:
         self.plot.fit()
         self.mark_dirty()
+
+    def spot_at(self, x: float, _y: float) -> Spot | None:
+        at = int(np.argmin(np.abs(self._past_steps - x))) if len(self._past_steps) else None
+        return Spot(figure=Figure.LR, value=None if at is None else float(np.nanmax(self._past[at])))
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:

@@ -12,6 +12,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.stops.quantities import Figure
 from gradscope.state.app_state import AppState
 from gradscope.state.topics import Topic
 from gradscope.ui.look.colours import Theme
@@ -24,6 +25,7 @@ from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
 from gradscope.ui.plots.words.formats import exact, from_log10
 from gradscope.ui.plots.words.wording import nothing_yet
+from gradscope.ui.words.spot import Spot
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -132,6 +134,10 @@ class ScaleChart(Chart):
         return TableData(headers=(self.tr("Step"), self.tr("Loss scale"), ""), rows=len(steps), cell=cell)
 
     # ------------------------------------------------------------------------------------------ slots
+
+    def spot_at(self, x: float, _y: float) -> Spot | None:
+        at = int(np.argmin(np.abs(self._steps - x))) if len(self._steps) else None
+        return Spot(figure=Figure.SCALE, value=None if at is None else float(self._scales[at]))
 
     @Slot(float, float)
     def _on_pointed_at(self, x: float, _y: float) -> None:

@@ -56,10 +56,14 @@ class NumberTable(QAbstractTableModel):
         return 0 if parent.isValid() else len(self._data.headers)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole):
+        roles = (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole, Qt.ItemDataRole.ToolTipRole)
+        if role not in roles:
             return None
         value = self._data.cell(index.row(), index.column())
         is_text = isinstance(value, str) and not value.startswith(("–", "<", ">"))
+        if role == Qt.ItemDataRole.ToolTipRole:
+            # A long text is cut in its cell; a number never is.
+            return value if is_text else None
         if role == Qt.ItemDataRole.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignLeft if is_text else Qt.AlignmentFlag.AlignRight
             return side | Qt.AlignmentFlag.AlignVCenter
