@@ -19,14 +19,34 @@ from gradscope.protocol.failure import BadInput
 
 MOST_STATES = 4096
 """Each is 10 KB."""
+_MOST_DATA = 100
+"""Data sets that one is made of; those beyond are not looked into."""
 
 
 def generators_of(loader: DataLoader[Any]) -> list[torch.Generator]:
-    """The generators of a loader and its samplers; one may be there more than once."""
+    """The generators of a loader and its samplers, and those that are attributes of its data; one may be there more than
+    once."""
     with users_code("Reading the generators of the DataLoader and its samplers"):
         owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
         found = [getattr(owner, "generator", None) for owner in owners]
+    # Workers have copies of the data.
+    for data in _data_of(loader) if loader.num_workers == 0 else ():
+        found += getattr(data, "__dict__", {}).values()
     return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _data_of(loader: DataLoader[Any]) -> list[Any]:
+    """The data set, and those that it is made of (a `Subset`, a `ConcatDataset`)."""
+    found: list[Any] = []
+    waiting = [loader.dataset]
+    while waiting and len(found) < _MOST_DATA:
+        data = waiting.pop()
+        attributes = getattr(data, "__dict__", {})
+        found.append(data)
+        waiting += [part for part in (attributes.get("dataset"), attributes.get("data_source")) if part is not None]
+        many = attributes.get("datasets")
+        waiting += many if isinstance(many, (list, tuple)) else ()
+    return found
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ class Journal(Protocol):
     def done(self, phase: Phase) -> None:
         """It is done, and training stands behind it. A phase that has failed is not told of: it was undone."""
 
+    def undone(self, phase: Phase) -> None:
+        """It has failed, and was undone: a backward together with its forward."""
+
     def cleared(self) -> None:
         """The gradients were cleared by hand."""
 

@@ -35,7 +35,7 @@ from gradscope.engine.wording import listed, with_article
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.failure import BadInput, Failure, FailureKind, UserCodeFailed
 from gradscope.protocol.messages import SessionInfo, Validated
-from gradscope.protocol.phases import AFTER, NEXT_PHASE, Phase, Position, Rest, SubStep, Verb, refusal
+from gradscope.protocol.phases import AFTER, INSIDE, NEXT_PHASE, Phase, Position, Rest, SubStep, Verb, refusal
 
 _NOUNS = {
     SubStep.UNSCALE: "unscaling",
@@ -122,7 +122,7 @@ class Stepper:
     @property
     def is_between_batches(self) -> bool:
         """At rest before the first turn of a step."""
-        return self.book.rest is Rest.READY and self.loop.turn is self.training.turns[0]
+        return self.book.inside is None and self.book.rest is Rest.READY and self.loop.turn is self.training.turns[0]
 
     def zero_grad(self) -> None:
         """Clear the gradients of the optimizer whose turn it is, by hand. Raises BadInput inside a phase."""
@@ -171,6 +171,10 @@ class Stepper:
     def _need(self, verb: Verb) -> None:
         if self.is_broken:
             raise BadInput("The session cannot go on: a phase that failed could not be undone. Open the recipe again")
+        inside = self.book.inside
+        if inside is not None:
+            # A gate may ask for anything, and stands inside a phase.
+            raise BadInput(f"Stopped {INSIDE[inside].value}: finish that phase first")
         reason = refusal(self.book.rest, verb)
         if reason is not None:
             raise BadInput(reason)
@@ -266,6 +270,8 @@ class Stepper:
         try:
             report = self.book.abandon(phase)
             self.undone = undo()
+            if self.journal is not None:
+                self.journal.undone(phase)
         except BaseException as error:
             # A poisoned CUDA context (a device-side assert) fails in everything that follows.
             self.is_broken = True

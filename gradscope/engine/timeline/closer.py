@@ -89,7 +89,7 @@ class CloserTimeline(Timeline):
         if at is None or base is None or (step == self._number and at > self._at and step not in way.records):
             reason = self.reason or f"expected a step from {self.earliest} on whose {needed.value} was made"
             raise BadInput(f"The values of step {step} cannot be computed again: {reason}")
-        here = self._look_around()
+        here, begun = self._look_around(), self._begun
         self._is_looking = True
         try:
             found = self._look(here, base, step, at, key, tick)
@@ -100,7 +100,7 @@ class CloserTimeline(Timeline):
         else:
             notes = self._come_back(here, tick)
         finally:
-            self._is_looking = False
+            self._is_looking, self._begun = False, begun
             self._store.let_go_of_data(self._stepper.loop.batches.spot().tape)
         found = Recomputed(found.values, found.verified, tuple(dict.fromkeys((*found.notes, *notes))))
         self._keep(step, key, found)

@@ -29,6 +29,7 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.error_parts import qualified_name, safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.timeline.blocks import parts_of
+from gradscope.engine.timeline.canonical import Canonical
 from gradscope.engine.timeline.walks import Walk
 from gradscope.protocol.phases import Rest
 
@@ -47,9 +48,10 @@ _BY_ID = "_per_optimizer_states"
 
 def state_hash(stepper: Stepper) -> str:
     """Hex. Training is as before."""
-    writer = _Writer()
+    canonical = Canonical(stepper.training)
+    writer = _Writer(canonical)
     walk = _Walk(copies_parameters=False)
-    walk.leave_out(stepper.loop.batches.parts)
+    walk.leave_out([*stepper.loop.batches.parts, *canonical.left_out])
     walk.look_from(roots_of(stepper.training))
     for place, thing in walk.met:
         if not _is_dict_of_hooks(place):
@@ -92,7 +94,8 @@ class _Walk(Walk):
 class _Writer:
     """Everything is preceded by what it is and how long it is, so that no two things are written alike."""
 
-    def __init__(self) -> None:
+    def __init__(self, canonical: Canonical | None = None) -> None:
+        self._canonical = canonical
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self._numbers: dict[int, int] = {}
         self._alive: list[object] = []
@@ -177,6 +180,8 @@ class _Writer:
 
     def _items(self, holder: ItemsHolder) -> None:
         keys, values = holder.keys, holder.values
+        if self._canonical is not None and isinstance(holder, DictHolder):
+            keys, values = self._canonical.items(holder.content, keys, values)
         self.text("items", f"{type(holder).__name__} {len(keys)} {len(values)}")
         if isinstance(holder, SetHolder):
             self._unordered(values)

@@ -22,9 +22,9 @@ from gradscope.engine.timeline.looking_back import last_step
 from gradscope.engine.timeline.marks import Marks
 from gradscope.engine.timeline.pace import Pace
 from gradscope.engine.timeline.replay import NEAR, Replay, Tick, is_same_loss, nothing, why_approximate
-from gradscope.engine.timeline.store import Store
 from gradscope.engine.timeline.taker import Taker
-from gradscope.engine.timeline.ways import Action, ByHand, Cleared, Edited, Ran, StepLog, Way, is_same
+from gradscope.engine.timeline.trail import Trail
+from gradscope.engine.timeline.ways import Action, ByHand, Cleared, Edited, Ran, StepLog, Way
 from gradscope.engine.wording import listed
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import Validated
@@ -47,13 +47,13 @@ class Went:
     notes: tuple[str, ...] = ()
 
 
-class Timeline:
+class Timeline(Trail):
     """A journal of its stepper. Before the forward of each step a checkpoint is taken; the phases inside a step are reached
     by running it again from there, and so are steps whose checkpoint had to go."""
 
     def __init__(self, stepper: Stepper, editor: Callable[[], Editor], limit_bytes: int = 0) -> None:
+        super().__init__()
         self._stepper, self._editor = stepper, editor
-        self._store = Store()
         self.pace = Pace()
         """How much of the time may go into it."""
         self._marks = Marks()
@@ -61,7 +61,6 @@ class Timeline:
         self._replay: Replay | None = None
         self._failure = ""
         """Why no checkpoints are taken any more."""
-        self._ways: dict[int, Way] = {}
         self.newest: Went | None = None
         """The last time that training went elsewhere."""
         self._begin()
@@ -282,7 +281,7 @@ class Timeline:
 
     def _restore(self, way: Way, base: Checkpoint) -> list[str]:
         notes = self._taker.give(base)
-        self._way, self._number, self._at = way, base.step, base.at
+        self._way, self._number, self._at, self._begun = way, base.step, base.at, None
         self._stepper.book.history = [record for number, record in sorted(way.records.items()) if number < base.step]
         return notes
 
@@ -306,18 +305,38 @@ class Timeline:
     def done(self, phase: Phase) -> None:
         self._guarded(lambda: self._done(phase))
 
+    def undone(self, phase: Phase) -> None:
+        if self._replay is None and phase is not Phase.STEP:
+            self._guarded(lambda: self._take_back(phase))
+
+    def _take_back(self, phase: Phase) -> None:
+        if phase is Phase.BACKWARD:
+            self._take_back_forward()
+        if self._stepper.book.rest is Rest.READY:
+            self._begun = self._marks.now(self._stepper)
+
+    def _by_hand(self, action: Action) -> bool:
+        """Something was done between two phases. Whether it is what was done here before."""
+        is_known = self._note(action)
+        if self._begun is not None:
+            self._begun = self._marks.now(self._stepper)
+            if not is_known:
+                # It was of before this.
+                self._way.log(self._number).mark = None
+        return is_known
+
     def cleared(self) -> None:
-        self._guarded(lambda: self._note(Cleared()))
+        self._guarded(lambda: self._by_hand(Cleared()))
 
     def validated(self, validation: Validated, best: Best | None) -> None:
-        self._guarded(lambda: self._note(ByHand(validation, best)))
+        self._guarded(lambda: self._by_hand(ByHand(validation, best)))
 
     def edited(self, edit: Edit | Evaluate | None, record: EditRecord, names: Mapping[str, Any] | None = None) -> None:
         """An edit was made, or something evaluated with its effects kept; None: this one was undone. `names`: the console's
         variables that it may have used."""
 
         def note() -> None:
-            if not self._note(Edited(edit, names or {})) and self._is_at_fork:
+            if not self._by_hand(Edited(edit, names or {})) and self._is_at_fork:
                 self._way.changes.append(record.text if edit is not None else f"Undone: {record.text}")
 
         if self.is_on:
@@ -339,6 +358,9 @@ class Timeline:
     def _keep_step(self, log: StepLog) -> None:
         """What is known before the first forward of a step; and a checkpoint."""
         mark = self._marks.now(self._stepper)
+        if mark == self._begun:
+            # The same forward, which was undone: it comes to the same from what is kept.
+            return
         if self._at < len(log.actions):
             is_other = log.mark is not None and log.mark != mark
             if self._replay is not None and log.mark is not None:
@@ -357,6 +379,7 @@ class Timeline:
 
     def _done(self, phase: Phase) -> None:
         loss = self._stepper.loop.loss if phase is Phase.FORWARD else None
+        self._begun = None
         log = self._way.log(self._number)
         known = log.actions[self._at] if self._at < len(log.actions) else None
         if self._replay is not None and isinstance(known, Ran) and known.phase is phase is Phase.FORWARD:
@@ -379,53 +402,13 @@ class Timeline:
         log.record = self._way.records[self._number] = history[-1]
         self._number, self._at = self._stepper.book.step, 0
 
-    def _note(self, action: Action) -> bool:
-        """Whether it is what was done here before."""
-        log = self._way.log(self._number)
-        is_known = self._at < len(log.actions)
-        if is_known and not is_same(log.actions[self._at], action):
-            self._fork()
-            log, is_known = self._way.log(self._number), False
-        if not is_known:
-            log.actions.append(action)
-        self._at += 1
-        return is_known
-
-    @property
-    def _is_at_fork(self) -> bool:
-        """Training has just gone away from another branch: no phase was run since."""
-        way, number = self._way, self._number
-        if way.parent is None or number != way.from_step:
-            return False
-        return not any(isinstance(action, Ran) for action in way.log(number).actions[way.forked_at : self._at])
-
-    def _fork(self) -> None:
-        """What is done from here on is another branch."""
-        way, number = self._way, self._number
-        old = way.log(number)
-        new = Way(
-            max(self._ways) + 1,
-            way.id,
-            number,
-            forked_at=self._at,
-            steps={n: log for n, log in way.steps.items() if n < number},
-            records={n: record for n, record in way.records.items() if n < number},
-        )
-        log = new.log(number)
-        log.actions = old.actions[: self._at]
-        if self._at > old.begins_at:
-            log.mark = old.mark
-        if old.checkpoint is not None and old.checkpoint.at <= self._at:
-            self._store.house(old.checkpoint, log)
-        self._ways[new.id] = self._way = new
-
     # ------------------------------------------------------------------------------------------ checkpoints
 
     def _begin(self) -> None:
         """Nothing before now can be gone to."""
         self._store.clear()
         self._taker.forget()
-        self._number, self._at = self._stepper.book.step, 0
+        self._number, self._at, self._begun = self._stepper.book.step, 0, None
         records = {record.step: record for record in self._stepper.book.history}
         first = Way(0, None, self._number, records=records)
         self._ways = {0: first}
