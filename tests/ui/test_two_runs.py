@@ -239,6 +239,13 @@ def test_a_branch_is_compared_with_the_one_that_training_is_on(
     assert controller.state.selection.subject == key
     controller.show_step(2)
     assert tab.page.moment.currentIndex() == 1 and tab.page.step.value() == 2
+    # The newest step can be chosen here too, though elsewhere it is what is shown anyway.
+    tab.page.step.setValue(3)
+    assert controller.state.shown.step is None and tab.page.chosen_step == 3
+    controller.show_step(1)
+    assert tab.page.chosen_step == 1
+    controller.show_step(None)
+    assert tab.page.chosen_step is None
 
 
 def test_a_branch_of_which_nothing_is_kept_is_told_so(

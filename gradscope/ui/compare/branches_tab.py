@@ -118,7 +118,11 @@ class BranchesTab(QWidget):
 
     def _follow_step(self) -> None:
         if self.page is not None and self.comparison.beside is not None:
-            step, steps = self._controller.state.shown.step, self.comparison.beside.comparison.steps
+            shown, steps = self._controller.state.shown, self.comparison.beside.comparison.steps
+            step, chosen = shown.step, self.page.chosen_step
+            if step is None and chosen is not None and chosen >= shown.newest:
+                # The newest step, which a person has chosen here, is shown by itself everywhere else.
+                return
             self.page.show_step(step if step is not None and steps[0] <= step <= steps[-1] else None)
 
     def _show_stale(self) -> None:

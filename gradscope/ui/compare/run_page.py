@@ -159,6 +159,11 @@ class RunPage(QWidget):
         row = self.model.row_at(index.row()) if index.isValid() else None
         return None if row is None else row.key
 
+    @property
+    def chosen_step(self) -> int | None:
+        """That the rows are of; None where they are those of the largest difference."""
+        return self.step.value() if self.moment.currentIndex() == 1 else None
+
     # ------------------------------------------------------------------------------------------ slots
 
     @Slot()
@@ -184,7 +189,7 @@ class RunPage(QWidget):
     def _on_moment_changed(self) -> None:
         if not self._is_following:
             self._take_step()
-            self.step_chosen.emit(self._chosen_step())
+            self.step_chosen.emit(self.chosen_step)
 
     @Slot(int)
     def _on_step_wanted(self, step: int) -> None:
@@ -204,11 +209,8 @@ class RunPage(QWidget):
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _chosen_step(self) -> int | None:
-        return self.step.value() if self.moment.currentIndex() == 1 else None
-
     def _take_step(self) -> None:
-        step = self._chosen_step()
+        step = self.chosen_step
         self.step.setVisible(step is not None)
         self.table.setColumnHidden(RunColumn.STEP, step is not None)
         with self._is_following:
@@ -262,7 +264,7 @@ class RunPage(QWidget):
     def _curve(self, key: str) -> Chart:
         chart = PairChart(self._controller, self._themes, title=key, is_of_session=self._is_of_session)
         chart.step_wanted.connect(self._on_step_wanted)
-        chart.show_step(self._chosen_step())
+        chart.show_step(self.chosen_step)
         self._draw(chart, key, key)
         return chart
 
