@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from gradscope.protocol.failure import BadInput
 
@@ -47,15 +48,15 @@ class Capture:
             raise BadInput(f"{text!r} names no layer; expected names with commas between them: layers:encoder.0,head")
         return Capture(CaptureLevel(level), layers)
 
-    @property
+    @cached_property
     def is_off(self) -> bool:
         return self.level is CaptureLevel.OFF
 
-    @property
+    @cached_property
     def norms_only(self) -> bool:
         return self.level is CaptureLevel.NORMS
 
-    @property
+    @cached_property
     def is_partial(self) -> bool:
         """Some layers are left out."""
         return self.level in (CaptureLevel.LAYERS, CaptureLevel.OFF)

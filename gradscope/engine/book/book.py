@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from gradscope.engine.book.first_weights import FirstWeightsNote
 from gradscope.engine.book.gate import Gate
 from gradscope.engine.book.nonfinite_watch import NonFiniteWatch
 from gradscope.engine.book.step_record import StepRecord
-from gradscope.engine.book.turns import momenta_of, rates_of
+from gradscope.engine.book.turns import rates_and_momenta
 from gradscope.engine.capture.hooks import ModuleHooks
 from gradscope.engine.capture.keeper import Keeper
 from gradscope.engine.capture.observer import Observer
@@ -76,8 +76,6 @@ class Book:
         self.inside: Phase | None = None
         self.moment: Moment | None = None
         """Where in a phase it has been stopped."""
-        self._driver: Driver | None = None
-        self._watch: NonFiniteWatch | None = None
         self._found: FirstNonFinite | None = None
         """In the newest phase."""
         self._rates: tuple[float, ...] = ()
@@ -85,57 +83,50 @@ class Book:
         self._step_seconds = 0.0
         self._identity: _Identity | None = None
         self._backward: Collected | None = None
-        self._slowness_is_told = False
+        # Only a GPU has a kernel of its own that may be missing.
+        self._slowness_is_told = device.type != "cuda"
 
     def belongs_to(self, driver: Driver) -> None:
         """Who drives is known from here on."""
-        self._driver = driver
-        self._watch = NonFiniteWatch(driver, self.observer, is_late=self.device.type != "cpu")
-
-    @property
-    def driver(self) -> Driver:
-        assert self._driver is not None
-        return self._driver
-
-    @property
-    def watch(self) -> NonFiniteWatch:
-        assert self._watch is not None
-        return self._watch
+        self.driver = driver
+        self.watch = NonFiniteWatch(driver, self.observer, is_late=self.device.type != "cpu")
 
     # ------------------------------------------------------------------------------------------ writing
 
     def begin(self, phase: Phase) -> None:
         """A phase begins: from here on what is seen is collected."""
         driver = self.driver
-        optimizers = [turn.optimizer for turn in driver.turns]
-        self._rates, self._momenta = rates_of(optimizers), momenta_of(optimizers)
+        self._rates, self._momenta = rates_and_momenta([turn.optimizer for turn in driver.turns])
         if phase is Phase.FORWARD and driver.window.micro == 0:
             self._step_seconds = 0.0
         if phase is Phase.BACKWARD and driver.window.micro == 0:
             self.observer.guarded(partial(self.first_weights.before_backward, self.step))
         self.observer.begin(phase)
         self.inside = phase
-        self._identity = self._identity_now()
+        self._identity = _identity_of(driver)
 
     def end(self, phase: Phase) -> Collected:
         """The phase is complete. What was seen in it is whole; what else is to be known of it, `write` is told after."""
-        self._identity = self._identity_now()
+        self._identity = _identity_of(self.driver)
         return self.observer.end(self._more(phase))
 
     def close_phase(self, phase: Phase, collected: Collected) -> None:
         """Nothing can fail in it any more: judge what it has shown."""
         self._step_seconds += collected.seconds
         self.inside = self.moment = None
-        watch = self.watch
-        look = {Phase.FORWARD: watch.after_forward, Phase.BACKWARD: watch.after_backward, Phase.STEP: watch.after_step}
         self._found = None
-
-        def work() -> None:
-            self._found = look[phase](self.step, collected)
-
-        self.observer.guarded(work)
+        self.observer.guarded(partial(self._look, phase, collected))
         if self.observer.listener is not None:
             self.observer.guarded(partial(self.observer.listener.phase_done, phase, collected))
+
+    def _look(self, phase: Phase, collected: Collected) -> None:
+        watch, step = self.watch, self.step
+        if phase is Phase.FORWARD:
+            self._found = watch.after_forward(step, collected)
+        elif phase is Phase.BACKWARD:
+            self._found = watch.after_backward(step, collected)
+        else:
+            self._found = watch.after_step(step, collected)
 
     def write(self, phase: Phase, collected: Collected, *, rest: Rest) -> PhaseReport:
         """The report of a forward or a backward, after which training stands at `rest`."""
@@ -294,13 +285,11 @@ class Book:
 
     # ------------------------------------------------------------------------------------------ private
 
-    def _identity_now(self) -> _Identity:
-        driver = self.driver
-        batches, window = driver.batches, driver.window
-        return _Identity(batches.epoch, batches.index, window.micro, window.size, driver.turn.name)
-
     def _more(self, phase: Phase) -> list[tuple[SubjectKey, Tensor]]:
-        if phase is not Phase.STEP or self.capture.norms_only or self.capture.is_off:
+        if phase is not Phase.STEP:
+            return []
+        capture = self.capture
+        if capture.norms_only or capture.is_off:
             return []
         states = self.driver.gradients.optimizer_state()
         return [(key, tensor) for key, tensor in states if self.observer.wants(key.name)]
@@ -334,21 +323,16 @@ class Book:
     def _report(self, phase: Phase, collected: Collected, *, complete: bool = True) -> PhaseReport:
         driver, identity, is_step = self.driver, self._identity, phase is Phase.STEP
         assert identity is not None
-        raw = Report(
+        # The protocol's report is made when somebody asks for it: many never do, and all that it is made of is known now.
+        raw = partial(
+            _raw_of,
+            collected,
             phase=phase,
             step=self.step,
             epoch=identity.epoch,
             batch=identity.batch,
             loss=driver.loss,
             lr=self._rates,
-            subjects=collected.subjects,
-            summaries=collected.summaries,
-            histograms=collected.histograms,
-            sampled=collected.sampled,
-            places=collected.places,
-            times=collected.times,
-            absent=collected.absent,
-            seconds=collected.seconds,
             complete=complete,
             micro=identity.micro,
             window=identity.window,
@@ -363,3 +347,23 @@ class Book:
             line=driver.line,
         )
         return PhaseReport(raw, self.observer.tables.subjects.rows, is_partial=self.capture.is_partial)
+
+
+def _raw_of(collected: Collected, **facts: Any) -> Report:
+    return Report(
+        subjects=collected.subjects,
+        summaries=collected.summaries,
+        histograms=collected.histograms,
+        sampled=collected.sampled,
+        places=collected.places,
+        times=collected.times,
+        absent=collected.absent,
+        seconds=collected.seconds,
+        **facts,
+    )
+
+
+def _identity_of(driver: Driver) -> _Identity:
+    """As it is now."""
+    batches, window = driver.batches, driver.window
+    return _Identity(batches.epoch, batches.index, window.micro, window.size, driver.turn.name)

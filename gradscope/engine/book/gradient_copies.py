@@ -20,15 +20,15 @@ class GradientCopies:
         """Copy the gradients of leaves."""
         # Copies that were broken off must not be put back.
         self._tensors = {}
-        leaves = {name: tensor for name, tensor in tensors.items() if tensor.is_leaf}
+        leaves = {name: (tensor, tensor.grad) for name, tensor in tensors.items() if tensor.is_leaf}
         known, renewal = self._copies, Renewal()
         self._copies = {
-            name: renewal.copy_of(tensor.grad, known.get(name))
-            for name, tensor in leaves.items()
-            if tensor.grad is not None
+            name: renewal.copy_of(gradient, known.get(name))
+            for name, (_, gradient) in leaves.items()
+            if gradient is not None
         }
         renewal.finish()
-        self._tensors = {name: (tensor, tensor.grad) for name, tensor in leaves.items()}
+        self._tensors = leaves
 
     def get(self, name: str) -> Tensor | None:
         """The copy of a gradient; None where there was none, or nothing is remembered."""

@@ -141,9 +141,12 @@ class Gradients:
         """The model's parameters, and what else the optimizers hold (a loss function with weights of its own)."""
         # An optimizer also moves a frozen one that still has a gradient.
         found = {n: t for n, t in self._observer.tensors().items() if t.requires_grad or t.grad is not None}
-        known = {id(tensor) for tensor in found.values()}
+        known = {*map(id, found.values())}
         for i, group in enumerate(groups_of([turn.optimizer for turn in self._whose.turns])):
-            for k, tensor in enumerate(group["params"]):
+            parameters = group["params"]
+            if known.issuperset(map(id, parameters)):
+                continue
+            for k, tensor in enumerate(parameters):
                 if id(tensor) not in known and not is_uninitialised(tensor):
                     found[f"(optimizer group {i}, parameter {k})"] = tensor
         return found
@@ -156,9 +159,11 @@ class Gradients:
     def have_reached_nothing(self) -> bool:
         """No backward has reached what the turn's optimizer holds, as far as the hooks on parameters tell: with capture off
         there are none."""
-        capture, groups = self._observer.capture, groups_of([self._whose.turn.optimizer])
-        if any(tensor.grad is not None for group in groups for tensor in group["params"]):
-            return False
+        for group in groups_of([self._whose.turn.optimizer]):
+            for tensor in group["params"]:
+                if tensor.grad is not None:
+                    return False
+        capture = self._observer.capture
         # A hook of the user's may have stepped the optimizer, and dropped the gradient.
         return not (capture.is_off or capture.is_partial or self.own_names().intersection(self._observer.reached))
 

@@ -327,7 +327,7 @@ class NonFiniteWatch:
     def _bad_rows(self, collected: Collected) -> list[Row]:
         """In the order in which they were seen."""
         summaries = collected.summaries
-        if not summaries[:, NAN : INF + 1].any():
+        if not len(summaries) or not summaries[:, NAN : INF + 1].any():
             return []
         rows = self._observer.tables.subjects.rows
         return [

@@ -79,13 +79,17 @@ class Holdings:
     @staticmethod
     def of(turns: Sequence[Turn], parameters: Mapping[str, Tensor]) -> Holdings:
         """`parameters` are the model's."""
-        held = {i for turn in turns for i in _ids(turn)}
-        own = {id(tensor) for tensor in parameters.values()}
+        held = set[int]().union(*map(_ids, turns))
+        own = {*map(id, parameters.values())}
+        if held == own:
+            return _NOTHING_APART
         missing = (name for name, tensor in parameters.items() if tensor.requires_grad and id(tensor) not in held)
         return Holdings(frozenset(missing), frozenset(held - own))
 
     def changes(self, since: Holdings) -> list[str]:
         """What has come apart since then: parameters were replaced or added in mid-training."""
+        if self is _NOTHING_APART:
+            return []
         missing, strangers = sorted(self.missing - since.missing), self.strangers - since.strangers
         notes = []
         if missing:
@@ -101,7 +105,10 @@ class Holdings:
 
 
 def _ids(turn: Turn) -> set[int]:
-    return {id(tensor) for tensor in turn.parameters}
+    return {*map(id, turn.parameters)}
+
+
+_NOTHING_APART = Holdings(frozenset(), frozenset())
 
 
 def left_to_scaler(bad: list[tuple[SubjectKey, Counts]]) -> list[str]:

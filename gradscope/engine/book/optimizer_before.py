@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 
 from gradscope.engine.model.copies import Renewal
 
+_PLAIN = frozenset((type(None), bool, int, float, str))
+"""Of these no copy is needed."""
+
 
 class OptimizerBefore:
     """Copies, in memory that is used again in every step."""
@@ -29,7 +32,10 @@ class OptimizerBefore:
     def remember(self, optimizers: Iterable[Optimizer], stepped: Optimizer, *, with_state: bool = True) -> None:
         """Copy the options of all, and the state of `stepped`, where that is wanted."""
         self._options = [
-            (group, {key: copied(value) for key, value in group.items() if key != "params"})
+            (
+                group,
+                {k: v if type(v) in _PLAIN else copied(v) for k, v in group.items() if k != "params"},
+            )
             for optimizer in optimizers
             for group in optimizer.param_groups
         ]
@@ -87,7 +93,7 @@ def copy_of_state(state: Mapping[Any, Any]) -> dict[Any, Any]:
 
 def copied(value: Any) -> Any:
     """A copy of an option, or of something that an optimizer remembers."""
-    if value is None or type(value) in (bool, int, float, str):
+    if type(value) in _PLAIN:
         return value
     # copy.copy of a tensor shares its memory.
     return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -44,6 +45,11 @@ class Turn:
     def may_need_closure(self) -> bool:
         """Its signature says that a closure can be left out, and it has not been seen to do without."""
         return self._closure is _Closure.UNKNOWN
+
+    @property
+    def may_use_closure(self) -> bool:
+        """One or the other of these."""
+        return self._closure is not _Closure.UNUSED
 
     def settle_closure(self, *, is_needed: bool) -> None:
         """It has been seen whether this optimizer's step needs one."""
@@ -93,6 +99,15 @@ def rates_of(optimizers: Iterable[Optimizer]) -> tuple[float, ...]:
     """The current learning rate of every parameter group; NaN for a group that has none."""
     with users_code("Reading the optimizer's learning rates"):
         return tuple(float(group.get("lr", float("nan"))) for group in groups_of(optimizers))
+
+
+def rates_and_momenta(optimizers: Iterable[Optimizer]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`rates_of` and `momenta_of`, for every phase."""
+    groups = groups_of(optimizers)
+    with users_code("Reading the optimizer's learning rates"):
+        rates = tuple([float(group.get("lr", math.nan)) for group in groups])
+    with users_code("Reading the optimizer's momenta"):
+        return rates, tuple([_momentum(group) for group in groups])
 
 
 def momenta_of(optimizers: Iterable[Optimizer]) -> tuple[float, ...]:

@@ -93,6 +93,7 @@ class Observer:
         self._fused: set[str] = set()
         self._never_called: set[str] = set()
         self._sites = Sites(self.tables)
+        self.capture = capture
         self.wants = Wanted(model, self._structure, capture)
         """Whether the layer, parameter or buffer of a name is looked at."""
         self._summaries = SummaryBatch()
@@ -107,12 +108,9 @@ class Observer:
 
     # ------------------------------------------------------------------------------------------ what is captured
 
-    @property
-    def capture(self) -> Capture:
-        return self.wants.capture
-
     def set_capture(self, capture: Capture) -> None:
         """From the next phase on. Between two phases only."""
+        self.capture = capture
         self.wants.change(capture)
         self._remove_hooks()
         self._install_hooks()
@@ -194,9 +192,9 @@ class Observer:
         self, substep: SubStep, *, start: float | None = None, detail: str = "", line: SourceLine | None = None
     ) -> None:
         """A sub-step is done: note it, and stop here if somebody wants to."""
-        self.last_passed = substep
-        if self.record is not None:
-            self.record.pass_place(self.tables.place(substep, detail=detail, line=line), start)
+        self.last_passed, record = substep, self.record
+        if record is not None:
+            record.pass_place(self.tables.place(substep, detail=detail, line=line), start)
         if self.listener is not None and substep is SubStep.ZERO_GRAD and not self._is_muted:
             self.guarded(self.listener.gradients_cleared)
         self._stop_here(substep, "", "", 0)

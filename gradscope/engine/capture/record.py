@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -300,7 +300,7 @@ class PhaseRecord:
 
     def pass_place(self, place: int, start: float | None, output_bytes: float = math.nan) -> None:
         """Note that something ran; `start` is when it began (`elapsed`), None where only the moment is known."""
-        now = self.elapsed()
+        now = time.perf_counter() - self._started - self.own_seconds - self.paused_seconds
         with self._lock:
             self._places.append(place)
             self._times += (now, math.nan, output_bytes) if start is None else (start, now - start, output_bytes)
@@ -312,29 +312,41 @@ class PhaseRecord:
     def _finished(self) -> Collected:
         summaries, histograms, sampled = self._summaries.finish(len(self._rows))
         return Collected(
-            subjects=np.array(self._rows, dtype=np.int64),
+            subjects=np.array(self._rows, dtype=np.int64) if self._rows else _NO_SUBJECTS,
             summaries=summaries,
             histograms=histograms,
             sampled=sampled,
-            places=np.array(self._places, dtype=np.int64),
-            times=np.array(self._times, dtype=np.float64).reshape(-1, 3),
+            passed=tuple(self._places),
+            passed_times=tuple(self._times),
             absent=tuple(self.absent),
             seconds=time.perf_counter() - self._started - self.paused_seconds,
         )
 
 
+_NO_SUBJECTS = np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """A finished record; fields as in `protocol.messages.Report`."""
+    """A finished record; fields as in `protocol.messages.Report`, the places as arrays when somebody asks for them."""
 
     subjects: IntArray
     summaries: FloatArray
     histograms: np.ndarray[tuple[int, ...], np.dtype[np.int32]]
     sampled: IntArray
-    places: IntArray
-    times: FloatArray
+    passed: tuple[int, ...]
+    passed_times: tuple[float, ...]
+    """(start, seconds, bytes of output) of each, one after the other."""
     absent: tuple[Absence, ...]
     seconds: float
+
+    @cached_property
+    def places(self) -> IntArray:
+        return np.array(self.passed, dtype=np.int64)
+
+    @cached_property
+    def times(self) -> FloatArray:
+        return np.array(self.passed_times, dtype=np.float64).reshape(-1, 3)
 
     def total_l2(self, positions: IntArray) -> float | None:
         """The L2 norm of several subjects together, as `summary.total_l2` has it."""

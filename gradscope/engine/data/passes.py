@@ -58,9 +58,12 @@ class DrawStates:
 
     @staticmethod
     def capture(generators: list[torch.Generator], newest: DrawStates | None = None) -> DrawStates:
-        """As they are now; `newest` was captured before."""
+        """As they are now; `newest` was captured before, of the same generators, and is returned where none has moved."""
         states = RandomStates.capture(None if newest is None else newest.globals)
-        return DrawStates(states, tuple(generator.get_state() for generator in generators))
+        own = tuple([generator.get_state() for generator in generators])
+        if newest is not None and states is newest.globals and all(map(torch.equal, own, newest.own)):
+            return newest
+        return DrawStates(states, own)
 
     def restore(self, generators: list[torch.Generator]) -> None:
         self.globals.restore()
@@ -68,7 +71,7 @@ class DrawStates:
             generator.set_state(state)
 
     def is_same(self, other: DrawStates) -> bool:
-        return self.globals.is_same(other.globals) and all(map(torch.equal, self.own, other.own))
+        return self is other or (self.globals.is_same(other.globals) and all(map(torch.equal, self.own, other.own)))
 
     def packed(self) -> dict[str, Any]:
         return {"globals": self.globals.packed(), "own": list(self.own)}

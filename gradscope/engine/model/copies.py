@@ -54,7 +54,8 @@ class Renewal:
         return known
 
     def finish(self) -> None:
-        copy_all(self._pairs)
+        if self._pairs:
+            copy_all(self._pairs)
 
 
 def put_back(target: Tensor, copy: Tensor) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -51,15 +51,20 @@ class Subject:
 class PhaseReport:
     """The report of one forward, backward or step. Iterate `subjects`, or ask for one by name with `get`."""
 
-    def __init__(self, raw: messages.Report, rows: list[SubjectRow], *, is_partial: bool = False) -> None:
-        self.raw = raw
-        """As it is sent to the app."""
+    def __init__(self, raw: Callable[[], messages.Report], rows: list[SubjectRow], *, is_partial: bool = False) -> None:
+        """`raw` makes what is sent to the app, out of what was known when the phase ended."""
+        self._make_raw = raw
         self.is_partial = is_partial
         """Some layers were left out, by the capture level."""
         self._rows = rows
 
     def __repr__(self) -> str:
         return f"<{self.phase.value} of step {self.step}: loss {self.loss}, {len(self.raw.subjects)} subjects>"
+
+    @cached_property
+    def raw(self) -> messages.Report:
+        """As it is sent to the app."""
+        return self._make_raw()
 
     @property
     def phase(self) -> Phase:
@@ -141,7 +146,8 @@ class PhaseReport:
 
     def with_more(self, more: Collected) -> PhaseReport:
         """The same with further subjects."""
-        raw = replace(
+        raw = partial(
+            replace,
             self.raw,
             subjects=np.concatenate([self.raw.subjects, more.subjects]),
             summaries=np.concatenate([self.raw.summaries, more.summaries]),

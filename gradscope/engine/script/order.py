@@ -76,7 +76,7 @@ class Order:
 
     def step(self, optimizer: Optimizer, line: SourceLine | None) -> list[str]:
         """Before the optimizer moves."""
-        tensors = list(tensors_of(optimizer))
+        tensors = tensors_of(optimizer)
         notes = []
         cleared = [tensor for tensor in tensors if id(tensor) in self._cleared]
         # The script may have put others there (gradient surgery, clipping by example).
@@ -103,10 +103,11 @@ class Order:
         self._end(optimizer)
 
     def _end(self, optimizer: Optimizer) -> None:
-        own = {id(tensor) for tensor in tensors_of(optimizer)}
-        self._are_scaled -= own
-        for key in own:
-            self._cleared.pop(key, None)
+        if self._are_scaled or self._cleared:
+            own = {*map(id, tensors_of(optimizer))}
+            self._are_scaled -= own
+            for key in own:
+                self._cleared.pop(key, None)
         self._scheduled_before.pop(id(optimizer), None)
         self._stepped.add(id(optimizer))
         self._waits_for_step = self._has_clipped_scaled = False

@@ -378,7 +378,7 @@ class Taps:
         self._in_closure = 0
         if not following.found.optimizers.knows(optimizer):
             self.safely(following.found.optimizers.note, optimizer)
-        self.hand.are_held_now(list(tensors_of(optimizer)))
+        self.hand.are_held_now(tensors_of(optimizer))
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if not callable(closure):
             self.safely(following.step_begins, optimizer)

@@ -126,28 +126,27 @@ class Loop:
         self.own_moves.forget()
         self.forward_undo.remember()
         start = elapsed()
-        with self.user_code():
+        with self._user_code:
             loaded = self.batches.current(self.forward_undo.states)
         self.batch = copy_batch(loaded, self._device)
         self.forward_undo.remember_random_states()
         passing(SubStep.BATCH, start=start)
         self.substep = SubStep.FORWARD
         self.epoch_end.begin_batch(self.batches.epoch)
-        if self.window.micro == 0:
+        is_first, is_cleared = self.window.micro == 0, self.training.zero_grad == "auto"
+        if is_first:
             gradients.begin_window()
             self.window = Window(size=self.training.window_size(self.batches), epoch=self.batches.epoch)
-            if self.training.zero_grad == "auto":
+            if is_cleared:
                 gradients.clear(turn)
                 passing(SubStep.ZERO_GRAD)
-        is_first, is_cleared = self.window.micro == 0, self.training.zero_grad == "auto"
-        is_clear = is_first and is_cleared
         # Where nothing is cleared, a gradient may be of an earlier step or of this forward.
         self._gradients_before = (
             {name: identity(tensor.grad) for name, tensor in (gradients.held or gradients.movable()).items()}
             if is_first and not is_cleared
             else None
         )
-        self.own_moves.begin(turn, self._observer.known_tensors(), are_gradients_clear=is_clear)
+        self.own_moves.begin(turn, self._observer.known_tensors(), are_gradients_clear=is_first and is_cleared)
         try:
             self._graph = checked_loss(self._loss_of(turn, self.batch))
         finally:
@@ -162,18 +161,18 @@ class Loop:
         start = elapsed()
         with training.autocast():
             if turn.training_step is not None:
-                with self.user_code():
+                with self._user_code:
                     loss = loss_of(turn.training_step(training.model, batch))
                 passing(SubStep.FORWARD, start=start)
                 self.substep = SubStep.LOSS
                 return loss
             x, target = input_and_target(batch)
             assert callable(training.model) and training.loss is not None
-            with self.user_code():
+            with self._user_code:
                 output = training.model(x)
             passing(SubStep.FORWARD, start=start)
             self.substep = SubStep.LOSS
-            with self.user_code():
+            with self._user_code:
                 return training.loss(output, target)
 
     def undo_forward(self) -> str:
@@ -202,7 +201,7 @@ class Loop:
         scaler = self.training.scaler
         self.gradients.begin_backward(movable, None if scaler is None else float(scaler.get_scale()))
         start = self._observer.elapsed()
-        with self.user_code():
+        with self._user_code:
             self.differentiated(self._graph).backward()
         self._graph = None
         self.gradients.end_backward(movable)
@@ -268,13 +267,13 @@ class Loop:
     def _is_complete(self) -> bool:
         if self.window.micro + 1 == self.window.size:
             return True
-        with self.user_code():
+        with self._user_code:
             return self.batches.is_last()
 
     def finish_micro_batch(self, *, is_complete: bool) -> None:
         """After a backward: note its loss, and go on to the next micro-batch if there is one in this window."""
         self.window.losses.append(or_nan(self.loss))
-        if self.turn.needs_closure or self.turn.may_need_closure:
+        if self.turn.may_use_closure:
             self.window.batches.append(self.batch)
         if not is_complete:
             self.window.micro += 1
@@ -320,7 +319,7 @@ class Loop:
         if scaler is None and turn.may_need_closure:
             self._step_with_or_without_closure(turn)
         else:
-            with self.user_code():
+            with self._user_code:
                 if scaler is not None:
                     scaler.step(turn.optimizer)
                 elif turn.needs_closure:
@@ -350,7 +349,7 @@ class Loop:
         """The first step of an optimizer whose signature leaves it open: without, and with one where that fails for it."""
         versions = [tensor._version for tensor in self.gradients.held.values()]
         try:
-            with self.user_code():
+            with self._user_code:
                 turn.optimizer.step()
         except Exception as error:
             is_untouched = versions == [tensor._version for tensor in self.gradients.held.values()]
@@ -363,7 +362,7 @@ class Loop:
                 self.clip = self._clip(turn)
                 self.gradients.note_clipped({}, may_change=True)
             self._has_moved = True
-            with self.user_code():
+            with self._user_code:
                 turn.optimizer.step(self._closure.evaluate)  # type: ignore[arg-type]
             self.notes.append(
                 f"{type(turn.optimizer).__name__}.step() is given a closure from now on: without one it failed "
@@ -374,7 +373,7 @@ class Loop:
 
     def _is_last_batch(self) -> bool:
         """Where the loader does not know its length, the next batch is asked for."""
-        with self.user_code():
+        with self._user_code:
             is_last = self.batches.is_last()
         if not self.batches.is_exact:
             self.step_before.remember_random_states()
@@ -385,14 +384,16 @@ class Loop:
         self._observer.previous.forget()
         self.step_before.forget()
         self._closure.forget()
-        self._closure.prepare(self.turn, self.window)
+        turn, training = self.turn, self.training
+        self._closure.prepare(turn, self.window)
         self._has_moved = False
         self.gradients.begin_step()
-        turn, training = self.turn, self.training
         is_changing = training.clips or training.scaler is not None or turn.needs_closure or turn.may_change_gradients
         self.gradients.remember(is_changing=is_changing, is_kept=self.keeps_copies)
         if not self.keeps_copies:
-            self.step_before.remember_step(turn, with_state=False)
+            # Nothing is undone then but a step that begins once more, with a closure.
+            if turn.may_need_closure:
+                self.step_before.remember_step(turn, with_state=False)
             return
         if turn.needs_closure:
             self._closure.remember()
@@ -405,15 +406,15 @@ class Loop:
 
     def finish_step(self, number: int) -> None:
         """Step `number` is done: its batch too, after the last turn."""
-        self._done = number
+        self._done, batches = number, self.batches
         self._closure.forget()
         self.epoch_end.note_losses(self.turn, self.window.losses)
         if self.is_last_turn:
-            self.batches.advance()
-            if self.batches.index == 0:
+            batches.advance()
+            if batches.index == 0:
                 self.epoch_end.forget_losses()
         self._turn = (self._turn + 1) % len(self.training.turns)
-        self.window = Window(size=self.training.window_size(self.batches), epoch=self.batches.epoch)
+        self.window = Window(size=self.training.window_size(batches), epoch=batches.epoch)
 
     def undo_step(self) -> str:
         if not self.keeps_copies and (self._has_moved or self.gradients.are_lost):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from torch import nn
@@ -44,6 +43,7 @@ _NOUNS = {
     SubStep.VALIDATE: "validation",
 }
 """Sub-steps whose names are verbs, for sentences."""
+_VERBS = {phase: Verb(phase.value) for phase in Phase}
 
 
 class Stepper:
@@ -180,7 +180,7 @@ class Stepper:
             raise BadInput(reason)
 
     def _run(self, phase: Phase, body: Callable[[], None], undo: Callable[[], str]) -> PhaseReport:
-        self._need(Verb(phase.value))
+        self._need(_VERBS[phase])
         if self.journal is not None:
             self.journal.before(phase)
         if phase is Phase.FORWARD:
@@ -188,12 +188,11 @@ class Stepper:
         self.book.begin(phase)
         try:
             listener = self.observer.listener
-            with listener.looking(phase) if listener is not None else contextlib.nullcontext():
-                if self.is_traced:
-                    self._origin = None
-                    traced(body, self._note_origin)
-                else:
-                    body()
+            if listener is None:
+                self._run_body(body)
+            else:
+                with listener.looking(phase):
+                    self._run_body(body)
             collected = self.book.end(phase)
         except BaseException as error:
             # BaseException: also sys.exit() in the user's code is only a failure of theirs.
@@ -212,6 +211,13 @@ class Stepper:
         if self.journal is not None:
             self.journal.done(phase)
         return report
+
+    def _run_body(self, body: Callable[[], None]) -> None:
+        if self.is_traced:
+            self._origin = None
+            traced(body, self._note_origin)
+        else:
+            body()
 
     def _complete_step(self, collected: Collected) -> PhaseReport:
         loop, book = self.loop, self.book

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gradscope.engine.book.driver import Batches
 from gradscope.engine.book.turns import Turn
 from gradscope.engine.model.compiled import eager
+from gradscope.engine.model.known_modules import KnownModules
 from gradscope.engine.model.modules import modules_in, parameters_of
 from gradscope.engine.model.objective import Objective
 from gradscope.engine.recipe.recipe import Recipe
@@ -56,6 +57,7 @@ class Training:
         self.has_validation = recipe.validation is not None
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         self._device = device
+        self._modules = KnownModules()
 
     @property
     def optimizers(self) -> list[Optimizer]:
@@ -87,9 +89,9 @@ class Training:
             return turn.parameters
         return [*(parameters_of(self.model) if isinstance(self.model, nn.Module) else self.model.values())]
 
-    def modules(self) -> Iterator[nn.Module]:
+    def modules(self) -> Sequence[nn.Module]:
         """Every module that a forward runs: the model's, and those of a loss that is one."""
-        yield from modules_of(self.model, self.loss)
+        return self._modules.within(self.model, self.loss)
 
     def roots(self) -> dict[str, object]:
         """What a forward runs, by the names that the user gave: all of the user's state that training goes by can be

@@ -45,7 +45,8 @@ class ForwardUndo:
         found: list[_Buffer] = []
         renewal = Renewal()
         for module in self._modules():
-            for name, tensor in module._buffers.items():
+            # Most modules have none.
+            for name, tensor in module._buffers.items() if module._buffers else ():
                 if tensor is None or is_uninitialised(tensor):
                     continue
                 before = known.get((id(module), name))
@@ -112,7 +113,8 @@ class StepUndo(OptimizerBefore):
 
     def remember_random_states(self) -> None:
         """Also after the next batch was asked for: it is kept, so the numbers that were drawn for it stay drawn."""
-        self._newest = self._states = RandomStates.capture(self._newest)
+        if self._states is not None:
+            self._newest = self._states = RandomStates.capture(self._newest)
 
     def restore(self) -> None:
         if self._states is None:

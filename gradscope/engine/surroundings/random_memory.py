@@ -1,23 +1,30 @@
-"""Whether Python's and numpy's random generators have moved, told from their memory in a microsecond.
+"""Whether Python's, numpy's and torch's random generators have moved, told from a few words of their memory.
 
-Asking for the states takes 60 microseconds, four times in every step: each of the 1,248 words becomes an object. Both
-generators are the Mersenne Twister: 624 words of 32 bits, and the place of the next one.
+Asking Python's and numpy's for their states takes 60 microseconds, several times in every step: each of the 1,248 words
+becomes an object. All three generators are the Mersenne Twister: 624 words of 32 bits, and the place of the next one. A
+number that is drawn moves the place; when all are used up, or another seed is set, every word is a new one. So the place and
+the first words tell as much as all of them, and the rest need not be read: after a forward it is far away, in slow memory.
 """
 
 from __future__ import annotations
 
 import ctypes
 import random
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-_BYTES = 4 * 625
+_WORDS = 16
+"""How many are looked at. The first one alone is the same after every seed."""
+_BYTES = 4 * _WORDS
+_ALL_BYTES = 4 * 624
 
 
 def python_memory() -> bytes | None:
-    """The state of the generator behind `random.random`, and the normal number that it has in store. None where CPython has
-    it elsewhere than in the version that this was written for."""
+    """Of the generator behind `random.random`, with the normal number that it has in store. None where CPython has it
+    elsewhere than in the version that this was written for."""
     if _PYTHON_WORDS is None:
         return None
     memory, stored = _PYTHON_WORDS.raw, _GENERATOR.gauss_next
@@ -25,24 +32,47 @@ def python_memory() -> bytes | None:
 
 
 def numpy_memory() -> bytes | None:
-    """The state of the generator behind `numpy.random.rand`. None where somebody has put another kind in its place.
+    """Of the generator behind `numpy.random.rand`. None where somebody has put another kind in its place.
 
     A normal number that is in store is not in it: `RandomStates` asks again where there was one.
     """
     generator = _bit_generator()
     if type(generator) is not np.random.MT19937:
         return None
-    return ctypes.string_at(generator.ctypes.state_address, _BYTES)
+    words, place = _numpy_words(generator)
+    return words.raw + place.raw
+
+
+@lru_cache(maxsize=1)
+def _numpy_words(generator: Any) -> tuple[ctypes.Array[ctypes.c_char], ctypes.Array[ctypes.c_char]]:
+    """Where a generator of numpy's keeps the first of its words, and the place, which comes after all of them."""
+    address: int = generator.ctypes.state_address
+    return (ctypes.c_char * _BYTES).from_address(address), (ctypes.c_char * 4).from_address(address + _ALL_BYTES)
+
+
+def torch_memory(state: Tensor) -> bytes:
+    """Of what `torch.get_rng_state()` has returned: the place, the first words, and the normal numbers in store (aten's
+    CPUGeneratorImpl.cpp, where each word takes eight bytes)."""
+    address, size = state.data_ptr(), state.numel()
+    if size != _TORCH_BYTES:
+        return ctypes.string_at(address, size)
+    end = _TORCH_HEAD + 8 * 624
+    return ctypes.string_at(address, _TORCH_HEAD + 8 * _WORDS) + ctypes.string_at(address + end, size - end)
+
+
+_TORCH_HEAD = 24
+"""The seed, how many words are left, whether it was seeded, and the place."""
+_TORCH_BYTES = _TORCH_HEAD + 8 * 624 + 40
 
 
 def _python_words() -> ctypes.Array[ctypes.c_char] | None:
     """Where `random`'s generator keeps its words: behind the object's head, the place first (_randommodule.c)."""
     address = id(_GENERATOR) + object.__basicsize__
-    if type(_GENERATOR).__basicsize__ < object.__basicsize__ + _BYTES:
+    if type(_GENERATOR).__basicsize__ < object.__basicsize__ + 4 + _ALL_BYTES:
         return None
     words = (ctypes.c_uint32 * 625).from_address(address)
     state = _GENERATOR.getstate()[1]
-    return (ctypes.c_char * _BYTES).from_address(address) if (*words[1:], words[0]) == state else None
+    return (ctypes.c_char * (4 + _BYTES)).from_address(address) if (*words[1:], words[0]) == state else None
 
 
 _GENERATOR: Any = random.random.__self__  # type: ignore[attr-defined]

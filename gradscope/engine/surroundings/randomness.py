@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory
+from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_memory
 
 MAX_SEED = 2**32 - 1
 """numpy's legacy generator takes no larger one."""
@@ -32,16 +32,18 @@ class RandomStates:
     torch_cpu: torch.Tensor
     cuda: tuple[torch.Tensor, ...]
     mps: torch.Tensor | None
-    _memory: tuple[bytes | None, bytes | None] = field(default=(None, None), compare=False, repr=False)
-    """Where Python's and numpy's generators lie, as it was then; None where it cannot be told."""
+    _memory: tuple[bytes | None, bytes | None, bytes] = field(default=(None, None, b""), compare=False, repr=False)
+    """What tells whether Python's, numpy's and torch's generators have moved since; None where nothing does."""
 
     @staticmethod
     def capture(newest: RandomStates | None = None) -> RandomStates:
-        """As they are now; `newest` was captured before, and what is still as it was there need not be asked for again."""
+        """As they are now; `newest` was captured before, and is returned where no generator has moved since. What is still as
+        it was there need not be asked for again."""
         # In this order: asking whether there is a GPU takes longer.
         cuda = torch.cuda.is_initialized() and torch.cuda.is_available()
         mps = torch.backends.mps.is_available()
-        python, numpy = python_memory(), numpy_memory()
+        torch_cpu = torch.get_rng_state()
+        memory = python, numpy, _ = python_memory(), numpy_memory(), torch_memory(torch_cpu)
         states: list[Any] = [None, None]
         if newest is not None:
             if python is not None and python == newest._memory[0]:
@@ -49,13 +51,16 @@ class RandomStates:
             # With a normal number in store, the next one leaves no mark in the memory.
             if numpy is not None and numpy == newest._memory[1] and not newest.numpy[3]:
                 states[1] = newest.numpy
+            is_of_cpu = not (cuda or mps or newest.cuda or newest.mps is not None)
+            if is_of_cpu and states[0] and states[1] and memory == newest._memory:
+                return newest
         return RandomStates(
             python=states[0] or random.getstate(),
             numpy=states[1] or np.random.get_state(),
-            torch_cpu=torch.get_rng_state(),
+            torch_cpu=torch_cpu,
             cuda=tuple(torch.cuda.get_rng_state_all()) if cuda else (),
             mps=torch.mps.get_rng_state() if mps else None,
-            _memory=(python, numpy),
+            _memory=memory,
         )
 
     def restore(self) -> None:
@@ -69,6 +74,8 @@ class RandomStates:
             torch.mps.set_rng_state(self.mps)
 
     def is_same(self, other: RandomStates) -> bool:
+        if self is other:
+            return True
         mine, others = self._parts(), other._parts()
         return len(mine) == len(others) and all(_equal(a, b) for a, b in zip(mine, others, strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from types import FrameType
 
 from gradscope.engine.surroundings.error_parts import frames_of, wire_text
@@ -57,6 +58,12 @@ def _folded(stack: Iterable[tuple[FrameType, int]], most: int) -> tuple[StackFra
 def line_of(frame: FrameType, line: int | None = None) -> SourceLine:
     """`line`: where it stood, if it has gone on since."""
     code = frame.f_code
+    file, function = _shown(code.co_filename, code.co_qualname)
+    return SourceLine(file, (frame.f_lineno if line is None else line) or 0, function)
+
+
+@lru_cache(maxsize=4096)
+def _shown(file: str, function: str) -> tuple[str, str]:
+    """As they are told: a script passes the same few lines in every step."""
     # "recipe.<locals>.Net.forward" says no more than "recipe.Net.forward".
-    function = code.co_qualname.replace(".<locals>", "")
-    return SourceLine(wire_text(code.co_filename), (frame.f_lineno if line is None else line) or 0, wire_text(function))
+    return wire_text(file), wire_text(function.replace(".<locals>", ""))

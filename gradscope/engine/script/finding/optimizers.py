@@ -95,9 +95,9 @@ class Optimizers:
         return self._held
 
 
-def tensors_of(optimizer: Optimizer) -> Iterator[Tensor]:
+def tensors_of(optimizer: Optimizer) -> list[Tensor]:
     """What it holds, group by group."""
-    return (tensor for group in optimizer.param_groups for tensor in group["params"])
+    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
 
 
 def gradient_identity(tensor: Tensor) -> tuple[int, int]:
