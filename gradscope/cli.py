@@ -32,11 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     standard_streams.make_whole()
     given = list(sys.argv[1:] if arguments is None else arguments)
     say_end: Callable[[int], None] = _nobody_asks
-    if arguments is None and given[:1] == ["run"] and not _is_script(_split_run(given[1:])):
-        # As a command, and not as a function in somebody's process. A script is to find the process that was started.
+    if arguments is None and given[:1] == ["run"]:
+        # As a command, and not as a function in somebody's process.
         from gradscope.engine.watched_run import begin
 
-        say_end = begin()
+        is_script = _is_script(_split_run(given[1:]))
+        # Of several processes of a script one is looked at; who has started the others watches them.
+        if not is_script or os.environ.get("RANK", "0") == "0":
+            say_end = begin(is_script=is_script)
     try:
         code = _command(given)
     except SystemExit as left:

@@ -275,3 +275,66 @@ def test_python_m_gradscope_is_gradscope(argument: str) -> None:
         for name in ("gradscope", "gradscope.cli")
     ]
     assert outputs[0].stdout == outputs[1].stdout != ""
+
+
+SCRIPT = """
+import ctypes, os, signal, sys
+import torch
+from torch import nn
+
+class Ends(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 3 and {in_layer}:
+            {ending}
+        return x
+
+model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU(), Ends()), nn.Linear(2, 1))
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for step in range(4):
+    loss = model(torch.ones(3, 2)).sum()
+    loss.backward()
+    optimizer.step()
+    print(step, flush=True)
+    if step == 1 and not {in_layer}:
+        {ending}
+"""
+
+
+def run_script(tmp_path: Path, ending: str, *options: str, in_layer: bool = True) -> tuple[int, str, str]:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(ending=ending, in_layer=in_layer), encoding="utf-8")
+    command = [engine_python(), "-m", "gradscope", "run", "--quiet", *options, str(script)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECS)
+    assert done.stdout == "0\n1\n"
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ending", "number", "name"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", signal.SIGKILL, "SIGKILL (often the system's out-of-memory"),
+        ("ctypes.string_at(0)", signal.SIGSEGV, "SIGSEGV (segmentation fault"),
+        ("os.abort()", signal.SIGABRT, "SIGABRT"),
+    ],
+)
+def test_a_script_that_is_killed_in_a_layer(tmp_path: Path, ending: str, number: int, name: str) -> None:
+    code, _, err = run_script(tmp_path, ending)
+    assert code == -number
+    assert err.startswith(f"gradscope: the script was killed by {name}")
+    assert err.endswith(". It was in the forward of step 2, in layer model.1.1\n")
+    assert err.count("\n") == 1
+
+
+def test_a_script_that_is_killed_between_two_steps(tmp_path: Path) -> None:
+    code, _, err = run_script(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)", "--capture", "off", in_layer=False)
+    assert (code, err) == (-15, "gradscope: the script was killed by SIGTERM (somebody asked it to end)\n")
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("os._exit(7)", 7), ("sys.exit(3)", 3), ("os.execv('/bin/true', ['true'])", 0)]
+)
+def test_a_script_that_ends_by_itself_is_its_own_affair(tmp_path: Path, ending: str, code: int) -> None:
+    assert run_script(tmp_path, ending, in_layer=False) == (code, "0\n1\n", "")

@@ -33,11 +33,13 @@ _HEARD_SECS = 0.05
 """A signal that was sent to the whole group has reached the child by then."""
 
 
-def begin() -> Callable[[int], None]:
-    """Returns in the process that is to do the run. What it returns is called last, with the exit code."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        # Standard error may be something that is no file.
-        faulthandler.enable()
+def begin(*, is_script: bool = False) -> Callable[[int], None]:
+    """Returns in the process that is to do the run. What it returns is called last, with the exit code. A script ends as it
+    likes, and with what it has printed itself: of that only a signal that has killed it is told."""
+    if not is_script:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            # Standard error may be something that is no file.
+            faulthandler.enable()
     if sys.platform != "linux" or threading.active_count() > 1:
         return lambda _code: None
     signals = {signal.SIGCHLD, *(getattr(signal, name) for name in _PASSED_ON)}
@@ -49,7 +51,7 @@ def begin() -> Callable[[int], None]:
     parent, child = os.getpid(), os.fork()
     if child:
         os.close(writing)
-        _watch(child, reading, signals, place)
+        _watch(child, reading, signals, place, describe_script_end if is_script else describe_end)
     os.close(reading)
     die_with_parent(parent)
     signal.signal(signal.SIGCHLD, earlier)
@@ -57,6 +59,9 @@ def begin() -> Callable[[int], None]:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if is_script:
+        # It may have closed the pipe, and opened something else of that number.
+        return lambda _code: None
 
     def say_end(code: int) -> None:
         with contextlib.suppress(OSError):
@@ -65,7 +70,13 @@ def begin() -> Callable[[int], None]:
     return say_end
 
 
-def _watch(child: int, reading: int, signals: set[signal.Signals], place: LastPlace | None) -> NoReturn:
+def _watch(
+    child: int,
+    reading: int,
+    signals: set[signal.Signals],
+    place: LastPlace | None,
+    describe: Callable[[int, bytes], str | None],
+) -> NoReturn:
     """Wait for the end of the child, say how it was if that is not known, and end like that."""
     os.set_blocking(reading, False)
     said = b""
@@ -90,7 +101,7 @@ def _watch(child: int, reading: int, signals: set[signal.Signals], place: LastPl
             with contextlib.suppress(OSError):
                 os.kill(child, number)
         own -= counts
-    sentence = describe_end(status, said + _read(reading))
+    sentence = describe(status, said + _read(reading))
     if sentence is not None:
         tell(_with_place(sentence, place))
     end_as(status)
@@ -125,6 +136,15 @@ def describe_end(status: int, said: bytes) -> str | None:
         f"the run has ended with exit code {code} before it was done, and has not said why: the recipe, or something that "
         "it uses, has called os._exit or exit()"
     )
+
+
+def describe_script_end(status: int, _said: bytes) -> str | None:
+    """The same of a script, which may leave by `os._exit`, and becomes another program by `os.exec` as it likes."""
+    code = os.waitstatus_to_exitcode(status)
+    # Interrupted, it has printed its own traceback, as Python does.
+    if code >= 0 or code == -signal.SIGINT:
+        return None
+    return f"the script was killed by {name_and_meaning(-code)}"
 
 
 def _read(pipe: int) -> bytes:

@@ -155,9 +155,14 @@ def _truth(script: Path, way: dict[str, Any], noted: dict[str, Any], printed: st
     events = noted["events"]
     steps: list[list[dict[str, Any]]] = [[]]
     for event in events:
-        steps[-1].append(event)
-        if event["kind"] == "step":
+        # Steps inside of one backward are one, as a person counts.
+        if way.get("steps_inside") and event["kind"] == "forward" and steps[-1]:
             steps.append([])
+        steps[-1].append(event)
+        if event["kind"] == "step" and not way.get("steps_inside"):
+            steps.append([])
+    if way.get("steps_inside"):
+        steps.append([])
     counts: dict[str, int] = {}
     for event in events:
         counts[event["kind"]] = counts.get(event["kind"], 0) + 1
@@ -171,7 +176,7 @@ def _truth(script: Path, way: dict[str, Any], noted: dict[str, Any], printed: st
         "threads": 1,
         "optimizer_steps": counts.get("step", 0),
         "skipped_steps": sum(event.get("skipped", False) for event in events),
-        "training_steps": counts.get("step", 0),
+        "training_steps": way.get("training_steps", counts.get("step", 0)),
         "backward_calls": counts.get("backward", 0),
         "trained": noted["trained"],
         "first_steps": [

@@ -29,7 +29,8 @@ _OF_ORDER = (
 """What notes say of calls in an order that is likely to be a mistake."""
 
 _TOKENS = {
-    "backward": ("backward",),
+    # By `torch.autograd.grad`.
+    "backward": ("backward", "grad("),
     # The second of these: in the class of an optimizer that is no torch.optim.Optimizer.
     "step": ("step", "-="),
     "clip": ("clip",),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gradscope.engine.headless.outputs import EXIT_BAD_INPUT, write_line
 from gradscope.engine.script.launching.ending import ScriptEnd
 from gradscope.protocol.failure import GradscopeError
+from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.phases import Moment, Phase
 from gradscope.standard_streams import tell
 
@@ -68,6 +69,7 @@ class ScriptOutputs:
         # A snapshot shows the newest step, and nobody knows which will be the last.
         session.keeper.keeps_all = self.wants_values and self._steps in (None, 1)
         self._take_warnings(session)
+        session.leave_place_in(LastPlace.of_run())
         if self._out is not None:
             from gradscope.engine.headless.run_facts import run_facts
 

@@ -6,6 +6,7 @@ forward or backward: right, but late. The moment itself is seen by a mode of tor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ class ByHandWatch:
         self._following, self.is_quiet, self.safely = following, is_quiet, safely
         self._watched: dict[int, tuple[Tensor, Tensor]] = {}
         """Tensors that no optimizer holds and the newest backward has reached, with copies of them."""
+        self._taken: dict[int, Tensor] = {}
+        """Those of which gradients were taken since the newest step."""
         self._pointers: set[int] = set()
         self._gradients: set[int] = set()
         """Ids of those tensors whose gradient is there."""
@@ -50,6 +53,7 @@ class ByHandWatch:
 
     def after_backward(self) -> None:
         self._are_gradients_there = True
+        self._taken.clear()
         touched = [
             t for t in self._not_held() if t.grad is not None and gradient_identity(t) != self._before.get(id(t))
         ]
@@ -57,7 +61,21 @@ class ByHandWatch:
         self._pointers = {pointer_of(tensor) for tensor in touched}
         self._gradients = set(self._watched)
         self._gradient_pointers = {pointer_of(tensor.grad) for tensor in touched if tensor.grad is not None}
-        if touched and self._mode is None and torch._C._len_torch_function_stack() == 0:
+        if touched:
+            self._look_closely()
+
+    def after_taken(self, tensors: list[Tensor]) -> None:
+        """Their gradients were taken by `torch.autograd.grad`, and not added to `.grad`."""
+        optimizers = self._following.found.optimizers
+        self._taken |= {id(tensor): tensor for tensor in tensors if not optimizers.hold(tensor)}
+        new = [tensor for key, tensor in self._taken.items() if key not in self._watched]
+        self._watched |= {id(tensor): (tensor, tensor.detach().clone()) for tensor in new}
+        self._pointers |= {pointer_of(tensor) for tensor in new}
+        if new:
+            self._look_closely()
+
+    def _look_closely(self) -> None:
+        if self._mode is None and torch._C._len_torch_function_stack() == 0:
             self._mode = _HandMode(self)
             self._mode.__enter__()  # type: ignore[no-untyped-call]
 
@@ -87,6 +105,7 @@ class ByHandWatch:
         moved = {key: pair for key, pair in watched.items() if not _is_same(pair[0].detach(), pair[1])}
         if not moved:
             return
+        self._taken.clear()
         tensors = [tensor for tensor, _ in watched.values()]
         self._following.step_by_hand(
             tensors,
@@ -94,6 +113,15 @@ class ByHandWatch:
             [(tensor, copy) for tensor, copy in watched.values()],
         )
         self.notice_cleared()
+
+    def end(self) -> None:
+        """The script has: what has moved since its last backward?"""
+        self.settle()
+        following = self._following
+        if following.backwards and not following.found.optimizers.are_any:
+            names = vars(sys.modules["__main__"])
+            now = [names.get(name) for name in following.found.model._parameters]
+            following.find_renewed([tensor for tensor in now if isinstance(tensor, Tensor)])
 
     def notice_cleared(self) -> None:
         """`p.grad = None` is no call that could be tapped."""
@@ -147,6 +175,7 @@ class ByHandWatch:
     def remove(self) -> None:
         """Take the mode away, if it is one of this thread's; another thread's stays, and does nothing."""
         self._watched, self._pointers, self._gradients = {}, set(), set()
+        self._taken.clear()
         mode, self._mode = self._mode, None
         if mode is None:
             return

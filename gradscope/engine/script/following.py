@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,6 @@ from gradscope.engine.model.leaves import Inputs
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.script.facts import Facts, ScriptWindow
 from gradscope.engine.script.finding import losses
-from gradscope.engine.script.finding.batches import Waiting, WaitingBatches
 from gradscope.engine.script.finding.found import Found
 from gradscope.engine.script.finding.optimizers import gradient_identity
 from gradscope.engine.script.follower import Follower
@@ -33,6 +31,8 @@ from gradscope.engine.script.gradient_calls import GradientCalls
 from gradscope.engine.script.order import Order
 from gradscope.engine.script.session import ScriptSession
 from gradscope.engine.script.stations import Journal, Passage, Station
+from gradscope.engine.script.taken_gradients import TakenGradients
+from gradscope.engine.script.used_batches import UsedBatches
 from gradscope.engine.surroundings.frames import users_frame
 from gradscope.engine.surroundings.source import users_line
 from gradscope.protocol.capture import Capture
@@ -63,14 +63,18 @@ class Following:
         self.backwards = 0
         """Since the newest step."""
         self._capture, self._budget_bytes = capture, budget_bytes
-        self._batches = WaitingBatches()
-        self._calls: list[str] = []
-        self._called_at = 0
+        self.batches = UsedBatches(self)
+        self.taken = TakenGradients(self)
+        self.calls: list[str] = []
+        """Of models, since the newest forward."""
         self._is_broken_off = False
         """The newest call of a model has raised, and the script has not gone on yet."""
         self._loss: losses.Loss | None = None
         """That the newest backward began at."""
-        self._called_from: SourceLine | None = None
+        self.called_from: SourceLine | None = None
+        """The newest of the calls."""
+        self._stands_at: SourceLine | None = None
+        """What is told now happened there."""
         self._graph_is_kept = False
         self._steps_inside: list[Turn] = []
         self._has_steps_inside = False
@@ -91,7 +95,16 @@ class Following:
         return self.session.facts
 
     def here(self) -> SourceLine | None:
-        return users_line(sys._getframe(1))
+        return self._stands_at or users_line(sys._getframe(1))
+
+    @contextmanager
+    def standing_at(self, line: SourceLine | None) -> Iterator[None]:
+        """Inside, what is told has happened there."""
+        before, self._stands_at = self._stands_at, line
+        try:
+            yield
+        finally:
+            self._stands_at = before
 
     def station(self, kind: SubStep, *, detail: str = "", calls: Iterable[str] = (), at: int | None = None) -> Station:
         """The script comes through it now."""
@@ -126,7 +139,7 @@ class Following:
         self.is_listening = False
         # A loss or a metric has no parameters: it belongs to a forward, and begins none.
         is_forward = bool(root.name) or (self.book is not None and self.book.inside is Phase.FORWARD)
-        if self.book is not None and is_forward and len(self._calls) < MOST_CALLS:
+        if self.book is not None and is_forward and len(self.calls) < MOST_CALLS:
             self._open_forward()
             self.is_listening = True
 
@@ -143,17 +156,17 @@ class Following:
             if root.name:
                 if self.session is not None:
                     self.found.note_untrained(root)
-                self._use_batch(inputs, is_forward=False)
+                self.batches.use(inputs, is_forward=False)
                 self.station(SubStep.EVALUATE, calls=[root.name])
             return
         if root.name:
-            self._use_batch(inputs, is_forward=True)
-            self._calls.append(root.name)
+            self.batches.use(inputs, is_forward=True)
+            self.calls.append(root.name)
             if self.session is not None:
                 kept = self.session.book.keeper.keeps_all
                 self.facts.call = (root.name, module, inputs) if kept else None
-            self._called_from = self.here()
-            self._called_at = len(self.journal.stations)
+            self.called_from = self.here()
+            self.journal.called_at = len(self.journal.stations)
 
     def forward_failed(self) -> None:
         """A call of a model was broken off. If the script goes on, that was none; if it ends, what there is can be told."""
@@ -161,38 +174,8 @@ class Following:
 
     def _drop_broken_off(self) -> None:
         is_broken_off, self._is_broken_off = self._is_broken_off, False
-        if is_broken_off and self.book is not None and self.book.inside is Phase.FORWARD and not self._calls:
+        if is_broken_off and self.book is not None and self.book.inside is Phase.FORWARD and not self.calls:
             self._drop(self.book)
-
-    def batch_loaded(self, waiting: Waiting) -> None:
-        """A DataLoader has given one. It is told when it is used, if another waits."""
-        if self._batches.add(waiting):
-            waiting.station = self.station(SubStep.BATCH)
-
-    def _use_batch(self, inputs: Inputs, *, is_forward: bool) -> None:
-        used = self._batches.used_by(inputs, is_first=not (is_forward and self._calls))
-        facts = None if self.session is None else self.session.facts
-        if used is None:
-            if is_forward and not self._calls and facts is not None and not facts.batches.is_known:
-                facts.batches.count()
-            if is_forward and not self._calls and facts is not None and not self._batches.are_any:
-                self._keep_batch(inputs[0])
-            return
-        stations = self.journal.stations
-        if not is_forward:
-            if used.station is not None and stations and stations[-1] is used.station:
-                stations.pop()
-            return
-        if used.station is None:
-            self.station(SubStep.BATCH)
-        if facts is not None:
-            facts.batches.use(used.iterator, used.number, used.length)
-            self._keep_batch(used.batch())
-
-    def _keep_batch(self, batch: Any) -> None:
-        assert self.session is not None
-        # A copy of nothing: it lives a step longer, which is of use only where somebody may look at it.
-        self.facts.batch = batch if self.session.book.keeper.keeps_all else None
 
     def start_or_grow(self, *, stops: bool) -> None:
         """Something is trained that was not known before. `stops`: this is where a training begins."""
@@ -241,7 +224,7 @@ class Following:
         facts.gradients.forget_clipped()
         if facts.window.micro == 0:
             facts.gradients.begin_window()
-        book.begin(Phase.FORWARD)
+        self._begin(book, Phase.FORWARD)
         for station in self.journal.stations:
             book.observer.passing(station.kind, detail=station.detail, line=station.line)
 
@@ -251,25 +234,41 @@ class Following:
         # As far as is known: a script tells nobody how many there will be.
         window.size = max(window.size, window.micro + 1)
 
+    def _begin(self, book: Book, phase: Phase) -> None:
+        book.begin(phase)
+        assert self.session is not None
+        self.session.note_place()
+
     def _drop(self, book: Book) -> None:
         book.observer.abandon()
         book.leave()
+        assert self.session is not None
+        self.session.note_place()
 
     # ------------------------------------------------------------------------------------------ backward
 
-    def backward_begins(self, tensors: list[Tensor], *, keeps_graph: bool) -> bool:
-        """Of the outermost backward. False where nothing that is known is trained by it."""
+    def backward_begins(self, tensors: list[Tensor], *, keeps_graph: bool, taken: list[Tensor] | None = None) -> bool:
+        """Of the outermost backward. False where nothing that is known is trained by it. `taken`: whose gradients alone it
+        computes."""
         self._drop_broken_off()
-        loss = self._loss = losses.described(tensors)
-        if self.session is None:
+        loss = losses.described(tensors)
+        if taken is not None:
+            self.find_renewed(tensors)
+            self.taken.find(taken)
+        elif self.session is None:
             self.find_in_graph(tensors)
         elif not self.found.optimizers.are_any:
-            self._find_renewed(tensors)
+            self.find_renewed(tensors)
+        return self.begin_backward(loss, keeps_graph=keeps_graph)
+
+    def begin_backward(self, loss: losses.Loss, *, keeps_graph: bool) -> bool:
+        """The loss is known, and what is trained: the forward ends here."""
+        self._loss = loss
         if self.session is None:
-            self._graph_is_kept, self._calls = keeps_graph, []
+            self._graph_is_kept, self.calls = keeps_graph, []
             return False
         facts = self.facts
-        if self._calls or not self._graph_is_kept:
+        if self.calls or not self._graph_is_kept:
             self._end_forward(loss)
         else:
             self._begin_micro_batch()
@@ -278,18 +277,19 @@ class Following:
         book = self.session.book
         if book.inside is not None:
             self._drop(book)
-        book.begin(Phase.BACKWARD)
+        self._begin(book, Phase.BACKWARD)
         facts.gradients.begin_backward(facts.gradients.movable(), loss.scale)
         if self._has_steps_inside:
             self._remember_parameters()
         return True
 
-    def _find_renewed(self, tensors: list[Tensor]) -> None:
-        """A step that has made new tensors of the old ones: noticed here."""
-        renewed = self.found.renew(losses.leaves_of_graph(tensors)) if self.found.model._parameters else []
+    def find_renewed(self, tensors: list[Tensor]) -> None:
+        """A step that has made new tensors of the old ones: noticed by the graph of the next loss, or by themselves."""
+        leaves = losses.leaves_of_graph(tensors) if self.found.model._parameters else []
+        renewed = self.found.renew(leaves)
         if renewed and self.backwards:
             now = [tensor for _, tensor in renewed]
-            self._called_at = 0
+            self.journal.called_at = 0
             self.step_by_hand(now, "(by hand)", [(tensor, before.detach()) for before, tensor in renewed])
 
     def find_in_graph(self, tensors: list[Tensor]) -> None:
@@ -306,9 +306,9 @@ class Following:
         assert self.session is not None
         book, facts = self.session.book, self.facts
         facts.loss = loss.value
-        calls, self._calls = self._calls, []
-        at = self._called_at if calls else len(self.journal.stations)
-        line = self._called_from if calls else self.here()
+        calls, self.calls = self.calls, []
+        at = self.journal.called_at if calls else len(self.journal.stations)
+        line = self.called_from if calls else self.here()
         self.journal.add(Station(SubStep.FORWARD, line, calls=calls), at=at)
         book.observer.passing(SubStep.FORWARD, line=line)
         self.pass_station(SubStep.LOSS, detail=loss.name)
@@ -318,7 +318,8 @@ class Following:
         report = book.write(Phase.FORWARD, collected, rest=Rest.FORWARD)
         self.ended(report, calls=calls, loss=loss)
 
-    def backward_ends(self, *, has_failed: bool) -> None:
+    def backward_ends(self, *, has_failed: bool, is_taken: bool = False) -> None:
+        """`is_taken`: by `torch.autograd.grad`, which leaves nothing in `.grad`."""
         assert self.session is not None
         book, facts = self.session.book, self.facts
         inside, self._steps_inside = self._steps_inside, []
@@ -327,7 +328,8 @@ class Following:
             return
         movable = facts.gradients.movable()
         facts.gradients.end_backward(movable)
-        self.order.backward(movable.values(), is_scaled=facts.gradients.scale is not None)
+        if not is_taken:
+            self.order.backward(movable.values(), is_scaled=facts.gradients.scale is not None)
         self.backwards += 1
         self.pass_station(SubStep.BACKWARD)
         collected = book.end(Phase.BACKWARD)
@@ -349,6 +351,7 @@ class Following:
     def open_step(self, turn: Turn | None) -> bool:
         """The first thing that belongs to a step: unscaling, clipping, or the optimizer itself. False where nothing is
         known."""
+        self.taken.step_follows()
         if self.session is None:
             return False
         book, facts = self.session.book, self.facts
@@ -360,7 +363,7 @@ class Following:
             self._drop(book)
         facts.notes, self._pending_notes = self._pending_notes, []
         facts.clip, facts.is_skipped = None, False
-        book.begin(Phase.STEP)
+        self._begin(book, Phase.STEP)
         facts.gradients.begin_step()
         return True
 
@@ -432,6 +435,7 @@ class Following:
         backwards, self.backwards = self.backwards, 0
         facts.window = ScriptWindow()
         self._graph_is_kept = False
+        self.taken.step_done()
         self.ended(report, backwards=backwards)
 
     def _end_steps_inside(self, turns: list[Turn]) -> None:
@@ -491,5 +495,6 @@ class Following:
             self.session.run_probe_if_due()
             self.session.watches.after_step(users_frame())
         self.session.newest = passage
+        self.session.note_place()
         self.follower.phase_ended(self.session, report, passage)
         self._tell_changes()

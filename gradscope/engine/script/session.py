@@ -40,6 +40,7 @@ from gradscope.engine.wording import listed
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.findings import Findings, Planned, Progress
+from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import Schedule, SessionInfo
 from gradscope.protocol.messages.edits import Edit, EditMade, EditOption
 from gradscope.protocol.phases import AT_REST, Position, Rest, SubStep
@@ -87,6 +88,7 @@ class ScriptSession(Judged, ScriptWhatIf, Evaluates):
         self.unseen: Callable[[], AbstractContextManager[object]] = nullcontext
         """Inside, what this thread does is not followed."""
         self._told_order: tuple[SubStep, ...] = ()
+        self._last_place: LastPlace | None = None
         self.edits: list[EditRecord] = []
         self._undo: list[Change] = []
         self.info: SessionInfo = self.describe()
@@ -184,6 +186,16 @@ class ScriptSession(Judged, ScriptWhatIf, Evaluates):
         with suppress(OSError):
             return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
         return str(path), ""
+
+    def leave_place_in(self, place: LastPlace | None) -> None:
+        """Where the training is, and in which layer, is written there from now on, for whoever outlives this process."""
+        self._last_place = place
+        if place is not None:
+            self.observer.running.tell = place.layer
+
+    def note_place(self) -> None:
+        if self._last_place is not None:
+            self._last_place.write(self.position)
 
     @property
     def position(self) -> Position:

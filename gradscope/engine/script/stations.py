@@ -41,12 +41,14 @@ class Journal:
 
     def __init__(self) -> None:
         self.stations: list[Station] = []
+        self.called_at = 0
+        """How many stations there were when a forward called a model last: its own station is put there, when it ends."""
         self.order: tuple[SubStep, ...] = ()
         """Of the newest step that is done, and of those before: each kind once. A trailing one belongs to the step before."""
         self._in_step: list[SubStep] = []
 
     def add(self, station: Station, *, at: int | None = None) -> Station:
-        last = self.stations[-1] if self.stations else None
+        last = self.stations[-1] if len(self.stations) > self.called_at else None
         if at is None and last is not None and last.kind is station.kind is SubStep.EVALUATE:
             last.calls += station.calls
             return last
@@ -57,7 +59,7 @@ class Journal:
 
     def take(self) -> tuple[Station, ...]:
         """All of them: a phase has ended."""
-        taken, self.stations = tuple(self.stations), []
+        taken, self.stations, self.called_at = tuple(self.stations), [], 0
         self._in_step += [station.kind for station in taken]
         return taken
 

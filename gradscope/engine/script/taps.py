@@ -31,6 +31,7 @@ from gradscope.engine.script.finding import losses
 from gradscope.engine.script.finding.batches import Waiting, length_of
 from gradscope.engine.script.finding.optimizers import innermost, tensors_of, with_subclasses
 from gradscope.engine.script.following import Following
+from gradscope.engine.script.grad_tap import GradTap
 from gradscope.engine.script.replacing import MutedWarning, Replacements
 from gradscope.engine.script.stack import Forked, calls_under_way, depth, is_alive, is_stepping, steps_under_way
 from gradscope.engine.surroundings.error_parts import class_name, message_of
@@ -52,7 +53,7 @@ class Taps:
         self.errors = following.errors
         following.unseen = self.unseen
         self.hand = ByHandWatch(following, lambda: not self._listens(), self.safely)
-        self._clips = ClipTaps(self)
+        self._clips, self._grads = ClipTaps(self), GradTap(self)
         self._is_on, self._is_busy, self._is_let_go = True, False, False
         self._thread, self._has_trained = _ident(), False
         self._warning = MutedWarning()
@@ -192,6 +193,12 @@ class Taps:
             self._stack.clear()
             self._steps.clear()
 
+    def is_in_call(self) -> bool:
+        """Of a model, or in a part of a backward."""
+        if self._stack:
+            self._forget_left(calls_under_way())
+        return bool(self._stack) or _graph_task() != -1
+
     def _forget_left(self, most: int) -> None:
         """Calls that were broken off by what torch tells no hook of, as KeyboardInterrupt: at most so many go on."""
         if len(self._stack) > most:
@@ -286,12 +293,12 @@ class Taps:
             self._passed = weakref.ref(iterator), length_of(iterator)
         length = self._passed[1]
         number = getattr(iterator, "_num_yielded", 1) - 1
-        self.following.batch_loaded(Waiting(batch, iterator, number, length))
+        self.following.batches.loaded(Waiting(batch, iterator, number, length))
 
     def _run_backward(self, original: Callable[..., Any], outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        # (grad_tensors, retain_graph, create_graph, inputs); accumulate_grad=False is autograd.grad: a part of a forward.
+        # (grad_tensors, retain_graph, create_graph, inputs); accumulate_grad=False is autograd.grad.
         if not kwargs.get("accumulate_grad", True):
-            return original(outputs, *args, **kwargs)
+            return self._grads.take(original, outputs, *args, **kwargs)
         following = self.following
         is_outer = following.in_backward == 0 and _graph_task() == -1
         if is_outer and self._stack:
@@ -315,6 +322,7 @@ class Taps:
         self.hand.settle()
         self.hand.notice_cleared()
         tensors = [tensor for tensor in outputs if isinstance(tensor, Tensor)]
+        self.following.taken.backward_follows()
         is_followed = self.following.backward_begins(tensors, keeps_graph=any(args[1:3]))
         self.hand.before_backward()
         return is_followed

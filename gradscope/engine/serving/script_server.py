@@ -168,8 +168,7 @@ class ScriptServer:
         if self._wanted.findings:
             session.look_for_findings()
         self._desk.evaluating.adopt(session)
-        if self._last_place is not None:
-            session.observer.running.tell = self._last_place.layer
+        session.leave_place_in(self._last_place)
         self._teller.forget(is_watching=self._wanted.findings)
         self._desk.stopping.follow(session)
         self._outbox.put(messages.Opened(session=session.info, position=self._position()), number=self._opening)

@@ -17,8 +17,13 @@ from gradscope.engine.model.modules import is_compiled_wrapper, modules_in, own_
 from gradscope.engine.script.finding.naming import is_variable, name_for, name_in_library, owners_in_frames, variable_of
 from gradscope.engine.script.finding.optimizers import Optimizers, gradient_identity, tensors_of
 
-_WRAPPERS = "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"
-"""Of torch's, which hold what they wrap as `module`."""
+_WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "FullyShardedDataParallel": "module",
+    "_FabricModule": "_original_module",
+}
+"""Of torch's, and Fabric's; and as what they hold the module of the script's."""
 
 
 class Roots(nn.Module):
@@ -244,7 +249,7 @@ class Found:
         known = self._optimizer_names.get(id(optimizer))
         if known is not None and known[0]() is optimizer:
             return known[1]
-        name = name_for(lambda value: value is optimizer or _wraps(value, optimizer))
+        name = name_for(lambda value: value is optimizer or _wraps(value, optimizer), in_modules=True)
         name = name or type(optimizer).__name__
         self._optimizer_names[id(optimizer)] = weakref.ref(optimizer), name
         return name
@@ -271,9 +276,9 @@ class ByHand:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """What is in torch's wrappers for several devices."""
-    while type(module).__name__ in _WRAPPERS:
-        inner = module._modules.get("module")
+    """What is in wrappers for several devices."""
+    while (key := _WRAPPERS.get(type(module).__name__)) is not None:
+        inner = module._modules.get(key)
         if inner is None:
             break
         module = inner
@@ -282,7 +287,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 def loss_name(loss: Tensor) -> str:
     """What the script calls it; where a library calls backward, the library's word."""
-    return variable_of(loss) or name_in_library(loss)
+    return variable_of(loss, of_loops=True) or name_in_library(loss)
 
 
 def _name_of(module: nn.Module) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -106,9 +106,9 @@ def _number(loss: Tensor) -> float | None:
     return safely(lambda: float(loss.detach()), None) if loss.numel() == 1 else None
 
 
-def leaves_of_graph(tensors: Iterable[Tensor]) -> list[Tensor]:
+def leaves_of_graph(tensors: Collection[Tensor]) -> list[Tensor]:
     """The tensors that a backward from these adds a gradient to."""
-    found: dict[int, Tensor] = {}
+    found = {id(tensor): tensor for tensor in tensors if tensor.grad_fn is None and tensor.requires_grad}
     waiting: list[Any] = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
     seen = set(waiting)
     while waiting and len(seen) < _MOST_NODES:

@@ -88,7 +88,7 @@ class ScriptRun:
         session, rest = None, Passage(stations=())
         if taps is not None:
             with contextlib.suppress(Exception):
-                taps.safely(taps.hand.settle)
+                taps.safely(taps.hand.end)
             taps.remove()
             session = taps.following.session
             rest = Passage(stations=taps.following.journal.take())
