@@ -228,6 +228,14 @@ class PhaseRecord:
                 self._place(slot, len(self._rows))
             self.own_seconds += time.perf_counter() - started
 
+    def take_by(self, work: Callable[[], int]) -> int:
+        """What writes into this record itself, and says how much it has taken."""
+        started = time.perf_counter()
+        with self._lock:
+            taken = work()
+            self.own_seconds += time.perf_counter() - started
+        return taken
+
     def _summarise_all(self, jobs: Jobs, slots: list[Slot]) -> None:
         """The jobs that have come together, in one call; then there are none."""
         if jobs:
@@ -312,12 +320,13 @@ class PhaseRecord:
     def _finished(self) -> Collected:
         summaries, histograms, sampled = self._summaries.finish(len(self._rows))
         return Collected(
-            subjects=np.array(self._rows, dtype=np.int64),
+            # Of a list, np.array looks first what kind of numbers there are.
+            subjects=np.fromiter(self._rows, np.int64, len(self._rows)),
             summaries=summaries,
             histograms=histograms,
             sampled=sampled,
-            places=np.array(self._places, dtype=np.int64),
-            times=np.array(self._times, dtype=np.float64).reshape(-1, 3),
+            places=np.fromiter(self._places, np.int64, len(self._places)),
+            times=np.fromiter(self._times, np.float64, len(self._times)).reshape(-1, 3),
             absent=tuple(self.absent),
             seconds=time.perf_counter() - self._started - self.paused_seconds,
         )
