@@ -63,7 +63,9 @@ class Book:
     ) -> None:
         self.model, self.device, self.gate = model, device, gate
         self.keeper = Keeper(budget_bytes=budget_bytes)
-        self.observer = Observer(model, keeper=self.keeper, stop_here=self._pass_moment, capture=capture, hooks=hooks)
+        self.observer = Observer(
+            model, keeper=self.keeper, stop_here=self._pass_moment, gated=self, capture=capture, hooks=hooks
+        )
         self.first_weights = FirstWeightsNote(self.observer.tensors)
         self.history: list[StepRecord] = []
         self.validations: list[Validated] = []

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from gradscope.engine.capture.absences import why_no_gradient
 from gradscope.engine.capture.record import Slot
 from gradscope.protocol import absences
+
+
+class Handle(Protocol):
+    """Of a hook, as a RemovableHandle is."""
+
+    def remove(self) -> None: ...
 
 
 class OutputGradientListener(Protocol):
@@ -24,8 +29,8 @@ class AwaitedGradients:
     def __init__(self, listener: OutputGradientListener) -> None:
         self._listener = listener
         self._reasons: dict[Slot, str] = {}
-        self._leaf_handles: list[RemovableHandle] = []
-        self._handles: list[RemovableHandle] = []
+        self._leaf_handles: list[Handle] = []
+        self._handles: list[Handle] = []
         """Of the newest forward."""
         self.of_pass = 0
         """Number of the newest forward."""
@@ -46,9 +51,15 @@ class AwaitedGradients:
         # A hook on a leaf (a layer that returns its own weight) outlives the graph.
         (self._leaf_handles if tensor.is_leaf else self._handles).append(handle)
 
-    def has_graph(self, slot: Slot) -> bool:
-        """Whether the gradient of an output with a graph is waited for."""
-        return self._reasons.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH
+    def expect_again(self, slot: Slot, tensor: Tensor, *, is_only_call: bool) -> None:
+        """From an output that was computed once more. Where the layer has several calls, it is not known which this was."""
+        if self._reasons.get(slot, absences.WITHOUT_GRAPH) != absences.WITHOUT_GRAPH:
+            # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
+            return
+        if is_only_call:
+            self.expect(slot, tensor)
+        else:
+            self.explain(slot, absences.WHICH_CALL)
 
     def explain(self, slot: Slot, reason: str) -> None:
         """Should it never arrive."""
@@ -71,7 +82,7 @@ class AwaitedGradients:
         self._remove(self._leaf_handles)
         self._remove(self._handles)
 
-    def _remove(self, handles: list[RemovableHandle]) -> None:
+    def _remove(self, handles: list[Handle]) -> None:
         for handle in handles:
             handle.remove()
         handles.clear()

@@ -22,6 +22,8 @@ from torch.utils.hooks import RemovableHandle
 from gradscope.engine.model.leaves import Inputs, tensor_leaves
 from gradscope.engine.model.modules import inside_scripted, modules_in, parameters_of
 
+_is_compiling = torch.compiler.is_dynamo_compiling
+
 
 class LayerListener(Protocol):
     """What the hooks tell. None of the methods may change a tensor or draw a random number."""
@@ -63,17 +65,20 @@ class _Tap:
         return _make_nothing, ()
 
     def _listener_for(self, module: nn.Module) -> LayerListener | None:
-        if torch.compiler.is_dynamo_compiling():
+        if _is_compiling():
             return None
-        own = self._module()
-        listener = self._listener() if own is module else None
+        listener = self._listener() if self._module() is module else None
         if listener is None:
-            hooks = getattr(module, self._dict_name)
-            # A shallow copy (a replica of DataParallel) has the very dict of the original.
-            if own is None or own is module or getattr(own, self._dict_name) is not hooks:
-                for key in [key for key, hook in hooks.items() if hook is self]:
-                    del hooks[key]
+            self._leave(module)
         return listener
+
+    def _leave(self, module: nn.Module) -> None:
+        """A stranger, or what is not watched any more."""
+        own, hooks = self._module(), getattr(module, self._dict_name)
+        # A shallow copy (a replica of DataParallel) has the very dict of the original.
+        if own is None or own is module or getattr(own, self._dict_name) is not hooks:
+            for key in [key for key, hook in hooks.items() if hook is self]:
+                del hooks[key]
 
 
 class _EnterTap(_Tap):
@@ -81,9 +86,14 @@ class _EnterTap(_Tap):
     _dict_name = "_forward_pre_hooks"
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        listener = self._listener_for(module)
+        # In a hurry, as the other one: each layer comes through here.
+        if _is_compiling():
+            return
+        listener = self._listener() if self._module() is module else None
         if listener is not None:
             listener.layer_entered(self._name)
+        else:
+            self._leave(module)
 
 
 class _EncoderTap(_EnterTap):
@@ -113,9 +123,13 @@ class _LeaveTap(_Tap):
     _dict_name = "_forward_hooks"
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        listener = self._listener_for(module)
+        if _is_compiling():
+            return
+        listener = self._listener() if self._module() is module else None
         if listener is not None:
             listener.layer_left(self._name, output, (args, kwargs))
+        else:
+            self._leave(module)
 
 
 def _nothing(*_: Any) -> None:
@@ -193,7 +207,7 @@ class ModuleHooks:
             return
         listener.layer_lifted(name)
         back = self._lift.enter_context(_without(handles))
-        left = weakref.WeakMethod(listener.layer_left)
+        told = weakref.ref(listener)
 
         def leave(other: nn.Module, args: Any, output: Any) -> None:
             if other is not module:
@@ -203,9 +217,9 @@ class ModuleHooks:
                 back()
                 return
             self.end_lift()
-            tell = left()
-            if tell is not None and tells:
-                tell(name, output, (args, {}))
+            listener = told()
+            if listener is not None and tells:
+                listener.layer_left(name, output, (args, {}))
 
         # Of all modules: torch does not look at these.
         self._lift.enter_context(register_module_forward_hook(leave, always_call=True))

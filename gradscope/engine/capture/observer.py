@@ -11,19 +11,17 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from gradscope.engine.capture.absences import (
-    trained_by_others,
-    unseen_after_backward,
-    unseen_after_forward,
-    why_unreached,
-)
+from gradscope.engine.capture import changes
+from gradscope.engine.capture.absences import trained_by_others, unseen_after_backward, unseen_after_forward
 from gradscope.engine.capture.awaited import AwaitedGradients
 from gradscope.engine.capture.hooks import ModuleHooks, inside_backward
 from gradscope.engine.capture.keeper import Keeper
 from gradscope.engine.capture.listeners import Listener
+from gradscope.engine.capture.missing import tell_missing, tell_no_gradient
+from gradscope.engine.capture.native import library as native
 from gradscope.engine.capture.parameter_hooks import ParameterHooks
 from gradscope.engine.capture.record import Collected, PhaseRecord, Slot, Tables, record_outside
-from gradscope.engine.capture.running import RunningLayers, StopHere
+from gradscope.engine.capture.running import Gated, RunningLayers, StopHere
 from gradscope.engine.capture.shared_hooks import SharedHooks
 from gradscope.engine.capture.sites import Sites
 from gradscope.engine.capture.wanted import Wanted
@@ -43,6 +41,8 @@ from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
+_UNSEEN = None, 0
+
 
 class Observer:
     """Watches one model through the phases of a step. Never changes a tensor, never draws a random number.
@@ -57,6 +57,7 @@ class Observer:
         *,
         keeper: Keeper,
         stop_here: StopHere,
+        gated: Gated,
         capture: Capture = FULL,
         hooks: type[ModuleHooks] | type[SharedHooks] = ModuleHooks,
     ) -> None:
@@ -98,7 +99,10 @@ class Observer:
         """Whether the layer, parameter or buffer of a name is looked at."""
         self._summaries = SummaryBatch()
         self._seen_gradients: dict[str, tuple[weakref.ref[Tensor], int]] = {}
-        self._parameter_hooks = ParameterHooks(self)
+        self._taps = native.taps_of(self, gated, self.running, self._sites, self._awaited, self.births, keeper)
+        self._told = self if self._taps is None else self._taps
+        """What the hooks tell."""
+        self._parameter_hooks = ParameterHooks(self._told)
         self.eager = EagerModules()
         self.stay_compiled: set[str] = set()
         """Layers that run compiled, where they are not made to run eagerly."""
@@ -119,7 +123,7 @@ class Observer:
         if isinstance(self._model, nn.Module) and not self.capture.is_off:
             if self._kind_of_hooks.runs_eagerly:
                 self.eager.take(self._model)
-            self._hooks = self._kind_of_hooks(self._structure.modules(), self, self.wants)
+            self._hooks = self._kind_of_hooks(self._structure.modules(), self._told, self.wants)
 
     @property
     def shared_hooks(self) -> SharedHooks | None:
@@ -143,6 +147,8 @@ class Observer:
         self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
         self.record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
+        if self._taps is not None:
+            native.begin(self._taps, record, of_pass=self._awaited.of_pass, norms=self.capture.norms_only)
         if phase is Phase.BACKWARD:
             self._parameter_hooks.follow(self._wanted_tensors())
             record.own_seconds = record.elapsed()
@@ -155,7 +161,7 @@ class Observer:
             self.guarded(partial(self._complete, record, more))
             return record.finish()
         finally:
-            self.record = self._tensors = None
+            self._drop_record()
 
     @contextlib.contextmanager
     def muted(self) -> Iterator[None]:
@@ -179,10 +185,16 @@ class Observer:
 
     def abandon(self) -> Collected | None:
         """The phase has failed: what was captured up to there."""
-        record, self.record, self._tensors = self.record, None, None
+        record = self.record
+        self._drop_record()
         if self._hooks is not None:
             self._hooks.end_lift()
         return record.finish() if record is not None else None
+
+    def _drop_record(self) -> None:
+        self.record = self._tensors = None
+        if self._taps is not None:
+            self._taps.end()
 
     def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
@@ -277,7 +289,7 @@ class Observer:
         self._structure.forget()
         self._buffers.forget()
         self.previous = PreviousValues()
-        self.record = None
+        self._drop_record()
 
     # ------------------------------------------------------------------------------------------ layers
 
@@ -305,14 +317,23 @@ class Observer:
             record.tell_absent(SubjectKey(SubjectKind.ACTIVATION, *entered[:2]), absences.RAISED)
         try:
             bad = self._note_output(record, name, call, output, start)
-            if self.births.is_watching and (bad is not None or self.births.has_pending):
-                self._note_birth(record, (name, call), bad, inputs)
-            if self.listener is not None and record.phase is Phase.FORWARD:
-                self.listener.layer_left(name, output, inputs)
+            self._after_output(name, call, bad, output, inputs)
         except BaseException as error:
             self._note_error(error)
         self.running.tell_left()
         self._stop_here(record.substep, "leave", name, call)
+
+    def _after_output(
+        self, name: str, call: int, bad: tuple[Slot, Tensor] | None, output: object, inputs: Inputs
+    ) -> None:
+        """`bad`: which of its tensors is the first that is known not to be finite."""
+        record = self.record
+        if record is None:
+            return
+        if self.births.is_watching and (bad is not None or self.births.has_pending):
+            self._note_birth(record, (name, call), bad, inputs)
+        if self.listener is not None and record.phase is Phase.FORWARD:
+            self.listener.layer_left(name, output, inputs)
 
     def _note_output(
         self, record: PhaseRecord, name: str, call: int, output: object, start: float
@@ -354,14 +375,8 @@ class Observer:
         self._recomputed[name] = call + 1
         for leaf, tensor in tensor_leaves(output):
             _, slot = self._sites.slots(name, call, leaf)
-            is_seen = self.record is not None and self.record.has(slot.key)
-            if is_seen or self._awaited.has_graph(slot):
-                # The forward's own output has a graph (a checkpoint that is not reentrant): its gradient is the one.
-                continue
-            if self.running.calls.get(name, 0) <= 1:
-                self._awaited.expect(slot, tensor)
-            else:
-                self._awaited.explain(slot, absences.WHICH_CALL)
+            if self.record is None or not self.record.has(slot.key):
+                self._awaited.expect_again(slot, tensor, is_only_call=self.running.calls.get(name, 0) <= 1)
 
     def gradient_arrived(self, slot: Slot, of_pass: int, gradient: Tensor) -> None:
         record = self.record
@@ -370,16 +385,16 @@ class Observer:
             if record is not None and record.phase is Phase.FORWARD:
                 self._awaited.explain_inner(slot)
             return
-        try:
-            record.take(slot, gradient, self.gradient_scale)
-        except BaseException as error:
-            self._note_error(error)
+        self.guarded(partial(record.take, slot, gradient, self.gradient_scale))
         self._awaited.arrived(slot)
         self._stop_here(SubStep.BACKWARD, "gradient", slot.key.name, slot.key.call)
 
     # ------------------------------------------------------------------------------------------ parameters
 
-    def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool) -> None:
+    def parameter_gradient_seen_again(self, name: str, tensor: Tensor) -> None:
+        self.parameter_gradient_arrived(name, tensor, is_second=True)
+
+    def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool = False) -> None:
         record = self.record
         if record is None or self._is_muted or record.phase is not Phase.BACKWARD or tensor.grad is None:
             return
@@ -407,44 +422,27 @@ class Observer:
         else:
             # An optimizer may have put others in their places.
             self._tensors = None
-            record.take_parameters(self._parameters_and_changes(record))
+            changes.take(record, self._wanted_tensors(), self._sites, self.previous, self._taps)
         record.take_all((self.tables.slot(key), tensor) for key, tensor in more)
-        if record.phase is not Phase.FORWARD and self._may_have_moved_buffers():
-            # All of them: to find out which have moved takes as long.
+        if record.phase is not Phase.FORWARD and (self._has_run_again or self._buffers.have_moved()):
+            # After the forward: by a checkpointed layer that ran again in the backward, a closure, the optimizer, a hook. All
+            # of them: to find out which have moved takes as long.
             record.take_all(self._wanted_buffers())
-
-    def _may_have_moved_buffers(self) -> bool:
-        """After the forward: a checkpointed layer that ran again in the backward, a closure, the optimizer, a hook."""
-        return self._has_run_again or self._buffers.have_moved()
-
-    def _parameters_and_changes(self, record: PhaseRecord) -> Iterator[tuple[Slot, Tensor, Slot, Tensor | None]]:
-        for name, tensor in self._wanted_tensors().items():
-            site = self._sites.of_parameter(name)
-            pair = self.previous.pair(name, tensor)
-            if pair is None and self.previous.knows(name):
-                record.tell_absent(site.change.key, absences.REPLACED)
-            yield site.parameter, tensor, site.change, None if pair is None else pair[1]
 
     def _complete_backward(self, record: PhaseRecord) -> None:
         others = trained_by_others(self.others_names(), self.tensors())
         for name, tensor in self._wanted_tensors().items():
-            key = self._sites.of_parameter(name).gradient.key
-            if tensor.grad is not None and self.is_left_over(name, tensor):
-                record.tell_absent(key, absences.LEFT_OVER)
-            elif tensor.grad is not None:
-                # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
-                reference, version = self._seen_gradients.get(name, (None, 0))
-                if reference is None or reference() is not tensor.grad or tensor.grad._version != version:
-                    record.add(key, tensor.grad, self.scale_of(name))
-            elif record.has(key):
-                # It arrived, and a hook of the user's has used it up.
-                continue
+            gradient, site = tensor.grad, self._sites.of_parameter(name)
+            if gradient is None:
+                tell_no_gradient(record, site.gradient, tensor, others)
+            elif self.is_left_over(name, tensor):
+                record.tell_absent(site.gradient.key, absences.LEFT_OVER)
             else:
-                reason = why_unreached(name, others) if tensor.requires_grad else absences.FROZEN
-                record.tell_absent(key, reason)
-        for slot, reason in self._awaited.missing():
-            is_unreached = reason in (absences.NO_GRADIENT, absences.NO_GRADIENT_OF_VIEW)
-            record.tell_absent(slot.key, why_unreached(slot.key.name, others, reason) if is_unreached else reason)
+                # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
+                reference, version = self._seen_gradients.get(name, _UNSEEN)
+                if reference is None or reference() is not gradient or gradient._version != version:
+                    record.take(site.gradient, gradient, self.scale_of(name))
+        tell_missing(record, self._awaited, others)
         if self._never_called:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(

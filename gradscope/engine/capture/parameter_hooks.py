@@ -13,8 +13,10 @@ from torch.utils.hooks import RemovableHandle
 class GradientListener(Protocol):
     """What the hooks tell. May not change a tensor or draw a random number."""
 
-    def parameter_gradient_arrived(self, name: str, tensor: Tensor, *, is_second: bool) -> None:
-        """`is_second`: once more, after hooks of the user's that may have changed the gradient."""
+    def parameter_gradient_arrived(self, name: str, tensor: Tensor) -> None: ...
+
+    def parameter_gradient_seen_again(self, name: str, tensor: Tensor) -> None:
+        """After hooks of the user's that may have changed the gradient."""
 
 
 class ParameterHooks:
@@ -45,7 +47,7 @@ class ParameterHooks:
         # Not by move_to_end: autograd reads the dict, and not its links.
         for number in before:
             users[number] = users.pop(number)
-        again = _AccumulatedTap(self._listener, name, is_second=True)
+        again = _SecondTap(self._listener, name)
         return first, tensor.register_post_accumulate_grad_hook(again)
 
     def _unhook(self, names: Iterable[str]) -> None:
@@ -58,10 +60,10 @@ class ParameterHooks:
 class _AccumulatedTap:
     """The post-accumulate hook of one parameter. Copies as itself (see hooks._Tap)."""
 
-    __slots__ = ("_is_second", "_listener", "_name")
+    __slots__ = ("_listener", "_name")
 
-    def __init__(self, listener: weakref.ref[GradientListener], name: str, *, is_second: bool = False) -> None:
-        self._listener, self._name, self._is_second = listener, name, is_second
+    def __init__(self, listener: weakref.ref[GradientListener], name: str) -> None:
+        self._listener, self._name = listener, name
 
     def __deepcopy__(self, memo: object) -> _AccumulatedTap:
         return self
@@ -69,4 +71,15 @@ class _AccumulatedTap:
     def __call__(self, tensor: Tensor) -> None:
         listener = self._listener()
         if listener is not None:
-            listener.parameter_gradient_arrived(self._name, tensor, is_second=self._is_second)
+            listener.parameter_gradient_arrived(self._name, tensor)
+
+
+class _SecondTap(_AccumulatedTap):
+    """The same behind the user's own hooks."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor: Tensor) -> None:
+        listener = self._listener()
+        if listener is not None:
+            listener.parameter_gradient_seen_again(self._name, tensor)

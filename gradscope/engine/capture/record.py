@@ -228,6 +228,14 @@ class PhaseRecord:
                 self._place(slot, len(self._rows))
             self.own_seconds += time.perf_counter() - started
 
+    def take_by(self, work: Callable[[], int]) -> int:
+        """What writes into this record itself, and says how much it has taken."""
+        started = time.perf_counter()
+        with self._lock:
+            taken = work()
+            self.own_seconds += time.perf_counter() - started
+        return taken
+
     def _summarise_all(self, jobs: Jobs, slots: list[Slot]) -> None:
         """The jobs that have come together, in one call; then there are none."""
         if jobs:
@@ -312,7 +320,8 @@ class PhaseRecord:
     def _finished(self) -> Collected:
         summaries, histograms, sampled = self._summaries.finish(len(self._rows))
         return Collected(
-            subjects=np.array(self._rows, dtype=np.int64) if self._rows else _NO_SUBJECTS,
+            # Of a list, np.array looks first what kind of numbers there are.
+            subjects=np.fromiter(self._rows, np.int64, len(self._rows)) if self._rows else _NO_SUBJECTS,
             summaries=summaries,
             histograms=histograms,
             sampled=sampled,
@@ -342,11 +351,11 @@ class Collected:
 
     @cached_property
     def places(self) -> IntArray:
-        return np.array(self.passed, dtype=np.int64)
+        return np.fromiter(self.passed, np.int64, len(self.passed))
 
     @cached_property
     def times(self) -> FloatArray:
-        return np.array(self.passed_times, dtype=np.float64).reshape(-1, 3)
+        return np.fromiter(self.passed_times, np.float64, len(self.passed_times)).reshape(-1, 3)
 
     def total_l2(self, positions: IntArray) -> float | None:
         """The L2 norm of several subjects together, as `summary.total_l2` has it."""

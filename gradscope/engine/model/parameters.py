@@ -67,6 +67,10 @@ class PreviousValues:
         """Whether a parameter of that name was there before the newest step."""
         return name in self._of
 
+    def known(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """name -> the parameter before the newest step, and name -> a copy of its value then."""
+        return self._of, self._buffers
+
     def pair(self, name: str, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
         """(the parameter, its value before the newest step); None where that is unknown, or was another tensor, or one of
         another form."""

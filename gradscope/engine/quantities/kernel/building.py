@@ -1,4 +1,5 @@
-"""Compiles the kernel with the machine's C compiler. The build of the package uses it, and a developer can run it.
+"""Compiles the kernel, and the taps, with the machine's C compiler. The build of the package uses it, and a developer can
+run it.
 
 Standard library only: it runs in the build's own environment, where nothing of gradscope is installed.
 """
@@ -13,7 +14,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 FLAGS = (
@@ -27,6 +30,15 @@ FLAGS = (
     "-fPIC",
     "-shared",
 )
+TAPS_FLAGS = (
+    "-O2",
+    "-fPIC",
+    "-shared",
+    # The stable interface: one library for each CPython of the platform.
+    "-DPy_LIMITED_API=0x030B0000",
+    *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
+)
+TAPS_FOLDER = Path(__file__).parents[2] / "capture" / "native"
 TIMEOUT_SECS = 120
 SWITCH = "GRADSCOPE_KERNEL"
 _VECTORS = {256: "AVX2", 512: "AVX-512"}
@@ -40,8 +52,26 @@ def library_path(folder: Path) -> Path:
 
 def wanted_library(folder: Path) -> Path | None:
     """The library, if it was built and the environment does not say GRADSCOPE_KERNEL=off."""
-    path = library_path(folder)
+    return _wanted(library_path(folder))
+
+
+def taps_path(folder: Path) -> Path:
+    """The same as `library_path` of the compiled taps."""
+    return folder / f"_native-{sys.platform}-{platform.machine().lower()}.so"
+
+
+def wanted_taps(folder: Path) -> Path | None:
+    """Those, on the same condition, and where this Python can load them."""
+    return _wanted(taps_path(folder)) if _has_stable_interface() else None
+
+
+def _wanted(path: Path) -> Path | None:
     return path if path.is_file() and os.environ.get(SWITCH) != "off" else None
+
+
+def _has_stable_interface() -> bool:
+    """CPython, and not a build of it without its lock, whose objects are of another form."""
+    return sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def active_path() -> str:
@@ -79,15 +109,28 @@ def compiler() -> list[str] | None:
 
 def compile_kernel(folder: Path) -> str:
     """Compile `folder`/kernel.c beside it. Returns "" or, in a few words, why there is no library; raises nothing."""
-    command = compiler()
+    return _compile(folder / "kernel.c", library_path(folder), FLAGS)
+
+
+def compile_taps(folder: Path) -> str:
+    """The same of `folder`/native.c, which needs the headers of Python, too."""
+    headers = Path(sysconfig.get_path("include"))
+    if not _has_stable_interface():
+        return "this Python has no stable interface"
+    if not (headers / "Python.h").is_file():
+        return f"{headers} has no Python.h"
+    return _compile(folder / "native.c", taps_path(folder), (*TAPS_FLAGS, f"-I{headers}"))
+
+
+def _compile(source: Path, target: Path, flags: Sequence[str]) -> str:
+    command, folder = compiler(), source.parent
     if command is None:
         return "no C compiler was found"
-    target = library_path(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as scratch:
             product = Path(scratch) / target.name
             done = subprocess.run(
-                [*command, *FLAGS, "-o", str(product), str(folder / "kernel.c")],
+                [*command, *flags, "-o", str(product), str(source)],
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_SECS,
@@ -103,6 +146,8 @@ def compile_kernel(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    reason = compile_kernel(Path(__file__).parent)
-    print(reason or f"Built {library_path(Path(__file__).parent)}")
-    sys.exit(bool(reason))
+    here = Path(__file__).parent
+    reasons = compile_kernel(here), compile_taps(TAPS_FOLDER)
+    for reason, built in zip(reasons, (library_path(here), taps_path(TAPS_FOLDER)), strict=True):
+        print(reason or f"Built {built}")
+    sys.exit(any(reasons))

@@ -1,6 +1,6 @@
-"""Build hook: puts the compiled kernel into the wheel, or builds it in place for an editable install.
+"""Build hook: puts the compiled kernel and the compiled taps into the wheel, or builds them in place for an editable install.
 
-Without a compiler the wheel is a pure one, and gradscope computes the same numbers with torch and numpy.
+Without a compiler the wheel is a pure one, and gradscope does the same with Python, torch and numpy.
 """
 
 from __future__ import annotations
@@ -14,22 +14,29 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "gradscope/engine/quantities/kernel"
+TAPS_FOLDER = "gradscope/engine/capture/native"
 
 
 class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        folder = Path(self.root) / FOLDER
+        folder, taps_folder = Path(self.root) / FOLDER, Path(self.root) / TAPS_FOLDER
         building = _load(folder / "building.py")
         reason = building.compile_kernel(folder)
         if reason:
             self.app.display_warning(f"gradscope is built without its C kernel: {reason}")
             return
+        libraries = [f"{FOLDER}/{building.library_path(folder).name}"]
+        # They call the kernel, and are nothing without it.
+        reason = building.compile_taps(taps_folder)
+        if reason:
+            self.app.display_warning(f"gradscope is built without its compiled taps: {reason}")
+        else:
+            libraries.append(f"{TAPS_FOLDER}/{building.taps_path(taps_folder).name}")
         if version == "editable":
             return
-        library = building.library_path(folder)
-        build_data["artifacts"].append(f"{FOLDER}/{library.name}")
+        build_data["artifacts"] += libraries
         build_data["pure_python"] = False
-        # It is loaded by ctypes, so it fits every Python of the platform.
+        # One is loaded by ctypes, the other has the stable interface: they fit every Python of the platform.
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 

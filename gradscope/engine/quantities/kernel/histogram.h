@@ -7,6 +7,7 @@
 
 #define LINE 32 /* neighbours that a sample takes together: two cache lines */
 #define TABLES 8
+#define ONE_TABLE_BELOW 256 /* numbers: to clear and to add up all tables would take longer than to fill one */
 #define EXPONENTS 512 /* sign and exponent bits of a float */
 #define SAMPLE_SHIFT 8
 #define SAMPLE_LINES (1 << SAMPLE_SHIFT) /* lines that the histogram of a larger tensor looks at: fits in 16 bits */
@@ -16,7 +17,7 @@ struct counts {
     uint16_t bits[TABLES][EXPONENTS];
     int64_t lines, group, next; /* of the tensor; the sample's next one */
     int64_t looked_at, zeros;   /* zeros: of the sample */
-    int is_complete;
+    int is_complete, tables;
 };
 
 /* What that has come to. */
@@ -36,7 +37,9 @@ INLINE int64_t line_of_group(int64_t group, int64_t lines) {
 
 /* Of a tensor of n numbers, from number `start` on, the first of a block. */
 INLINE void begin_counts(struct counts *c, int64_t n, int64_t start) {
-    memset(c, 0, sizeof *c);
+    c->tables = n < ONE_TABLE_BELOW ? 1 : TABLES;
+    memset(c->bits, 0, (size_t)c->tables * sizeof c->bits[0]);
+    c->group = c->next = c->looked_at = c->zeros = 0;
     c->is_complete = is_complete(n);
     c->lines = n / LINE;
     if (c->is_complete)
@@ -52,7 +55,7 @@ INLINE void take_bits(struct counts *c, const float *x, ptrdiff_t n) {
     /* Several tables: neighbours with the same exponent would wait for each other. */
     const aliased_bits *bits = (const aliased_bits *)x;
     ptrdiff_t i = 0;
-    for (; i + TABLES <= n; i += TABLES) {
+    for (; c->tables == TABLES && i + TABLES <= n; i += TABLES) {
         c->bits[0][bits[i] >> 23]++;
         c->bits[1][bits[i + 1] >> 23]++;
         c->bits[2][bits[i + 2] >> 23]++;
@@ -112,7 +115,7 @@ static void count_subnormals(const float *x, const float *before, int64_t n, int
 INLINE void begin_tally(struct tally *t) { memset(t, 0, sizeof *t); }
 
 INLINE void add_counts(struct tally *t, const struct counts *c) {
-    for (int table = 0; table < TABLES; table++)
+    for (int table = 0; table < c->tables; table++)
         for (int i = 0; i < EXPONENTS; i++)
             t->bits[i] += c->bits[table][i];
     t->looked_at += c->looked_at;

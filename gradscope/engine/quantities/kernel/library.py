@@ -6,6 +6,7 @@ Nothing depends on it: `moments` and `exponents` give the same numbers, several 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 import os
 from pathlib import Path
@@ -54,7 +55,10 @@ class Kernel:
         """The same: counts and L2 norm only, the other columns NaN and the histogram empty."""
         for function in (self.summarise, self.measure):
             function.argtypes, function.restype = [pointer, pointer, pointer, size, size], None
+        self.one_address = _address(self.summarise), _address(self.measure)
+        """Of those two, for who calls them from C."""
         self._all = library.gradscope_summarise_all
+        self.all_address = _address(self._all)
         self._all.argtypes, self._all.restype = [pointer, pointer, size, size, ctypes.c_int], None
         self._copy = library.gradscope_copy_all
         self._copy.argtypes, self._copy.restype = [pointer, size], None
@@ -82,13 +86,22 @@ class Kernel:
     def summarise_all(self, output: Output, jobs: Jobs, position: int, *, norms: bool) -> None:
         """Job after job, from `position` on: a position for the numbers and, where something is taken off, the next one for
         the differences; both in one pass. `norms`: as `measure` does."""
-        table = np.array(jobs, dtype=np.int64)
+        table = _table(jobs)
         self._all(output.address, table.ctypes.data, len(jobs), position, norms)
 
     def copy_all(self, copies: Copies) -> None:
         """One after the other; many bytes go past the caches, where training has better things."""
-        table = np.array(copies, dtype=np.int64)
+        table = _table(copies)
         self._copy(table.ctypes.data, len(copies))
+
+
+def _table(rows: list[tuple[int, int, int]]) -> npt.NDArray[np.int64]:
+    """The rows, one after the other; np.array would look at each of them first."""
+    return np.fromiter(itertools.chain.from_iterable(rows), np.int64, 3 * len(rows))
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def _team_of_torch() -> int | None:

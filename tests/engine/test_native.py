@@ -1,0 +1,223 @@
+"""The compiled taps tell exactly what the observer tells without them, and keep nothing alive."""
+
+from __future__ import annotations
+
+import gc
+import shlex
+import shutil
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zoo
+from plain import seeded
+from torch import Tensor, nn
+
+from gradscope import Recipe, Session
+from gradscope.engine.capture.native import library
+from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.kernel import building
+from gradscope.engine.reports.report import PhaseReport
+from gradscope.protocol.phases import Moment
+
+FOLDER = Path(library.__file__).parent
+needs_taps = pytest.mark.skipif(
+    library.NATIVE is None or summary.KERNEL is None, reason="the compiled taps or the kernel were not built here"
+)
+
+ORDERLY = [name for name in zoo.ZOO if "compiled" not in name and "scripted" not in name]
+"""What torch has compiled may reach its parameters in another order each time."""
+
+
+def reports_of(make: Callable[[], Recipe], *, capture: str = "full", keeps_all: bool = False) -> list[dict[str, Any]]:
+    """Of three steps."""
+    with Session(seeded(make), capture=capture) as session:
+        session.keeper.keeps_all = keeps_all
+        reports = [report for _ in range(3) for report in (session.forward(), session.backward(), session.step())]
+        assert session.observer.errors == []
+        return [told(session, report) for report in reports]
+
+
+def told(session: Session, report: PhaseReport) -> dict[str, Any]:
+    """Everything that a report says but how long it took."""
+    raw, tables = report.raw, session.observer.tables
+    return {
+        "subjects": [tables.subjects.rows[n] for n in raw.subjects],
+        "summaries": raw.summaries.tobytes(),
+        "histograms": raw.histograms.tobytes(),
+        "sampled": raw.sampled.tobytes(),
+        "places": [tables.places.rows[n] for n in raw.places],
+        "bytes": raw.times[:, 2].tobytes(),
+        "moments": np.isnan(raw.times[:, 1]).tobytes(),
+        "absent": raw.absent,
+        "loss": None if raw.loss is None else np.float64(raw.loss).tobytes(),
+    }
+
+
+@pytest.fixture
+def without_taps(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setattr(library, "NATIVE", None)
+
+
+@needs_taps
+@pytest.mark.parametrize("name", ORDERLY)
+def test_the_reports_are_the_same(name: str, without_taps: Callable[[], None]) -> None:
+    with_taps = reports_of(zoo.ZOO[name])
+    without_taps()
+    assert with_taps == reports_of(zoo.ZOO[name])
+
+
+@needs_taps
+@pytest.mark.parametrize("options", [{"capture": "norms"}, {"capture": "layers:0,2"}, {"keeps_all": True}])
+def test_the_reports_are_the_same_at_every_level(options: dict[str, Any], without_taps: Callable[[], None]) -> None:
+    with_taps = reports_of(zoo.plain_mlp, **options)
+    without_taps()
+    assert with_taps == reports_of(zoo.plain_mlp, **options)
+
+
+class Overflowing(nn.Module):
+    """From its second forward on, NaN comes out of its middle layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(zoo.FEATURES, 8), nn.Linear(8, zoo.CLASSES)
+        self.middle = nn.Identity()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        hidden = self.first(x)
+        return self.last(self.middle(hidden / 0 * 0 if self.calls > 1 else hidden))
+
+
+@needs_taps
+def test_the_layer_where_nan_begins_is_found(without_taps: Callable[[], None]) -> None:
+    found = []
+    for _ in range(2):
+        with Session(seeded(lambda: zoo.classifier(Overflowing()))) as session:
+            session.keeper.keeps_all = False
+            session.forward(), session.backward(), session.step()
+            found.append(session.forward().raw.first_nonfinite)
+        without_taps()
+    assert found[0] is not None and found[0] == found[1]
+
+
+class Noting:
+    """A gate that stops nowhere, and notes every moment."""
+
+    is_armed = True
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+
+    def stop(self, moment: Moment) -> None:
+        self.moments.append(moment)
+        # Every other one is missed: it can be armed and disarmed at any time.
+        self.is_armed = len(self.moments) < 40
+
+
+@needs_taps
+def test_every_moment_can_be_stopped_at(without_taps: Callable[[], None]) -> None:
+    noted = []
+    for _ in range(2):
+        gate = Noting()
+        with Session(seeded(zoo.plain_mlp), gate=gate) as session:
+            session.keeper.keeps_all = False
+            for _ in range(5):
+                session.forward(), session.backward(), session.step()
+        noted.append(gate.moments)
+        without_taps()
+    assert noted[0] == noted[1] and len(noted[0]) == 40
+
+
+@needs_taps
+def test_gradients_are_not_kept_alive_and_hooks_are_taken_off() -> None:
+    model = nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Tanh(), nn.Linear(8, zoo.CLASSES))
+    outputs: list[Tensor] = []
+    model[1].register_forward_hook(lambda _module, _args, output: outputs.append(output))
+    with Session(zoo.classifier(model)) as session:
+        session.keeper.keeps_all = False
+        for _ in range(3):
+            outputs.clear()
+            session.forward()
+            assert outputs[0]._backward_hooks is not None and len(outputs[0]._backward_hooks) == 1
+            session.backward()
+            session.step()
+        session.forward()
+    assert not outputs[-1]._backward_hooks
+    # Neither the taps nor what they have noted last hold the graph.
+    graph = weakref.ref(outputs.pop())
+    assert graph() is None
+
+
+@needs_taps
+def test_a_session_that_is_dropped_is_freed() -> None:
+    session = Session(zoo.plain_mlp())
+    session.keeper.keeps_all = False
+    for _ in range(3):
+        session.forward(), session.backward(), session.step()
+    model, observer = session.book.model, weakref.ref(session.observer)
+    assert isinstance(model, nn.Module)
+    del session
+    gc.collect()
+    assert observer() is None
+    assert model(torch.zeros(2, zoo.FEATURES)).requires_grad
+
+
+@needs_taps
+def test_references_are_counted_right() -> None:
+    """Nothing is left of a step: neither objects, nor references to what lives for ever."""
+    with Session(zoo.plain_mlp()) as session:
+        session.keeper.keeps_all = False
+
+        def step() -> None:
+            session.forward(), session.backward(), session.step()
+
+        for _ in range(10):
+            step()
+        eternal = [
+            None,
+            True,
+            False,
+            torch.float32,
+            torch.strided,
+            Tensor,
+            session.observer,
+            *session.observer.modules().values(),
+        ]
+        session.history.clear()
+        gc.collect()
+        before = [sys.getrefcount(known) for known in eternal], len(gc.get_objects())
+        for _ in range(200):
+            step()
+        session.history.clear()
+        gc.collect()
+        after = [sys.getrefcount(known) for known in eternal], len(gc.get_objects())
+    # A step is recorded in the history, with some objects of its own.
+    assert [new - old for old, new in zip(before[0][1:], after[0][1:], strict=True)] == [0] * (len(eternal) - 1)
+    assert after[1] - before[1] < 200
+
+
+@pytest.mark.skipif(building.compiler() is None, reason="needs a C compiler")
+def test_it_compiles_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in [*FOLDER.glob("*.c"), *FOLDER.glob("*.h")]:
+        shutil.copy(path, tmp_path)
+    command = building.compiler()
+    assert command is not None
+    monkeypatch.setenv("CC", shlex.join([*command, "-Wall", "-Wextra", "-Werror"]))
+    reason = building.compile_taps(tmp_path)
+    if "Python.h" in reason:
+        pytest.skip(reason)
+    assert reason == "" and building.taps_path(tmp_path).is_file()
+
+
+@needs_taps
+def test_they_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert building.wanted_taps(FOLDER) is not None
+    monkeypatch.setenv(building.SWITCH, "off")
+    assert building.wanted_taps(FOLDER) is None and library.load() is None
