@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 DIGEST_BYTES = 16
-MAX_BYTES = 4 * 1024**3
-"""Of all weights together: more would take seconds, of a run whose first step nobody wants to wait for."""
+MAX_BYTES = 1024**3
+"""Of all weights together: more would take more than a second, of a run whose first step nobody wants to wait for."""
 
 
 def digest_of(weights: Mapping[str, Tensor]) -> str | None:
