@@ -320,7 +320,8 @@ class Book:
         # A model may call its layers on several threads: while one is stopped, those that come to a moment wait.
         with self._stopping:
             gate = self.gate
-            if gate is None or not gate.is_armed:
+            if gate is None or not gate.is_armed or self.inside is None:
+                # Meanwhile the phase was left: this thread does not know it yet.
                 return
             around, self.moment = (
                 self.moment,
