@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -78,6 +79,7 @@ class Book:
         self.inside: Phase | None = None
         self.moment: Moment | None = None
         """Where in a phase it has been stopped."""
+        self._stopping = threading.RLock()
         self._found: FirstNonFinite | None = None
         """In the newest phase."""
         self._rates: tuple[float, ...] = ()
@@ -314,13 +316,22 @@ class Book:
     def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
         if self.gate is None or not self.gate.is_armed:
             return
-        self.moment = Moment(step=self.step, substep=substep, event=event, layer=layer, call=call)
-        stopped_at = time.perf_counter()
-        try:
-            self.gate.stop(self.moment)
-        finally:
-            self.moment = None
-            self.observer.leave_out(time.perf_counter() - stopped_at)
+        # A model may call its layers on several threads: while one is stopped, those that come to a moment wait.
+        with self._stopping:
+            gate = self.gate
+            if gate is None or not gate.is_armed or self.inside is None:
+                # Meanwhile the phase was left: this thread does not know it yet.
+                return
+            around, self.moment = (
+                self.moment,
+                Moment(step=self.step, substep=substep, event=event, layer=layer, call=call),
+            )
+            stopped_at = time.perf_counter()
+            try:
+                gate.stop(self.moment)
+            finally:
+                self.moment = around
+                self.observer.leave_out(time.perf_counter() - stopped_at)
 
     def _report(self, phase: Phase, collected: Collected, *, complete: bool = True) -> PhaseReport:
         driver, identity, is_step = self.driver, self._identity, phase is Phase.STEP

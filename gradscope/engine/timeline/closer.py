@@ -14,6 +14,7 @@ from gradscope.engine.book.values import ValuesUnavailable, values_of
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.surroundings.unwinding import interruptions_put_off
 from gradscope.engine.timeline.checkpoint import Checkpoint
+from gradscope.engine.timeline.marks import Mark
 from gradscope.engine.timeline.replay import Replay, Tick, nothing, why_approximate
 from gradscope.engine.timeline.state_hash import state_hash
 from gradscope.engine.timeline.timeline import Timeline
@@ -57,7 +58,7 @@ class _Here:
     """Of now itself; None where a graph or half a step waits, which no checkpoint holds."""
     near: Checkpoint | None
     """From where the newest step can be made again: what was kept of it is there again then."""
-    mark: bytes | None
+    mark: Mark | None
     """Between two steps."""
     state: str
     undone: str
@@ -154,7 +155,7 @@ class CloserTimeline(Timeline):
             return
         replay.run(step, at, step + 1, end)
         if mark is not None:
-            replay.compare(step + 1, mark, self._marks.now(self._stepper))
+            replay.compare(step + 1, self._marks.difference(mark, self._marks.now()))
 
     # ------------------------------------------------------------------------------------------ and back
 
@@ -178,7 +179,7 @@ class CloserTimeline(Timeline):
             at=at,
             exact=self._taken() if is_ready else None,
             near=near,
-            mark=self._marks.now(stepper) if is_ready else None,
+            mark=self._marks.now() if is_ready else None,
             state=state_hash(stepper),
             undone=stepper.undone,
             history=stepper.book.history,
@@ -232,7 +233,7 @@ class CloserTimeline(Timeline):
         # Neither a branch nor a checkpoint comes of looking.
         log = self._way.steps.get(self._number)
         if self._replay is not None and log is not None and log.mark is not None:
-            self._replay.compare(self._number, log.mark, self._marks.now(self._stepper))
+            self._replay.compare(self._number, self._marks.difference(log.mark, self._marks.now()))
         return None
 
     def _begin(self) -> None:

@@ -1,104 +1,215 @@
-"""A mark of a training between two steps: cheap enough for every step, and another one where a replay has gone another way.
+"""Marks of a training, cheap enough for every step: another one where a replay has gone another way.
 
-It is of the parameters, the buffers, the small tensors of the optimizers' states, the rates, the random states and the place
-in the data. Large tensors go into it by a sum of their words, each times an odd number of its own: two that differ have the
-same by chance only. What `state_hash` says is of everything, and takes longer.
+Before the first forward of a step it is of the parameters, the buffers, what the optimizers remember, gradients that will be
+added to, attributes of the user's objects as far as they are plain values (and numpy arrays, generators), the rates, the
+random states and the place in the data. After a forward it is of the buffers and the random states (its loss is compared
+besides), after a backward of the gradients and the random states.
+
+All of it counts in each step, with one exception: of a large tensor that an optimizer remembers, one block of 256 KB in 8
+does, other ones in each step. What differs there differs in the parameters of the next step as well, and all of it has been
+looked at after 8 steps. Of an array of more than 64 KB some elements count. What `state_hash` says is of everything, and
+takes longer.
 """
 
 from __future__ import annotations
 
 import hashlib
-import weakref
-from collections.abc import Iterator
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradscope.engine.aside.value_holders import version_of
 from gradscope.engine.book.turns import rates_of
-from gradscope.engine.model.parameters import is_uninitialised
+from gradscope.engine.model.modules import named_modules
+from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory
+from gradscope.engine.timeline.sums import Sums, differing
+from gradscope.protocol.arrays import IntArray
+from gradscope.protocol.phases import Phase
 
-_SMALL_BYTES = 16 * 1024
-_ROW = 4096
-"""Words that have different factors."""
-_PLAIN = (Tensor, torch.nn.Parameter)
-_SEED = 20_240_229
+_ONE_IN = 8
+_MOST_DETAIL_BYTES = 32 * 1024 * 1024
+"""Of sums by tensor, which say where two marks differ; of the oldest marks it is only known whether they do."""
+_MOST_DETAILED = 20_000
+_NOTHING: IntArray = np.zeros(0, dtype=np.int64)
+
+
+class Attributes(NamedTuple):
+    """Of the objects that were there from the beginning on."""
+
+    walk: int
+    """Sums of different walks say nothing about each other."""
+    sums: IntArray
+    place: Callable[[int], str]
+    """Of an object, for people."""
+
+
+@dataclass(eq=False)
+class Mark:
+    """At one place."""
+
+    digest: bytes
+    """Of everything but the attributes."""
+    rest: bytes
+    """Of what is no tensor."""
+    sums: IntArray | None
+    attributes: Attributes
+
+    def is_same(self, other: Mark) -> bool:
+        """But for attributes: what changes those (a clock) is not yet another training."""
+        return self.digest == other.digest
+
+    def has_same_attributes(self, other: Mark) -> bool:
+        mine, others = self.attributes, other.attributes
+        return mine.walk != others.walk or differing(mine.sums, others.sums) is None
 
 
 class Marks:
     """Of one training."""
 
-    def __init__(self) -> None:
-        numbers = np.random.Generator(np.random.PCG64(_SEED))
-        self._factors = numbers.integers(0, 2**63, _ROW, dtype=np.int64) | 1
-        self._known: dict[int, tuple[weakref.ref[Tensor], int, bytes]] = {}
-        """Of large tensors that are not trained, by their ids: (tensor, version, digest)."""
+    def __init__(
+        self, stepper: Stepper, attributes: Callable[[], Attributes], is_cleared: Callable[[], Callable[[Tensor], bool]]
+    ) -> None:
+        """`is_cleared` says of which tensors the next forward clears the gradients."""
+        self._stepper, self._attributes, self._is_cleared = stepper, attributes, is_cleared
+        self._sums = Sums()
+        self._detailed: deque[Mark] = deque()
+        self._detail_bytes = 0
 
-    def now(self, stepper: Stepper) -> bytes:
-        training, batches = stepper.training, stepper.loop.batches
-        digest = hashlib.blake2b(digest_size=16)
-        small: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-        for tensor, is_whole in _tensors_of(stepper):
-            if is_uninitialised(tensor):
-                continue
-            if type(tensor) in _PLAIN and tensor.numel() * tensor.element_size() <= _SMALL_BYTES:
-                small.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-            elif is_whole:
-                digest.update(self._of_large(tensor))
-        with torch.no_grad():
-            for group in small.values():
-                together = torch.cat([tensor.reshape(-1) for tensor in group])
-                digest.update(safely(partial(self._sum_of, together), b"?"))
-        rest = (stepper.book.step, batches.epoch, batches.index, rates_of(training.optimizers))
-        digest.update(repr(rest).encode())
+    def now(self) -> Mark:
+        """Before the first forward of a step."""
+        batches, training = self._stepper.loop.batches, self._stepper.training
+        found = list(self._before_step())
+        sums = self._sums.of(
+            [tensor for _, tensor, _ in found], one_in=[every for _, _, every in found], turn=self._stepper.book.step
+        )
+        rest = (self._stepper.book.step, batches.epoch, batches.index, rates_of(training.optimizers))
+        return self._made(sums, repr(rest), self._attributes())
+
+    def after(self, phase: Phase) -> Mark:
+        """Between two phases of a step."""
+        sums = self._sums.of([tensor for _, tensor in self._inside_step(phase)])
+        return self._made(sums, phase.value, Attributes(-1, _NOTHING, str))
+
+    def difference(self, then: Mark, now: Mark, phase: Phase | None = None) -> str:
+        """What is another, with its name and size, as training stands now; "" where all is the same. `phase`: the marks are
+        of after it."""
+        where = "before its forward" if phase is None else f"after its {phase.value}"
+        if not then.is_same(now):
+            at = None if then.sums is None or now.sums is None else differing(then.sums, now.sums)
+            if at is not None:
+                return f"{self._named(at, phase)} {where}"
+            if then.rest != now.rest:
+                return f"the random states, the rates or the place in the data {where}"
+            return f"the state {where}"
+        if not then.has_same_attributes(now):
+            at = differing(then.attributes.sums, now.attributes.sums)
+            name = "" if at is None else now.attributes.place(at)
+            return f"an attribute of {name} {where}" if name else f"an attribute {where}"
+        return ""
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _made(self, sums: IntArray, rest: str, attributes: Attributes) -> Mark:
+        digest = hashlib.blake2b(rest.encode(), digest_size=16)
         digest.update((python_memory() or b"") + (numpy_memory() or b""))
         digest.update(torch.get_rng_state().numpy().data)
-        return digest.digest()
+        others = digest.digest()
+        digest.update(sums.tobytes())
+        mark = Mark(digest.digest(), others, sums, attributes)
+        self._detailed.append(mark)
+        self._detail_bytes += sums.nbytes + attributes.sums.nbytes
+        while self._detail_bytes > _MOST_DETAIL_BYTES or len(self._detailed) > _MOST_DETAILED:
+            old = self._detailed.popleft()
+            self._detail_bytes -= (0 if old.sums is None else old.sums.nbytes) + old.attributes.sums.nbytes
+            old.sums, old.attributes = None, Attributes(-1, _NOTHING, str)
+        return mark
 
-    def _of_large(self, tensor: Tensor) -> bytes:
-        if tensor.requires_grad:
-            # Its version does not tell: fused kernels leave no mark in it.
-            return safely(lambda: self._sum_of(tensor.detach()), b"?")
-        version = version_of(tensor)
-        known = self._known.get(id(tensor))
-        if known is not None and known[0]() is tensor and known[1] == version:
-            return known[2]
-        found = safely(lambda: self._sum_of(tensor.detach()), b"?")
-        self._known[id(tensor)] = weakref.ref(tensor), version, found
-        return found
+    def _before_step(self) -> Iterator[tuple[str, Tensor, int]]:
+        """(what it is, tensor, one in so many of its blocks counts)."""
+        stepper, is_cleared = self._stepper, self._is_cleared()
+        # With several optimizers the others' gradients are no business of this turn.
+        adds_up = stepper.training.zero_grad != "auto"
+        seen = set[int]()
+        for what, tensor in _tensors_of(stepper):
+            if id(tensor) in seen or is_uninitialised(tensor):
+                continue
+            seen.add(id(tensor))
+            yield what, tensor, 1
+            gradient = tensor.grad if adds_up and tensor.is_leaf and not is_cleared(tensor) else None
+            if gradient is not None:
+                yield "the gradient of ", gradient, 1
+        for turn in stepper.training.turns:
+            for parameter in turn.parameters:
+                state = turn.optimizer.state.get(parameter)
+                for name, value in state.items() if isinstance(state, dict) else ():
+                    if type(value) is Tensor:
+                        yield f"{name} of the optimizer for ", value, _ONE_IN
 
-    def _sum_of(self, tensor: Tensor) -> bytes:
-        if tensor.device.type != "cpu":
-            words = tensor.contiguous().view(-1).view(torch.uint8)[: tensor.numel() * tensor.element_size() // 8 * 8]
-            whole = words.view(torch.int64)
-            weights = torch.arange(1, whole.numel() + 1, device=tensor.device) * 2 + 1
-            return bytes(repr(int((whole * weights).sum())), "ascii")
-        content = tensor.contiguous().view(-1).view(torch.uint8).numpy()
-        whole_rows = content.size // (8 * _ROW)
-        rows = content[: whole_rows * 8 * _ROW].view(np.int64).reshape(whole_rows, _ROW)
-        sums = rows @ self._factors
-        return hashlib.blake2b(sums.tobytes() + content[whole_rows * 8 * _ROW :].tobytes(), digest_size=16).digest()
+    def _inside_step(self, phase: Phase) -> Iterator[tuple[str, Tensor]]:
+        if phase is Phase.FORWARD:
+            # Most models have few of them: nothing else is walked through.
+            buffers = (own for module in self._stepper.training.modules() for own in module._buffers.values())
+            found = ((_BUFFER, tensor) for tensor in buffers if tensor is not None)
+        else:
+            leaves = (tensor for _, tensor in _tensors_of(self._stepper) if tensor.is_leaf)
+            found = (("the gradient of ", tensor) for tensor in leaves)
+        seen = set[int]()
+        for what, tensor in found:
+            if id(tensor) in seen or is_uninitialised(tensor):
+                continue
+            seen.add(id(tensor))
+            inside = tensor if phase is Phase.FORWARD else tensor.grad
+            if inside is not None:
+                yield what, inside
+
+    def _named(self, at: int, phase: Phase | None) -> str:
+        """The tensor with that number in a mark of now."""
+        found = (
+            [(what, tensor) for what, tensor, _ in self._before_step()]
+            if phase is None
+            else list(self._inside_step(phase))
+        )
+        what, tensor = found[at]
+        shape = " x ".join(map(str, tensor.shape)) or "one number"
+        return f"{what}{self._names().get(id(tensor), 'a tensor')} ({shape})"
+
+    def _names(self) -> dict[int, str]:
+        """Of tensors by their ids; what belongs to a parameter has its name."""
+        names: dict[int, str] = {}
+        for name, (tensor, _) in named_tensors(self._stepper.recipe.model).items():
+            names[id(tensor)] = name
+            if tensor.is_leaf and tensor.grad is not None:
+                names[id(tensor.grad)] = name
+        for name, tensor in self._stepper.loop.gradients.movable().items():
+            names.setdefault(id(tensor), name)
+        model = self._stepper.recipe.model
+        for name, module in named_modules(model) if isinstance(model, nn.Module) else ():
+            for own, buffer in module._buffers.items():
+                if buffer is not None:
+                    names[id(buffer)] = f"{name}.{own}" if name else own
+        for turn in self._stepper.training.turns:
+            for parameter in turn.parameters:
+                state = turn.optimizer.state.get(parameter)
+                for value in state.values() if isinstance(state, dict) else ():
+                    names[id(value)] = names.get(id(parameter), "a parameter")
+        return names
 
 
-def _tensors_of(stepper: Stepper) -> Iterator[tuple[Tensor, bool]]:
-    """(tensor, whether it counts where it is large)."""
-    seen = set[int]()
+_BUFFER = "the buffer "
+
+
+def _tensors_of(stepper: Stepper) -> Iterator[tuple[str, Tensor]]:
     for module in stepper.training.modules():
-        for inside in (module._parameters, module._buffers):
+        for what, inside in (("", module._parameters), (_BUFFER, module._buffers)):
             for tensor in inside.values() if inside else ():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield tensor, True
+                if tensor is not None:
+                    yield what, tensor
     for turn in stepper.training.turns:
         for parameter in turn.parameters:
-            if id(parameter) not in seen:
-                yield parameter, True
-            state = turn.optimizer.state.get(parameter)
-            for value in state.values() if isinstance(state, dict) else ():
-                if type(value) is Tensor:
-                    yield value, False
+            yield "", parameter

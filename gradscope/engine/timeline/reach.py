@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,8 @@ from gradscope.engine.aside.value_holders import MeasuredHolder, is_same, versio
 from gradscope.engine.aside.walk import MOST_ITEMS
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.timeline.blocks import Block, Copy, copies_of, give
+from gradscope.engine.timeline.marks import Attributes
+from gradscope.engine.timeline.plain_sums import sum_of_plain
 from gradscope.engine.timeline.walks import Walk
 from gradscope.engine.wording import listed
 
@@ -120,13 +123,13 @@ class Reach:
         self._roots, self._but = roots, but
         self._newest: list[Any] = []
         """What was taken of the holders the last time."""
-        self._size_at_first = 0
+        self._size_at_first = self._count_at_first = self._walks = 0
         self._begin()
 
-    def take(self, *, is_cleared: Callable[[Tensor], bool]) -> ReachKept:
-        """`is_cleared`: the next thing that happens to the gradient of this tensor is that another takes its place."""
+    def look(self) -> Attributes:
+        """What is there now, but for the tensors."""
         self._look_at_roots()
-        holders, newest = self._holders, self._newest
+        holders, newest, sums = self._holders, self._newest, self._sums
         values: list[Any] = []
         at = 0
         while at < len(holders):
@@ -134,8 +137,19 @@ class Reach:
             values.append(value)
             if at >= len(newest) or value is not newest[at]:
                 self._follow(at, value)
+                if at < self._count_at_first:
+                    sums[at] = sum_of_plain(value)
             at += 1
         self._newest = values
+        # A copy: marks keep it.
+        return Attributes(self._walks, sums.copy(), lambda at: str(self._places[at]))
+
+    def take(self, *, is_cleared: Callable[[Tensor], bool], is_looked_at: bool = False) -> ReachKept:
+        """`is_cleared`: the next thing that happens to the gradient of this tensor is that another takes its place;
+        `is_looked_at`: `look` was called just now."""
+        if not is_looked_at or len(self._newest) < self._count_at_first:
+            self.look()
+        values = self._newest
         kept = self._take_tensors(is_cleared)
         blocks: dict[int, Block] = {}
         for one in kept:
@@ -187,7 +201,10 @@ class Reach:
         self._added = self._added_cells = 0
         self._known = {id(cell.tensor): cell for cell in known or ()}
         self._look_at_roots()
-        self._size_at_first = self._walk.size
+        self._size_at_first, self._count_at_first = self._walk.size, len(self._holders)
+        self._walks += 1
+        self._sums = np.zeros(self._count_at_first, dtype=np.int64)
+        """Of what those holders hold that were there first: which of the later ones there are depends on what was done."""
         self._known = {}
 
     def _follow(self, at: int, value: Any) -> None:

@@ -100,9 +100,9 @@ class Replay:
                     self._tick(number, start, until)
                     self._do(action)
 
-    def compare(self, number: int, then: bytes, now: bytes) -> None:
-        """The marks before the forward of a step."""
-        self._note(number, then == now, "the state before its forward")
+    def compare(self, number: int, difference: str) -> None:
+        """Of two marks in a step: what is another, "" where nothing is."""
+        self._note(number, not difference, difference)
 
     def compare_loss(self, number: int, then: float | None, now: float | None) -> None:
         """Of a forward."""

@@ -14,6 +14,7 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import interruptions_put_off
 from gradscope.engine.timeline.checkpoint import Checkpoint
+from gradscope.engine.timeline.marks import Attributes
 from gradscope.engine.timeline.own_state import OwnState
 from gradscope.engine.timeline.reach import Reach
 from gradscope.engine.wording import listed
@@ -35,11 +36,17 @@ class Taker:
         """What a first checkpoint takes."""
         return self._reached().estimate_bytes()
 
-    def take(self, number: int, at: int, newest: RandomStates | None) -> Checkpoint:
-        """Of now, in that place of what was done; `newest` are random states of before."""
+    def look(self) -> Attributes:
+        """What the user's objects hold now, but for tensors."""
+        return self._reached().look()
+
+    def take(self, number: int, at: int, newest: RandomStates | None, *, is_looked_at: bool = False) -> Checkpoint:
+        """Of now, in that place of what was done; `newest` are random states of before. `is_looked_at`: `look` was called
+        just now."""
         with interruptions_put_off():
             own = OwnState.take(self._stepper, self._editor(), newest)
-            return Checkpoint(number, at, self._reached().take(is_cleared=self._cleared_next()), own)
+            reach = self._reached().take(is_cleared=self.cleared_next(), is_looked_at=is_looked_at)
+            return Checkpoint(number, at, reach, own)
 
     def give(self, checkpoint: Checkpoint) -> list[str]:
         """Training stands there; sentences about what cannot be put back."""
@@ -69,7 +76,8 @@ class Taker:
             self._reach = Reach(lambda: roots_of(stepper.training), lambda: stepper.loop.batches.parts)
         return self._reach
 
-    def _cleared_next(self) -> Callable[[Tensor], bool]:
+    def cleared_next(self) -> Callable[[Tensor], bool]:
+        """Whether the next forward clears the gradient of a tensor."""
         training, turn = self._stepper.training, self._stepper.loop.turn
         if training.zero_grad != "auto" or type(turn.optimizer).zero_grad is not Optimizer.zero_grad:
             return lambda tensor: False

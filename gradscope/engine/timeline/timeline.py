@@ -19,7 +19,7 @@ from gradscope.engine.surroundings.unwinding import interruptions_put_off, is_in
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.engine.timeline.checkpoint import Checkpoint
 from gradscope.engine.timeline.looking_back import last_step
-from gradscope.engine.timeline.marks import Marks
+from gradscope.engine.timeline.marks import Mark, Marks
 from gradscope.engine.timeline.pace import Pace
 from gradscope.engine.timeline.replay import NEAR, Replay, Tick, is_same_loss, nothing, why_approximate
 from gradscope.engine.timeline.taker import Taker
@@ -56,8 +56,8 @@ class Timeline(Trail):
         self._stepper, self._editor = stepper, editor
         self.pace = Pace()
         """How much of the time may go into it."""
-        self._marks = Marks()
         self._taker = Taker(stepper, editor)
+        self._marks = Marks(stepper, self._taker.look, self._taker.cleared_next)
         self._replay: Replay | None = None
         self._failure = ""
         """Why no checkpoints are taken any more."""
@@ -267,7 +267,7 @@ class Timeline(Trail):
             self._replay = None
         log = self._way.steps.get(number)
         if replay.has_run and log is not None and log.mark is not None and self._at == log.begins_at:
-            replay.compare(number, log.mark, self._marks.now(self._stepper))
+            replay.compare(number, self._marks.difference(log.mark, self._marks.now()))
         self._stepper.info = self._stepper.describe()
         tape = self._stepper.loop.batches.tape
         notes += replay.notes + ([] if tape is None else tape.take_notes())
@@ -313,13 +313,13 @@ class Timeline(Trail):
         if phase is Phase.BACKWARD:
             self._take_back_forward()
         if self._stepper.book.rest is Rest.READY:
-            self._begun = self._marks.now(self._stepper)
+            self._begun = self._marks.now()
 
     def _by_hand(self, action: Action) -> bool:
         """Something was done between two phases. Whether it is what was done here before."""
         is_known = self._note(action)
         if self._begun is not None:
-            self._begun = self._marks.now(self._stepper)
+            self._begun = self._marks.now()
             if not is_known:
                 # It was of before this.
                 self._way.log(self._number).mark = None
@@ -357,14 +357,14 @@ class Timeline(Trail):
 
     def _keep_step(self, log: StepLog) -> None:
         """What is known before the first forward of a step; and a checkpoint."""
-        mark = self._marks.now(self._stepper)
-        if mark == self._begun:
+        mark = self._marks.now()
+        if self._begun is not None and mark.is_same(self._begun):
             # The same forward, which was undone: it comes to the same from what is kept.
             return
         if self._at < len(log.actions):
-            is_other = log.mark is not None and log.mark != mark
+            is_other = log.mark is not None and not log.mark.is_same(mark)
             if self._replay is not None and log.mark is not None:
-                self._replay.compare(self._number, log.mark, mark)
+                self._replay.compare(self._number, self._marks.difference(log.mark, mark))
             if is_other or not isinstance(log.actions[self._at], Ran):
                 self._fork()
                 if is_other and self._replay is None:
@@ -375,7 +375,19 @@ class Timeline(Trail):
         elif log.checkpoint is not None:
             return
         if self._replay is None or self._replay.until - self._number <= NEAR:
-            self._take()
+            self._take(is_looked_at=True)
+
+    def _mark_inside(self, phase: Phase, known: Action | None) -> Mark | None:
+        """Between two phases of a step that has a mark before its forward."""
+        was_marked = isinstance(known, Ran) and known.mark is not None
+        if phase is Phase.STEP or not (was_marked or self._way.log(self._number).mark is not None):
+            return None
+        started = time.perf_counter()
+        mark = self._marks.after(phase)
+        if self._replay is not None and isinstance(known, Ran) and known.phase is phase and known.mark is not None:
+            self._replay.compare(self._number, self._marks.difference(known.mark, mark, phase))
+        self.pace.spend(time.perf_counter() - started)
+        return mark
 
     def _done(self, phase: Phase) -> None:
         loss = self._stepper.loop.loss if phase is Phase.FORWARD else None
@@ -389,7 +401,7 @@ class Timeline(Trail):
             self._fork()
             self._way.log(self._number).mark = log.mark
             self._way.changes.append("Its loss is another: something was changed by hand, or is not put back")
-        self._note(Ran(phase, loss))
+        self._note(Ran(phase, loss, self._mark_inside(phase, known)))
         if self.used_bytes > self.limit_bytes and not self._make_room(0):
             # A batch has come on top.
             self._too_large(self.used_bytes)
@@ -427,7 +439,7 @@ class Timeline(Trail):
             tape.is_keeping = False
             self._store.let_go_of_data(self._stepper.loop.batches.spot().tape)
 
-    def _take(self) -> None:
+    def _take(self, *, is_looked_at: bool = False) -> None:
         """A checkpoint of now, where there is room for it."""
         if self._failure or self._taker.unshaped:
             return
@@ -436,15 +448,15 @@ class Timeline(Trail):
             self._too_large(size)
             return
         log = self._way.log(self._number)
-        self._store.add(self._taken(), log)
+        self._store.add(self._taken(is_looked_at=is_looked_at), log)
         if not self._make_room(0):
             size = self._store.used_bytes
             self._store.leave(log)
             self._too_large(size)
 
-    def _taken(self) -> Checkpoint:
+    def _taken(self, *, is_looked_at: bool = False) -> Checkpoint:
         newest = self._store.kept[-1].own.random if self._store.kept else None
-        return self._taker.take(self._number, self._at, newest)
+        return self._taker.take(self._number, self._at, newest, is_looked_at=is_looked_at)
 
     def _make_room(self, size: int) -> bool:
         def place() -> TapePlace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradscope.engine.timeline.marks import Mark
 from gradscope.engine.timeline.store import Store
 from gradscope.engine.timeline.ways import Action, Ran, Way, is_same
 from gradscope.protocol.phases import Phase
@@ -16,7 +17,7 @@ class Trail:
         self._way = Way(0, None, 0)
         self._number, self._at = 0, 0
         """Of the step; so much of what is written down for it is done."""
-        self._begun: bytes | None = None
+        self._begun: Mark | None = None
         """The mark of now, where the first forward of a step was undone: its batch waits, and random numbers were drawn for
         it. What was kept before it holds all the same."""
 

@@ -16,6 +16,7 @@ from gradscope.protocol.phases import Phase
 
 if TYPE_CHECKING:
     from gradscope.engine.timeline.checkpoint import Checkpoint
+    from gradscope.engine.timeline.marks import Mark
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Ran:
     phase: Phase
     loss: float | None = None
     """That a forward has computed."""
+    mark: Mark | None = field(default=None, compare=False)
+    """After it; None where none was made."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class StepLog:
     number: int
     actions: list[Action] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
-    mark: bytes | None = None
+    mark: Mark | None = None
     """Before its first forward."""
     record: StepRecord | None = None
     """When it is done."""
