@@ -47,6 +47,10 @@ NO_GRADIENT_OF_VIEW = (
 INNER_GRADIENT = (
     "no gradient of the loss reached it in this backward; one was taken inside the forward, which is not the loss's"
 )
+SEEN_LATE = (
+    "not known: that torch.autograd.grad is the backward here was seen only by the step that followed, and the script has "
+    "not kept this gradient; from the next one on it is looked at as it comes"
+)
 WHICH_CALL = "a checkpoint ran it again, and it was called more than once: which call this is cannot be known"
 FROZEN = "frozen (requires_grad is False)"
 NOT_DIFFERENTIABLE = "whole numbers and truth values have no gradient"

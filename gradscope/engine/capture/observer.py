@@ -443,7 +443,7 @@ class Observer:
                 if reference is None or reference() is not gradient or gradient._version != version:
                     record.take(site.gradient, gradient, self.scale_of(name))
         tell_missing(record, self._awaited, others)
-        if self._never_called:
+        if self._never_called and not record.is_late:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}
             record.absent += unseen_after_backward(
                 self._structure.modules(), self._never_called, self.running.calls, reached

@@ -125,6 +125,8 @@ class PhaseRecord:
         self.substep = _MAIN_SUBSTEPS[phase]
         """What runs when nothing else is said."""
         self.absent: list[Absence] = []
+        self.is_late = False
+        """A backward that was not known to be one while it ran."""
         self.own_seconds = 0.0
         """Time spent observing."""
         self.paused_seconds = 0.0

@@ -1,0 +1,35 @@
+"""`torch.autograd.grad` as the backward of a script: what is said of what could not be seen the first time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripted import follow
+
+from gradscope.protocol import absences
+from gradscope.protocol.phases import Phase
+
+TEXT = """\
+net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+spare = nn.Linear(3, 1)
+trained = [*net.parameters(), *spare.parameters()]
+optimizer = torch.optim.SGD(trained, lr=0.1)
+x = torch.randn(4, 3)
+for i in range(3):
+    gradients = torch.autograd.grad(net(x).pow(2).mean(), trained, allow_unused=True)
+    for parameter, gradient in zip(trained, gradients):
+        parameter.grad = gradient
+    optimizer.step()
+"""
+
+
+def test_what_came_too_late_to_be_seen_is_not_called_unreached(tmp_path: Path) -> None:
+    first, *later = follow(tmp_path, TEXT).reports(Phase.BACKWARD)
+    reasons = {absence.name: absence.reason for absence in first.absent}
+    assert {reasons[name] for name in ("net.0", "net.1", "net.2")} == {absences.SEEN_LATE}
+    assert len(later) == 2
+    for report in later:
+        told = {absence.name: absence.reason for absence in report.absent}
+        assert not {"net.0", "net.1", "net.2"} & told.keys()
+        assert absences.SEEN_LATE not in told.values()
+        assert told["spare.weight"] == absences.NO_GRADIENT
