@@ -232,6 +232,13 @@ def test_branches_have_their_change_and_their_loss_and_where_they_part_is_said(
     ]
     assert lanes[1].label.startswith("Branch 1, from step 4: group 0: lr 0.1 -> 0.01, loss ")
     assert "Branches 1 and 0 part in step 4" in panel.parting.text()
+    # It goes with the training, also where the next one runs at once.
+    another = small_training()
+    tell(trained, *another.opened(), *another.steps(2))
+    trained.state.set_running()
+    trained.refresh_all()
+    assert trained.state.position.running
+    assert not panel.parting.text() and panel.parting.isHidden()
 
 
 def test_a_script_has_one_line_of_what_is_recorded(

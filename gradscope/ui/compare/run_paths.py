@@ -16,6 +16,7 @@ from gradscope.ui.dialogs.compare_runs import CompareRunsDialog
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.widgets.closable_tabs import ClosableTabs
+from gradscope.ui.widgets.room import Room
 
 
 class RunPaths(QObject):
@@ -26,7 +27,7 @@ class RunPaths(QObject):
         self._controller, self._themes, self._window = controller, themes, window
         self._tabs = tabs
         self.branches = BranchComparison(controller, self)
-        self._tab: BranchesTab | None = None
+        self._room: Room[BranchesTab] | None = None
         """Made when it is wanted first."""
 
     @Slot()
@@ -50,18 +51,21 @@ class RunPaths(QObject):
     @Slot(int)
     def compare_branch(self, other: int) -> None:
         """With the branch that training is on."""
-        if self._tab is None:
-            self._tab = BranchesTab(self._controller, self.branches, self._themes)
-            self._tabs.add_closable(self._tab, self.tr("Branches"), on_close=self.branches.close)
-            self._tab.window_wanted.connect(self.show_window)
+        if self._room is None:
+            self._room = self._tabs.add_closable(self._make, self.tr("Branches"), on_close=self.branches.close)
             self.branches.changed.connect(self._on_changed)
         self.branches.start(other)
-        self._tabs.go_to(self._tab)
+        self._tabs.go_to(self._room)
+
+    def _make(self) -> BranchesTab:
+        tab = BranchesTab(self._controller, self.branches, self._themes)
+        tab.window_wanted.connect(self.show_window)
+        return tab
 
     @Slot()
     def _on_changed(self) -> None:
-        assert self._tab is not None
+        assert self._room is not None
         if self.branches.other is not None:
-            self._tabs.show_page(self._tab)
+            self._tabs.show_page(self._room)
         else:
-            self._tabs.hide_page(self._tab)
+            self._tabs.hide_page(self._room)

@@ -143,6 +143,9 @@ class TimelineDock(Panel):
         self.picture.show_lanes(self._lanes(now), moments)
         if not state.position.running:
             self._tell_parting()
+        elif (state.again.parting if state.in_script else timeline.other_history()) is None:
+            # What stands there is of a training that was open before.
+            self._tell_no_parting()
 
     @Slot()
     def _tell_parting(self) -> None:
@@ -152,10 +155,10 @@ class TimelineDock(Panel):
         if state.in_script:
             self._tell_sameness(state.again.parting)
             return
-        self.parting.setVisible(other is not None and bool(self.parting.text()))
         if other is None:
-            self._parting = None
+            self._tell_no_parting()
             return
+        self.parting.setVisible(bool(self.parting.text()))
         number, history = other
         known = self._parting
         if known is None or (known.ours, known.theirs) != (state.history, history):
@@ -170,6 +173,11 @@ class TimelineDock(Panel):
             self.parting.setVisible(bool(self.parting.text()))
         else:
             self._rest.start()
+
+    def _tell_no_parting(self) -> None:
+        self._parting = None
+        self.parting.clear()
+        self.parting.hide()
 
     def _tell_sameness(self, parting: Parting | None) -> None:
         """Of a script that was run again, and the run before."""
