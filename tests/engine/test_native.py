@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import io
 import shlex
 import shutil
 import sys
+import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.kernel import building
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol.phases import Moment
+from gradscope.protocol.subjects import SubjectKind
 
 FOLDER = Path(library.__file__).parent
 needs_taps = pytest.mark.skipif(
@@ -78,6 +82,61 @@ def test_the_reports_are_the_same_at_every_level(options: dict[str, Any], withou
     with_taps = reports_of(zoo.plain_mlp, **options)
     without_taps()
     assert with_taps == reports_of(zoo.plain_mlp, **options)
+
+
+def counting() -> Recipe:
+    """One of its parameters is a whole number, which no step moves."""
+    model = nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Tanh(), nn.Linear(8, zoo.CLASSES))
+    model[0].register_parameter("count", nn.Parameter(torch.tensor(3), requires_grad=False))
+    return zoo.classifier(model)
+
+
+@needs_taps
+def test_a_parameter_that_is_a_whole_number_is_in_its_place(without_taps: Callable[[], None]) -> None:
+    with_taps = reports_of(counting)
+    without_taps()
+    assert with_taps == reports_of(counting)
+    order = [row.key.name for row in with_taps[2]["subjects"] if row.key.kind is SubjectKind.PARAMETER]
+    assert order == ["0.weight", "0.bias", "0.count", "2.weight", "2.bias"]
+
+
+@needs_taps
+def test_another_phase_may_begin_while_a_layer_is_entered() -> None:
+    """What is told of the running layer is Python, in the middle of the compiled way."""
+    with Session(zoo.plain_mlp()) as session:
+        session.keeper.keeps_all = False
+        for _ in range(3):
+            session.next_batch()
+        running, around = session.observer.running, []
+
+        def tell(name: str | None) -> None:
+            if name == "":
+                # As `begin` does, on another thread.
+                running._stacks.clear()
+            elif name == "0":
+                around.append(running.around())
+
+        running.tell = tell
+        session.forward()
+        running.tell = None
+        assert around == [[("", 0)]] and session.observer.errors == []
+
+
+@pytest.mark.parametrize("has_taps", [pytest.param(True, marks=needs_taps), False])
+def test_an_output_is_saved_without_a_warning(has_taps: bool, without_taps: Callable[[], None]) -> None:
+    """One that only a session would bring; with warnings as errors, training would fail."""
+    if not has_taps:
+        without_taps()
+    model = nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.Tanh(), nn.Linear(8, zoo.CLASSES))
+    model[0].register_forward_hook(lambda _module, _args, output: outputs.append(output))
+    outputs: list[Tensor] = []
+    with Session(zoo.classifier(model)) as session, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        session.keeper.keeps_all = False
+        session.next_batch(), session.forward()
+        assert outputs[-1]._backward_hooks
+        torch.save(outputs[-1], io.BytesIO())
+        copy.copy(outputs[-1])
 
 
 class Overflowing(nn.Module):

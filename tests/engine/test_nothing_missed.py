@@ -60,6 +60,32 @@ def test_a_generator_that_has_moved_is_noticed(before: str, move: str) -> None:
     assert RandomStates.capture().is_same(first)
 
 
+GENERATORS: dict[str, Callable[[], object]] = {
+    "python": lambda: random.gauss(0, 1),
+    "numpy": np.random.randn,
+    "torch": lambda: torch.randn(1),
+    "torch, of 64 bits": lambda: torch.randn(1, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("draw", GENERATORS.values(), ids=GENERATORS)
+def test_a_stored_normal_number_that_was_put_back_is_noticed(draw: Callable[[], object]) -> None:
+    """The number is used up, and put back: no word of the generator has moved."""
+    seed_everything(1)
+    draw()
+    holding = RandomStates.capture()
+    draw()
+    used_up = RandomStates.capture(holding)
+    assert not used_up.is_same(holding)
+    holding.restore()
+    now = RandomStates.capture(used_up)
+    assert now is not used_up
+    assert now.is_same(holding) and now.is_same(RandomStates.capture())
+    # Also where what was asked for in between is not of the same object.
+    np.random.seed(1), np.random.randn()
+    assert not RandomStates.capture(now).is_same(used_up)
+
+
 def test_states_that_have_not_moved_are_the_ones_of_before() -> None:
     np.random.seed(1)
     first = RandomStates.capture()

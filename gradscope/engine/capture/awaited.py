@@ -92,6 +92,8 @@ class _GradientTap:
     """The tensor hook of one output. Weak: the collector cannot see through a graph that holds what holds the graph."""
 
     __slots__ = ("_listener", "_pass", "_slot")
+    __torch_unserializable__ = True
+    """torch need not warn that it does not save this with a tensor."""
 
     def __init__(self, listener: OutputGradientListener, slot: Slot, of_pass: int) -> None:
         self._listener, self._slot, self._pass = weakref.ref(listener), slot, of_pass

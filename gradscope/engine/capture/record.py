@@ -210,7 +210,8 @@ class PhaseRecord:
                         self._tables.set_form(own, value.shape, torch.float32, "")
                         waiting.append(own)
                     continue
-                number = None if before is not None else whole_number(value)
+                # A parameter stays in its place.
+                number = whole_number(value) if changed is slot else None
                 if number is not None:
                     # Together, after all others: each batch normalisation has a counter.
                     self._tables.set_form(slot, value.shape, value.dtype, "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import struct
 from functools import lru_cache
 from typing import Any
 
@@ -32,15 +33,13 @@ def python_memory() -> bytes | None:
 
 
 def numpy_memory() -> bytes | None:
-    """Of the generator behind `numpy.random.rand`. None where somebody has put another kind in its place.
-
-    A normal number that is in store is not in it: `RandomStates` asks again where there was one.
-    """
+    """Of the generator behind `numpy.random.rand`, with the normal number that it has in store. None where somebody has put
+    another kind in its place, or numpy has that number elsewhere than in the versions that this was written for."""
     generator = _bit_generator()
-    if type(generator) is not np.random.MT19937:
+    if _NUMPY_STORED is None or type(generator) is not np.random.MT19937:
         return None
     words, place = _numpy_words(generator)
-    return words.raw + place.raw
+    return words.raw + place.raw + _NUMPY_STORED.raw
 
 
 @lru_cache(maxsize=1)
@@ -75,6 +74,27 @@ def _python_words() -> ctypes.Array[ctypes.c_char] | None:
     return (ctypes.c_char * (4 + _BYTES)).from_address(address) if (*words[1:], words[0]) == state else None
 
 
+def _numpy_stored() -> ctypes.Array[ctypes.c_char] | None:
+    """Where numpy keeps whether a normal number is in store, and it: in the object around the bit generator, which stays when
+    that is replaced. Looked for in another such object, which has a number in store that is nowhere else in it."""
+    around = _get_state.__self__
+    probe, number = np.random.RandomState(0), 0.123456789
+    name, words, place, *_ = probe.get_state()
+    if type(around) is not type(probe):
+        return None
+
+    def memory(is_stored: int) -> bytes:
+        probe.set_state((name, words, place, is_stored, number))
+        return ctypes.string_at(id(probe), type(probe).__basicsize__)
+
+    with_it, without = memory(1), memory(0)
+    at = with_it.find(struct.pack("d", number)) - struct.calcsize("d")
+    flags = [struct.unpack_from("i", memory, at)[0] for memory in (with_it, without)] if at >= 0 else []
+    return (ctypes.c_char * 16).from_address(id(around) + at) if flags == [1, 0] else None
+
+
 _GENERATOR: Any = random.random.__self__  # type: ignore[attr-defined]
 _PYTHON_WORDS = _python_words()
 _bit_generator: Any = np.random.get_bit_generator  # type: ignore[attr-defined]
+_get_state: Any = np.random.get_state
+_NUMPY_STORED = _numpy_stored()

@@ -48,8 +48,7 @@ class RandomStates:
         if newest is not None:
             if python is not None and python == newest._memory[0]:
                 states[0] = newest.python
-            # With a normal number in store, the next one leaves no mark in the memory.
-            if numpy is not None and numpy == newest._memory[1] and not newest.numpy[3]:
+            if numpy is not None and numpy == newest._memory[1]:
                 states[1] = newest.numpy
             is_of_cpu = not (cuda or mps or newest.cuda or newest.mps is not None)
             if is_of_cpu and states[0] and states[1] and memory == newest._memory:

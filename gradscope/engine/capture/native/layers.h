@@ -25,13 +25,14 @@ static enum outcome enter(Taps *t, PyObject *name) {
         no = returns_the(t->counting, n_locked, Py_True);
     if (no != 0)
         return no < 0 ? refused() : TO_PYTHON;
-    PyObject *stack = own_stack(t);
-    PyObject *call = stack == NULL ? NULL : count(t, name);
+    PyObject *call = count(t, name);
     if (call == NULL)
         return FAILED;
     double clock, at = elapsed(t, &clock);
     PyObject *entered = isnan(at) || tell_running(t, name) < 0 ? NULL : Py_BuildValue("(OOd)", name, call, at);
-    int failed = append(stack, entered);
+    /* Only now: telling is Python, and another phase may have begun meanwhile, on another thread. */
+    PyObject *stack = entered == NULL ? NULL : own_stack(t);
+    int failed = stack == NULL ? -1 : append(stack, entered);
     Py_XDECREF(entered);
     Py_DECREF(call);
     return failed ? FAILED : DONE;
@@ -153,7 +154,10 @@ static enum outcome leave(Taps *t, PyObject *name, PyObject *output, PyObject *i
     }
     PyObject *stack = Py_XNewRef(own_stack(t)), *call = Py_XNewRef(PyTuple_GetItem(l.entered, 1));
     Py_ssize_t depth = stack == NULL ? 0 : PyList_Size(stack) - 1;
-    int is_bad = depth < 0 || PyList_SetSlice(stack, depth, depth + 1, NULL) < 0 ? -1 : note(t, &l);
+    /* It may be gone from there: what was asked in between may have been Python, as above. */
+    int is_there = stack != NULL && depth >= 0 && PyList_GetItem(stack, depth) == l.entered;
+    int is_off = stack != NULL && (!is_there || PyList_SetSlice(stack, depth, depth + 1, NULL) == 0);
+    int is_bad = is_off ? note(t, &l) : -1;
     int failed = is_bad < 0 || expect(t, l.gradient, output, &l.expected) < 0 || leave_out_since(t, l.clock) < 0;
     release(t, &l.subject);
     int more = failed ? 0 : goes_on(t, is_bad);

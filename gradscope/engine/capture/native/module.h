@@ -269,7 +269,9 @@ PyMODINIT_FUNC PyInit__native(void) {
         return NULL;
     taps_type = PyType_FromSpec(&taps_spec);
     gradient_tap_type = PyType_FromSpec(&gradient_tap_spec);
+    /* Of the latter torch need not warn that it does not save it with a tensor. */
     if (taps_type == NULL || gradient_tap_type == NULL ||
+        PyObject_SetAttrString(gradient_tap_type, "__torch_unserializable__", Py_True) < 0 ||
         PyModule_AddObjectRef(module, "Taps", taps_type) < 0 ||
         PyModule_AddObjectRef(module, "GradientTap", gradient_tap_type) < 0 ||
         PyModule_AddIntConstant(module, "VERSION", VERSION) < 0) {
