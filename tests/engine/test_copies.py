@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.model.copies import copy_all
+from gradscope.engine.model import copies
+from gradscope.engine.model.copies import Renewal, copy_all
 from gradscope.engine.quantities import summary
 from gradscope.engine.stepping.undo import ForwardUndo
 
@@ -79,3 +80,41 @@ def test_a_subclass_is_copied_by_its_own_rules() -> None:
     target = torch.zeros(4).as_subclass(Own)
     copy_all([(source, target)])
     assert target.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_copy_is_renewed_in_its_memory_where_it_fits(is_compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_compiled:
+        monkeypatch.setattr(copies, "NATIVE", None)
+    sources = tensors_of_all_kinds()
+    earlier = [torch.zeros_like(source.detach()) for source in sources]
+    renewal = Renewal()
+    renewed = [renewal.copy_of(source, known) for source, known in zip(sources, earlier, strict=True)]
+    others = [torch.randn(3, 4), torch.randn(4, 3), torch.randn(4, 3), torch.randn(5), None]
+    new = [torch.randn(4, 3), torch.randn(12), torch.randn(4, 3, dtype=torch.float64), torch.arange(5), torch.randn(2)]
+    fresh = [renewal.copy_of(source, known) for source, known in zip(new, others, strict=True)]
+    renewal.finish()
+    assert all(now is before for now, before in zip(renewed, earlier, strict=True))
+    for source, copy in zip([*sources, *new], [*renewed, *fresh], strict=True):
+        assert type(copy) is Tensor and copy.dtype is source.dtype and copy.shape == source.shape
+        assert bits(copy) == bits(source) and not copy.requires_grad
+    for source, known, copy in zip(new, others, fresh, strict=True):
+        assert copy is not known and copy.data_ptr() != source.data_ptr()
+
+
+def test_a_renewal_holds_what_it_copies_until_it_is_done() -> None:
+    renewal, target = Renewal(), torch.zeros(1000)
+    renewal.copy_of(torch.full((1000,), 3.0), target)
+    # The source's memory would go to these.
+    others = [torch.full((1000,), 5.0) for _ in range(20)]
+    renewal.finish()
+    renewal.finish()
+    assert bits(target) == bits(torch.full((1000,), 3.0)) and len(others) == 20
+
+
+def test_a_negated_view_is_copied_with_its_sign() -> None:
+    renewal, target = Renewal(), torch.zeros(4)
+    source = torch._neg_view(torch.arange(4.0))
+    renewal.copy_of(source, target)
+    renewal.finish()
+    assert target.tolist() == [0.0, -1.0, -2.0, -3.0]

@@ -10,6 +10,7 @@ import shutil
 import sys
 import warnings
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from torch import Tensor, nn
 
 from gradscope import Recipe, Session
 from gradscope.engine.capture.native import library
+from gradscope.engine.model import structure
 from gradscope.engine.quantities import summary
-from gradscope.engine.quantities.kernel import building
+from gradscope.engine.quantities.kernel import building, extension
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.protocol.phases import Moment
 from gradscope.protocol.subjects import SubjectKind
@@ -279,4 +281,70 @@ def test_it_compiles_without_a_warning(tmp_path: Path, monkeypatch: pytest.Monke
 def test_they_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert building.wanted_taps(FOLDER) is not None
     monkeypatch.setenv(building.SWITCH, "off")
-    assert building.wanted_taps(FOLDER) is None and library.load() is None
+    assert building.wanted_taps(FOLDER) is None and extension.load() is None
+
+
+def _replaced(model: nn.Sequential) -> None:
+    model[1][0].weight = nn.Parameter(torch.zeros(2, 2))
+
+
+def _taken_out(model: nn.Sequential) -> None:
+    model[1][0].register_parameter("bias", None)
+
+
+def _renamed(model: nn.Sequential) -> None:
+    own = model[1][0]._parameters
+    own["other"] = own.pop("weight")
+
+
+def _reordered(model: nn.Sequential) -> None:
+    own = model[1][0]._parameters
+    own["weight"] = own.pop("weight")
+
+
+def _exchanged(model: nn.Sequential) -> None:
+    own = model[1][0]._parameters
+    own["weight"], own["bias"] = own["bias"], own["weight"]
+
+
+def _of_another_module(model: nn.Sequential) -> None:
+    model[1][0] = nn.Linear(2, 2)
+
+
+def _appended(model: nn.Sequential) -> None:
+    model[1].append(nn.Linear(2, 2))
+
+
+def _ordered_dict(model: nn.Sequential) -> None:
+    own = OrderedDict(model[1][0]._parameters)
+    own.move_to_end("weight")
+    model[1][0]._parameters = own  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_replaced, _taken_out, _renamed, _reordered, _exchanged, _of_another_module, _appended, _ordered_dict],
+)
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_whatever_moves_in_a_model_is_noticed(
+    change: Callable[[nn.Sequential], None], is_compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_compiled:
+        monkeypatch.setattr(structure, "NATIVE", None)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    known = structure.Structure(model)
+    assert known.tensors() is known.tensors()
+    before = known.tensors()
+    change(model)
+    after = known.tensors()
+    assert after is not before and list(after.items()) == list(model.named_parameters())
+    assert known.tensors() is after and dict(known.modules()) == dict(model.named_modules())
+
+
+def test_equal_names_that_are_other_objects_are_no_change() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    known = structure.Structure(model)
+    before, own = known.tensors(), model[0]._parameters
+    tensors = [own.pop("weight"), own.pop("bias")]
+    own["".join(["wei", "ght"])], own["".join(["bi", "as"])] = tensors
+    assert known.tensors() is before

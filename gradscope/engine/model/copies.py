@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.quantities import summary
+from gradscope.engine.quantities.kernel.extension import NATIVE
 from gradscope.engine.quantities.kernel.library import Copies
 from gradscope.engine.quantities.values import plain_address
 
@@ -39,9 +40,14 @@ class Renewal:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._kernel = summary.KERNEL
+        self._plain = None if NATIVE is None or self._kernel is None else NATIVE.Copies()
+        """Those that the kernel copies, asked for in C: there are many small ones."""
 
     def copy_of(self, value: Tensor, known: Tensor | None) -> Tensor:
         """The copy of a tensor; `known` is the earlier one."""
+        if self._plain is not None and known is not None and self._plain.add(value, known):
+            return known
         if (
             known is None
             or known.shape != value.shape
@@ -54,6 +60,8 @@ class Renewal:
         return known
 
     def finish(self) -> None:
+        if self._plain is not None and self._kernel is not None:
+            self._plain.finish(self._kernel.copy_address)
         if self._pairs:
             copy_all(self._pairs)
 

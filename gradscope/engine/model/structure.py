@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.model.modules import modules_in, named_modules
 from gradscope.engine.model.parameters import Model, is_uninitialised, named_tensors
+from gradscope.engine.quantities.kernel.extension import NATIVE
 
 _Place = tuple[nn.Module, list[str], list[int], list[str], list[int]]
 """A module; the names of its parameters and their ids; the names of the modules right inside it and their ids."""
@@ -63,7 +64,8 @@ class Structure:
         if not isinstance(self._model, nn.Module):
             return self._walk() if self._entries() != self._known else None
         # In a hurry: this is done several times in each step. keys(): those of a ScriptModule cannot be iterated.
-        for module, names, tensors, inner_names, inner in self._places:
+        seen = 0 if NATIVE is None else NATIVE.count_unchanged(self._places)
+        for module, names, tensors, inner_names, inner in self._places[seen:]:
             own, modules = module._parameters, module._modules
             if (own or names) and ([*own.keys()] != names or [*map(id, own.values())] != tensors):
                 return self._walk()

@@ -171,9 +171,9 @@ class TakenGradients:
                 self.find(taken.inputs)
                 if following.begin_backward(taken.loss, keeps_graph=taken.keeps_graph):
                     following.facts.notes.append(_TOLD_LATE)
-                    record = following.book.observer.record
-                    if record is not None:
-                        record.is_late = True
+                    book = following.book
+                    if book is not None and book.observer.record is not None:
+                        book.observer.record.is_late = True
                     self.end(taken)
         following.journal.stations += stations[done:]
         following.journal.called_at = max(0, called_at - done)

@@ -1,21 +1,14 @@
-"""The compiled taps, by a small extension module; `load` gives None where there is none.
+"""The compiled taps: what the observer has of the extension.
 
-Nothing depends on it: the observer's own methods do the same, several times slower, and everything that is unusual.
+Nothing depends on them: the observer's own methods do the same, several times slower, and everything that is unusual.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
-import time
-from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradscope.engine.capture.awaited import AwaitedGradients
 from gradscope.engine.capture.hooks import LayerListener
@@ -26,13 +19,8 @@ from gradscope.engine.capture.running import Gated, RunningLayers
 from gradscope.engine.capture.sites import Sites
 from gradscope.engine.nonfinite.births import Births
 from gradscope.engine.quantities import summary
-from gradscope.engine.quantities.kernel.building import wanted_taps
-from gradscope.protocol import absences
-from gradscope.protocol.phases import Phase, SubStep
-from gradscope.protocol.subjects import COLUMNS, INF, NAN
-
-VERSION = 1
-"""Of what Python and the extension know of each other: `VERSION` in native.c."""
+from gradscope.engine.quantities.kernel.extension import NATIVE
+from gradscope.protocol.phases import Phase
 
 
 class Taps(LayerListener, GradientListener, Protocol):
@@ -58,44 +46,6 @@ class Taps(LayerListener, GradientListener, Protocol):
         name was before the step, `copies`: its value then."""
 
     def end(self) -> None: ...
-
-
-def load() -> ModuleType | None:
-    """The extension that belongs to this installation; None where there is none, or it is not wanted."""
-    path = wanted_taps(Path(__file__).parent)
-    if path is None:
-        return None
-    loader = importlib.machinery.ExtensionFileLoader(f"{__package__}._native", str(path))
-    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
-    assert spec is not None
-    try:
-        module = importlib.util.module_from_spec(spec)
-        loader.exec_module(module)
-        if module.VERSION != VERSION:
-            return None
-    except (ImportError, AttributeError):
-        return None
-    module.set_up(
-        Tensor,
-        nn.Parameter,
-        torch.float32,
-        torch.strided,
-        torch._C._functorch.is_functorch_wrapped_tensor,
-        torch._C._current_graph_task_id,
-        time.perf_counter,
-        OrderedDict,
-        absences.NO_GRADIENT,
-        absences.NO_GRADIENT_OF_VIEW,
-        SubStep.BACKWARD,
-        len(COLUMNS),
-        NAN,
-        INF,
-    )
-    return module
-
-
-NATIVE = load()
-"""None: the observer does everything."""
 
 
 def taps_of(

@@ -5,12 +5,6 @@
 
 /* ------------------------------------------------------------------------------------------------------- what is told */
 
-static int takes(Py_ssize_t given_count, Py_ssize_t count) {
-    if (given_count != count)
-        PyErr_Format(PyExc_TypeError, "takes %zd arguments, not %zd", count, given_count);
-    return given_count == count;
-}
-
 static PyObject *taps_layer_entered(Taps *t, PyObject *name) {
     Taps view = view_of(t);
     enum outcome outcome = enter(&view, name);
@@ -256,6 +250,8 @@ static PyObject *set_up(PyObject *Py_UNUSED(module), PyObject *args) {
 
 static PyMethodDef functions[] = {
     {"set_up", set_up, METH_VARARGS, "Has to be called once, before anything else; the loader knows with what."},
+    {"count_unchanged", count_unchanged, METH_O,
+     "(list of places, as model/structure.py has them): how many are as they were, from the first on."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -269,9 +265,11 @@ PyMODINIT_FUNC PyInit__native(void) {
         return NULL;
     taps_type = PyType_FromSpec(&taps_spec);
     gradient_tap_type = PyType_FromSpec(&gradient_tap_spec);
-    /* Of the latter torch need not warn that it does not save it with a tensor. */
-    if (taps_type == NULL || gradient_tap_type == NULL ||
+    copies_type = PyType_FromSpec(&copies_spec);
+    /* Of a gradient tap torch need not warn that it does not save it with a tensor. */
+    if (taps_type == NULL || gradient_tap_type == NULL || copies_type == NULL ||
         PyObject_SetAttrString(gradient_tap_type, "__torch_unserializable__", Py_True) < 0 ||
+        PyModule_AddObjectRef(module, "Copies", copies_type) < 0 ||
         PyModule_AddObjectRef(module, "Taps", taps_type) < 0 ||
         PyModule_AddObjectRef(module, "GradientTap", gradient_tap_type) < 0 ||
         PyModule_AddIntConstant(module, "VERSION", VERSION) < 0) {

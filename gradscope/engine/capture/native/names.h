@@ -24,6 +24,9 @@
     X(grad_fn, "grad_fn")                                                                                              \
     X(backward_hooks, "_backward_hooks")                                                                               \
     X(register_hook_dict, "_register_hook_dict")                                                                       \
+    /* of a module */                                                                                                  \
+    X(own_parameters, "_parameters")                                                                                   \
+    X(own_modules, "_modules")                                                                                         \
     /* of the observer and what it holds */                                                                            \
     X(record, "record")                                                                                                \
     X(is_muted, "_is_muted")                                                                                           \

@@ -74,6 +74,12 @@ static double real(PyObject *owner, PyObject *name) {
     return number;
 }
 
+static int takes(Py_ssize_t given_count, Py_ssize_t count) {
+    if (given_count != count)
+        PyErr_Format(PyExc_TypeError, "takes %zd arguments, not %zd", count, given_count);
+    return given_count == count;
+}
+
 /* A tensor whose numbers lie as C has them. */
 struct plain {
     PyObject *version, *shape; /* owned */

@@ -61,6 +61,7 @@ class Kernel:
         self.all_address = _address(self._all)
         self._all.argtypes, self._all.restype = [pointer, pointer, size, size, ctypes.c_int], None
         self._copy = library.gradscope_copy_all
+        self.copy_address = _address(self._copy)
         self._copy.argtypes, self._copy.restype = [pointer, size], None
         self._set_team = library.gradscope_set_team
         self._set_team.argtypes, self._set_team.restype = [pointer, number], None

@@ -1,0 +1,61 @@
+"""The small extension module of `engine/capture/native`; `load` gives None where there is none.
+
+Here, because what lies below the capture has parts of it, too. Nothing depends on it: everything is there in Python as well.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import time
+from collections import OrderedDict
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.engine.quantities.kernel.building import TAPS_FOLDER, wanted_taps
+from gradscope.protocol import absences
+from gradscope.protocol.phases import SubStep
+from gradscope.protocol.subjects import COLUMNS, INF, NAN
+
+VERSION = 2
+"""Of what Python and the extension know of each other: `VERSION` in native.c."""
+
+
+def load() -> ModuleType | None:
+    """The extension that belongs to this installation; None where there is none, or it is not wanted."""
+    path = wanted_taps(TAPS_FOLDER)
+    if path is None:
+        return None
+    loader = importlib.machinery.ExtensionFileLoader("gradscope.engine.capture.native._native", str(path))
+    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
+    assert spec is not None
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+        if module.VERSION != VERSION:
+            return None
+    except (ImportError, AttributeError):
+        return None
+    module.set_up(
+        Tensor,
+        nn.Parameter,
+        torch.float32,
+        torch.strided,
+        torch._C._functorch.is_functorch_wrapped_tensor,
+        torch._C._current_graph_task_id,
+        time.perf_counter,
+        OrderedDict,
+        absences.NO_GRADIENT,
+        absences.NO_GRADIENT_OF_VIEW,
+        SubStep.BACKWARD,
+        len(COLUMNS),
+        NAN,
+        INF,
+    )
+    return module
+
+
+NATIVE = load()
+"""None: all of it is done in Python."""
