@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors
 
 from gradscope.engine.aside.value_holders import is_same
 from gradscope.engine.model.copies import put_back
@@ -55,7 +54,7 @@ def copies_of(tensors: Sequence[Tensor]) -> list[Copy]:
             else:
                 found[i] = Copy(Block(tensor.detach().clone()), tensor.shape)
         for places in small.values():
-            block = Block(in_one_piece([tensors[i] for i in places]))
+            block = Block(torch.cat([tensors[i].reshape(-1) for i in places]))
             start = 0
             for i in places:
                 shape = tensors[i].shape
@@ -65,16 +64,6 @@ def copies_of(tensors: Sequence[Tensor]) -> list[Copy]:
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
-
-
-def in_one_piece(tensors: Sequence[Tensor]) -> Tensor:
-    """The numbers of all of them, which are of one type and strided, one tensor after the other, in new memory. Without a
-    graph where there is none."""
-    if len(tensors) == 1:
-        # Of one tensor, torch returns a view.
-        return torch.cat([tensors[0].reshape(-1)])
-    together: Tensor = _flatten_dense_tensors(tensors)
-    return together
 
 
 def give(tensor: Tensor, copy: Tensor) -> None:

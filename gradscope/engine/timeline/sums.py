@@ -13,19 +13,16 @@ from torch import Tensor
 
 from gradscope.engine.aside.value_holders import version_of
 from gradscope.engine.surroundings.error_parts import safely
-from gradscope.engine.timeline.blocks import in_one_piece, parts_of
+from gradscope.engine.timeline.blocks import parts_of
 from gradscope.protocol.arrays import IntArray
 
-SMALL_BYTES = 128 * 1024
-"""Smaller tensors are summed together: one by one, torch and numpy would take longer to be asked than to answer."""
-_TOGETHER_BYTES = 512 * 1024
-"""So much at a time, so that it stays in the processor's caches."""
+SMALL_BYTES = 16 * 1024
+"""Smaller tensors are summed together."""
 _COLUMNS, _ROWS = 512, 64
 """Of a block, in words of 8 bytes: its columns are added up, and each sum is multiplied by a factor of its own."""
 _BLOCK_BYTES = 8 * _COLUMNS * _ROWS
 _PLAIN = (Tensor, torch.nn.Parameter)
 _SEED = 20_240_229
-_WORDS = {size: np.dtype(f"i{size}") for size in (1, 2, 4, 8)}
 _UNKNOWN = -1
 """The sum of what cannot be read."""
 
@@ -42,37 +39,31 @@ class Sums:
     def of(self, tensors: Sequence[Tensor], *, one_in: Sequence[int] | None = None, turn: int = 0) -> IntArray:
         """A sum of each. `one_in`: of a large one only every so many blocks count, other ones in each `turn`."""
         found = np.zeros(len(tensors), dtype=np.int64)
-        small: dict[tuple[torch.dtype, torch.device, bool], list[int]] = {}
-        strided = torch.strided
+        small: dict[tuple[torch.dtype, torch.device], list[int]] = {}
         with torch.no_grad():
             for i, tensor in enumerate(tensors):
                 if not tensor.numel():
                     continue
-                if type(tensor) in _PLAIN and tensor.layout is strided and (size := tensor.nbytes) <= SMALL_BYTES:
-                    small.setdefault((tensor.dtype, tensor.device, not size % 8), []).append(i)
+                if type(tensor) in _PLAIN and tensor.numel() * tensor.element_size() <= SMALL_BYTES:
+                    small.setdefault((tensor.dtype, tensor.device), []).append(i)
                 else:
                     every = 1 if one_in is None else one_in[i]
                     found[i] = self._of_large(tensor) if every == 1 else self._of_any(tensor, every, turn % every)
-            for (_, _, is_whole), all_places in small.items():
-                for places in _shares([tensors[i].nbytes for i in all_places], all_places):
-                    group = [tensors[i] for i in places]
-                    work = partial(self._of_small, group, 8 if is_whole else group[0].element_size())
-                    found[places] = safely(work, np.full(len(group), _UNKNOWN))
+            for places in small.values():
+                group = [tensors[i] for i in places]
+                found[places] = safely(partial(self._of_small, group), np.full(len(group), _UNKNOWN))
         return found
 
-    def _of_small(self, group: list[Tensor], size: int) -> IntArray:
-        """All are of one type; `size` of a word in bytes, of which each of them has a whole number."""
-        together = in_one_piece(group).cpu()
+    def _of_small(self, group: list[Tensor]) -> IntArray:
+        together = torch.cat([tensor.reshape(-1) for tensor in group]).cpu()
         content = together.view(torch.uint8).numpy() if together.dtype is not torch.bool else together.numpy()
-        words = content.view(_WORDS[min(8, size)])
+        size = min(8, together.element_size())
+        words = content.view(f"i{size}").astype(np.int64)
         if words.size > self._factors.size:
             self._factors = np.concatenate((self._factors, self._more_factors(2 * words.size - self._factors.size)))
-        starts, start = [0], 0
-        for tensor in group[:-1]:
-            start += tensor.nbytes
-            starts.append(start)
-        products = np.multiply(words, self._factors[: words.size], dtype=np.int64)
-        sums: IntArray = np.add.reduceat(products, np.array(starts) // words.itemsize)
+        counts = np.array([tensor.numel() for tensor in group]) * (together.element_size() // size)
+        starts = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts[:-1])))
+        sums: IntArray = np.add.reduceat(words * self._factors[: words.size], starts)
         return sums
 
     def _of_large(self, tensor: Tensor) -> int:
@@ -115,21 +106,6 @@ class Sums:
 
     def _more_factors(self, count: int) -> IntArray:
         return self._numbers.integers(0, 2**63, count, dtype=np.int64) | 1
-
-
-def _shares(sizes: list[int], places: list[int]) -> list[list[int]]:
-    """The places one after the other, in lists of which each has not too many bytes."""
-    if sum(sizes) <= _TOGETHER_BYTES:
-        return [places]
-    found: list[list[int]] = [[]]
-    used = 0
-    for size, place in zip(sizes, places, strict=True):
-        if used and used + size > _TOGETHER_BYTES:
-            found.append([])
-            used = 0
-        found[-1].append(place)
-        used += size
-    return found
 
 
 def _wrapped(number: int) -> int:
