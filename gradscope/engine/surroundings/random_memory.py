@@ -79,7 +79,8 @@ def _numpy_stored() -> ctypes.Array[ctypes.c_char] | None:
     that is replaced. Looked for in another such object, which has a number in store that is nowhere else in it."""
     around = _get_state.__self__
     probe, number = np.random.RandomState(0), 0.123456789
-    name, words, place, *_ = probe.get_state()
+    begun: Any = probe.get_state()
+    name, words, place, *_ = begun
     if type(around) is not type(probe):
         return None
 
