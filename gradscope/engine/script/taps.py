@@ -37,15 +37,14 @@ from gradscope.engine.script.stack import Forked, calls_under_way, depth, is_ali
 from gradscope.engine.surroundings.error_parts import class_name, message_of
 from gradscope.protocol.phases import SubStep
 
-_is_cuda_in_use = torch.cuda.is_initialized
-_is_stream_capturing: Callable[[], bool] = torch.cuda.is_current_stream_capturing
+_is_cuda_in_use: Callable[[], bool] = torch.cuda.is_initialized
 
 
 def _is_capturing() -> bool:
     """A graph of CUDA's is being captured: whoever reads a value then breaks that."""
     # Nobody captures before CUDA is in use; and to ask then raises where there is no driver (a torch with CUDA, as pip
     # installs it, on a machine without a GPU), or where torch was built without CUDA.
-    return _is_cuda_in_use() and _is_stream_capturing()
+    return _is_cuda_in_use() and torch.cuda.is_current_stream_capturing()
 
 
 _ident, _is_compiling, _graph_task = threading.get_ident, torch.compiler.is_compiling, torch._C._current_graph_task_id
