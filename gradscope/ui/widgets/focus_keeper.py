@@ -11,6 +11,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QWidget
 
 from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.tab_order import stops_of
 
 
 @guarded
@@ -63,12 +64,12 @@ class FocusKeeper(QObject):
 
     @staticmethod
     def _next_in(holder: QWidget, start: QWidget) -> QWidget | None:
-        after = start.nextInFocusChain()
-        while after is not None and after is not start:
-            if holder.isAncestorOf(after) and _can_have_it(after):
-                return after
-            after = after.nextInFocusChain()
-        return None
+        """Behind that one or, from the beginning on, before it."""
+        stops = stops_of(holder)
+        behind = stops.index(start) + 1 if start in stops else 0
+        return next(
+            (stop for stop in [*stops[behind:], *stops[:behind]] if stop is not start and _can_have_it(stop)), None
+        )
 
     # ------------------------------------------------------------------------------------------ Qt
 

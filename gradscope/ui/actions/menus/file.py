@@ -63,7 +63,7 @@ ROWS: dict[ActionId, ActionRow] = {
         needs_session=True,
     ),
     ActionId.COMPARE_RUNS: ActionRow(
-        text=QT_TRANSLATE_NOOP("Actions", "Compare t&wo runs..."),
+        text=QT_TRANSLATE_NOOP("Actions", "Compare two &runs..."),
         tooltip=QT_TRANSLATE_NOOP(
             "Actions",
             "Find out where two recorded runs part, and what was different: snapshots, or files of JSON lines",
