@@ -273,12 +273,12 @@ def test_now_with_a_snapshot(app: App, write_recipe: Callable[..., Path], tmp_pa
     path = export(app, tmp_path / "shot.zip")
     assert set(compared(app, path).values()) == {Verdict.IDENTICAL}
     assert app.window.compare.isVisible()
-    assert "identical" in app.window.compare.result.text()
+    assert "identical" in app.window.compare.content.result.text()
     app.go(Verb.NEXT_BATCH)
-    app.wait(lambda: "moved on" in app.window.compare.result.text())
+    app.wait(lambda: "moved on" in app.window.compare.content.result.text())
     app.go(Verb.FORWARD)
     app.go(Verb.BACKWARD)
-    qtbot.mouseClick(app.window.compare.again, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(app.window.compare.content.again, Qt.MouseButton.LeftButton)
     app.wait(lambda: not app.window.comparer.is_busy)
     comparison = app.window.comparer.comparison
     assert comparison is not None and not comparison.is_stale
@@ -311,7 +311,7 @@ def test_two_snapshots(still: App, two: tuple[Path, Path]) -> None:
     picture = fetch(app, m.FetchDifferencePicture(path=str(second), subject=FIRST))
     np.testing.assert_array_equal(picture.values, (a - b).astype(np.float32))
     app.controller.close_snapshot()
-    app.wait(lambda: "moved on" in app.window.compare.result.text())
+    app.wait(lambda: "moved on" in app.window.compare.content.result.text())
 
 
 # --------------------------------------------------------------------------------------------------- without torch

@@ -39,7 +39,6 @@ def is_over(app: App) -> bool:
 def test_what_is_tried_and_pinned_leaves_the_training_as_it_was(app: App) -> None:
     alone = trained_alone(app, 12)
     open_sample(app, "digits_mlp")
-    assert not app.window.actions_[ActionId.WHAT_IF].isEnabled()
     app.run(RunUntil.STEPS, 4)
     app.wait_for_rest()
     app.go(Verb.FORWARD)

@@ -24,6 +24,8 @@ from gradscope.protocol.stops.point import StopHit
 from gradscope.state.engine import EngineState, EngineStatus, Origin
 from gradscope.state.selection import Selection
 from gradscope.ui.actions.rows import ActionId
+from gradscope.ui.compare.run_window import RunWindow
+from gradscope.ui.dialogs.compare_runs import OpenRunDialog
 from gradscope.ui.dialogs.error_report import ErrorReportDialog
 from gradscope.ui.dialogs.finding_page import FindingPageDialog
 from gradscope.ui.dialogs.mismatch import MismatchDialog
@@ -301,6 +303,10 @@ def test_what_has_no_room_in_a_box_ends_in_dots(qtbot: QtBot, window: MainWindow
     assert whole != box.grab().toImage()
 
 
+_NO_DIALOGS = {SizedDialog.__name__, RunWindow.__name__}
+"""What they are made of, and a window of its own, which is as large as its screen."""
+
+
 def dialogs_of_ours() -> set[str]:
     """The names of all classes of dialogs."""
     for module in pkgutil.iter_modules(gradscope.ui.dialogs.__path__):
@@ -310,7 +316,7 @@ def dialogs_of_ours() -> set[str]:
         below = waiting.pop().__subclasses__()
         waiting += below
         found.update(below)
-    return {cls.__name__ for cls in found if cls.__module__.startswith("gradscope.")} - {SizedDialog.__name__}
+    return {cls.__name__ for cls in found if cls.__module__.startswith("gradscope.")} - _NO_DIALOGS
 
 
 def test_dialogs(
@@ -336,6 +342,7 @@ def test_dialogs(
         ActionId.SAVE_CHECKPOINT,
         ActionId.LOAD_CHECKPOINT,
         ActionId.ADD_STOP,
+        ActionId.COMPARE_RUNS,
     )
     for action_id in wanted:
         window.actions_[action_id].trigger()
@@ -348,6 +355,7 @@ def test_dialogs(
     page = tmp_path / "dead-units.md"
     page.write_text("# Dead units\n\n" + "A unit is dead. " * 500, "utf-8")
     FindingPageDialog(page, window).open()
+    OpenRunDialog(title="The first run", folder=tmp_path, parent=window).open()
     SaveScriptDialog(folder=tmp_path, name="plain_loop.py", parent=window).open()
     ValueDialog("model.encoder.layers[0].self_attention(x) " * 9, told(), window.themes, window).open()
     missing = tuple(f"encoder.layers.{i}.self_attention.in_proj_weight" for i in range(100))

@@ -43,7 +43,7 @@ def _write(digest: Any, value: Any, depth: int) -> None:
             _write(digest, item, depth - 1)
     elif kind in (list, tuple, dict):
         digest.update(f"{len(value)}".encode())
-    elif kind is np.ndarray and not value.dtype.hasobject:
+    elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
         digest.update(value.tobytes() if value.nbytes <= _MOST_BYTES else samples_of(value))
     elif isinstance(value, np.generic):
         digest.update(value.tobytes())
