@@ -24,6 +24,10 @@ class KnownModules:
             self._parts = parts
         return self._modules
 
+    def forget(self) -> None:
+        """Hold none of them; they are walked through anew when they are asked for."""
+        self._parts, self._modules, self._inner = (), [], []
+
     def _have_changed(self, parts: tuple[object, ...]) -> bool:
         if [*map(id, parts)] != [*map(id, self._parts)]:
             return True

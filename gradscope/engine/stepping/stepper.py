@@ -348,6 +348,7 @@ class Stepper:
         """Remove every hook and copy. The model stays as trained."""
         self.book.close()
         self.loop.close()
+        self.training.forget()
         self.best = None
 
     # ------------------------------------------------------------------------------------------ private

@@ -93,6 +93,10 @@ class Training:
         """Every module that a forward runs: the model's, and those of a loss that is one."""
         return self._modules.within(self.model, self.loss)
 
+    def forget(self) -> None:
+        """Hold no module that has left the model."""
+        self._modules.forget()
+
     def roots(self) -> dict[str, object]:
         """What a forward runs, by the names that the user gave: all of the user's state that training goes by can be
         reached from there."""

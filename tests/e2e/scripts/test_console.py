@@ -38,7 +38,13 @@ def answer(scripts: ScriptApp, text: str, *, keep: bool = False) -> Evaluated:
 def final(scripts: ScriptApp) -> str:
     scripts.app.run()
     scripts.app.wait(lambda: scripts.app.state.position.rest is Rest.ENDED)
-    return next(line.text for line in scripts.app.state.log.lines if line.text.startswith("FINAL"))
+
+    def said() -> list[str]:
+        return [line.text for line in scripts.app.state.log.lines if line.text.startswith("FINAL")]
+
+    # What a script prints comes by another way than where it stands.
+    scripts.app.wait(lambda: bool(said()))
+    return said()[0]
 
 
 def test_the_script_trains_on_as_without_the_console(scripts: ScriptApp) -> None:
