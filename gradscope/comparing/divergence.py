@@ -23,7 +23,7 @@ _WORDS: dict[SubjectKind, str] = {
     SubjectKind.OPTIMIZER_STATE: "the optimizer's state of",
     SubjectKind.BUFFER: "the buffer",
 }
-_COLUMN_WORDS = {
+COLUMN_WORDS = {
     "count": "number of elements",
     "nan": "number of NaN",
     "inf": "number of Inf",
@@ -105,7 +105,7 @@ class Divergence:
         digits = next((n for n in (6, 9, 13) if number(self.ours, digits=n) != number(self.theirs, digits=n)), 17)
         pair = f"{number(self.ours, digits=digits)} and {number(self.theirs, digits=digits)}"
         ratio = f" (a relative difference of {number(self.relative, digits=2)})" if np.isfinite(self.relative) else ""
-        return f"{pair}{ratio}" if self.column == "value" else f"its {_COLUMN_WORDS[self.column]} is {pair}{ratio}"
+        return f"{pair}{ratio}" if self.column == "value" else f"its {COLUMN_WORDS[self.column]} is {pair}{ratio}"
 
 
 def first_divergence(ours: Recorded, theirs: Recorded, *, rtol: float = 0.0) -> Divergence | None:

@@ -31,6 +31,7 @@ from gradscope.ui.actions.comparer import Comparer
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.actions.pacing import SPARE_FACTOR
 from gradscope.ui.compare.comparison_table import Column, ComparisonTableModel
+from gradscope.ui.compare.side_line import side_line
 from gradscope.ui.compare.words import largest_text, result_text, side_text
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
@@ -39,7 +40,7 @@ from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.fields import clear_on_escape
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.widgets.redraw import Held, owing
 
 _REFRESH_MS = 200
@@ -255,14 +256,7 @@ class CompareTab(QWidget):
         column.setContentsMargins(8, 8, 8, 4)
         column.setSpacing(4)
         for letter, label in (("A", self.ours), ("B", self.theirs)):
-            line = QHBoxLayout()
-            line.setSpacing(8)
-            badge = PlainLabel(letter)
-            badge.setProperty("role", "badge")
-            badge.setContentsMargins(6, 1, 6, 1)
-            line.addWidget(badge)
-            line.addWidget(label, 1)
-            column.addLayout(line)
+            column.addLayout(side_line(letter, label))
         line = QHBoxLayout()
         line.setSpacing(8)
         line.addWidget(self.result, 2)

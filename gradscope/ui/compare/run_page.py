@@ -30,6 +30,7 @@ from gradscope.ui.actions.controller import Controller
 from gradscope.ui.compare.facts_page import FactsPage
 from gradscope.ui.compare.run_rows import RunColumn, RunRowsModel
 from gradscope.ui.compare.run_words import kind_of, lines_below, short_name, side_text
+from gradscope.ui.compare.side_line import side_line
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.pair_chart import PairChart
@@ -313,14 +314,7 @@ class RunPage(QWidget):
         column.setContentsMargins(8, 8, 8, 4)
         column.setSpacing(4)
         for letter, label in (("A", self.ours), ("B", self.theirs)):
-            line = QHBoxLayout()
-            line.setSpacing(8)
-            badge = PlainLabel(letter)
-            badge.setProperty("role", "badge")
-            badge.setContentsMargins(6, 1, 6, 1)
-            line.addWidget(badge)
-            line.addWidget(label, 1)
-            column.addLayout(line)
+            column.addLayout(side_line(letter, label))
         font = self.headline.font()
         font.setBold(True)
         self.headline.setFont(font)

@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.comparing import Comparison, Divergence, Entry, Presence
 from gradscope.comparing.comparison import Side
+from gradscope.comparing.divergence import COLUMN_WORDS
 from gradscope.comparing.reading.remembered import BRANCH
 from gradscope.comparing.telling import sentences
 from gradscope.protocol.subjects import SubjectKey
@@ -46,20 +47,8 @@ def remark_of(row: Entry, divergence: Divergence | None) -> str:
     if row.relative == 0:
         return _tr("the same")
     if row.column not in ("l2", "value"):
-        return _tr("A and B are: {what}").format(what=_COLUMNS.get(row.column, row.column))
+        return _tr("A and B are: {what}").format(what=COLUMN_WORDS.get(row.column, row.column))
     return ""
-
-
-_COLUMNS = {
-    "count": "number of elements",
-    "nan": "number of NaN",
-    "inf": "number of Inf",
-    "zero": "number of zeros",
-    "min": "least value",
-    "max": "greatest value",
-    "mean": "mean",
-    "std": "standard deviation",
-}
 
 
 def side_text(side: Side) -> str:

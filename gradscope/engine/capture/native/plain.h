@@ -28,41 +28,37 @@ static enum outcome refused(void) {
     return TO_PYTHON;
 }
 
-/* Whether an attribute is this very object; -1: an exception. */
+/* Whether an answer, which is let go, is this very object; -1: an exception. */
+static int is_wanted(PyObject *answer, PyObject *wanted) {
+    if (answer == NULL)
+        return -1;
+    Py_DECREF(answer);
+    return answer == wanted;
+}
+
+/* The whole number that an answer is, which is let go; -1 with an exception set. */
+static int64_t as_number(PyObject *answer) {
+    if (answer == NULL)
+        return -1;
+    int64_t number = PyLong_AsLongLong(answer);
+    Py_DECREF(answer);
+    return number;
+}
+
+/* Of an attribute. */
 static int is_the(PyObject *owner, PyObject *name, PyObject *wanted) {
-    PyObject *value = PyObject_GetAttr(owner, name);
-    if (value == NULL)
-        return -1;
-    Py_DECREF(value);
-    return value == wanted;
+    return is_wanted(PyObject_GetAttr(owner, name), wanted);
 }
 
-/* The same of what a method without arguments returns. */
+static int64_t whole(PyObject *owner, PyObject *name) { return as_number(PyObject_GetAttr(owner, name)); }
+
+/* Of what a method without arguments returns. */
 static int returns_the(PyObject *owner, PyObject *name, PyObject *wanted) {
-    PyObject *value = PyObject_CallMethodObjArgs(owner, name, NULL);
-    if (value == NULL)
-        return -1;
-    Py_DECREF(value);
-    return value == wanted;
+    return is_wanted(PyObject_CallMethodObjArgs(owner, name, NULL), wanted);
 }
 
-/* The whole number that a method without arguments returns; -1 with an exception set. */
 static int64_t number_from(PyObject *owner, PyObject *name) {
-    PyObject *value = PyObject_CallMethodObjArgs(owner, name, NULL);
-    if (value == NULL)
-        return -1;
-    int64_t number = PyLong_AsLongLong(value);
-    Py_DECREF(value);
-    return number;
-}
-
-static int64_t whole(PyObject *owner, PyObject *name) {
-    PyObject *value = PyObject_GetAttr(owner, name);
-    if (value == NULL)
-        return -1;
-    int64_t number = PyLong_AsLongLong(value);
-    Py_DECREF(value);
-    return number;
+    return as_number(PyObject_CallMethodObjArgs(owner, name, NULL));
 }
 
 static double real(PyObject *owner, PyObject *name) {
@@ -93,11 +89,7 @@ static void let_go(struct plain *p) {
 }
 
 static int is_one(PyObject *function, PyObject *argument) {
-    PyObject *value = PyObject_CallFunctionObjArgs(function, argument, NULL);
-    if (value == NULL)
-        return -1;
-    Py_DECREF(value);
-    return value == Py_True;
+    return is_wanted(PyObject_CallFunctionObjArgs(function, argument, NULL), Py_True);
 }
 
 /* What values.plain_address asks, in its order. The shape and version are there only if it is DONE. An inference tensor has no
