@@ -10,6 +10,8 @@ from gradscope.ui.look.colours import Theme
 
 _HANDLE = 0.93
 """Below the marks of edits, above those of findings."""
+_SHAPE = ">|<"
+"""Two arrows towards the line, of a kind that no value is drawn with: a dot would be taken for one."""
 
 
 class Playhead(QObject):
@@ -23,7 +25,7 @@ class Playhead(QObject):
         self._line = pg.InfiniteLine(angle=90, movable=True)
         self._line.setCursor(Qt.CursorShape.SizeHorCursor)
         self._line.setZValue(20)
-        self._line.addMarker("o", position=_HANDLE, size=9)
+        self._line.addMarker(_SHAPE, position=_HANDLE, size=9)
         self._line.hide()
         self._line.sigDragged.connect(self._on_dragged)
         self._line.sigPositionChangeFinished.connect(self._on_let_go)
@@ -61,7 +63,7 @@ class Playhead(QObject):
     def turn_around(self) -> None:
         """In a plot whose rows are counted downwards, the handle would be at the foot."""
         self._line.clearMarkers()
-        self._line.addMarker("o", position=1 - _HANDLE, size=9)
+        self._line.addMarker(_SHAPE, position=1 - _HANDLE, size=9)
 
     def restyle(self, theme: Theme, *, is_over_colours: bool = False) -> None:
         """`is_over_colours`: the plot is a map of colours, on which the accent would not be seen."""
