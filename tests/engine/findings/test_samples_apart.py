@@ -166,6 +166,36 @@ def test_data_that_is_sequence_first_is_silent() -> None:
     assert not [*find_leak(bench, bench.record)]
 
 
+def test_targets_that_are_flat_tell_of_sequence_first_data_too() -> None:
+    torch.manual_seed(0)
+    tokens = torch.randint(0, 9, (T + 1, B))
+    bench = PlainBench(Text(), [[tokens[:-1], tokens[1:].flatten()]])
+    assert not [*find_leak(bench, bench.record)]
+
+
+class Decoder(nn.Module):
+    """As torch's own attention takes it, sequence first; `is_masked`: a place sees those before it."""
+
+    def __init__(self, is_masked: bool) -> None:
+        super().__init__()
+        self.emb, self.head, self.is_masked = nn.Embedding(9, 12), nn.Linear(12, 9), is_masked
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(12, 2, 16), 2, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(len(x)) if self.is_masked else None
+        return self.head(self.encoder(self.emb(x), mask=mask))
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_mask_over_an_axis_says_that_it_is_time(is_masked: bool) -> None:
+    torch.manual_seed(0)
+    bench = PlainBench(
+        Decoder(is_masked), [[torch.randint(0, 9, (T, B)), torch.randint(0, 9, (T, B))] for _ in range(2)]
+    )
+    places = [draft.where for draft in find_leak(bench, bench.record)]
+    assert places == ([] if is_masked else ["encoder.layers.0.self_attn"])
+
+
 def test_an_output_without_samples_is_not_judged() -> None:
     with pytest.raises(CannotJudge):
         places(nn.Sequential(nn.Linear(F, 3), By(lambda h: h.mean())), B, F)

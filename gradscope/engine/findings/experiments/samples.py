@@ -41,12 +41,22 @@ def find_leak(bench: Bench, record: Record) -> Iterable[Draft]:
         raise CannotJudge("two forwards of the same input differ, in eval mode too")
     if _is_a_set(bench, given, size, axis) or _compares_samples(bench, output, size):
         return []
-    for sample in (size - 1, 0):
-        with traced(bench.model) as after:
-            moved = bench.evaluate(_others_exchanged(bench, given, axis, sample), keeps_layers=False).output
-        if moved is not None and _leaks(output, moved, size, sample, whole=True):
-            return _draft(before, after, (output, moved), size, sample, parts[0])
+    after, moved = _with_others(bench, given, axis, size - 1)
+    if moved is not None and _leaks(output, moved, size, size - 1, whole=True):
+        _, first_moved = _with_others(bench, given, axis, 0)
+        is_one_way = first_moved is not None and not _leaks(output, first_moved, size, 0, whole=True)
+        return _draft(before, after, (output, moved), size, size - 1, parts[0], is_one_way=is_one_way)
+    after, moved = _with_others(bench, given, axis, 0)
+    if moved is not None and _leaks(output, moved, size, 0, whole=True):
+        return _draft(before, after, (output, moved), size, 0, parts[0])
     return []
+
+
+def _with_others(bench: Bench, given: Any, axis: int, sample: int) -> tuple[Trace, Tensor | None]:
+    """A forward in which all samples but one are exchanged, and its output."""
+    with traced(bench.model) as after:
+        moved = bench.evaluate(_others_exchanged(bench, given, axis, sample), keeps_layers=False).output
+    return after, moved
 
 
 def _parts(bench: Bench, given: Any) -> list[Tensor]:
@@ -77,6 +87,9 @@ def _batch_axis(bench: Bench, x: Tensor) -> int:
         return 1
     if y.dim() == 1 and len(y) == x.shape[1] != len(x):
         return 1
+    if y.dim() == 1 and y.dtype == x.dtype and x.dim() == 2 and len(x) > 2 and y.numel() == x.numel():
+        # The same, flattened for the loss.
+        return 1 if torch.equal(y.view_as(x)[:-1], x[1:]) else 0
     inputs = [bench.parts(batch)[0] for batch in bench.batches]
     sizes = [(part.shape[0], part.shape[1]) for part in inputs if part is not None and part.dim() > 1]
     firsts, seconds = {first for first, _ in sizes}, {second for _, second in sizes}
@@ -162,14 +175,22 @@ def _leaks(a: Tensor, b: Tensor, size: int, sample: int, *, whole: bool) -> bool
 
 
 def _draft(
-    before: Trace, after: Trace, outputs: tuple[Tensor, Tensor], size: int, sample: int, x: Tensor
+    before: Trace,
+    after: Trace,
+    outputs: tuple[Tensor, Tensor],
+    size: int,
+    sample: int,
+    x: Tensor,
+    *,
+    is_one_way: bool = False,
 ) -> list[Draft]:
+    """`is_one_way`: the last sample sees others, the first one none."""
     mixer = first_to_move(before, after, lambda a, b: _leaks(a, b, size, sample, whole=False))
     place, module = (mixer.name, mixer.module) if mixer is not None else ("", None)
     if isinstance(module, _BatchNorm) and not module.track_running_stats:
         # Without running statistics it normalises by the batch, on purpose.
         return []
-    if _sees_a_batch_as_a_sequence_on_purpose(mixer, size):
+    if _sees_a_batch_as_a_sequence_on_purpose(mixer, size) or (is_one_way and _is_masked(mixer)):
         return []
     moved = max(
         motion(a.select(axis, sample), b.select(axis, sample))
@@ -203,6 +224,12 @@ def _sees_a_batch_as_a_sequence_on_purpose(call: Call | None, size: int) -> bool
         return False
     is_first = getattr(call.module, "batch_first", False)
     return bool(is_first) and tuple(call.given.shape[:2]) == (1, size)
+
+
+def _is_masked(call: Call | None) -> bool:
+    """Attention lets a later one see earlier ones, and not the other way round, only by a mask of this axis's size: whoever
+    gave it knows the axis for time (a decoder whose data is sequence first)."""
+    return call is not None and any(isinstance(module, nn.MultiheadAttention) for module in call.module.modules())
 
 
 def _advice(place: str, module: nn.Module | None, x: Tensor) -> str:
