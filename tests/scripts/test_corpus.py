@@ -50,12 +50,6 @@ LEFT_OUT = {
 """Much like others, or too long."""
 
 
-KNOWN = {
-    "warned_by_hand": "while weights are moved by hand, torch's warnings name a line of gradscope's",
-}
-"""What differs for now, and why."""
-
-
 def _levels(name: str) -> tuple[str, ...]:
     if WHOLE or name in ALL_LEVELS:
         return LEVELS
@@ -70,9 +64,8 @@ def _levels(name: str) -> tuple[str, ...]:
 
 def _runs() -> Iterator[Any]:
     for name in EVERY:
-        marks = [pytest.mark.xfail(reason=KNOWN[name], raises=AssertionError, strict=True)] if name in KNOWN else []
         for level in _levels(name):
-            yield pytest.param(name, level, marks=marks)
+            yield pytest.param(name, level)
 
 
 Plain = Callable[[str], tuple[Ran, Path]]
@@ -103,7 +96,7 @@ def test_script(name: str, level: str, plain: Plain) -> None:
 
 
 def test_the_choice_names_scripts() -> None:
-    assert set(EVERY) >= NORMS | OFF | STOPPED | WITH_FINDINGS | ALL_LEVELS | LEFT_OUT | set(KNOWN)
+    assert set(EVERY) >= NORMS | OFF | STOPPED | WITH_FINDINGS | ALL_LEVELS | LEFT_OUT
 
 
 def _skip_what_is_missing(case: Case) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import _pop_mode, _push_mode
 
+from gradscope.engine.capture.native.looking_on import LookingOn
 from gradscope.engine.script.finding.batches import pointer_of
 from gradscope.engine.script.finding.naming import variable_of
 from gradscope.engine.script.finding.optimizers import gradient_identity
@@ -185,20 +186,17 @@ class ByHandWatch:
                 _push_mode(other)
 
 
-class _HandMode(TorchFunctionMode):
+class _HandMode(LookingOn):
     """At the bottom of the modes, so that it is not in the way of a `with torch.device(...)` of the script's."""
 
     def __init__(self, watch: ByHandWatch) -> None:
         super().__init__()
         self._watch = watch
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+    def after(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         watch = self._watch
-        if not args or not watch.is_waiting or watch.is_quiet():
-            return result
-        watch.safely(self._note, func, args)
-        return result
+        if args and watch.is_waiting and not watch.is_quiet():
+            watch.safely(self._note, func, args)
 
     def _note(self, func: Any, args: Any) -> None:
         watch, name = self._watch, getattr(func, "__name__", "")

@@ -266,16 +266,17 @@ PyMODINIT_FUNC PyInit__native(void) {
     taps_type = PyType_FromSpec(&taps_spec);
     gradient_tap_type = PyType_FromSpec(&gradient_tap_spec);
     copies_type = PyType_FromSpec(&copies_spec);
+    PyObject *looks_on_type = PyType_FromSpec(&looks_on_spec);
     /* Of a gradient tap torch need not warn that it does not save it with a tensor. */
-    if (taps_type == NULL || gradient_tap_type == NULL || copies_type == NULL ||
+    if (taps_type == NULL || gradient_tap_type == NULL || copies_type == NULL || looks_on_type == NULL ||
         PyObject_SetAttrString(gradient_tap_type, "__torch_unserializable__", Py_True) < 0 ||
         PyModule_AddObjectRef(module, "Copies", copies_type) < 0 ||
+        PyModule_AddObjectRef(module, "LooksOn", looks_on_type) < 0 ||
         PyModule_AddObjectRef(module, "Taps", taps_type) < 0 ||
         PyModule_AddObjectRef(module, "GradientTap", gradient_tap_type) < 0 ||
-        PyModule_AddIntConstant(module, "VERSION", VERSION) < 0) {
-        Py_DECREF(module);
-        return NULL;
-    }
+        PyModule_AddIntConstant(module, "VERSION", VERSION) < 0)
+        Py_CLEAR(module);
+    Py_XDECREF(looks_on_type);
     return module;
 }
 

@@ -89,7 +89,8 @@
     X(set_form, "set_form")                                                                                            \
     X(follow, "follow")                                                                                                \
     X(stop_here, "_stop_here")                                                                                         \
-    X(pop, "pop")
+    X(pop, "pop")                                                                                                      \
+    X(after, "after")
 
 #define DECLARE(variable, text) static PyObject *n_##variable;
 NAMES(DECLARE)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from gradscope.engine.capture.native.looking_on import LookingOn
 from gradscope.engine.findings.record import DropoutCall, Record
 from gradscope.engine.findings.watch import nodes
 from gradscope.engine.findings.watch.loss_numbers import LOSSES, arguments, loss_call
@@ -30,7 +30,7 @@ _MOST_LOSSES = 64
 """Calls that are kept of one forward: a loss that is computed sample by sample says the same again and again."""
 
 
-class FunctionWatch(TorchFunctionMode):
+class FunctionWatch(LookingOn):
     """`with FunctionWatch(...):` around one training forward and its loss.
 
     `layer()` is the innermost layer that runs now, "" outside of all; `is_inside()` whether the model's forward runs at all
@@ -72,13 +72,9 @@ class FunctionWatch(TorchFunctionMode):
             self._cuts.clear()
             self._shapes.clear()
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+    def after(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if _is_blind():
-            return result
+            return
         try:
             with torch._C.DisableTorchFunction():
                 name = _name(func)
@@ -86,7 +82,6 @@ class FunctionWatch(TorchFunctionMode):
                     self._look(func, name, args, kwargs, result)
         except Exception as error:
             self._on_error(error)
-        return result
 
     def _look(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any

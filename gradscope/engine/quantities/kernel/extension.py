@@ -19,7 +19,7 @@ from gradscope.protocol import absences
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import COLUMNS, INF, NAN
 
-VERSION = 2
+VERSION = 3
 """Of what Python and the extension know of each other: `VERSION` in native.c."""
 
 
