@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar
@@ -63,6 +64,8 @@ class PanelLayout(QObject):
         """By a person, for the layers."""
         panels.layers.view.resized.connect(self._on_layers_resized)
         panels.layers.filled.connect(self.fit_layers, Qt.ConnectionType.QueuedConnection)
+        for panel in panels.all:
+            panel.leaving.connect(partial(self._bring_first, panel))
 
     # ------------------------------------------------------------------------------------------ in and out
 
@@ -102,6 +105,20 @@ class PanelLayout(QObject):
         self.has_panels = False
         for panel in self._panels.all:
             panel.hide()
+
+    def put_away(self, panel: Panel) -> None:
+        """It has nothing to show. Where it was seen, another of those that share its place is."""
+        names = (bar.tabText(bar.currentIndex()) for bar in self._tab_bars())
+        if not panel.isHidden() and panel.windowTitle() in names:
+            self._bring_first(panel)
+        panel.hide()
+
+    def _bring_first(self, panel: Panel) -> None:
+        """The first of those that share a place, before this one goes: Qt would bring its neighbour to the front."""
+        together = self._window.tabifiedDockWidgets(panel)
+        first = next((each for each in (self._panels.inspector, self._panels.moments) if each in together), None)
+        if first is not None and first is not panel and not first.isHidden():
+            first.raise_()
 
     def save(self) -> None:
         """For the next time, where panels are shown."""
@@ -214,9 +231,12 @@ class PanelLayout(QObject):
     @Slot()
     def _show_tabs(self) -> None:
         """Qt leaves them hidden where panels are resized before they have been laid out."""
-        for bar in self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        for bar in self._tab_bars():
             if bar.count() > 1:
                 bar.show()
+
+    def _tab_bars(self) -> list[QTabBar]:
+        return self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly)
 
     def _is_little(self) -> bool:
         return self._window.height() < _LITTLE_LINES * self._window.fontMetrics().lineSpacing()
