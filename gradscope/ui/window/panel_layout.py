@@ -21,7 +21,7 @@ from gradscope.ui.window.tabs import Workspace
 _LAYOUT_VERSION = 1
 _INSPECTOR_DIGITS = 41
 _SIDE_SHARES = (0.37, 0.25)
-_SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
+_SIDE_SHARES_IN_LITTLE = (0.3, 0.34)
 """The panels at the sides are as wide as what is in them, and at most so much of the window."""
 _LEAST_LAYERS_SHARE = 0.33
 _BOTTOM_LINES = 13
@@ -98,6 +98,8 @@ class PanelLayout(QObject):
             # Qt does not say when a layout that it brings back has put one behind another.
             panel.title_bar.refresh()
         panels.layers.view.setFocus()
+        # It may have been left in a larger window. Once it is laid out.
+        QTimer.singleShot(0, self, self.keep_centre)
 
     def hide(self) -> None:
         """No session is open any more, or it is not what is wanted now."""
@@ -232,6 +234,8 @@ class PanelLayout(QObject):
     def _show_tabs(self) -> None:
         """Qt leaves them hidden where panels are resized before they have been laid out."""
         for bar in self._tab_bars():
+            # Names that have no room are scrolled to: of "L…" and "S…" nobody knows what they are.
+            bar.setElideMode(Qt.TextElideMode.ElideNone)
             if bar.count() > 1:
                 bar.show()
 
