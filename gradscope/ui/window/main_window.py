@@ -226,7 +226,8 @@ class MainWindow(QMainWindow):
             return
         if first.subject is not None:
             self.controller.select(Selection.of_subject(first.subject))
-        self.workspace.show_stage(first.stage, None if first.subject is None else first.subject.kind)
+        kind = None if first.subject is None else first.subject.kind
+        self.workspace.show_stage(first.stage, kind, step=first.step)
         self.inspector.raise_()
 
     # ------------------------------------------------------------------------------------------ private

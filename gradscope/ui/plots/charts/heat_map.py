@@ -116,6 +116,13 @@ class HeatMap(Chart):
         self.plot.fit()
         self.mark_dirty()
 
+    def bring(self, step: int | None) -> None:
+        """See to it that the step, and the first selected row, can be made out."""
+        self.plot.bring_step(step)
+        selected = rows_of_selection(self._keys, self.controller.state.selection)
+        if selected:
+            self.plot.bring_row(selected[0])
+
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
         if self.plot.playhead is not None:
