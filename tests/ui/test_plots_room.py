@@ -88,6 +88,23 @@ def test_a_number_and_its_step_are_whole_in_the_smallest_chart(qtbot: QtBot, the
     assert chart.readout.seen_text == whole
 
 
+def test_a_rate_is_seen_beside_its_title(qtbot: QtBot, themes: ThemeManager) -> None:
+    """277 pixels is what a chart of two beside each other has at least."""
+    controller = started(small_training(), steps=31)
+    controller.state.history.lr.values[:] = 0.0823543210
+    controller.state.schedule = None
+    chart = RateChart(controller, themes, is_detailed=False)
+    qtbot.addWidget(chart)
+    chart.resize(277, 220)
+    chart.show()
+    qtbot.wait(10)
+    assert chart.readout.seen_text in ("now 0.0823543", "now 0.08235", "now 0.082")
+    controller.show_step(4)
+    controller.flush()
+    chart.redraw()
+    assert chart.readout.seen_text.startswith("0.082")
+
+
 def test_a_gradient_says_less_and_less_of_itself_and_always_its_step(qtbot: QtBot, themes: ThemeManager) -> None:
     chart = GradientFlow(started(full_training(), steps=31), themes)
     qtbot.addWidget(chart)

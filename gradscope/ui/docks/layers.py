@@ -263,7 +263,9 @@ class LayersDock(Panel):
         """Of the columns that there is room for."""
         digit = self.view.fontMetrics().horizontalAdvance("0")
         widths = self._wanted_widths()
-        usual = {Column.FORM: _FORMS[0] * digit, Column.NAME: _USUAL_NAMES * digit}
+        # The name of a column is whole, too.
+        forms = max(_FORMS[0] * digit, self.view.header().sectionSizeHint(Column.FORM))
+        usual = {Column.FORM: forms, Column.NAME: _USUAL_NAMES * digit}
         for column in _LEFT_OUT_FIRST:
             longer = sum(max(0, widths[soft] - least) for soft, least in usual.items() if soft in widths)
             if sum(widths.values()) - longer > room:

@@ -236,7 +236,9 @@ class RateChart(Chart):
             shown, text = self._past[point], self.tr("{rates} in step {step}")
         rates = [number(float(rate), digits=6) for rate in shown]
         exact = ", ".join(repr(float(rate)) for rate in shown)
-        self.readout.show_forms([text.format(rates=told, step=step) for told in self._in_less_room(rates)])
+        told = self._in_less_room(shown)
+        # Which step it is of stands above all panels, too.
+        self.readout.show_forms([*(text.format(rates=rates, step=step) for rates in told), told[-1]])
         self.readout.setToolTip(plain_tip(text.format(rates=exact, step=step)))
         if self._is_detailed:
             lines = []
@@ -254,11 +256,14 @@ class RateChart(Chart):
             self._outlook.setText(outlook)
         self._outlook.setToolTip(plain_tip("" if self._is_detailed else outlook))
 
-    def _in_less_room(self, rates: list[str]) -> list[str]:
-        """All rates, and the first one with how many others there are."""
-        if len(rates) < 2:
-            return [", ".join(rates)]
-        return [", ".join(rates), self.tr("{rate} and {count} more").format(rate=rates[0], count=len(rates) - 1)]
+    def _in_less_room(self, rates: FloatArray) -> list[str]:
+        """All rates, and the first one with how many others there are; each with fewer and fewer digits."""
+        known = [[number(float(rate), digits=digits) for rate in rates] for digits in (6, 4, 2)]
+        forms = [", ".join(told) for told in known]
+        if len(rates) > 1:
+            text = self.tr("{rate} and {count} more")
+            forms += [text.format(rate=told[0], count=len(rates) - 1) for told in known]
+        return list(dict.fromkeys(forms))
 
     def _named(self, group: int) -> str:
         """A group by its number; where there are several optimizers, by the name of its own."""

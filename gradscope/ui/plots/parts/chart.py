@@ -259,7 +259,7 @@ class Chart(QWidget):
 
         self.header = QHBoxLayout()
         self.header.setContentsMargins(8, 2, 4, 2)
-        self.header.setSpacing(8)
+        self.header.setSpacing(6)
         self.header.addWidget(self._title, 0)
         self.second_line = QHBoxLayout()
         """Below the header, where the readout has that; a subclass may have buttons at its end."""
