@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gradscope import assets, own_options, script_kind, standard_streams
 from gradscope.arguments import check_parser, seed
-from gradscope.engine.quantities.kernel.building import active_path, gpu_path
+from gradscope.engine.quantities.kernel.building import active_path, active_taps, gpu_path
 from gradscope.engine.surroundings.allocator import reason_to_leave
 from gradscope.version import __version__
 
@@ -103,9 +103,6 @@ def _open(given: list[str]) -> int:
 
 
 def _own_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    ways = f"summaries: {active_path()}" + (f"; on a GPU: {gpu_path()}" if gpu_path() else "")
-    left = reason_to_leave()
-    blocks = f"large blocks of memory: {f'given back at once ({left})' if left else 'kept for the next step'}"
     return [
         parser.add_argument(
             "--python", metavar="PATH", help="interpreter that runs the engine (default: from the settings)"
@@ -113,12 +110,24 @@ def _own_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
         parser.add_argument("--seed", type=seed, help="seed of a recipe's session (default: from the settings)"),
         parser.add_argument("--device", help="of a recipe: cpu, cuda:0, mps ... (default: from the settings)"),
         parser.add_argument("--capture", metavar="LEVEL", help=f"{_CAPTURE_HELP} (default: from the settings)"),
-        parser.add_argument(
-            "--version",
-            action="version",
-            version=f"gradscope {__version__} ({ways}; {blocks})",
-        ),
+        parser.add_argument("--version", action=_Version, nargs=0, help="say the version and which code is active"),
     ]
+
+
+class _Version(argparse.Action):
+    """What it says is looked up when it is asked for: libraries are loaded for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        ways = [f"summaries: {active_path()}", f"hooks: {active_taps()}"]
+        if gpu_path():
+            ways.append(f"on a GPU: {gpu_path()}")
+        left = reason_to_leave()
+        ways.append(f"large blocks of memory: {f'given back at once ({left})' if left else 'kept for the next step'}")
+        try:
+            print(f"gradscope {__version__} ({'; '.join(ways)})")
+        except OSError as error:
+            parser.exit(_refuse(standard_streams.unwritable(error)))
+        parser.exit()
 
 
 def _open_script(options: argparse.Namespace, command: own_options.Command) -> int:

@@ -464,11 +464,14 @@ def test_samples_and_version() -> None:
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines() if line and not line.startswith("Open")]
     assert names[:3] == ["linear_regression", "scalar_graph", "digits_mlp"] and len(names) == 17
-    summaries = "(torch and numpy|C kernel(, AVX2|, AVX-512)?)(; on a GPU: Triton)?"
+    summaries = r"(torch and numpy \(not built\)|C kernel(, AVX2|, AVX-512)?)"
+    hooks = r"(Python \(.*\)|compiled taps)"
     version = gradscope("--version").stdout.strip()
     blocks = r"large blocks of memory: (kept for the next step|given back at once \(.*\))"
-    known = rf"gradscope {re.escape(__version__)} \(summaries: {summaries}; {blocks}\)"
-    assert re.fullmatch(known, " ".join(version.split()))
+    known = (
+        rf"gradscope {re.escape(__version__)} \(summaries: {summaries}; hooks: {hooks}(; on a GPU: Triton)?; {blocks}\)"
+    )
+    assert re.fullmatch(known, version)
 
 
 LIGHT = {

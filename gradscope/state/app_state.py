@@ -37,7 +37,7 @@ from gradscope.state.shown_step import ShownStep
 from gradscope.state.step_notes import StepNotes
 from gradscope.state.stops import StopsState
 from gradscope.state.topics import Topic
-from gradscope.state.tree import Node, build_tree, refresh_tree
+from gradscope.state.tree import Node, build_tree, names_of, refresh_tree, source_of
 from gradscope.state.what_if.trials import WhatIfState
 
 
@@ -340,7 +340,7 @@ class AppState(Refusals):
             self.touch(Topic.FAILURE)
 
     def _open(self, session: SessionInfo, position: Position) -> None:
-        same_file = self.session is not None and _source(self.session) == _source(session)
+        same_file = self.session is not None and source_of(self.session) == source_of(session)
         self.session = session
         self.tree = build_tree(session)
         self._begin_session(self if same_file else None)
@@ -353,7 +353,7 @@ class AppState(Refusals):
     def _change(self, session: SessionInfo) -> None:
         """Other settings; in a script also models and optimizers that were not known before."""
         before, self.session = self.session, session
-        if before is not None and _names(before) != _names(session):
+        if before is not None and names_of(before) != names_of(session):
             self.tree = build_tree(session)
             self.touch(Topic.MODEL)
         elif self.tree is not None:
@@ -471,6 +471,15 @@ class AppState(Refusals):
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
 
+    def leave_session(self, source: tuple[str, str]) -> None:
+        """Its engine ends for what is opened now, `source`. Of the same one the layers stay to be seen, without numbers."""
+        is_same = self.session is not None and source_of(self.session) == source
+        self._begin_session(self if is_same else None)
+        if not is_same:
+            self.session = self.tree = None
+        self._move(Position())
+        self.touch(*Topic)
+
     def set_unopened(self, unopened: Unopened) -> None:
         """What was being opened could not be; the session goes on, if there is one."""
         self.opening = self.awaited = None
@@ -489,12 +498,3 @@ class AppState(Refusals):
     def _begin(self) -> None:
         self.undertaking += 1
         self.undertaking_from = self.log.total
-
-
-def _source(session: SessionInfo) -> tuple[str, str]:
-    """Where its model is from. A module's path is not known."""
-    return session.path, "" if session.path or session.script is None else session.script.name
-
-
-def _names(session: SessionInfo) -> tuple[list[str], ...]:
-    return tuple([info.name for info in infos] for infos in (session.modules, session.parameters, session.buffers))

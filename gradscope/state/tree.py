@@ -131,3 +131,13 @@ def _title(session: SessionInfo) -> str:
     """Of a script, its file's name: its arguments are in the window's title."""
     script = session.script
     return session.name if script is None else script.name.replace("\\", "/").rpartition("/")[2]
+
+
+def source_of(session: SessionInfo) -> tuple[str, str]:
+    """Where its model is from. A module's path is not known."""
+    return session.path, "" if session.path or session.script is None else session.script.name
+
+
+def names_of(session: SessionInfo) -> tuple[list[str], ...]:
+    """Of its modules, parameters and buffers."""
+    return tuple([info.name for info in infos] for infos in (session.modules, session.parameters, session.buffers))

@@ -147,15 +147,15 @@ def test_a_script_that_ends_before_its_first_step(lab: Lab, script: Script) -> N
     assert (len(lab.client.started), lab.client.script) == (2, script)
 
 
-def test_its_failure_leaves_the_plots_of_the_session_before_and_no_session(lab: Lab, script: Script) -> None:
+def test_its_failure_leaves_no_session(lab: Lab, script: Script) -> None:
     lab.opened()
     lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.FORWARD, step=5)))
-    history = lab.state.history
     lab.controller.open_script(script)
     lab.client.become(EngineStatus.READY)
     failed(lab)
-    assert lab.state.session is SESSION and lab.state.history is history
-    assert lab.state.position.rest is Rest.EMPTY, "the recipe's engine is gone, and the script has no session"
+    assert lab.state.session is None and lab.state.position.rest is Rest.EMPTY, (
+        "the recipe's engine is gone, and the script has no session"
+    )
     assert lab.state.refusal(Verb.FORWARD) == "Open a script or a recipe first"
 
 
@@ -221,3 +221,67 @@ def test_what_could_not_be_opened_is_known_by_its_file_and_its_content(lab: Lab,
     lab.controller.open_script(module)
     lab.client.become(EngineStatus.DEAD, "no")
     assert lab.state.unopened == Unopened(path="pkg.train", digest="", script=module)
+
+
+# ------------------------------------------------------------------------------------------ what was there before
+
+
+def numbers(lab: Lab) -> tuple[int, bool, str]:
+    """What views would still show of the session before."""
+    state = lab.state
+    return (
+        len(state.history.loss),
+        state.first_nonfinite is not None,
+        "" if state.session is None else state.session.path,
+    )
+
+
+def played(lab: Lab, session: m.SessionInfo) -> None:
+    """A session that has come to step 4, with losses."""
+    lab.client.message_received.emit(m.Opened(session=session, position=Position(rest=Rest.READY)))
+    lab.state.history.loss.add(3, [0.25])
+    lab.client.message_received.emit(m.Moved(position=Position(rest=Rest.READY, step=4)))
+
+
+def test_a_script_without_a_step_leaves_nothing_of_the_recipe_before_it(lab: Lab, script: Script) -> None:
+    lab.ready()
+    played(lab, replace(SESSION, path="/a.py"))
+    assert numbers(lab) == (1, False, "/a.py")
+    lab.controller.open_script(script)
+    assert numbers(lab) == (0, False, "") and lab.state.tree is None, "at once, and not when it comes to a step"
+    assert (lab.state.awaited, lab.state.position) == (script, Position())
+    lab.client.become(EngineStatus.READY)
+    failed(lab)
+    assert numbers(lab) == (0, False, "") and lab.state.unopened is not None
+
+
+def test_a_script_that_is_started_again_keeps_its_layers_and_no_number(lab: Lab, script: Script) -> None:
+    opened(lab, script)
+    played(lab, session_of(script))
+    pinned = lab.state.pins
+    lab.controller.reset()
+    assert numbers(lab) == (0, False, f"{script.folder}/train.py") and lab.state.tree is not None
+    assert lab.state.pins is pinned and lab.state.awaited is script
+
+
+def test_a_recipe_behind_a_script_or_a_dead_engine_leaves_nothing_either(lab: Lab, script: Script) -> None:
+    opened(lab, script)
+    played(lab, session_of(script))
+    lab.controller.open_recipe("/a.py")
+    assert numbers(lab) == (0, False, "")
+    lab.client.become(EngineStatus.READY)
+    played(lab, replace(SESSION, path="/a.py"))
+    lab.client.become(EngineStatus.DEAD)
+    assert numbers(lab) == (1, False, "/a.py"), "what is known of it stays to be read"
+    lab.controller.open_recipe("/b.py")
+    assert numbers(lab) == (0, False, "")
+
+
+def test_a_recipe_in_a_living_engine_is_shown_until_another_is_there(lab: Lab) -> None:
+    """It goes on where the other cannot be opened: the engine has it still."""
+    lab.ready()
+    played(lab, replace(SESSION, path="/a.py"))
+    lab.controller.open_recipe("/b.py")
+    assert numbers(lab) == (1, False, "/a.py")
+    failed(lab, Rest.READY)
+    assert numbers(lab) == (1, False, "/a.py") and lab.state.unopened is not None

@@ -117,7 +117,7 @@ def test_the_activations_tab_offers_them_by_name(app: App) -> None:
     app.run(RunUntil.STEPS, 4)
     app.wait_for_rest()
     workspace = app.window.workspace
-    workspace.show_stage(Stage.BUFFERS, SubjectKind.BUFFER)
+    workspace.show_stage(Stage.BUFFERS, SubjectKind.BUFFER, step=None)
     tab = workspace.currentWidget().findChild(HistoryTab)
     assert tab is not None
     texts = [tab._kind.itemText(i) for i in range(tab._kind.count())]

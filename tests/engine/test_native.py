@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import os
 import shlex
 import shutil
+import subprocess
 import sys
 import warnings
 import weakref
@@ -348,3 +350,35 @@ def test_equal_names_that_are_other_objects_are_no_change() -> None:
     tensors = [own.pop("weight"), own.pop("bias")]
     own["".join(["wei", "ght"])], own["".join(["bi", "as"])] = tensors
     assert known.tensors() is before
+
+
+def test_the_version_says_whether_the_taps_are_there_and_why_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The engine falls back without a word; `gradscope --version` has it."""
+
+    def said(folder: Path = building.TAPS_FOLDER, **environment: str) -> str:
+        code = (
+            "import sys, pathlib; from gradscope.engine.quantities.kernel import building\n"
+            f"building.TAPS_FOLDER = pathlib.Path({str(folder)!r})\n"
+            "print(building.active_taps()); assert 'torch' not in sys.modules"
+        )
+        environment = {**os.environ, building.SWITCH: "", **environment}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert said(tmp_path) == "Python (not built)"
+    building.taps_path(tmp_path).write_bytes(b"no library")
+    assert said(tmp_path) == "Python (the compiled taps cannot be loaded)"
+    assert said(tmp_path, **{building.SWITCH: "off"}) == f"Python ({building.SWITCH}=off)"
+    if library.NATIVE is not None and summary.KERNEL is not None:
+        assert said() == "compiled taps"
+        folder = tmp_path / "older"
+        folder.mkdir()
+        for part in FOLDER.glob("*.[ch]"):
+            text = part.read_text(encoding="utf-8")
+            folder.joinpath(part.name).write_text(
+                text.replace("#define VERSION 2", "#define VERSION 1"), encoding="utf-8"
+            )
+        assert building.compile_taps(folder) == ""
+        assert said(folder) == "Python (the compiled taps are of another version)"

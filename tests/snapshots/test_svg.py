@@ -89,6 +89,9 @@ def test_histogram_bars() -> None:
     magnitudes = Magnitudes.of(counts[None])
     assert (magnitudes.last - magnitudes.first + 1, magnitudes.first) == (8, -1 - EXPONENT_LOW)
     assert "from −2⁷ on the left to −2⁻¹, zero, 2⁻¹ and on the right 2⁷" in magnitudes.sentence()
+    assert "beyond" not in magnitudes.sentence()
+    # A gradient of 1e23 is in the outermost bar.
+    assert Magnitudes(40, 47).sentence().endswith("on the right 2¹⁶ (the outermost bars take in all that is beyond)")
     picture = str(histogram(counts, 25, magnitudes))
     plain, zero = re.findall(r'<path d="([^"]*)"', picture)
     # Eight bins of negative numbers, the greatest magnitude (2^6) first; three places around zero; then the positive ones.

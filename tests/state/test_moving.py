@@ -62,14 +62,16 @@ def test_it_is_as_if_all_were_moved_at_once(seed: int, max_steps: int) -> None:
 
 
 def test_no_step_moves_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The subjects that a step moves, in a run of steps through five moves."""
+    """The numbers that a step moves, in a run of steps through seven moves, and those that the first step makes room for."""
     moved: list[int] = []
+    numbers_moved: list[int] = []
     go_on = moving.Move.go_on
 
     def counting(move: moving.Move, part: float) -> None:
         before = move._moved
         go_on(move, part)
         moved[-1] += move._moved - before
+        numbers_moved.append((move._moved - before) * move.capacity)
 
     monkeypatch.setattr(moving.Move, "go_on", counting)
     block = Block(max_steps=500)
@@ -77,5 +79,8 @@ def test_no_step_moves_much(monkeypatch: pytest.MonkeyPatch) -> None:
     for step in range(1200):
         moved.append(0)
         block.add(step, KEYS, numbers)
-    assert sum(moved) == 5 * len(KEYS)
-    assert max(moved) <= math.ceil(len(KEYS) / 16)
+        if step == 0:
+            assert block._cells.columns == 16
+    assert sum(moved) == 7 * len(KEYS)
+    assert max(moved) <= math.ceil(len(KEYS) / 8)
+    assert max(numbers_moved) <= math.ceil(len(KEYS) / 16) * 500

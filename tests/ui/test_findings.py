@@ -17,6 +17,7 @@ from gradscope.protocol import messages as m
 from gradscope.protocol.failure import Failure, FailureKind
 from gradscope.protocol.findings import Findings, Planned, Progress, Severity, Verdict
 from gradscope.protocol.phases import Rest
+from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.engine import EngineState, EngineStatus
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.check_ups import CheckUps
@@ -31,10 +32,11 @@ from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column as LayerColumn
 from gradscope.ui.plots.charts.loss_chart import LossChart
+from gradscope.ui.plots.tabs.history_tab import HistoryTab
 from gradscope.ui.window.main_window import MainWindow
 from tests.found import CHECKS as ALL_CHECKS
 from tests.found import DEAD, LEAK, NOTE, RATE, finding, known
-from tests.ui.fakes import small_training, switch_theme
+from tests.ui.fakes import deep_training, fill_history, small_training, switch_theme
 from tests.ui.shell_fakes import FakeClient, ShellController
 
 PLANNED = (
@@ -212,6 +214,41 @@ def test_show_leads_to_the_place_and_its_plot(window: MainWindow, lab: Lab) -> N
     tell(lab, finding("gone", where="no.such.layer", phase=DEAD.phase))
     window.findings.detail.show_button.click()
     assert lab.state.selection.name == "net.0.weight", "what is not there is not selected"
+
+
+def test_show_brings_the_step_and_the_layer_into_view(window: MainWindow, lab: Lab, qtbot: QtBot) -> None:
+    """Of a long history and a deep model, however the plots were moved before."""
+    training = deep_training(300)
+    lab.start(training, steps=1)
+    fill_history(lab.state, training, 900)
+    lab.flush()
+    row = 200
+    subject = lab.state.history.subjects(SubjectKind.ACTIVATION)[row]
+    tell(lab, replace(DEAD, where=subject.name, subject=subject, first_step=700, step=710))
+    window.workspace.setCurrentIndex(1)
+    (tab,) = (tab for tab in window.workspace.findChildren(HistoryTab) if tab.isVisible())
+    box = tab.heat_map.plot.box
+    box.setRange(xRange=(3, 9), yRange=(0, 4), padding=0)
+    box.sigRangeChangedManually.emit([True, True])
+    window.workspace.setCurrentIndex(0)
+    window.findings.detail.show_button.click()
+    assert lab.state.selection.subject == subject
+
+    def is_seen() -> bool:
+        (left, right), (top, bottom) = (sorted(axis) for axis in box.viewRange())
+        return left < 700 < right < left + 100 and top < row < bottom and box.height() / (bottom - top) > 8
+
+    qtbot.waitUntil(is_seen)
+    assert tab.lines.plot.box.viewRange()[0] == pytest.approx(box.viewRange()[0]), "the lines below go along"
+    tab.heat_map._fit_button.click()
+    assert box.viewRange()[0][1] > 890
+    # A finding about all of the training shows all of it.
+    tell(lab, finding("gone", where=""))
+    window.workspace.setCurrentIndex(0)
+    (loss,) = window.workspace.findChildren(LossChart)
+    loss.plot.hold_steps((3, 9))
+    window.findings.detail.show_button.click()
+    qtbot.waitUntil(lambda: loss.plot.box.viewRange()[0][1] > 890)
 
 
 def test_what_is_dismissed_goes_and_comes_back_graver(window: MainWindow, lab: Lab) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QApplication, QDialog, QFileDialog, QLabel, QTabBar, QToolButton, QWidget
 from pytestqt.qtbot import QtBot
 
 import gradscope.ui.dialogs
@@ -32,8 +32,10 @@ from gradscope.ui.dialogs.mismatch import MismatchDialog
 from gradscope.ui.dialogs.script_copies import SaveScriptDialog
 from gradscope.ui.dialogs.sized_dialog import ScrolledForm, SizedDialog
 from gradscope.ui.dialogs.value import ValueDialog
+from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.tabs.history_tab import HistoryTab
+from gradscope.ui.plots.tabs.overview_tab import OverviewTab
 from gradscope.ui.widgets.fields import ComboBox
 from gradscope.ui.widgets.scrolled_column import ScrolledColumn
 from gradscope.ui.widgets.wrapped_title import WrappedTitle
@@ -280,6 +282,57 @@ def test_titles_of_charts_and_what_is_chosen_are_whole(
     assert tab.heat_map.plot.box.height() > 20
     rest = window.toolbar.findChild(QToolButton, "qt_toolbar_ext_button")
     assert rest is not None and rest.accessibleName() and rest.toolTip()
+
+
+def test_the_overview_needs_no_room_beside_it(window: MainWindow, controller: ShellController, qtbot: QtBot) -> None:
+    """Each chart has its buttons, its loss and its step in sight, without being scrolled sideways."""
+    controller.start(full_training(), steps=41)
+    window.workspace.setCurrentIndex(0)
+    (tab,) = window.workspace.findChildren(OverviewTab)
+    qtbot.waitUntil(lambda: len(tab.charts) == 4)
+    qtbot.wait(50)
+    for chart in tab.charts:
+        assert chart.minimumSizeHint().width() <= tab.viewport().width(), chart
+    assert tab.horizontalScrollBar().maximum() == 0
+    loss = tab.charts[0].readout.seen_text
+    assert " at step 40" in loss and "…" not in loss
+
+
+def test_a_layout_of_a_larger_window_leaves_room_for_the_plots(
+    window: MainWindow, controller: ShellController, screen: Screen, qtbot: QtBot, themes: ThemeManager
+) -> None:
+    """It was left on a wide screen, and the window is opened on this one."""
+    controller.start(full_training(), steps=3)
+    window.resize(round(1.4 * screen.size[0]), round(1.3 * screen.size[1]))
+    window.panel_layout.reset()
+    qtbot.wait(50)
+    wide = [round(0.5 * screen.size[0]), round(0.35 * screen.size[0])]
+    window.resizeDocks([window.layers, window.inspector], wide, Qt.Orientation.Horizontal)
+    qtbot.wait(50)
+    window.panel_layout.save()
+    controller.settings.set(Setting.GEOMETRY, window.saveGeometry())
+    controller.state.session = None
+    again = MainWindow(controller, themes)  # type: ignore[arg-type]
+    qtbot.addWidget(again)
+    again.resize(*screen.size)
+    again.show()
+    qtbot.wait(50)
+    controller.start(full_training(), steps=3)
+    qtbot.wait(50)
+    qtbot.waitUntil(lambda: again.workspace.width() >= 0.3 * again.width())
+    again.close()
+
+
+def test_names_of_panels_are_whole(window: MainWindow, controller: ShellController, qtbot: QtBot) -> None:
+    """Those that have no room are scrolled to."""
+    controller.start(full_training(), steps=3)
+    qtbot.wait(100)
+    bars = window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    assert any(bar.count() > 3 for bar in bars)
+    for bar in bars:
+        for index in range(bar.count()):
+            needed = bar.fontMetrics().horizontalAdvance(bar.tabText(index).replace("&", ""))
+            assert bar.tabRect(index).width() >= needed, bar.tabText(index)
 
 
 def test_what_has_no_room_in_a_box_ends_in_dots(qtbot: QtBot, window: MainWindow) -> None:

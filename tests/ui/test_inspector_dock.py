@@ -9,10 +9,12 @@ from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
+from gradscope.protocol.subjects import MAX, MIN, SubjectKey, SubjectKind, SubjectRow
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.docks.inspector import InspectorDock
+from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.charts.histogram_chart import HistogramChart
 from tests.ui.fakes import (
     FakeController,
     FakeTraining,
@@ -290,6 +292,42 @@ def test_the_exact_histogram_replaces_the_live_one(qtbot: QtBot, tmp_path: Path)
     assert (low[75], high[75]) == (2.0**-5, 2.0**-4)
     table = chart.table(controller.state)
     assert table.rows == (latest.histogram > 0).sum() and table.cell(0, 2) > 0
+
+
+def test_bars_at_the_ends_say_how_far_they_go(qtbot: QtBot, tmp_path: Path, themes: ThemeManager) -> None:
+    """A gradient of 1e23 is in the bar of 2**15, which takes in all that is beyond."""
+    controller = started(small_training(), steps=1)
+    latest = controller.state.history.latest(SubjectKey(K.GRAD, "net.0.weight"))
+    assert latest is not None
+    latest.histogram[:] = 0
+    latest.histogram[[0, 40, -1]] = 7, 30, 1234
+    latest.summary[[MIN, MAX]] = -70000.0, 1.5e23
+    chart = HistogramChart(controller, themes)
+    qtbot.addWidget(chart)
+    chart.resize(900, 300)
+    chart.show()
+    chart.look_at(latest, None)
+    assert chart.readout.text() == "7 values from -2¹⁵ to -70000, 1,234 values from 2¹⁵ to 1.5e23".replace(
+        "-7e4", "-70000"
+    )
+    axis = chart.plot.getAxis("bottom")
+    assert axis.tickStrings([-48.5, 48.5, 46.5], 1.0, 1.0) == ["-70000", "1.5e23", "2¹⁴"]
+    tips: list[str] = []
+    chart.plot.show_tip = tips.append
+    chart.plot.pointed_at.emit(48.0, 1.0)
+    assert tips == ["32768 to 1.5e23: 1,234 values"]
+    assert [chart.table(controller.state).cell(2, column) for column in range(3)] == [
+        32768.0,
+        pytest.approx(1.5e23),
+        1234,
+    ]
+    # The nearest to zero goes down to it; where nothing is beyond, nothing is said of it.
+    latest.histogram[:] = 0
+    latest.histogram[[47, 48]] = 5
+    latest.summary[[MIN, MAX]] = -1e-30, 1e-20
+    chart.look_at(latest, None)
+    assert chart.readout.text() == "" and axis.tickStrings([48.5], 1.0, 1.0) == ["2¹⁶"]
+    assert chart.table(controller.state).cell(1, 0) == 0.0
 
 
 def test_the_picture_says_how_coarse_it_is(qtbot: QtBot, tmp_path: Path) -> None:

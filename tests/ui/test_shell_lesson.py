@@ -109,6 +109,63 @@ def test_a_closed_lesson_stays_closed_while_its_recipe_is_opened_again(
     assert is_in_front(window.lesson)
 
 
+def test_the_inspector_comes_where_a_lesson_goes(
+    make_window: MakeWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    """And not the panel that happens to lie beside it."""
+    window = make_window()
+    window.resize(1440, 900)
+    open_with(controller, path=sample("dead_relu"))
+    qtbot.waitUntil(lambda: is_in_front(window.lesson))
+    window.lesson.close()
+    qtbot.waitUntil(lambda: is_in_front(window.inspector))
+    open_with(controller, path=sample("digits_cnn"))
+    qtbot.waitUntil(lambda: is_in_front(window.lesson))
+    open_with(controller, path="/made/up/silent.py")
+    qtbot.waitUntil(lambda: is_in_front(window.inspector))
+    # What somebody has brought forward stays there.
+    open_with(controller, path=sample("dead_relu"))
+    window.source.raise_()
+    qtbot.waitUntil(lambda: is_in_front(window.source))
+    open_with(controller, path="/made/up/silent.py")
+    qtbot.wait(50)
+    assert is_in_front(window.source)
+
+
+def test_a_lesson_that_was_in_front_the_last_time_leaves_the_inspector(
+    make_window: MakeWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    window = make_window()
+    window.resize(1440, 900)
+    open_with(controller, path=sample("dead_relu"))
+    qtbot.waitUntil(lambda: is_in_front(window.lesson))
+    window.close()
+    controller.state.session = None
+    window = make_window()
+    window.resize(1440, 900)
+    open_with(controller, path="/made/up/silent.py")
+    qtbot.waitUntil(lambda: is_in_front(window.inspector))
+
+
+def test_a_panel_that_is_closed_leaves_the_first_of_its_place(
+    make_window: MakeWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    window = make_window()
+    window.resize(1440, 900)
+    open_with(controller, path="/made/up/silent.py")
+    for panel, first in ((window.stops_dock, window.moments), (window.training, window.inspector)):
+        panel.raise_()
+        qtbot.waitUntil(lambda panel=panel: is_in_front(panel))
+        panel.close()
+        qtbot.waitUntil(lambda first=first: is_in_front(first))
+    # One that nobody saw leaves what is seen.
+    window.log.raise_()
+    qtbot.waitUntil(lambda: is_in_front(window.log))
+    window.timeline.close()
+    qtbot.wait(50)
+    assert is_in_front(window.log)
+
+
 def test_next_sample_goes_through_all_of_them(window: MainWindow, controller: ShellController) -> None:
     for path, following in zip(sample_paths(), sample_paths()[1:], strict=False):
         open_with(controller, path=path)

@@ -109,6 +109,25 @@ def test_the_rows_are_sorted_by_their_largest_difference_and_the_parting_is_mark
     )
 
 
+def test_both_numbers_of_a_row_are_in_sight_in_a_small_window(page: RunPage, qtbot: QtBot) -> None:
+    """The tab has about 50 digits of room in a window of 1024 x 700."""
+    digit, header = page.table.fontMetrics().horizontalAdvance("0"), page.table.horizontalHeader()
+
+    def end(column: RunColumn) -> int:
+        return header.sectionPosition(column) + header.sectionSize(column)
+
+    usual = [header.sectionSize(column) for column in RunColumn]
+    page.resize(51 * digit, 400)
+    qtbot.waitUntil(lambda: end(RunColumn.THEIRS) <= page.table.viewport().width())
+    # A width that somebody has chosen stays.
+    header.resizeSection(RunColumn.NAME, 9 * digit)
+    page.resize(53 * digit, 400)
+    qtbot.wait(10)
+    assert header.sectionSize(RunColumn.NAME) == 9 * digit
+    page.resize(1000, 800)
+    qtbot.waitUntil(lambda: [header.sectionSize(column) for column in RunColumn][:5] == usual[:5])
+
+
 def test_a_step_can_be_chosen_and_the_way_to_the_parting_leads_to_its_row_and_step(page: RunPage) -> None:
     page.moment.setCurrentIndex(1)
     page.step.setValue(0)

@@ -188,7 +188,8 @@ class Magnitudes:
 
     def sentence(self) -> str:
         low, high = (f"2{str(k + EXPONENT_LOW).translate(_SUPERSCRIPT)}" for k in (self.first, self.last + 1))
-        return f"bars by powers of two, from −{high} on the left to −{low}, zero, {low} and on the right {high}"
+        beyond = " (the outermost bars take in all that is beyond)" if self.last == EXPONENT_BINS - 1 else ""
+        return f"bars by powers of two, from −{high} on the left to −{low}, zero, {low} and on the right {high}{beyond}"
 
 
 def _folded(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

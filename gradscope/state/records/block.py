@@ -17,9 +17,11 @@ from gradscope.state.records.cells import EXTREMES, FIRST_ORIGINS, LAST_STEP, TO
 
 MAX_STEPS = 1500
 _PREPARED = 32
-"""So many columns before there is no room left, the block begins to move to where there is."""
+"""So many columns before there is no room left, the block begins to move to where there is; half of a smaller one's."""
 _FEW_SUBJECTS = 50
 """Up to these are moved at once, which takes some 10 ms."""
+_FIRST_COLUMNS, _FIRST_OF_MANY = 64, 16
+"""Room at first; of many subjects less, since to have more takes up to 0.1 s that somebody waits."""
 
 
 class Block:
@@ -232,15 +234,17 @@ class Block:
     def _prepare(self) -> None:
         """Where there is soon no room for another column, move a part of the block, so that little is left to do then."""
         capacity = self._cells.columns
-        if self._used <= capacity - _PREPARED or len(self.keys) <= _FEW_SUBJECTS:
+        prepared = max(1, min(_PREPARED, capacity // 2))
+        if self._used <= capacity - prepared or len(self.keys) <= _FEW_SUBJECTS:
             return
         if self._move is None:
             in_pairs = capacity == self._max_steps
             self._move = Move(self._cells, settled=self._used - 1, capacity=self._more(capacity), in_pairs=in_pairs)
-        self._move.go_on(1 / _PREPARED)
+        self._move.go_on(1 / prepared)
 
     def _more(self, capacity: int) -> int:
-        return min(max(64, 2 * capacity), self._max_steps)
+        least = _FIRST_COLUMNS if len(self.keys) <= _FEW_SUBJECTS else _FIRST_OF_MANY
+        return min(max(least, 2 * capacity), self._max_steps)
 
     def _grow(self) -> None:
         _, rows, steps = self._cells.values.shape

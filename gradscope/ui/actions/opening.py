@@ -9,7 +9,7 @@ from gradscope.client.engine_client import EngineClient
 from gradscope.client.file_watch import digest_of
 from gradscope.protocol import messages
 from gradscope.protocol.phases import Rest
-from gradscope.protocol.scripts import Script
+from gradscope.protocol.scripts import Script, ScriptKind
 from gradscope.protocol.visible import visible
 from gradscope.script_kind import file_of
 from gradscope.state.app_state import AppState
@@ -128,10 +128,14 @@ class Opening:
     def _open(self, request: Request, tried: Unopened) -> None:
         engine, script = self._state.engine, tried.script
         self._tried, self._queued = tried, request
+        is_of_use = script is None and engine.script is None
+        is_ready = is_of_use and engine.status is EngineStatus.READY
+        if not is_ready:
+            # What was open before goes with its engine now, and not only when there is something else to be seen.
+            self._state.leave_session(_source_of(tried))
         self._state.awaited = script
         self._state.set_opening(tried.path)
-        is_of_use = script is None and engine.script is None
-        if is_of_use and engine.status is EngineStatus.READY:
+        if is_ready:
             self.go_on()
         elif not is_of_use or engine.status is not EngineStatus.STARTING:
             self._start_engine(script)
@@ -150,3 +154,8 @@ class Opening:
                 state.log.divide(f"{state.session.name} goes on at step {state.position.step}")
             self._on_change()
         self._tried = None
+
+
+def _source_of(tried: Unopened) -> tuple[str, str]:
+    """As `state.tree.source_of` has it of a session."""
+    return ("", tried.path) if tried.script is not None and tried.script.kind is ScriptKind.MODULE else (tried.path, "")

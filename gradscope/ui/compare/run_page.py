@@ -59,6 +59,16 @@ _WIDTHS = {
     RunColumn.FIRST: 12,
     RunColumn.REMARK: 30,
 }
+"""In digits."""
+_WIDTHS_IN_LITTLE = {
+    RunColumn.NAME: 14,
+    RunColumn.KIND: 9,
+    RunColumn.RELATIVE: 8,
+    RunColumn.OURS: 8,
+    RunColumn.THEIRS: 8,
+}
+"""Where both numbers of a row would otherwise be out of sight."""
+_LITTLE_DIGITS = 68
 
 
 @guarded
@@ -78,6 +88,8 @@ class RunPage(QWidget):
         self._is_of_session = is_of_session
         self._beside: Beside | None = None
         self._is_following = Held()
+        self._has_little: bool | None = None
+        """Width, for the columns; None: they have not been laid out."""
         self.ours, self.theirs = ElidedLabel(), ElidedLabel()
         self.headline = WrappedLabel(parent=self)
         self.below = ElidedLabel(parent=self)
@@ -292,12 +304,18 @@ class RunPage(QWidget):
         header = table.horizontalHeader()
         header.setHighlightSections(False)
         header.setStretchLastSection(True)
-        digit = table.fontMetrics().horizontalAdvance("0")
-        for column, width in _WIDTHS.items():
-            header.resizeSection(column, width * digit)
         table.setSortingEnabled(True)
         table.sortByColumn(RunColumn.RELATIVE, Qt.SortOrder.DescendingOrder)
         return table
+
+    def _lay_out_columns(self) -> None:
+        """As narrow as the page; a width that somebody has chosen stays until that changes."""
+        digit = self.table.fontMetrics().horizontalAdvance("0")
+        is_little = self.width() < _LITTLE_DIGITS * digit
+        if is_little != self._has_little:
+            self._has_little = is_little
+            for column, width in (_WIDTHS | (_WIDTHS_IN_LITTLE if is_little else {})).items():
+                self.table.horizontalHeader().resizeSection(column, width * digit)
 
     def _connect(self) -> None:
         self.table.selectionModel().currentChanged.connect(self._on_current_changed)
@@ -357,3 +375,4 @@ class RunPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.chart.setVisible(self.height() >= _LEAST_LINES * self.fontMetrics().lineSpacing())
+        self._lay_out_columns()

@@ -32,8 +32,9 @@ _NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
 """Least widths in digits of the view's font; longer numbers make their column wider."""
 _NAMES, _FORMS, _FLAGS = (11, 28), (9, 16), (6.5, 9)
 """Bounds of columns that are as wide as their texts. A flag that is longer, as few are, takes what is left."""
-_USUAL_NAMES = 16
-"""Names are not cut to less for the sake of a column that can be left out."""
+_USUAL_NAMES, _DEEP_NAMES = 16, 10
+"""Names are not cut to less for the sake of a column that can be left out: with what stands before them, and without, for
+the deepest of those that are seen."""
 _FRAME = 4
 """Pixels of the panel's border, left and right."""
 _LEFT_OUT_FIRST = (Column.VALUE, Column.UPDATE, Column.FORM)
@@ -176,7 +177,7 @@ class LayersDock(Panel):
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         view.setTextElideMode(Qt.TextElideMode.ElideRight)
-        view.setIndentation(round(0.9 * view.fontMetrics().height()))
+        view.setIndentation(round(0.65 * view.fontMetrics().height()))
         side = view.fontMetrics().ascent()
         view.setIconSize(QSize(side, side))
         header = view.header()
@@ -263,7 +264,10 @@ class LayersDock(Panel):
         """Of the columns that there is room for."""
         digit = self.view.fontMetrics().horizontalAdvance("0")
         widths = self._wanted_widths()
-        usual = {Column.FORM: _FORMS[0] * digit, Column.NAME: _USUAL_NAMES * digit}
+        # The name of a column is whole, too.
+        forms = max(_FORMS[0] * digit, self.view.header().sectionSizeHint(Column.FORM))
+        names = max(_USUAL_NAMES * digit, self._deepest_seen() * self.view.indentation() + _DEEP_NAMES * digit)
+        usual = {Column.FORM: forms, Column.NAME: names}
         for column in _LEFT_OUT_FIRST:
             longer = sum(max(0, widths[soft] - least) for soft, least in usual.items() if soft in widths)
             if sum(widths.values()) - longer > room:
@@ -321,6 +325,16 @@ class LayersDock(Panel):
         least, most = (round(digits * metrics.horizontalAdvance("0")) for digits in _FLAGS)
         widths[Column.FLAGS] = max(least, min(widths[Column.FLAGS], most))
         return widths
+
+    def _deepest_seen(self) -> int:
+        """How many layers stand around the deepest of the rows that are seen, itself included."""
+        deepest, index, bottom = 0, self.view.indexAt(QPoint(0, 0)), self.view.viewport().height()
+        while index.isValid() and self.view.visualRect(index).top() < bottom:
+            depth, around = 1, index.parent()
+            while around.isValid():
+                depth, around = depth + 1, around.parent()
+            deepest, index = max(deepest, depth), self.view.indexBelow(index)
+        return deepest
 
     def _follow_selection(self) -> None:
         selection = self._selection = self._controller.state.selection

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QDockWidget, QFrame, QVBoxLayout, QWidget
 
 from gradscope.ui.docks.panel_title import PanelTitle
 from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.guarded import guarded
 
 _MIN_DIGITS = 24
 _MIN_LINES = 4
 
 
+@guarded
 class Panel(QDockWidget):
     """A dock that can be moved, floated and closed. Subclasses fill `body`, a vertical layout."""
+
+    leaving = Signal()
+    """Somebody closes it while it is seen."""
 
     def __init__(self, title: str, *, name: str, themes: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(title, parent)
@@ -35,3 +42,10 @@ class Panel(QDockWidget):
     def set_title_note(self, note: str) -> None:
         """A few words behind the title."""
         self.title_bar.note.setText(note)
+
+    # ------------------------------------------------------------------------------------------ Qt
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if not self.visibleRegion().isEmpty():
+            self.leaving.emit()
+        super().closeEvent(event)

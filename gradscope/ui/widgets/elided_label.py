@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QStyle, QWidget
@@ -9,6 +11,8 @@ from PySide6.QtWidgets import QSizePolicy, QStyle, QWidget
 from gradscope.protocol.numbers import without_part_of_number
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+
+_SPARE = 2
 
 
 def elided(text: str, metrics: QFontMetrics, width: int, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> str:
@@ -31,14 +35,41 @@ class ElidedLabel(PlainLabel):
     ) -> None:
         super().__init__(parent=parent)
         self._mode = mode
+        self._shorter: tuple[str, ...] = ()
+        self._has_forms = False
+        self.keeps_room = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setText(text)
 
     def show_text(self, text: str) -> None:
         """Set the text, and the tooltip with it."""
-        if text != self.text():
-            self.setText(text)
-            self.setToolTip(plain_tip(text))
+        self._show([text])
+        self._has_forms = False
+
+    def show_forms(self, forms: Sequence[str]) -> None:
+        """The same in more and in less room. The tooltip has the first one; seen is the first that has room, and never a part
+        of one. With `keeps_room` there is always room for the last."""
+        self._show(forms)
+        self._has_forms = True
+        if self.keeps_room:
+            # Never less than it was: what stands beside it would move with each digit.
+            self.setMinimumWidth(max(self.minimumWidth(), self._needed_for(forms[-1])))
+
+    def _show(self, forms: Sequence[str]) -> None:
+        if tuple(forms) != (self.text(), *self._shorter):
+            self._shorter = tuple(forms[1:])
+            self.setText(forms[0])
+            self.setToolTip(plain_tip(forms[0]))
+
+    @property
+    def seen_text(self) -> str:
+        """What has room of it."""
+        metrics, room = self.fontMetrics(), self.contentsRect().width()
+        fitting = (text for text in (self.text(), *self._shorter) if metrics.horizontalAdvance(text) <= room)
+        return next(fitting, "" if self._has_forms else elided(self.text(), metrics, room, self._mode))
+
+    def _needed_for(self, text: str) -> int:
+        return self.fontMetrics().horizontalAdvance(text) + _SPARE + self.width() - self.contentsRect().width()
 
     # ------------------------------------------------------------------------------------------ Qt
 
@@ -46,15 +77,16 @@ class ElidedLabel(PlainLabel):
         return QSize(self.fontMetrics().horizontalAdvance("…"), super().minimumSizeHint().height())
 
     def sizeHint(self) -> QSize:
-        return QSize(
-            self.fontMetrics().horizontalAdvance(self.text()) + 2 + self.width() - self.contentsRect().width(),
-            super().sizeHint().height(),
-        )
+        return QSize(self._needed_for(self.text()), super().sizeHint().height())
 
     def paintEvent(self, _event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        text = elided(self.text(), self.fontMetrics(), self.contentsRect().width(), self._mode)
         flags = QStyle.visualAlignment(self.layoutDirection(), self.alignment())
         self.style().drawItemText(
-            painter, self.contentsRect(), int(flags), self.palette(), self.isEnabled(), text, self.foregroundRole()
+            QPainter(self),
+            self.contentsRect(),
+            int(flags),
+            self.palette(),
+            self.isEnabled(),
+            self.seen_text,
+            self.foregroundRole(),
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtGui import QKeySequence, QPaintEvent, QShortcut, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QLineEdit, QSpinBox, QStyle, QStyleOptionComboBox, QStylePainter, QWidget
 
@@ -36,9 +38,29 @@ class SpinBox(QSpinBox):
 
 @guarded
 class ComboBox(QComboBox):
+    SHORTER = Qt.ItemDataRole.UserRole + 1
+    """What stands in the closed field for an entry whose text has no room: what is different about it, not how it begins."""
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._shorter: tuple[str, ...] = ()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def set_shorter(self, texts: Sequence[str]) -> None:
+        """Of each entry; the field has room for any of these."""
+        for index, text in enumerate(texts):
+            self.setItemData(index, text, self.SHORTER)
+        self._shorter = tuple(texts)
+        self.updateGeometry()
+
+    def minimumSizeHint(self) -> QSize:
+        if not self._shorter:
+            return super().minimumSizeHint()
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        metrics = self.fontMetrics()
+        room = QSize(max(map(metrics.horizontalAdvance, self._shorter)), metrics.height())
+        return self.style().sizeFromContents(QStyle.ContentsType.CT_ComboBox, option, room, self)
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """As Qt does, but what has no room ends in dots: a style sheet has Qt cut it within a letter."""
@@ -47,7 +69,8 @@ class ComboBox(QComboBox):
         field = QStyle.SubControl.SC_ComboBoxEditField
         room = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, field, self).width()
         if self.fontMetrics().horizontalAdvance(option.currentText) > room + _ROUNDED_OFF:
-            option.currentText = elided(option.currentText, self.fontMetrics(), room)
+            shorter = self.currentData(self.SHORTER)
+            option.currentText = elided(shorter or option.currentText, self.fontMetrics(), room)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
         painter.end()

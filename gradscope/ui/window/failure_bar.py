@@ -219,7 +219,7 @@ class FailureBar(QFrame):
                 can_ask_where=never is not None,
             )
         is_lost = state.session is not None and state.position.rest is Rest.EMPTY and state.opening is None
-        is_told = state.failure is not None and state.unopened is not None and state.unopened.script is not None
+        is_told = state.failure is not None and state.unopened is not None
         if state.session is not None and is_lost and not is_told and state.engine.status is EngineStatus.READY:
             sentence = self.tr("The engine has started anew, and {name} is no longer open in it")
             more = self.tr("The plots are those of the session before. Opening it runs your code from the beginning")

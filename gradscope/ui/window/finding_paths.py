@@ -67,17 +67,19 @@ class FindingPaths(QObject):
 
     @Slot(object)
     def show_place(self, finding: Finding) -> None:
-        """Select it, and bring its plot forward."""
+        """Select it, and bring its plot forward, where its mark is: at the step at which it was first seen."""
         selection = self._selection(finding)
         if selection is not None:
             self._controller.select(selection)
+        step: int | None = finding.first_step
         if finding.subject is not None:
-            self._workspace.show_stage(_STAGE_OF_KIND[finding.subject.kind], finding.subject.kind)
+            stage, kind = _STAGE_OF_KIND[finding.subject.kind], finding.subject.kind
         elif finding.phase is not None and finding.where:
-            self._workspace.show_stage(_STAGE_OF_PHASE[finding.phase], None)
+            stage, kind = _STAGE_OF_PHASE[finding.phase], None
         else:
             # The loss, over all of the training.
-            self._workspace.show_stage(Stage.LOSS, None)
+            stage, kind, step = Stage.LOSS, None, None
+        self._workspace.show_stage(stage, kind, step=step)
 
     @Slot(str)
     def show_page(self, finding: str) -> None:

@@ -226,7 +226,8 @@ class MainWindow(QMainWindow):
             return
         if first.subject is not None:
             self.controller.select(Selection.of_subject(first.subject))
-        self.workspace.show_stage(first.stage, None if first.subject is None else first.subject.kind)
+        kind = None if first.subject is None else first.subject.kind
+        self.workspace.show_stage(first.stage, kind, step=first.step)
         self.inspector.raise_()
 
     # ------------------------------------------------------------------------------------------ private
@@ -295,8 +296,10 @@ class MainWindow(QMainWindow):
         self.lesson.refresh()
         lesson = self.lesson.lesson
         in_front = self.inspector if self.training.visibleRegion().isEmpty() else self.training
-        self.lesson.setVisible(lesson is not None)
-        if lesson is not None:
+        if lesson is None:
+            self.panel_layout.put_away(self.lesson)
+        else:
+            self.lesson.show()
             # A panel that is shown comes to the front by itself.
             (self.lesson if lesson.number is not None else in_front).raise_()
         # A panel that is laid out anew may have taken from the layers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QApplication, QMainWindow, QTabBar
@@ -20,7 +21,7 @@ from gradscope.ui.window.tabs import Workspace
 _LAYOUT_VERSION = 1
 _INSPECTOR_DIGITS = 41
 _SIDE_SHARES = (0.37, 0.25)
-_SIDE_SHARES_IN_LITTLE = (0.34, 0.34)
+_SIDE_SHARES_IN_LITTLE = (0.3, 0.34)
 """The panels at the sides are as wide as what is in them, and at most so much of the window."""
 _LEAST_LAYERS_SHARE = 0.33
 _BOTTOM_LINES = 13
@@ -63,6 +64,8 @@ class PanelLayout(QObject):
         """By a person, for the layers."""
         panels.layers.view.resized.connect(self._on_layers_resized)
         panels.layers.filled.connect(self.fit_layers, Qt.ConnectionType.QueuedConnection)
+        for panel in panels.all:
+            panel.leaving.connect(partial(self._bring_first, panel))
 
     # ------------------------------------------------------------------------------------------ in and out
 
@@ -95,6 +98,8 @@ class PanelLayout(QObject):
             # Qt does not say when a layout that it brings back has put one behind another.
             panel.title_bar.refresh()
         panels.layers.view.setFocus()
+        # It may have been left in a larger window. Once it is laid out.
+        QTimer.singleShot(0, self, self.keep_centre)
 
     def hide(self) -> None:
         """No session is open any more, or it is not what is wanted now."""
@@ -102,6 +107,20 @@ class PanelLayout(QObject):
         self.has_panels = False
         for panel in self._panels.all:
             panel.hide()
+
+    def put_away(self, panel: Panel) -> None:
+        """It has nothing to show. Where it was seen, another of those that share its place is."""
+        names = (bar.tabText(bar.currentIndex()) for bar in self._tab_bars())
+        if not panel.isHidden() and panel.windowTitle() in names:
+            self._bring_first(panel)
+        panel.hide()
+
+    def _bring_first(self, panel: Panel) -> None:
+        """The first of those that share a place, before this one goes: Qt would bring its neighbour to the front."""
+        together = self._window.tabifiedDockWidgets(panel)
+        first = next((each for each in (self._panels.inspector, self._panels.moments) if each in together), None)
+        if first is not None and first is not panel and not first.isHidden():
+            first.raise_()
 
     def save(self) -> None:
         """For the next time, where panels are shown."""
@@ -214,9 +233,14 @@ class PanelLayout(QObject):
     @Slot()
     def _show_tabs(self) -> None:
         """Qt leaves them hidden where panels are resized before they have been laid out."""
-        for bar in self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        for bar in self._tab_bars():
+            # Names that have no room are scrolled to: of "L…" and "S…" nobody knows what they are.
+            bar.setElideMode(Qt.TextElideMode.ElideNone)
             if bar.count() > 1:
                 bar.show()
+
+    def _tab_bars(self) -> list[QTabBar]:
+        return self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly)
 
     def _is_little(self) -> bool:
         return self._window.height() < _LITTLE_LINES * self._window.fontMetrics().lineSpacing()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QTabBar, QTabWidget, QToolButton, QWidget
 
@@ -125,8 +125,8 @@ class Workspace(QTabWidget):
                 self.setCurrentIndex(0)
             self.setTabVisible(index, False)
 
-    def show_stage(self, stage: Stage, kind: SubjectKind | None) -> None:
-        """Go to the tab of that part of a step, and there to that kind of subject."""
+    def show_stage(self, stage: Stage, kind: SubjectKind | None, *, step: int | None) -> None:
+        """Go to the tab of that part of a step, there to that kind of subject, and in the plots to a step; None: to all."""
         index = _TABS.get(stage, 0)
         if stage is Stage.CLIPPING and self.isTabVisible(self._clipping_index):
             index = self._clipping_index
@@ -134,6 +134,9 @@ class Workspace(QTabWidget):
         tab = self._current_room().content
         if isinstance(tab, HistoryTab) and kind is not None:
             tab.show_kind(kind)
+        if isinstance(tab, (HistoryTab, ChartGrid)):
+            # Once it is laid out and drawn.
+            QTimer.singleShot(0, tab, partial(tab.bring, step))
 
     def charts(self) -> list[Chart]:
         """Every chart that has been built so far."""

@@ -7,6 +7,7 @@ Standard library only: it runs in the build's own environment, where nothing of 
 from __future__ import annotations
 
 import ctypes
+import importlib.machinery
 import importlib.util
 import os
 import platform
@@ -39,6 +40,11 @@ TAPS_FLAGS = (
     *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
 )
 TAPS_FOLDER = Path(__file__).parents[2] / "capture" / "native"
+TAPS_MODULE = "gradscope.engine.capture.native._native"
+KERNEL_VERSION = 5
+"""Of the form of the kernel's functions: `gradscope_kernel_version`."""
+TAPS_VERSION = 3
+"""Of what Python and the taps know of each other: `VERSION` in native.c."""
 TIMEOUT_SECS = 120
 SWITCH = "GRADSCOPE_KERNEL"
 _VECTORS = {256: "AVX2", 512: "AVX-512"}
@@ -75,19 +81,50 @@ def _has_stable_interface() -> bool:
 
 
 def active_path() -> str:
-    """Which code computes summaries on the CPU, in a few words."""
-    path = wanted_library(Path(__file__).parent)
+    """Which code computes summaries on the CPU, in a few words; where that is not the kernel, also why."""
+    folder = Path(__file__).parent
+    path = wanted_library(folder)
     if path is None:
-        return "torch and numpy"
+        return _fallen_back("torch and numpy", library_path(folder))
     try:
         library = ctypes.CDLL(str(path))
+        is_ours = library.gradscope_kernel_version() == KERNEL_VERSION
+        bits = library.gradscope_vector_bits()
     except OSError:
-        return "torch and numpy"
-    if not hasattr(library, "gradscope_vector_bits"):
+        return "torch and numpy (the C kernel cannot be loaded)"
+    except AttributeError:
+        is_ours = False
+    if not is_ours:
         # Left from an older version; it is not used.
-        return "torch and numpy"
-    bits = library.gradscope_vector_bits()
+        return "torch and numpy (the C kernel is of another version)"
     return f"C kernel, {_VECTORS[bits]}" if bits in _VECTORS else "C kernel"
+
+
+def active_taps() -> str:
+    """Which code the hooks of layers run, in a few words; where those are not the compiled taps, also why.
+
+    It loads them, in a process that trains nothing.
+    """
+    path = wanted_taps(TAPS_FOLDER)
+    if not _has_stable_interface():
+        return "Python (the compiled taps need a Python with the stable interface)"
+    if path is None:
+        return _fallen_back("Python", taps_path(TAPS_FOLDER))
+    loader = importlib.machinery.ExtensionFileLoader(TAPS_MODULE, str(path))
+    try:
+        module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(TAPS_MODULE, loader, origin=str(path)))
+        loader.exec_module(module)
+    except ImportError:
+        return "Python (the compiled taps cannot be loaded)"
+    if getattr(module, "VERSION", None) != TAPS_VERSION:
+        return "Python (the compiled taps are of another version)"
+    if not active_path().startswith("C kernel"):
+        return "Python (the compiled taps do nothing without the C kernel)"
+    return "compiled taps"
+
+
+def _fallen_back(to: str, path: Path) -> str:
+    return f"{to} ({f'{SWITCH}=off' if path.is_file() else 'not built'})"
 
 
 def gpu_path() -> str:

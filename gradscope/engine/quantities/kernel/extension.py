@@ -14,13 +14,10 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.quantities.kernel.building import TAPS_FOLDER, wanted_taps
+from gradscope.engine.quantities.kernel.building import TAPS_FOLDER, TAPS_MODULE, TAPS_VERSION, wanted_taps
 from gradscope.protocol import absences
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import COLUMNS, INF, NAN
-
-VERSION = 3
-"""Of what Python and the extension know of each other: `VERSION` in native.c."""
 
 
 def load() -> ModuleType | None:
@@ -28,13 +25,13 @@ def load() -> ModuleType | None:
     path = wanted_taps(TAPS_FOLDER)
     if path is None:
         return None
-    loader = importlib.machinery.ExtensionFileLoader("gradscope.engine.capture.native._native", str(path))
+    loader = importlib.machinery.ExtensionFileLoader(TAPS_MODULE, str(path))
     spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
     assert spec is not None
     try:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
-        if module.VERSION != VERSION:
+        if module.VERSION != TAPS_VERSION:
             return None
     except (ImportError, AttributeError):
         return None

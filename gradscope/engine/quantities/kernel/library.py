@@ -17,11 +17,8 @@ import numpy.typing as npt
 import torch
 
 from gradscope.engine.quantities.exponents import FLOAT32_BIAS
-from gradscope.engine.quantities.kernel.building import wanted_library
+from gradscope.engine.quantities.kernel.building import KERNEL_VERSION, wanted_library
 from gradscope.protocol.subjects import EXPONENT_BINS, EXPONENT_LOW
-
-VERSION = 5
-"""Of the functions' form: `gradscope_kernel_version`."""
 
 Jobs = list[tuple[int, int, int]]
 """(address of the numbers, address of the numbers to be taken off them or 0, how many there are: at least one)"""
@@ -43,7 +40,7 @@ class Kernel:
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
-        if library.gradscope_kernel_version() != VERSION:
+        if library.gradscope_kernel_version() != KERNEL_VERSION:
             raise OSError(f"{path} is of another version")
         pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
         set_up = library.gradscope_set_up

@@ -31,7 +31,7 @@ from gradscope.ui.plots.parts.sampling import RowGrid, StepGrid, step_range
 from gradscope.ui.plots.parts.scales import GrowingScale
 from gradscope.ui.plots.words.cell_text import cell_lines, others_in_line
 from gradscope.ui.plots.words.formats import kept_cell
-from gradscope.ui.plots.words.moment_text import newest_moment
+from gradscope.ui.plots.words.moment_text import in_less_room, newest_moment
 from gradscope.ui.plots.words.subjects_in_order import execution_order, rows_of_selection
 from gradscope.ui.plots.words.wording import lost_ratios_note, what_to_press
 from gradscope.ui.widgets.guarded import guarded
@@ -116,6 +116,13 @@ class HeatMap(Chart):
         self.plot.fit()
         self.mark_dirty()
 
+    def bring(self, step: int | None) -> None:
+        """See to it that the step, and the first selected row, can be made out."""
+        self.plot.bring_step(step)
+        selected = rows_of_selection(self._keys, self.controller.state.selection)
+        if selected:
+            self.plot.bring_row(selected[0])
+
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
         if self.plot.playhead is not None:
@@ -146,8 +153,10 @@ class HeatMap(Chart):
 
     def write(self, state: AppState) -> None:
         note = lost_ratios_note() if has_lost_ratios(state.history, self._kind, self._quantity) else ""
-        said = (self._rows_text(), note, newest_moment(state, self._kind))
-        self.readout.show_text(" · ".join(part for part in said if part))
+        moment = newest_moment(state, self._kind)
+        said = (self._rows_text(), note, moment)
+        told = " · ".join(part for part in said if part)
+        self.show_moment(told, in_less_room(state, self._kind, moment))
 
     def _draw_cells(self, state: AppState, order: list[int]) -> None:
         block, info = state.history.blocks[self._kind], QUANTITIES[self._quantity]

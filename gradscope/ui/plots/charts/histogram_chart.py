@@ -27,7 +27,7 @@ from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.scales import LinearScale, nice_range
-from gradscope.ui.plots.words.formats import exact, short
+from gradscope.ui.plots.words.formats import exact, short, two_digits
 from gradscope.ui.widgets.plain import plain_tip
 from gradscope.ui.words.capture import why_no_distribution
 from gradscope.ui.words.spot import Spot
@@ -45,6 +45,8 @@ class PowerAxis(ChartAxis):
     """
 
     is_power = True
+    ends: tuple[float | None, float | None] = (None, None)
+    """Where the outermost bars, negative and positive, really end, if that is beyond the last power of two."""
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> Ticks:  # noqa: N803
         if not self.is_power:
@@ -63,7 +65,11 @@ class PowerAxis(ChartAxis):
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         if not self.is_power:
             return super().tickStrings(values, scale, spacing)
-        return ["0" if value == 0 else _power(value) for value in values]
+        return ["0" if value == 0 else self._end(value) or _power(value) for value in values]
+
+    def _end(self, at: float) -> str:
+        end = self.ends[at > 0] if abs(at) > EXPONENT_BINS else None
+        return "" if end is None else two_digits(end)
 
 
 def _power(at: float) -> str:
@@ -186,9 +192,9 @@ class HistogramChart(Chart):
         at = np.concatenate([np.arange(-EXPONENT_BINS, 0), np.arange(1, EXPONENT_BINS + 1)]).astype(np.float64)
         is_there = counts > 0
         self._bars.setOpts(x0=at[is_there] - 0.5, x1=at[is_there] + 0.5, height=shares[is_there])
-        edges = histogram_edges()
-        low, high = _bin_edges(edges)
+        low, high = _bin_edges(latest)
         self._drawn = low, high, counts
+        self._axis.ends = _ends(latest)
         self._zero_bar.setOpts(x0=[-0.4], x1=[0.4], height=[zero_share])
         left = min(float(at[is_there].min(initial=0)), 0.0) - 1.5
         right = max(float(at[is_there].max(initial=0)), 0.0) + 1.5
@@ -198,11 +204,19 @@ class HistogramChart(Chart):
             left, right = (left + right) / 2 - 4, (left + right) / 2 + 4
         top = max(float(shares.max(initial=0)), zero_share)
         self.plot.show_range((left, right), (0.0, 1.02 * nice_range(0.0, top)[1]))
-        is_sample = sampled < whole
-        self.readout.show_text(
-            self.tr("from a sample of {count}").format(count=f"{latest.sampled:,}") if is_sample else ""
-        )
+        sample = self.tr("from a sample of {count}").format(count=f"{latest.sampled:,}") if sampled < whole else ""
+        beyond = self._beyond(counts)
+        self.show_moment("; ".join(part for part in (beyond, sample) if part), [beyond] if beyond else [])
         return ""
+
+    def _beyond(self, counts: FloatArray) -> str:
+        """How many values are in a bar at an end that goes on beyond the powers of two, and how far."""
+        text, limit, told = self.tr("{count} values from {low} to {high}"), _power(EXPONENT_BINS - 0.5), []
+        for count, end in zip((counts[0], counts[-1]), self._axis.ends, strict=True):
+            if end is not None:
+                low = ("-" if end < 0 else "") + limit
+                told.append(text.format(count=f"{int(count):,}", low=low, high=short(end)))
+        return ", ".join(told)
 
     def table(self, state: AppState) -> TableData:
         low, high, counts = self._drawn
@@ -269,13 +283,25 @@ class HistogramChart(Chart):
         self._fetcher.request(FetchHistogram(subject=self._latest.row.key, step=step), on_reply)
 
 
-def _bin_edges(edges: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper edge of each bin, negative bins first; the gap around zero is no bin."""
-    negative, positive = edges[: EXPONENT_BINS + 1], edges[EXPONENT_BINS + 1 :]
+def _bin_edges(latest: Latest) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper edge of each bin, negative bins first. Those at the ends take in all that is beyond, to the least and
+    the greatest value; those around zero everything down to it."""
+    edges = histogram_edges()
+    negative, positive = edges[: EXPONENT_BINS + 1].copy(), edges[EXPONENT_BINS + 1 :].copy()
+    negative[-1] = positive[0] = 0.0
+    least, most = _ends(latest)
+    negative[0], positive[-1] = negative[0] if least is None else least, positive[-1] if most is None else most
     return (
         np.concatenate([negative[:-1], positive[:-1]]),
         np.concatenate([negative[1:], positive[1:]]),
     )
+
+
+def _ends(latest: Latest) -> tuple[float | None, float | None]:
+    """The least and the greatest value, where they lie beyond the outermost powers of two."""
+    limit = 2.0 ** (EXPONENT_LOW + EXPONENT_BINS)
+    least, most = float(latest.summary[MIN]), float(latest.summary[MAX])
+    return least if least <= -limit else None, most if most >= limit else None
 
 
 def _edge(value: float) -> str:

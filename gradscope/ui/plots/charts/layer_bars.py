@@ -28,7 +28,7 @@ from gradscope.ui.plots.parts.sampling import RowGrid
 from gradscope.ui.plots.parts.scales import GrowingScale
 from gradscope.ui.plots.words.cell_text import others_in_line
 from gradscope.ui.plots.words.formats import kept_cell
-from gradscope.ui.plots.words.moment_text import is_left_behind, newest_moment
+from gradscope.ui.plots.words.moment_text import in_less_room, is_left_behind, newest_moment
 from gradscope.ui.plots.words.subjects_in_order import execution_order, rows_of_selection
 from gradscope.ui.plots.words.wording import kept_number, what_to_press
 from gradscope.ui.widgets.guarded import guarded
@@ -147,8 +147,9 @@ class LayerBars(Chart):
         self._scale.widen_by_kept(self._values)
         self._draw_frame(state)
         self._draw_bars()
-        newest = newest_moment(state, self._kind)
-        self.readout.show_text(" · ".join(part for part in (self._rows_text(), newest) if part))
+        moment = newest_moment(state, self._kind)
+        told = " · ".join(part for part in (self._rows_text(), moment) if part)
+        self.show_moment(told, in_less_room(state, self._kind, moment))
         return ""
 
     @property

@@ -27,7 +27,7 @@ from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import apart, step_range
 from gradscope.ui.plots.parts.scales import GrowingScale
 from gradscope.ui.plots.words.cell_text import cell_lines
-from gradscope.ui.plots.words.formats import BEYOND, kept_cell
+from gradscope.ui.plots.words.formats import BEYOND, kept, kept_cell, with_fewer_digits
 from gradscope.ui.plots.words.names import shortened
 from gradscope.ui.plots.words.subjects_in_order import execution_order, rows_of_selection, with_siblings
 from gradscope.ui.plots.words.wording import kept_number, lost_ratios_note
@@ -153,7 +153,8 @@ class LinesChart(Chart):
 
     def write(self, state: AppState) -> None:
         is_selected = bool(rows_of_selection(self._drawn_keys[:1], state.selection))
-        self.readout.show_text(self._moment_text(state) if is_selected else self.tr("Click a row above to choose"))
+        told, *shorter = self._moment_texts(state) if is_selected else [self.tr("Click a row above to choose")]
+        self.show_moment(told, shorter)
 
     def _draw_lines(self, values: FloatArray, crosses: FloatArray) -> None:
         """`crosses`: the steps with NaN or Inf."""
@@ -225,21 +226,23 @@ class LinesChart(Chart):
         told = [meaning, note if has_beyond else "", lost_ratios_note() if has_lost else ""]
         self._meaning.show_steadily(". ".join(part for part in told if part))
 
-    def _moment_text(self, state: AppState) -> str:
+    def _moment_texts(self, state: AppState) -> list[str]:
+        """In more and in less room."""
         if not self._series or not len(self._series[0]):
-            return ""
+            return [""]
         key, shown, history = self._drawn_keys[0], state.shown, state.history
         values = values_in_step(shown, history, self._kind, self._quantity)
         row, found = history.blocks[self._kind].index_of(key), shown.summaries(self._kind)
         if values is None or found is None or row is None:
-            return f"{key.shown()}: {why_not_recorded(state, self._kind)}"
+            return [f"{key.shown()}: {why_not_recorded(state, self._kind)}"]
         # The number would be that of the finite part.
         bad = next((word for column, word in ((NAN, "NaN"), (INF, "Inf")) if found[row, column] > 0), "")
         value = float(as_kept(np.asarray(values[row : row + 1]))[0])
         step = int(self._steps[-1]) if shown.step is None else shown.step
-        return self.tr("{name}: {value} at step {step}").format(
-            name=key.shown(), value=bad or kept_number(value), step=step
-        )
+        with_name, alone = self.tr("{name}: {value} at step {step}"), self.tr("{value} at step {step}")
+        # The legend has the name.
+        in_less_room = with_fewer_digits(lambda digits: alone.format(value=bad or kept(value, digits), step=step))
+        return [with_name.format(name=key.shown(), value=bad or kept_number(value), step=step), *in_less_room]
 
     def table(self, state: AppState) -> TableData:
         steps, series = self._steps, self._series

@@ -29,7 +29,7 @@ from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import apart, decimate, step_range
 from gradscope.ui.plots.parts.scales import GrowingScale, LinearScale
-from gradscope.ui.plots.words.formats import exact, short
+from gradscope.ui.plots.words.formats import exact, short, with_fewer_digits
 from gradscope.ui.plots.words.wording import nothing_yet
 from gradscope.ui.words.quantities import Scale
 from gradscope.ui.words.spot import Spot
@@ -102,7 +102,9 @@ class LossChart(Chart):
         self._smoothing.changed.connect(self._on_smoothing_changed)
         for button in (self._smoothing, self._log):
             self._style_as_small(button)
-            self.second_line.addWidget(button)
+        self.second_line.addWidget(self._smoothing)
+        # The line of the readout has no room for two of them in a small chart; that of a title as short as this one has.
+        self.header.insertWidget(self.header.count() - 1, self._log)
         self.restyle(self.theme)
 
     def restyle(self, theme: Theme) -> None:
@@ -148,13 +150,14 @@ class LossChart(Chart):
     def write(self, state: AppState) -> None:
         step = state.shown.step
         if step is None:
-            self.readout.show_text(self._latest_text(state.history, state.first_nonfinite))
+            self.readout.show_forms(self._latest_texts(state.history, state.first_nonfinite))
             return
         loss = state.shown.number_of(state.history.every_loss)
         if loss is None:
             self.readout.show_text(self.tr("No loss is known of step {step}").format(step=step))
         else:
-            self.readout.show_text(self.tr("{value} at step {step}").format(value=exact(loss), step=step))
+            text, value = self.tr("{value} at step {step}"), loss
+            self.readout.show_forms(with_fewer_digits(lambda digits: text.format(value=digits(value), step=step)))
 
     @property
     def _shown(self) -> list[tuple[str, LossLine]]:
@@ -230,18 +233,24 @@ class LossChart(Chart):
                 thin.setAlpha(110)
             line.restyle(thin=thin, strong=strong)
 
-    def _latest_text(self, history: History, first: FirstNonFinite | None) -> str:
+    def _latest_texts(self, history: History, first: FirstNonFinite | None) -> list[str]:
+        """In more and in less room."""
         if not len(history.loss):
-            return ""
+            return [""]
         value, step = float(history.loss.values[-1, 0]), int(history.loss.steps[-1])
         if not np.isfinite(value):
             last = np.flatnonzero(np.isfinite(history.loss.values[:, 0]))
             since = int(history.loss.steps[last[-1] + 1 if len(last) else 0])
-            return self.tr("{value} since step {step}").format(value=exact(value), step=since)
-        text = self.tr("{value} at step {step}").format(value=exact(value), step=step)
-        if first is not None and first.step >= step:
-            return self.tr("{kind} in step {step}; {loss}").format(loss=text, kind=first.kind, step=first.step)
-        return text
+            return [self.tr("{value} since step {step}").format(value=exact(value), step=since)]
+        text = self.tr("{value} at step {step}")
+        texts = with_fewer_digits(lambda digits: text.format(value=digits(value), step=step))
+        if first is None or first.step < step:
+            return texts
+        kind, both = self.tr("{kind} in step {step}"), self.tr("{kind} in step {step}; {loss}")
+        return [
+            *(both.format(loss=loss, kind=first.kind, step=first.step) for loss in texts),
+            kind.format(kind=first.kind, step=first.step),
+        ]
 
     def _entries(self, history: History, left: int | None) -> list[LegendEntry]:
         theme = self.theme

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
 from gradscope.ui.plots.parts.scales import GrowingScale, LinearScale
-from gradscope.ui.plots.words.formats import exact
+from gradscope.ui.plots.words.formats import exact, with_fewer_digits
 from gradscope.ui.words.quantities import Scale
 
 if TYPE_CHECKING:
@@ -151,8 +151,15 @@ class PairChart(Chart):
             # The last that both have, if there is one.
             ends = [int(line.steps[-1]) for line in self._lines if len(line.steps)]
             step = min(ends) if len(ends) == 2 else ends[0]
-        told = ", ".join(f"{letter} {_told(line, step)}" for letter, line in zip("AB", self._lines, strict=True))
-        self.readout.show_text(self.tr("{numbers} at step {step}").format(numbers=told, step=step))
+        text, at = self.tr("{numbers} at step {step}"), step
+
+        def told(digits: Callable[[float], str]) -> str:
+            sides = zip("AB", self._lines, strict=True)
+            return text.format(
+                numbers=", ".join(f"{letter} {_told(line, at, digits)}" for letter, line in sides), step=at
+            )
+
+        self.readout.show_forms(with_fewer_digits(told))
 
     def table(self, state: AppState) -> TableData:
         steps = np.union1d(self._lines[0].steps, self._lines[1].steps)
@@ -214,9 +221,9 @@ def _value(line: Line, step: int) -> float | None:
     return float(line.values[at]) if at < len(line.steps) and line.steps[at] == step else None
 
 
-def _told(line: Line, step: int) -> str:
+def _told(line: Line, step: int, digits: Callable[[float], str] = exact) -> str:
     value = _value(line, step)
-    return "–" if value is None else exact(value)
+    return "–" if value is None else digits(value)
 
 
 def _cell(step: int, column: int, ours: Line, theirs: Line) -> object:

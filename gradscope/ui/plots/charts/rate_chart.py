@@ -24,6 +24,7 @@ from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.momentum_plot import MomentumPlot
 from gradscope.ui.plots.parts.axes import LogAxis, StepAxis
 from gradscope.ui.plots.parts.chart import Chart
+from gradscope.ui.plots.parts.inside_label import InsideLabel
 from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
@@ -78,7 +79,7 @@ class RateChart(Chart):
         self._ahead_curves = [pg.PlotCurveItem() for _ in range(_MAX_GROUPS)]
         self._now = pg.ScatterPlotItem(size=7, pxMode=True)
         self._end_line = pg.InfiniteLine(angle=90, movable=False)
-        self._end_label = pg.InfLineLabel(self._end_line, "", position=0.5, anchors=[(0, 0.5), (1, 0.5)])
+        self._end_label = InsideLabel(self._end_line, position=0.5, anchors=[(0, 0.5), (1, 0.5)])
         for item in (*self._past_curves, *self._ahead_curves, self._now, self._end_line):
             plot.addItem(item, ignoreBounds=True)
         self._momenta = MomentumPlot(plot, groups=_MAX_GROUPS)
@@ -199,9 +200,8 @@ class RateChart(Chart):
         self._end_line.setVisible(bool(text))
         if text and state.schedule is not None and state.schedule.horizon is not None:
             self._end_line.setValue(state.schedule.horizon - 0.5)
-            # pyqtgraph fills in what stands in braces, also in the name of a scheduler.
-            literal = text.replace("{", "{{").replace("}", "}}")
-            self._end_label.setFormat(literal if self._is_detailed else "")
+            shorter = self.tr("ends after step {step}").format(step=state.schedule.horizon - 1)
+            self._end_label.say(*((text, shorter) if self._is_detailed else ("",)))
 
     def _end_text(self, state: AppState) -> str:
         """Where the schedule ends, for one that ends."""
@@ -236,7 +236,9 @@ class RateChart(Chart):
             shown, text = self._past[point], self.tr("{rates} in step {step}")
         rates = [number(float(rate), digits=6) for rate in shown]
         exact = ", ".join(repr(float(rate)) for rate in shown)
-        self.readout.show_text(text.format(rates=", ".join(rates), step=step))
+        told = self._in_less_room(shown)
+        # Which step it is of stands above all panels, too.
+        self.readout.show_forms([*(text.format(rates=rates, step=step) for rates in told), told[-1]])
         self.readout.setToolTip(plain_tip(text.format(rates=exact, step=step)))
         if self._is_detailed:
             lines = []
@@ -253,6 +255,15 @@ class RateChart(Chart):
         else:
             self._outlook.setText(outlook)
         self._outlook.setToolTip(plain_tip("" if self._is_detailed else outlook))
+
+    def _in_less_room(self, rates: FloatArray) -> list[str]:
+        """All rates, and the first one with how many others there are; each with fewer and fewer digits."""
+        known = [[number(float(rate), digits=digits) for rate in rates] for digits in (6, 4, 2)]
+        forms = [", ".join(told) for told in known]
+        if len(rates) > 1:
+            text = self.tr("{rate} and {count} more")
+            forms += [text.format(rate=told[0], count=len(rates) - 1) for told in known]
+        return list(dict.fromkeys(forms))
 
     def _named(self, group: int) -> str:
         """A group by its number; where there are several optimizers, by the name of its own."""

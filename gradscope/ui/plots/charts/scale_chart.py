@@ -120,8 +120,9 @@ class ScaleChart(Chart):
         if step is not None:
             skipped = int(np.searchsorted(self._skipped_steps, step, side="right"))
         text = self.tr("{scale} in step {step}; skipped steps so far: {count}")
-        scale = exact(float(self._scales[point]))
-        self.readout.show_text(text.format(scale=scale, step=int(self._steps[point]), count=skipped))
+        scale, at = exact(float(self._scales[point])), int(self._steps[point])
+        without_count = self.tr("{scale} in step {step}").format(scale=scale, step=at)
+        self.readout.show_forms([text.format(scale=scale, step=at, count=skipped), without_count])
 
     def table(self, state: AppState) -> TableData:
         steps, scales, skipped = self._steps, self._scales, set(self._skipped_steps.tolist())

@@ -23,7 +23,7 @@ from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
 from gradscope.ui.plots.parts.scales import LinearScale
-from gradscope.ui.plots.words.formats import exact, short
+from gradscope.ui.plots.words.formats import exact, short, two_digits
 from gradscope.ui.plots.words.wording import nothing_yet
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ class ValidationChart(Chart):
             self.readout.show_text(self.tr("There was no validation up to step {step}").format(step=step))
             return
         text = self.tr("{value} after step {step}")
-        self.readout.show_text(text.format(value=short(float(self._values[point])), step=int(self._steps[point])))
+        value, at = float(self._values[point]), int(self._steps[point])
+        self.readout.show_forms([text.format(value=written(value), step=at) for written in (short, two_digits)])
 
     def _mark_best(self, state: AppState, scale: LinearScale) -> None:
         best, entries = state.best, []

@@ -23,7 +23,7 @@ from gradscope.ui.plots.parts.number_table import TableData
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.parts.sampling import decimate, step_range
 from gradscope.ui.plots.parts.scales import LinearScale
-from gradscope.ui.plots.words.formats import exact
+from gradscope.ui.plots.words.formats import exact, with_fewer_digits
 
 if TYPE_CHECKING:
     from gradscope.ui.actions.controller import Controller
@@ -112,8 +112,8 @@ class WatchChart(Chart):
         if at < 0 or (step is not None and self._steps[at] != step):
             self.readout.show_text(self.tr("No number is known of it after step {step}").format(step=step))
             return
-        told = self.tr("{value} after step {step}")
-        self.readout.show_text(told.format(value=exact(float(self._numbers[at])), step=int(self._steps[at])))
+        told, value, known = self.tr("{value} after step {step}"), float(self._numbers[at]), int(self._steps[at])
+        self.readout.show_forms(with_fewer_digits(lambda digits: told.format(value=digits(value), step=known)))
 
     def table(self, state: AppState) -> TableData:
         steps, numbers = self._steps, self._numbers

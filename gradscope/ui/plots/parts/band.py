@@ -7,6 +7,7 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QColor
 
 from gradscope.ui.look.colours import Theme
+from gradscope.ui.plots.parts.inside_label import InsideLabel
 from gradscope.ui.plots.parts.plot_view import PlotView
 from gradscope.ui.plots.words.formats import power_of_ten
 
@@ -21,7 +22,7 @@ class Band:
         self._region.hide()
         # Inside of the band, at its upper left corner, or at its lower right one.
         corner, position = ((0, 0), 0.01) if horizontal else ((1, 1), 0.98)
-        self._label = pg.InfLineLabel(self._region.lines[1], "", position=position, anchors=[corner, corner])
+        self._label = InsideLabel(self._region.lines[1], position=position, anchors=[corner, corner])
         plot.addItem(self._region, ignoreBounds=True)
 
     def restyle(self, theme: Theme) -> None:
@@ -40,8 +41,8 @@ class Band:
         self._region.setVisible(exponents is not None)
         if exponents is not None and self._region.getRegion() != exponents:
             self._region.setRegion(exponents)
-            self._label.setFormat(
-                QCoreApplication.translate("Band", "healthy: {low} to {high}").format(
-                    low=power_of_ten(round(exponents[0])), high=power_of_ten(round(exponents[1]))
-                )
+            low, high = (power_of_ten(round(exponent)) for exponent in exponents)
+            translate = QCoreApplication.translate
+            self._label.say(
+                translate("Band", "healthy: {low} to {high}").format(low=low, high=high), translate("Band", "healthy")
             )

@@ -134,6 +134,14 @@ class Chart(QWidget):
         if self.isVisible():
             self.redraw()
 
+    def show_moment(self, text: str, shorter: list[str]) -> None:
+        """What the readout says. `shorter` are other words for the same, and none of them is cut off; without them it is a
+        sentence, which may be."""
+        if shorter:
+            self.readout.show_forms([text, *shorter])
+        else:
+            self.readout.show_text(text)
+
     def set_title(self, title: str) -> None:
         """What the chart is of."""
         self._title.show_title(title)
@@ -245,11 +253,13 @@ class Chart(QWidget):
         self.readout = ElidedLabel()
         self.readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.readout.setProperty("role", "muted")
+        # Beside a title it gets what that leaves.
+        self.readout.keeps_room = readout_below
         self._buttons = buttons = self._make_buttons(explanation)
 
         self.header = QHBoxLayout()
         self.header.setContentsMargins(8, 2, 4, 2)
-        self.header.setSpacing(8)
+        self.header.setSpacing(6)
         self.header.addWidget(self._title, 0)
         self.second_line = QHBoxLayout()
         """Below the header, where the readout has that; a subclass may have buttons at its end."""

@@ -17,6 +17,11 @@ from gradscope.ui.widgets.elided_label import elided
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import plain_tip
 
+_STEPS_AROUND = 60
+"""So many steps are shown around one that somebody wants to see."""
+_ROW_PIXELS = 12
+"""And so many pixels of each row."""
+
 
 @guarded
 class PlotView(pg.PlotWidget):
@@ -144,6 +149,25 @@ class PlotView(pg.PlotWidget):
         else:
             self.box.setXRange(*within_reach(x), padding=0)
         self.following_changed.emit(False)
+
+    def bring_step(self, step: float | None) -> None:
+        """See to it that a step can be made out: the steps around it, or all of them where those are few. None: all."""
+        first, last = self._wanted[0]
+        if step is None or last - first <= _STEPS_AROUND:
+            self.fit()
+            return
+        start = min(max(first, step - _STEPS_AROUND / 2), last - _STEPS_AROUND)
+        self.hold_steps((start, start + _STEPS_AROUND))
+
+    def bring_row(self, row: float) -> None:
+        """The same of a row: as many around it as have some pixels each."""
+        low, high = self._wanted[1]
+        rows = self.box.height() / _ROW_PIXELS
+        if high - low > rows:
+            start = min(max(low, row - rows / 2), high - rows)
+            self.is_following = False
+            self.box.setYRange(start, start + rows, padding=0)
+            self.following_changed.emit(False)
 
     def show_playhead(self, step: float, is_earlier: bool) -> None:
         """`is_earlier`: the window shows that step, and not the newest of everything. A negative one is none."""

@@ -54,6 +54,12 @@ class ChartGrid(QScrollArea):
         self.charts, self._to_build = [], list(builders)
         self._build_next()
 
+    def bring(self, step: int | None) -> None:
+        """See to it that the step can be made out in the first chart over steps; those beside it follow."""
+        plot = next((chart.plot for chart in self.charts if chart.plot.marks is not None), None)
+        if plot is not None:
+            plot.bring_step(step)
+
     def tab_stops(self) -> list[QWidget]:
         """What gets the keyboard, in the order in which it is seen."""
         return [stop for chart in self.charts for stop in chart.tab_stops()]

@@ -112,6 +112,10 @@ class HistoryTab(QWidget):
         if kind in kinds:
             self._kind.setCurrentIndex(kinds.index(kind))
 
+    def bring(self, step: int | None) -> None:
+        """See to it that the step, and what is selected, can be made out. The lines follow the map."""
+        self.heat_map.bring(step)
+
     def show_quantity(self, quantity: Quantity) -> None:
         self._quantity.setCurrentIndex(self._quantity.findData(quantity))
 

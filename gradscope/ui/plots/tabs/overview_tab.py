@@ -43,7 +43,6 @@ class GradientFlow(LayerBars):
         self._fill_choice()
         self._choice.setAccessibleName(self.tr("Which gradients"))
         self._choice.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self._choice.setMinimumContentsLength(5)
         self._choice.currentIndexChanged.connect(self._on_choice_changed)
         self.replace_title(self._choice)
 
@@ -63,9 +62,12 @@ class GradientFlow(LayerBars):
             (self.tr("Gradient flow (.grad)"), SubjectKind.GRAD),
             (self.tr("Gradient flow (activations)"), SubjectKind.ACTIVATION_GRAD),
         ]
+        shorter = [".grad", self.tr("Activations")]
         if has_clipping(self.controller.state):
             choices.append((self.tr("Gradient flow (after clipping)"), SubjectKind.CLIPPED_GRAD))
+            shorter.append(self.tr("Clipped"))
         refill(self._choice, choices)
+        self._choice.set_shorter(shorter)
 
 
 class UpdateRatio(LayerBars):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from gradscope.protocol.numbers import exact, number, percent, scientific
 from gradscope.state.records.kept_numbers import LEAST
@@ -18,6 +19,7 @@ __all__ = [
     "scaled",
     "short",
     "two_digits",
+    "with_fewer_digits",
 ]
 
 BEYOND = "3.4e38"
@@ -34,6 +36,12 @@ def two_digits(value: float) -> str:
     return number(value, digits=2)
 
 
+def with_fewer_digits(tell: Callable[[Callable[[float], str]], str]) -> list[str]:
+    """What is told with exact numbers, and the same with shorter ones, for `ElidedLabel.show_text`. `tell` is given how a
+    number is written; what is no measured number, like a step, it writes itself."""
+    return list(dict.fromkeys(tell(written) for written in (exact, short, two_digits)))
+
+
 def scaled(value: float, exponent: int) -> str:
     """value * 10**exponent as `short` has it, also where that is more, or less, than a float holds."""
     if not exponent or not value or not math.isfinite(value):
@@ -45,14 +53,14 @@ def scaled(value: float, exponent: int) -> str:
     return f"{digits}e{power}"
 
 
-def kept(value: float) -> str:
-    """`exact`, of a number of the history, which is no infinite one where float32 was too small for it; "–" for none."""
+def kept(value: float, digits: Callable[[float], str] = exact) -> str:
+    """A number of the history, as `digits` write it; no infinite one where float32 was too small for it. "–" for none."""
     if math.isnan(value):
         return "–"
     sign = "-" if value < 0 else ""
     if math.isinf(value):
         return f"{'<' if sign else '>'}{sign}{BEYOND}"
-    return f"{'>' if sign else '<'}{sign}1e-44" if 0 < abs(value) <= LEAST else exact(value)
+    return f"{'>' if sign else '<'}{sign}1e-44" if 0 < abs(value) <= LEAST else digits(value)
 
 
 def kept_cell(value: float) -> float | str:

@@ -38,6 +38,22 @@ def newest_moment(state: AppState, kind: SubjectKind) -> str:
     return text
 
 
+def in_less_room(state: AppState, kind: SubjectKind, moment: str) -> list[str]:
+    """A `newest_moment` with less and less around its step; nothing where it is no moment."""
+    shown, steps = state.shown, state.history.blocks[kind].steps
+    if not moment or (shown.step is not None and shown.summaries(kind) is None):
+        return []
+    step = int(steps[-1]) if shown.step is None else shown.step
+    parts = moment.split("; ")
+    forms = ["; ".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    words = parts[0].split(", ")
+    translate, is_last = QCoreApplication.translate, kind in _GRADIENTS
+    # The step comes last of a gradient, and first of everything else.
+    forms += [", ".join(words[-count:] if is_last else words[:count]) for count in range(len(words) - 1, 0, -1)]
+    text = translate(_CONTEXT, "before step {step}") if is_last else translate(_CONTEXT, "step {step}")
+    return [*forms, text.format(step=step)]
+
+
 def is_left_behind(state: AppState, kind: SubjectKind) -> bool:
     """Whether the newest complete phase had nothing of a kind that steps before it had; never of an earlier step."""
     if state.shown.step is not None:
