@@ -216,6 +216,21 @@ def test_types_and_names_give_way_before_a_number_is_left_out(
     assert dock.view.header().length() == needed
 
 
+@pytest.mark.parametrize("width", [300, 340, 400, 520])
+def test_names_deep_in_the_tree_are_whole(width: int, dock: LayersDock, controller: ShellController) -> None:
+    """What they are called is why the rows are there."""
+    names = ["transformer", "transformer.h", "transformer.h.0", "transformer.h.0.attn"]
+    names += [f"transformer.h.0.attn.{last}" for last in ("c_attn", "c_proj", "attn_drop")]
+    modules = [ModuleInfo(name=n, type="CausalSelfAttention", description="64, eps=1e-05") for n in ["", *names]]
+    dock.resize(width, 500)
+    controller.state.apply(messages.Opened(session=session_info(modules=tuple(modules)), position=Position()))
+    controller.flush()
+    for name in names:
+        index = dock.model.index_of(name, is_parameter=False)
+        assert dock.view.visualRect(index).isValid()
+        assert dock.view.visualRect(index).width() >= dock.view.sizeHintForIndex(index).width(), name
+
+
 def test_what_is_nan_in_part_shows_no_number_of_the_rest(dock: LayersDock, controller: ShellController) -> None:
     bad = [(K.GRAD, "net.0.weight"), (K.UPDATE, "net.0.weight"), (K.PARAMETER, "net.0.weight")]
     bad += [(K.ACTIVATION, "net.1"), (K.ACTIVATION_GRAD, "net.1")]

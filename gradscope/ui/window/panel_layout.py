@@ -20,7 +20,7 @@ from gradscope.ui.window.tabs import Workspace
 
 _LAYOUT_VERSION = 1
 _INSPECTOR_DIGITS = 41
-_SIDE_SHARES = (0.37, 0.25)
+_SIDE_SHARES = (0.39, 0.25)
 _SIDE_SHARES_IN_LITTLE = (0.3, 0.34)
 """The panels at the sides are as wide as what is in them, and at most so much of the window."""
 _LEAST_LAYERS_SHARE = 0.33
