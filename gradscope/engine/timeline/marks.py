@@ -49,6 +49,11 @@ class Attributes(NamedTuple):
     """Of an object, for people."""
 
 
+def no_attributes() -> Attributes:
+    """Where nobody looks at them."""
+    return Attributes(-1, _NOTHING, str)
+
+
 @dataclass(eq=False)
 class Mark:
     """At one place."""
@@ -94,7 +99,7 @@ class Marks:
     def after(self, phase: Phase) -> Mark:
         """Between two phases of a step."""
         sums = self._sums.of([tensor for _, tensor in self._inside_step(phase)])
-        return self._made(sums, phase.value, Attributes(-1, _NOTHING, str))
+        return self._made(sums, phase.value, no_attributes())
 
     def difference(self, then: Mark, now: Mark, phase: Phase | None = None) -> str:
         """What is another, with its name and size, as training stands now; "" where all is the same. `phase`: the marks are
@@ -127,7 +132,7 @@ class Marks:
         while self._detail_bytes > _MOST_DETAIL_BYTES or len(self._detailed) > _MOST_DETAILED:
             old = self._detailed.popleft()
             self._detail_bytes -= (0 if old.sums is None else old.sums.nbytes) + old.attributes.sums.nbytes
-            old.sums, old.attributes = None, Attributes(-1, _NOTHING, str)
+            old.sums, old.attributes = None, no_attributes()
         return mark
 
     def _before_step(self) -> Iterator[tuple[str, Tensor, int]]:
