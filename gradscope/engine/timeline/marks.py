@@ -27,7 +27,7 @@ from gradscope.engine.book.turns import rates_of
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory
+from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_memory
 from gradscope.engine.timeline.sums import Sums, differing
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.phases import Phase
@@ -83,12 +83,16 @@ class Marks:
         """`is_cleared` says of which tensors the next forward clears the gradients."""
         self._stepper, self._attributes, self._is_cleared = stepper, attributes, is_cleared
         self._sums = Sums()
+        self._inside: tuple[int, list[Tensor], list[dict[str, Tensor | None]]] | None = None
+        """Of the step with that number: whose gradients a backward makes, and the dicts with its buffers."""
         self._detailed: deque[Mark] = deque()
         self._detail_bytes = 0
 
     def now(self) -> Mark:
         """Before the first forward of a step."""
         batches, training = self._stepper.loop.batches, self._stepper.training
+        # The code that runs now may put others in their places.
+        self._inside = None
         found = list(self._before_step())
         sums = self._sums.of(
             [tensor for _, tensor, _ in found], one_in=[every for _, _, every in found], turn=self._stepper.book.step
@@ -123,7 +127,7 @@ class Marks:
     def _made(self, sums: IntArray, rest: str, attributes: Attributes) -> Mark:
         digest = hashlib.blake2b(rest.encode(), digest_size=16)
         digest.update((python_memory() or b"") + (numpy_memory() or b""))
-        digest.update(torch.get_rng_state().numpy().data)
+        digest.update(torch_memory(torch.get_rng_state()))
         others = digest.digest()
         digest.update(sums.tobytes())
         mark = Mark(digest.digest(), others, sums, attributes)
@@ -156,22 +160,23 @@ class Marks:
                     if type(value) is Tensor:
                         yield f"{name} of the optimizer for ", value, _ONE_IN
 
-    def _inside_step(self, phase: Phase) -> Iterator[tuple[str, Tensor]]:
-        if phase is Phase.FORWARD:
-            # Most models have few of them: nothing else is walked through.
-            buffers = (own for module in self._stepper.training.modules() for own in module._buffers.values())
-            found = ((_BUFFER, tensor) for tensor in buffers if tensor is not None)
-        else:
-            leaves = (tensor for _, tensor in _tensors_of(self._stepper) if tensor.is_leaf)
-            found = (("the gradient of ", tensor) for tensor in leaves)
-        seen = set[int]()
-        for what, tensor in found:
-            if id(tensor) in seen or is_uninitialised(tensor):
-                continue
-            seen.add(id(tensor))
-            inside = tensor if phase is Phase.FORWARD else tensor.grad
-            if inside is not None:
-                yield what, inside
+    def _inside_step(self, phase: Phase) -> list[tuple[str, Tensor]]:
+        leaves, buffers = self._of_step()
+        if phase is not Phase.FORWARD:
+            gradients = [tensor.grad for tensor in leaves]
+            return [("the gradient of ", gradient) for gradient in gradients if gradient is not None]
+        found = {id(tensor): tensor for own in buffers for tensor in own.values() if tensor is not None}
+        return [(_BUFFER, tensor) for tensor in found.values() if not is_uninitialised(tensor)]
+
+    def _of_step(self) -> tuple[list[Tensor], list[dict[str, Tensor | None]]]:
+        """The model is walked through once in a step."""
+        number = self._stepper.book.step
+        if self._inside is None or self._inside[0] != number:
+            tensors = (tensor for _, tensor in _tensors_of(self._stepper) if not is_uninitialised(tensor))
+            found = {id(tensor): tensor for tensor in tensors if tensor.is_leaf}
+            buffers = [module._buffers for module in self._stepper.training.modules() if module._buffers]
+            self._inside = number, list(found.values()), buffers
+        return self._inside[1:]
 
     def _named(self, at: int, phase: Phase | None) -> str:
         """The tensor with that number in a mark of now."""
