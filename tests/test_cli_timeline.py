@@ -98,6 +98,25 @@ def test_a_checkpoint_file_says_the_same_of_the_state_as_a_straight_run(
     assert len(states) == 2, states
 
 
+def test_a_recipe_that_was_edited_goes_on_from_a_past_step_where_its_model_is_of_the_same_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The old history stays in its folder; what is not as it was then is said."""
+    file, folder = tmp_path / "large.py", tmp_path / "kept"
+    file.write_text(LARGE)
+    assert in_process(capsys, "run", file, "--steps", 4, "--quiet", "--timeline", folder).returncode == 0
+    there = sorted(folder.iterdir())
+    file.write_text(LARGE.replace("nn.Tanh()", "nn.ReLU()"))
+    done = in_process(capsys, "run", file, "--load", folder, "--go-to", 2, "--steps", 2, "--timeline", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert "note: The recipe is another one, or was changed since" in done.stderr
+    assert "(not the same as then; from the checkpoint of step 2)" in done.stdout
+    assert sorted(folder.iterdir()) == there and (tmp_path / "new" / "step-4.pt").is_file()
+    file.write_text(LARGE.replace("200", "100"))
+    done = in_process(capsys, "run", file, "--load", folder, "--go-to", 2, "--steps", 2)
+    assert done.returncode == 2 and "step-2.pt does not fit: 4 names are of another shape" in done.stderr, done.stderr
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_kill_leaves_whole_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, folder = tmp_path / "killed.py", tmp_path / "kept"

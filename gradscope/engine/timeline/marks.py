@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -145,7 +145,7 @@ class Marks:
         # With several optimizers the others' gradients are no business of this turn.
         adds_up = stepper.training.zero_grad != "auto"
         seen = set[int]()
-        for what, tensor in _tensors_of(stepper):
+        for what, tensor in _tensors_of(stepper, stepper.training.modules()):
             if id(tensor) in seen or is_uninitialised(tensor):
                 continue
             seen.add(id(tensor))
@@ -172,9 +172,10 @@ class Marks:
         """The model is walked through once in a step."""
         number = self._stepper.book.step
         if self._inside is None or self._inside[0] != number:
-            tensors = (tensor for _, tensor in _tensors_of(self._stepper) if not is_uninitialised(tensor))
+            modules = self._stepper.training.modules()
+            tensors = (tensor for _, tensor in _tensors_of(self._stepper, modules) if not is_uninitialised(tensor))
             found = {id(tensor): tensor for tensor in tensors if tensor.is_leaf}
-            buffers = [module._buffers for module in self._stepper.training.modules() if module._buffers]
+            buffers = [module._buffers for module in modules if module._buffers]
             self._inside = number, list(found.values()), buffers
         return self._inside[1:]
 
@@ -214,8 +215,8 @@ class Marks:
 _BUFFER = "the buffer "
 
 
-def _tensors_of(stepper: Stepper) -> Iterator[tuple[str, Tensor]]:
-    for module in stepper.training.modules():
+def _tensors_of(stepper: Stepper, modules: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    for module in modules:
         for what, inside in (("", module._parameters), (_BUFFER, module._buffers)):
             for tensor in inside.values() if inside else ():
                 if tensor is not None:
