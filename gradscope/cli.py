@@ -233,6 +233,8 @@ def _run(given: list[str]) -> int:
             save_checkpoint=options.save_checkpoint,
             load_checkpoint=options.load_checkpoint,
             go_to=options.go_to,
+            timeline=options.timeline,
+            timeline_mb=options.timeline_mb,
             reproduce=options.reproduce,
             capture=options.capture,
             keep_going=options.keep_going,
@@ -364,10 +366,22 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="write event files for TensorBoard to this folder")
     parser.add_argument("--save-checkpoint", metavar="FILE", help="of a recipe: write a checkpoint after the last step")
-    parser.add_argument("--load-checkpoint", metavar="FILE", help="of a recipe: go on from this checkpoint")
     parser.add_argument(
-        "--go-to", type=int, metavar="STEP", help="of a recipe: make the steps before this one in silence"
+        "--load-checkpoint",
+        "--load",
+        metavar="PATH",
+        help="of a recipe: go on from this checkpoint, or from the newest one (or --go-to STEP) of a timeline's folder",
     )
+    parser.add_argument(
+        "--go-to",
+        type=int,
+        metavar="STEP",
+        help="of a recipe: make the steps before this one in silence, or those since the nearest checkpoint of a timeline",
+    )
+    parser.add_argument(
+        "--timeline", metavar="DIR", help="of a recipe: keep checkpoints in this new folder as the training goes"
+    )
+    parser.add_argument("--timeline-mb", type=int, metavar="MB", help="MiB that they may take (default: 1024)")
     parser.add_argument(
         "--reproduce", metavar="OUT", help="of a recipe: write a plain PyTorch script that comes to the same"
     )
@@ -393,6 +407,8 @@ def _run_script(options: argparse.Namespace, command: own_options.Command) -> in
         "--save-checkpoint": (options.save_checkpoint, "the script saves its own"),
         "--load-checkpoint": (options.load_checkpoint, "the script loads its own"),
         "--go-to": (options.go_to, "the script goes from its beginning; --break 'step N' stops it there"),
+        "--timeline": (options.timeline, "the state of a script is its own; it saves what it wants to go back to"),
+        "--timeline-mb": (options.timeline_mb, "that goes with --timeline, which is for recipes"),
         "--reproduce": (options.reproduce, "the script itself is what comes to its last step"),
     }
     if options.keep_going:

@@ -32,6 +32,7 @@ from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.stepping.schedule import foretell, steps_to_end
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.timeline.closer import CloserTimeline, Recomputed
+from gradscope.engine.timeline.saved import Reached, SavedTimeline
 from gradscope.engine.timeline.state_hash import state_hash
 from gradscope.engine.timeline.timeline import Went
 from gradscope.engine.what_if.session_part import WhatIf
@@ -76,7 +77,7 @@ class Session(WhatIf, Judged, Evaluates):
     ) -> None:
         super().__init__(recipe, device, seed, gate=gate, budget_bytes=budget_bytes, capture=capture)
         self.loaded_checkpoint: str | None = None
-        """The newest file that `load_checkpoint` has read."""
+        """The newest file that `load_checkpoint` has read, or the folder of `load_timeline`."""
         self.timeline = CloserTimeline(self, lambda: self.editor, timeline_bytes)
         """The way back: how far one can go, and what it costs."""
         self._start: State | None = None
@@ -341,6 +342,22 @@ class Session(WhatIf, Judged, Evaluates):
         loaded = load_checkpoint(self, path, strict=strict)
         self.loaded_checkpoint = os.fspath(path)
         return loaded
+
+    def load_timeline(
+        self, folder: str | os.PathLike[str], step: int | None = None, *, tick: Callable[[], None] | None = None
+    ) -> Reached:
+        """Stand before a step of a timeline that `gradscope run --timeline` has written: the nearest checkpoint up to it is
+        loaded, and the steps between are made again. None: before its newest checkpoint. The answer says whether what was
+        written down of those steps is as it was, to the last bit, and if not, from which step on. `tick` is called before
+        each phase, and may raise.
+
+        Raises BadInput where the folder has no such timeline, or as `load_checkpoint` does, and what the user's code raises
+        where it is run again.
+        """
+        saved = SavedTimeline(folder)
+        reached = saved.go_to(self, saved.newest if step is None else step, tick or (lambda: None))
+        self.loaded_checkpoint = os.fspath(folder)
+        return reached
 
     def reproduce(self) -> str:
         """A plain PyTorch script that comes to this moment without gradscope, and prints the same loss.

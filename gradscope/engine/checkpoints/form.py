@@ -28,6 +28,7 @@ _LIKE_THE_PARAMETER = (
     *("sum", "prev", "step_size", "ax"),
 )
 """What torch's optimizers keep in the shape of its parameter."""
+_HISTORY_OF_LBFGS = "al"
 _PYTHON_WORDS, _NUMPY_WORDS = 625, 624
 _MAY_BE_INFINITE = ("best", "mode_worse")
 _OF_EACH_GROUP = ("_last_lr", "base_lrs", "min_lrs", "max_lrs", "base_momentums", "max_momentums")
@@ -214,6 +215,9 @@ def _check_kept(where: str, name: str, value: Any, tensor: Tensor, own: Any, *, 
     elif name == "step" and is_torchs:
         if not forms.is_number(value) or not 0 <= float(value) < math.inf:
             raise Misfit(where, value, "a number from 0")
+    elif name == _HISTORY_OF_LBFGS and is_torchs and value is not None:
+        # None in the places that are free yet.
+        forms.list_of(forms.optional(forms.like(0.0, is_finite=False)))(value, where)
     elif is_torchs and value is not None:
         forms.like(plain(own, []), is_finite=False)(value, where)
 

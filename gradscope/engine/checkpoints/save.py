@@ -166,12 +166,18 @@ def tensors_beside_the_model(stepper: Stepper) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
+def cleared_before_use(stepper: Stepper) -> set[int]:
+    """Ids of tensors whose `.grad`, between two steps, is cleared before anything is added to it: a step clears only what its
+    optimizer holds, and that only in "auto". Such gradients are in no file."""
+    if stepper.training.zero_grad != "auto":
+        return set()
+    groups = [group for optimizer in stepper.training.optimizers for group in optimizer.param_groups]
+    return {id(tensor) for group in groups for tensor in group["params"]}
+
+
 def _with_gradients_to_keep(stepper: Stepper) -> Iterator[tuple[str, Tensor]]:
-    """Whose `.grad` the next step adds to: it clears only what its optimizer holds, and that only in "auto"."""
-    cleared = set()
-    if stepper.training.zero_grad == "auto":
-        groups = [group for optimizer in stepper.training.optimizers for group in optimizer.param_groups]
-        cleared = {id(tensor) for group in groups for tensor in group["params"]}
+    """Whose `.grad` the next step adds to."""
+    cleared = cleared_before_use(stepper)
     for name, tensor in trained_tensors(stepper):
         if tensor.grad is not None and id(tensor) not in cleared:
             yield name, tensor

@@ -31,6 +31,7 @@ from gradscope.engine.headless.outputs import (
 )
 from gradscope.engine.headless.phase_lines import PhaseLines
 from gradscope.engine.headless.progress import Progress
+from gradscope.engine.headless.timeline import TimelineOutput, stand_at_start
 from gradscope.engine.recipe.loading import load_recipe, load_rules
 from gradscope.engine.reports.events import EventLog
 from gradscope.engine.reports.lines import stopped_line, validation_line
@@ -39,6 +40,7 @@ from gradscope.engine.session import Session
 from gradscope.engine.surroundings.allocator import keep_large_blocks
 from gradscope.engine.surroundings.blame import failure_of
 from gradscope.engine.surroundings.unwinding import Unwind, ctrl_c_told_apart, is_interruption
+from gradscope.engine.timeline.saving import checked_folder
 from gradscope.protocol.failure import BadInput, FailureKind, GradscopeError
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.numbers import number
@@ -64,9 +66,14 @@ class RunOptions:
     save_checkpoint: str | None = None
     """Written after the last step."""
     load_checkpoint: str | None = None
-    """Loaded before the first step: the steps go on from there."""
+    """Loaded before the first step: the steps go on from there. A file, or the folder of a timeline."""
     go_to: int | None = None
-    """The steps before this one are made first, and nothing is told of them."""
+    """The steps before this one are made first, and nothing is told of them; of a timeline only those after its nearest
+    checkpoint."""
+    timeline: str | None = None
+    """A new folder, for checkpoints that are written as the training goes."""
+    timeline_mb: int | None = None
+    """MiB that they may take."""
     reproduce: str | None = None
     """A plain PyTorch script that comes to the same is written after the last step."""
     capture: str = "full"
@@ -102,16 +109,21 @@ def run(options: RunOptions) -> int:
             )
             if gate is not None:
                 gate.follow(session)
-            if options.load_checkpoint is not None:
-                _load(session, options.load_checkpoint)
-            _go_ahead(session, options)
+            stand_at_start(
+                session,
+                options.load_checkpoint,
+                options.go_to,
+                is_quiet=options.quiet,
+                says=not options.quiet and options.jsonl != "-",
+            )
             _check_turns(session, options)
+            timeline = stack.enter_context(TimelineOutput(session, options.timeline, options.timeline_mb))
             out = stack.enter_context(opened(options.jsonl, stdout))
             lines = PhaseLines(session, out, checkpoint=options.load_checkpoint)
             events = stack.enter_context(_event_log(session, options))
             if gate is not None:
                 gate.tell = partial(_tell_stopped, session, options, out, lines, breaks)
-            return _train(session, options, out, lines, events, gate)
+            return _train(session, options, out, lines, events, gate, timeline)
     except BaseException as error:
         # BaseException: the user's code may have called sys.exit().
         if is_interruption(error):
@@ -179,36 +191,6 @@ def _tell_stopped(
     _write_outputs(session, replace(options, save_checkpoint=None, reproduce=reproduce))
 
 
-def _load(session: Session, path: str) -> None:
-    loaded = session.load_checkpoint(path)
-    for note in loaded.notes:
-        tell(f"note: {note}")
-
-
-def _go_ahead(session: Session, options: RunOptions) -> None:
-    """To before the step that is asked for. Runs that come there in the same way say the same of the state."""
-    here, there = session.position.step, options.go_to
-    if there is None:
-        return
-    if there < here:
-        raise BadInput(
-            f"--go-to: the checkpoint stands before step {here}; expected that step or a later one, got {there}"
-        )
-    gate, session.book.gate = session.book.gate, None
-    session.keeper.keeps_all = False
-    progress = Progress(there - here, shown=not options.quiet and sys.stderr.isatty())
-    try:
-        while session.position.step < there:
-            session.advance()
-            progress.show(session.position.step - here, "on the way")
-    finally:
-        progress.close()
-        session.book.gate = gate
-    session.history.clear()
-    if not options.quiet and options.jsonl != "-":
-        say(f"{session.info.name}: before step {there}, the state is {session.state_hash()}")
-
-
 def _train(
     session: Session,
     options: RunOptions,
@@ -216,6 +198,7 @@ def _train(
     lines: PhaseLines,
     events: EventLog | None,
     gate: _Gate | None,
+    timeline: TimelineOutput,
 ) -> int:
     """The exit code."""
     for warning in session.info.warnings:
@@ -235,6 +218,7 @@ def _train(
             # The snapshot shows the last step: only its activations are worth a copy. A rule may ask for any.
             is_shown = options.export is not None and (step + 1 == options.steps or gate is not None)
             session.keeper.keeps_all = is_shown or (options.finds and bool(session.recipe.rules))
+            timeline.before_step()
             _one_step(session, out, lines, notes, events, gate)
             progress.show(step + 1, f"loss {number(session.history[-1].loss, digits=5)}")
             if session.first_nonfinite is not None and not options.keep_going and session.is_between_batches:
@@ -256,11 +240,14 @@ def _train(
         tell(f"stopped after {done} of {options.steps} steps, since there is NaN or Inf (--keep-going goes on)")
     if options.finds:
         _tell_findings(session, options, out)
+    timeline.finish()
     _write_outputs(session, options)
     if not options.quiet and options.jsonl != "-":
         before, last = (number(session.history[i].loss, digits=6) for i in (0, -1))
         say(f"{session.info.name}: {len(session.history)} steps, loss {before} -> {last}")
-    return EXIT_NONFINITE if is_stopped else EXIT_DONE
+    if is_stopped:
+        return EXIT_NONFINITE
+    return EXIT_BAD_INPUT if timeline.has_failed else EXIT_DONE
 
 
 def _tell_findings(session: Session, options: RunOptions, out: TextIO | None) -> None:
@@ -391,6 +378,14 @@ def _check(options: RunOptions) -> None:
             checked_target(options.save_checkpoint)
         except BadInput as error:
             raise BadInput(f"--save-checkpoint: {error}") from error
+    if options.timeline_mb is not None and (options.timeline is None or options.timeline_mb < 1):
+        expected = "--timeline DIR with it" if options.timeline is None else "a whole number from 1"
+        raise BadInput(f"--timeline-mb is {options.timeline_mb}; expected {expected}")
+    if options.timeline is not None:
+        try:
+            checked_folder(options.timeline)
+        except BadInput as error:
+            raise BadInput(f"--timeline: {error}") from error
     if options.reproduce is not None and (options.load_checkpoint is not None or options.go_to):
         other = "--go-to" if options.load_checkpoint is None else "--load-checkpoint"
         raise BadInput(f"--reproduce: a script begins before the first step, so there can be no {other}")

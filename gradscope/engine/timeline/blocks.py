@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ class Copy:
     """Of one tensor: the whole of a block, or so many elements of it from `start` on."""
 
     block: Block
-    shape: torch.Size
+    shape: tuple[int, ...] = ()
+    """Of a part. A plain tuple: Python's garbage collector has not to look at it, and there are many."""
     start: int = -1
 
     @property
@@ -39,7 +41,7 @@ class Copy:
         """Not to be changed."""
         if self.start < 0:
             return self.block.tensor
-        return self.block.tensor[self.start : self.start + self.shape.numel()].view(self.shape)
+        return self.block.tensor[self.start : self.start + math.prod(self.shape)].view(self.shape)
 
 
 def copies_of(tensors: Sequence[Tensor]) -> list[Copy]:
@@ -52,14 +54,13 @@ def copies_of(tensors: Sequence[Tensor]) -> list[Copy]:
             if is_plain and tensor.numel() * tensor.element_size() <= _SMALL_BYTES:
                 small.setdefault((tensor.dtype, tensor.device), []).append(i)
             else:
-                found[i] = Copy(Block(tensor.detach().clone()), tensor.shape)
+                found[i] = Copy(Block(tensor.detach().clone()))
         for places in small.values():
             block = Block(torch.cat([tensors[i].reshape(-1) for i in places]))
             start = 0
             for i in places:
-                shape = tensors[i].shape
-                found[i] = Copy(block, shape, start)
-                start += shape.numel()
+                found[i] = Copy(block, tuple(tensors[i].shape), start)
+                start += tensors[i].numel()
     return [copy for copy in found if copy is not None]
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from gradscope.engine.book.turns import rates_of
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory
+from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_memory
 from gradscope.engine.timeline.sums import Sums, differing
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.phases import Phase
@@ -47,6 +47,11 @@ class Attributes(NamedTuple):
     sums: IntArray
     place: Callable[[int], str]
     """Of an object, for people."""
+
+
+def no_attributes() -> Attributes:
+    """Where nobody looks at them."""
+    return Attributes(-1, _NOTHING, str)
 
 
 @dataclass(eq=False)
@@ -78,12 +83,16 @@ class Marks:
         """`is_cleared` says of which tensors the next forward clears the gradients."""
         self._stepper, self._attributes, self._is_cleared = stepper, attributes, is_cleared
         self._sums = Sums()
+        self._inside: tuple[int, list[Tensor], list[dict[str, Tensor | None]]] | None = None
+        """Of the step with that number: whose gradients a backward makes, and the dicts with its buffers."""
         self._detailed: deque[Mark] = deque()
         self._detail_bytes = 0
 
     def now(self) -> Mark:
         """Before the first forward of a step."""
         batches, training = self._stepper.loop.batches, self._stepper.training
+        # The code that runs now may put others in their places.
+        self._inside = None
         found = list(self._before_step())
         sums = self._sums.of(
             [tensor for _, tensor, _ in found], one_in=[every for _, _, every in found], turn=self._stepper.book.step
@@ -94,7 +103,7 @@ class Marks:
     def after(self, phase: Phase) -> Mark:
         """Between two phases of a step."""
         sums = self._sums.of([tensor for _, tensor in self._inside_step(phase)])
-        return self._made(sums, phase.value, Attributes(-1, _NOTHING, str))
+        return self._made(sums, phase.value, no_attributes())
 
     def difference(self, then: Mark, now: Mark, phase: Phase | None = None) -> str:
         """What is another, with its name and size, as training stands now; "" where all is the same. `phase`: the marks are
@@ -118,7 +127,7 @@ class Marks:
     def _made(self, sums: IntArray, rest: str, attributes: Attributes) -> Mark:
         digest = hashlib.blake2b(rest.encode(), digest_size=16)
         digest.update((python_memory() or b"") + (numpy_memory() or b""))
-        digest.update(torch.get_rng_state().numpy().data)
+        digest.update(torch_memory(torch.get_rng_state()))
         others = digest.digest()
         digest.update(sums.tobytes())
         mark = Mark(digest.digest(), others, sums, attributes)
@@ -127,7 +136,7 @@ class Marks:
         while self._detail_bytes > _MOST_DETAIL_BYTES or len(self._detailed) > _MOST_DETAILED:
             old = self._detailed.popleft()
             self._detail_bytes -= (0 if old.sums is None else old.sums.nbytes) + old.attributes.sums.nbytes
-            old.sums, old.attributes = None, Attributes(-1, _NOTHING, str)
+            old.sums, old.attributes = None, no_attributes()
         return mark
 
     def _before_step(self) -> Iterator[tuple[str, Tensor, int]]:
@@ -136,7 +145,7 @@ class Marks:
         # With several optimizers the others' gradients are no business of this turn.
         adds_up = stepper.training.zero_grad != "auto"
         seen = set[int]()
-        for what, tensor in _tensors_of(stepper):
+        for what, tensor in _tensors_of(stepper, stepper.training.modules()):
             if id(tensor) in seen or is_uninitialised(tensor):
                 continue
             seen.add(id(tensor))
@@ -151,22 +160,24 @@ class Marks:
                     if type(value) is Tensor:
                         yield f"{name} of the optimizer for ", value, _ONE_IN
 
-    def _inside_step(self, phase: Phase) -> Iterator[tuple[str, Tensor]]:
-        if phase is Phase.FORWARD:
-            # Most models have few of them: nothing else is walked through.
-            buffers = (own for module in self._stepper.training.modules() for own in module._buffers.values())
-            found = ((_BUFFER, tensor) for tensor in buffers if tensor is not None)
-        else:
-            leaves = (tensor for _, tensor in _tensors_of(self._stepper) if tensor.is_leaf)
-            found = (("the gradient of ", tensor) for tensor in leaves)
-        seen = set[int]()
-        for what, tensor in found:
-            if id(tensor) in seen or is_uninitialised(tensor):
-                continue
-            seen.add(id(tensor))
-            inside = tensor if phase is Phase.FORWARD else tensor.grad
-            if inside is not None:
-                yield what, inside
+    def _inside_step(self, phase: Phase) -> list[tuple[str, Tensor]]:
+        leaves, buffers = self._of_step()
+        if phase is not Phase.FORWARD:
+            gradients = [tensor.grad for tensor in leaves]
+            return [("the gradient of ", gradient) for gradient in gradients if gradient is not None]
+        found = {id(tensor): tensor for own in buffers for tensor in own.values() if tensor is not None}
+        return [(_BUFFER, tensor) for tensor in found.values() if not is_uninitialised(tensor)]
+
+    def _of_step(self) -> tuple[list[Tensor], list[dict[str, Tensor | None]]]:
+        """The model is walked through once in a step."""
+        number = self._stepper.book.step
+        if self._inside is None or self._inside[0] != number:
+            modules = self._stepper.training.modules()
+            tensors = (tensor for _, tensor in _tensors_of(self._stepper, modules) if not is_uninitialised(tensor))
+            found = {id(tensor): tensor for tensor in tensors if tensor.is_leaf}
+            buffers = [module._buffers for module in modules if module._buffers]
+            self._inside = number, list(found.values()), buffers
+        return self._inside[1:]
 
     def _named(self, at: int, phase: Phase | None) -> str:
         """The tensor with that number in a mark of now."""
@@ -204,8 +215,8 @@ class Marks:
 _BUFFER = "the buffer "
 
 
-def _tensors_of(stepper: Stepper) -> Iterator[tuple[str, Tensor]]:
-    for module in stepper.training.modules():
+def _tensors_of(stepper: Stepper, modules: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    for module in modules:
         for what, inside in (("", module._parameters), (_BUFFER, module._buffers)):
             for tensor in inside.values() if inside else ():
                 if tensor is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,7 +102,7 @@ def _put(owner: object, values: dict[str, Any]) -> None:
 
 
 def _shallow(value: Any) -> Any:
-    return copy(value) if isinstance(value, (list, dict, set)) else value
+    return value.copy() if isinstance(value, (list, dict, set)) else value
 
 
 def _copy_of(window: Window) -> Window:

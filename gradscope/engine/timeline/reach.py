@@ -130,11 +130,13 @@ class Reach:
         """What is there now, but for the tensors."""
         self._look_at_roots()
         holders, newest, sums = self._holders, self._newest, self._sums
-        values: list[Any] = []
+        values: list[Any] = [holder.taken() for holder in holders]
         at = 0
         while at < len(holders):
-            value = holders[at].taken()
-            values.append(value)
+            # Those that are followed to come on top.
+            if at == len(values):
+                values.append(holders[at].taken())
+            value = values[at]
             if at >= len(newest) or value is not newest[at]:
                 self._follow(at, value)
                 if at < self._count_at_first:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor
 from gradscope.engine.aside.holders import MISSING, DictHolder, Holder, ItemsHolder, SetHolder
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.value_holders import BytesHolder, MemoryHolder, RandomHolder
+from gradscope.engine.checkpoints.save import cleared_before_use
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.stepping.roots import roots_of
 from gradscope.engine.stepping.stepper import Stepper
@@ -46,10 +47,12 @@ _BY_ID = "_per_optimizer_states"
 """Of a gradient scaler: its keys are ids."""
 
 
-def state_hash(stepper: Stepper) -> str:
-    """Hex. Training is as before."""
+def state_hash(stepper: Stepper, *, counts_cleared: bool = True) -> str:
+    """Hex. Training is as before. `counts_cleared`: gradients count, too, that the next step clears before it adds to them,
+    between two steps; no checkpoint file has those, and nothing that is trained depends on them."""
     canonical = Canonical(stepper.training)
-    writer = _Writer(canonical)
+    is_between = stepper.book.rest is Rest.READY
+    writer = _Writer(canonical, cleared_before_use(stepper) if is_between and not counts_cleared else ())
     walk = _Walk(copies_parameters=False)
     walk.leave_out([*stepper.loop.batches.parts, *canonical.left_out])
     walk.look_from(roots_of(stepper.training))
@@ -94,8 +97,9 @@ class _Walk(Walk):
 class _Writer:
     """Everything is preceded by what it is and how long it is, so that no two things are written alike."""
 
-    def __init__(self, canonical: Canonical | None = None) -> None:
-        self._canonical = canonical
+    def __init__(self, canonical: Canonical | None = None, cleared: Collection[int] = ()) -> None:
+        """`cleared`: ids of tensors whose gradients do not count."""
+        self._canonical, self._cleared = canonical, cleared
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self._numbers: dict[int, int] = {}
         self._alive: list[object] = []
@@ -127,7 +131,7 @@ class _Writer:
 
     def tensor(self, tensor: Tensor) -> None:
         self._tensor_alone(tensor)
-        gradient = tensor.grad if tensor.is_leaf else None
+        gradient = tensor.grad if tensor.is_leaf and id(tensor) not in self._cleared else None
         if gradient is None:
             self.text("grad", "none")
         else:

@@ -1,82 +1,134 @@
-"""Sums of the bits of tensors: another one where anything in a tensor is another, at the speed of the memory."""
+"""Sums of the bits of tensors: another one where anything in a tensor is another, at the speed of the memory.
+
+The bytes of a tensor are words of 8, in blocks of 256 KB: in a block the columns of its 512 x 64 words are added up, and each
+sum is multiplied by a factor of its own. What is left after the whole blocks, all of a small tensor, has a factor for each
+word. The kernel does the same where there is one, and comes to the same numbers.
+"""
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradscope.engine.aside.value_holders import version_of
+from gradscope.engine.quantities import summary
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.timeline.blocks import parts_of
 from gradscope.protocol.arrays import IntArray
 
 SMALL_BYTES = 16 * 1024
-"""Smaller tensors are summed together."""
-_COLUMNS, _ROWS = 512, 64
-"""Of a block, in words of 8 bytes: its columns are added up, and each sum is multiplied by a factor of its own."""
-_BLOCK_BYTES = 8 * _COLUMNS * _ROWS
+"""Smaller tensors are summed together, where there is no kernel."""
+_COLUMNS, _ROWS, _WORD_BYTES = 512, 64, 8
+_BLOCK_BYTES = _WORD_BYTES * _COLUMNS * _ROWS
 _PLAIN = (Tensor, torch.nn.Parameter)
 _SEED = 20_240_229
 _UNKNOWN = -1
 """The sum of what cannot be read."""
 
 
+@dataclass(eq=False)
+class _Plan:
+    """The kernel's work of the last time, where it could do all of it."""
+
+    tensors: list[Tensor]
+    one_in: list[int]
+    addresses: list[int]
+    counts: list[int]
+    """Of numbers."""
+    jobs: NDArray[np.int64]
+
+    def holds(self, tensors: Sequence[Tensor], one_in: Sequence[int]) -> bool:
+        """The same tensors lie where they lay."""
+        return (
+            len(tensors) == len(self.tensors)
+            and all(map(operator.is_, tensors, self.tensors))
+            and one_in == self.one_in
+            and [tensor.data_ptr() for tensor in tensors] == self.addresses
+            and [tensor.numel() for tensor in tensors] == self.counts
+        )
+
+
 class Sums:
     """Of one training. Two tensors that differ have the same sum by chance only: each word of 8 bytes is added in whole."""
 
     def __init__(self) -> None:
-        self._numbers = np.random.Generator(np.random.PCG64(_SEED))
-        self._factors = self._more_factors(_COLUMNS)
+        numbers = np.random.Generator(np.random.PCG64(_SEED))
+        self._factors = numbers.integers(0, 2**63, _COLUMNS * _ROWS, dtype=np.int64) | 1
+        self._address: int = self._factors.ctypes.data
         self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
         """Of large tensors that are not trained, by their ids: (tensor, version, sum)."""
+        self._plan: _Plan | None = None
+        """Of those that are there in each step: gradients are not held for longer than the training does."""
 
     def of(self, tensors: Sequence[Tensor], *, one_in: Sequence[int] | None = None, turn: int = 0) -> IntArray:
         """A sum of each. `one_in`: of a large one only every so many blocks count, other ones in each `turn`."""
+        kernel, plan = summary.KERNEL, self._plan
+        if kernel is not None and plan is not None and one_in is not None and plan.holds(tensors, one_in):
+            plan.jobs[:, 3] = turn % plan.jobs[:, 2]
+            return kernel.sum_all(plan.jobs, self._address)
         found = np.zeros(len(tensors), dtype=np.int64)
         small: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+        untrained: list[int] = []
+        places: list[int] = []
+        jobs: list[tuple[int, int, int, int]] = []
+        """(address, bytes, one in so many of its blocks, from this one on)"""
         with torch.no_grad():
             for i, tensor in enumerate(tensors):
-                if not tensor.numel():
+                size = tensor.numel() * tensor.element_size()
+                if not size:
                     continue
-                if type(tensor) in _PLAIN and tensor.numel() * tensor.element_size() <= SMALL_BYTES:
+                is_plain = type(tensor) in _PLAIN
+                every = 1
+                if size > SMALL_BYTES:
+                    every = 1 if one_in is None else one_in[i]
+                    if every == 1 and not tensor.requires_grad and tensor.layout is torch.strided:
+                        known = self._known.get(id(tensor))
+                        if known is not None and known[0]() is tensor and known[1] == version_of(tensor):
+                            found[i] = known[2]
+                            continue
+                        untrained.append(i)
+                if kernel is not None and is_plain and (address := _address_of(tensor)):
+                    places.append(i)
+                    jobs.append((address, size, every, turn % every))
+                elif is_plain and size <= SMALL_BYTES:
                     small.setdefault((tensor.dtype, tensor.device), []).append(i)
                 else:
-                    every = 1 if one_in is None else one_in[i]
-                    found[i] = self._of_large(tensor) if every == 1 else self._of_any(tensor, every, turn % every)
-            for places in small.values():
-                group = [tensors[i] for i in places]
-                found[places] = safely(partial(self._of_small, group), np.full(len(group), _UNKNOWN))
+                    found[i] = self._of_any(tensor, every, turn % every)
+            if kernel is not None and jobs:
+                table = np.array(jobs, dtype=np.int64)
+                found[places] = kernel.sum_all(table, self._address)
+                if one_in is not None and len(jobs) == len(tensors):
+                    counts = [tensor.numel() for tensor in tensors]
+                    self._plan = _Plan([*tensors], [*one_in], [address for address, *_ in jobs], counts, table)
+            for group in small.values():
+                several = [tensors[i] for i in group]
+                found[group] = safely(partial(self._of_small, several), np.full(len(group), _UNKNOWN))
+        for i in untrained:
+            # The version of one that is trained does not tell: fused kernels leave no mark in it.
+            self._known[id(tensors[i])] = weakref.ref(tensors[i]), version_of(tensors[i]), int(found[i])
         return found
 
-    def _of_small(self, group: list[Tensor]) -> IntArray:
-        together = torch.cat([tensor.reshape(-1) for tensor in group]).cpu()
-        content = together.view(torch.uint8).numpy() if together.dtype is not torch.bool else together.numpy()
-        size = min(8, together.element_size())
-        words = content.view(f"i{size}").astype(np.int64)
-        if words.size > self._factors.size:
-            self._factors = np.concatenate((self._factors, self._more_factors(2 * words.size - self._factors.size)))
-        counts = np.array([tensor.numel() for tensor in group]) * (together.element_size() // size)
-        starts = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts[:-1])))
-        sums: IntArray = np.add.reduceat(words * self._factors[: words.size], starts)
+    def _of_small(self, several: list[Tensor]) -> IntArray:
+        """Of one dtype, on one device."""
+        together = torch.cat([tensor.reshape(-1) for tensor in several]).cpu().view(torch.uint8).numpy()
+        sizes = np.array([tensor.numel() * tensor.element_size() for tensor in several])
+        counts = -(-sizes // _WORD_BYTES)
+        words = np.zeros(int(counts.sum()), dtype=np.int64)
+        content, starts = words.view(np.uint8), np.cumsum(counts) - counts
+        for from_, to, size in zip(np.cumsum(sizes) - sizes, starts * _WORD_BYTES, sizes, strict=True):
+            content[to : to + size] = together[from_ : from_ + size]
+        numbers = np.arange(words.size) - np.repeat(starts, counts)
+        sums: IntArray = 5 * np.add.reduceat(words * self._factors[numbers], starts)
         return sums
-
-    def _of_large(self, tensor: Tensor) -> int:
-        if tensor.requires_grad or tensor.layout is not torch.strided:
-            # Its version does not tell: fused kernels leave no mark in it.
-            return self._of_any(tensor, 1, 0)
-        version = version_of(tensor)
-        known = self._known.get(id(tensor))
-        if known is not None and known[0]() is tensor and known[1] == version:
-            return known[2]
-        found = self._of_any(tensor, 1, 0)
-        self._known[id(tensor)] = weakref.ref(tensor), version, found
-        return found
 
     def _of_any(self, tensor: Tensor, one_in: int, turn: int) -> int:
         def work() -> int:
@@ -97,15 +149,22 @@ class Sums:
         of_blocks = np.add.reduce(blocks, axis=1) @ self._factors[:_COLUMNS]
         places = 2 * np.arange(len(of_blocks), dtype=np.int64) + 1
         rest = content[count * _BLOCK_BYTES :]
-        padded = np.zeros(-(-rest.size // 8) * 8, dtype=np.uint8)
+        padded = np.zeros(-(-rest.size // _WORD_BYTES) * _WORD_BYTES, dtype=np.uint8)
         padded[: rest.size] = rest
         tail = padded.view(np.int64)
-        if tail.size > self._factors.size:
-            self._factors = np.concatenate((self._factors, self._more_factors(tail.size)))
         return _wrapped(int(of_blocks @ places) + 5 * int(tail @ self._factors[: tail.size]))
 
-    def _more_factors(self, count: int) -> IntArray:
-        return self._numbers.integers(0, 2**63, count, dtype=np.int64) | 1
+
+def _address_of(tensor: Tensor) -> int:
+    """Where its numbers lie one after the other in this process's memory; 0 where they do not."""
+    if tensor.layout is not torch.strided or not tensor.is_cpu or not tensor.is_contiguous():
+        return 0
+    if tensor.is_neg() or tensor.is_conj() or _is_functorch(tensor):
+        return 0
+    return tensor.data_ptr()
+
+
+_is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def _wrapped(number: int) -> int:

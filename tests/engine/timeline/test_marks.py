@@ -16,6 +16,7 @@ from walks import LARGE, run
 from zoo_parts import CLASSES, FEATURES, classifier
 
 from gradscope import Recipe, Session
+from gradscope.engine.quantities import summary
 from gradscope.engine.timeline.sums import Sums
 from gradscope.protocol.phases import Phase, Rest
 
@@ -94,6 +95,53 @@ def test_every_bit_of_any_kind_of_tensor_counts(dtype: torch.dtype, size: int) -
         tensor[place] = 1
         after = Sums().of([other, empty, tensor, other])
         assert (before != after).tolist() == [False, False, True, False]
+
+
+def tensors_of_many_kinds() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    bits = torch.randint(-128, 128, (3_000_001,), dtype=torch.int8, generator=generator)
+    sizes = (1, 3, 8, 511, 16_384, 16_392, 262_144, 262_151, 2_800_000)
+    kinds = (torch.float32, torch.float16, torch.int64)
+    found = [bits[:size] for size in sizes] + [bits[1 : size + 1] for size in sizes]
+    found += [bits[:1_600_000].view(kind) for kind in kinds] + [bits[8:72].view(kind) for kind in kinds]
+    wide = bits[:1_000_000].view(1000, 1000)
+    return [*found, wide.t(), wide[:, 7:9], bits[:0], bits[:10] > 0, torch.nn.Parameter(torch.ones(70_000))]
+
+
+def test_the_kernel_comes_to_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks are compared on another machine, too, that may have none."""
+    tensors = tensors_of_many_kinds()
+    one_in = [1 + 7 * (i % 2) for i in range(len(tensors))]
+    with_kernel, again, without = Sums(), Sums(), Sums()
+    for turn in (0, 5, 1_000_003):
+        found = with_kernel.of(tensors, one_in=one_in, turn=turn)
+        one_by_one = [int(again.of([t], one_in=[n], turn=turn)[0]) for t, n in zip(tensors, one_in, strict=True)]
+        assert found.tolist() == one_by_one
+        with monkeypatch.context() as patch:
+            patch.setattr(summary, "KERNEL", None)
+            assert without.of(tensors, one_in=one_in, turn=turn).tolist() == found.tolist()
+
+
+def test_a_tensor_that_is_another_where_one_was_is_looked_at() -> None:
+    """Its data are put elsewhere, or it has another form, or another tensor has come in its place."""
+    sums, tensors = Sums(), [torch.nn.Parameter(torch.ones(size)) for size in (3, 5000, 100_000)]
+
+    def now() -> list[int]:
+        found: list[int] = sums.of(tensors, one_in=[1, 1, 8], turn=1).tolist()
+        assert found == Sums().of(tensors, one_in=[1, 1, 8], turn=1).tolist()
+        return found
+
+    first = now()
+    assert now() == first
+    with torch.no_grad():
+        tensors[1][4000] = 2
+    assert [one == other for one, other in zip(now(), first, strict=True)] == [True, False, True]
+    tensors[0].data = torch.full((3,), 2.0)
+    assert now()[0] != first[0]
+    tensors[1].data = tensors[1].data[:4000]
+    assert now()[1] != first[1]
+    tensors[2] = torch.nn.Parameter(torch.zeros(100_000))
+    assert now()[2] != first[2]
 
 
 class Sideways(nn.Module):

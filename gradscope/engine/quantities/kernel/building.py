@@ -41,7 +41,7 @@ TAPS_FLAGS = (
 )
 TAPS_FOLDER = Path(__file__).parents[2] / "capture" / "native"
 TAPS_MODULE = "gradscope.engine.capture.native._native"
-KERNEL_VERSION = 5
+KERNEL_VERSION = 6
 """Of the form of the kernel's functions: `gradscope_kernel_version`."""
 TAPS_VERSION = 3
 """Of what Python and the taps know of each other: `VERSION` in native.c."""

@@ -60,6 +60,8 @@ class Kernel:
         self._copy = library.gradscope_copy_all
         self.copy_address = _address(self._copy)
         self._copy.argtypes, self._copy.restype = [pointer, size], None
+        self._sum = library.gradscope_sum_all
+        self._sum.argtypes, self._sum.restype = [pointer, size, pointer, pointer], None
         self._set_team = library.gradscope_set_team
         self._set_team.argtypes, self._set_team.restype = [pointer, number], None
         self.team = _team_of_torch()
@@ -91,6 +93,13 @@ class Kernel:
         """One after the other; many bytes go past the caches, where training has better things."""
         table = _table(copies)
         self._copy(table.ctypes.data, len(copies))
+
+    def sum_all(self, jobs: npt.NDArray[np.int64], factors: int) -> npt.NDArray[np.int64]:
+        """The sums of the bits of each, as `timeline.sums` has them. `jobs`: (address, bytes, of the whole blocks one in so
+        many counts, from this one on) in each row; `factors`: their address."""
+        sums = np.empty(len(jobs), dtype=np.int64)
+        self._sum(jobs.ctypes.data, len(jobs), factors, sums.ctypes.data)
+        return sums
 
 
 def _table(rows: list[tuple[int, int, int]]) -> npt.NDArray[np.int64]:
