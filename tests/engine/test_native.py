@@ -6,6 +6,7 @@ import copy
 import gc
 import io
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -377,8 +378,7 @@ def test_the_version_says_whether_the_taps_are_there_and_why_not(
         folder.mkdir()
         for part in FOLDER.glob("*.[ch]"):
             text = part.read_text(encoding="utf-8")
-            folder.joinpath(part.name).write_text(
-                text.replace("#define VERSION 2", "#define VERSION 1"), encoding="utf-8"
-            )
+            older = re.sub(r"#define VERSION \d+", "#define VERSION 1", text)
+            folder.joinpath(part.name).write_text(older, encoding="utf-8")
         assert building.compile_taps(folder) == ""
         assert said(folder) == "Python (the compiled taps are of another version)"
