@@ -264,16 +264,17 @@ class LayersDock(Panel):
         """Of the columns that there is room for."""
         digit = self.view.fontMetrics().horizontalAdvance("0")
         widths = self._wanted_widths()
-        # The name of a column is whole, too.
-        forms = max(_FORMS[0] * digit, self.view.header().sectionSizeHint(Column.FORM))
         names = max(_USUAL_NAMES * digit, self._deepest_seen() * self.view.indentation() + _DEEP_NAMES * digit)
-        usual = {Column.FORM: forms, Column.NAME: names}
+        usual = {Column.FORM: _FORMS[0] * digit, Column.NAME: names}
         for column in _LEFT_OUT_FIRST:
             longer = sum(max(0, widths[soft] - least) for soft, least in usual.items() if soft in widths)
             if sum(widths.values()) - longer > room:
                 del widths[column]
         # A text that is cut is whole in its tooltip; a number that is cut is another number.
-        for column, least in ((Column.FORM, usual[Column.FORM]), (Column.NAME, _NAMES[0] * digit)):
+        # The name of its column is whole where the names of layers have room enough to be shorter.
+        whole = max(usual[Column.FORM], self.view.header().sectionSizeHint(Column.FORM))
+        leasts = ((Column.FORM, whole), (Column.NAME, _NAMES[0] * digit), (Column.FORM, usual[Column.FORM]))
+        for column, least in leasts:
             if column in widths:
                 short = max(0, sum(widths.values()) - room)
                 widths[column] = max(least, widths[column] - short)
