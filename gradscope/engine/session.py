@@ -301,7 +301,7 @@ class Session(WhatIf, Judged, Evaluates):
     def _check_up(self) -> CheckUp:
         bench = self.bench()
         assert self.verdicts is not None
-        times = [record.seconds for record in self.history[-20:]]
+        times = self.verdicts.watch.record.step_seconds
         return CheckUp(self.verdicts, bench, step_seconds=statistics.median(times) if times else 0.0)
 
     def export(self, path: str | os.PathLike[str]) -> None:

@@ -321,6 +321,7 @@ class PhaseRecord:
             return self._finished()
 
     def _finished(self) -> Collected:
+        bare = self.elapsed()
         summaries, histograms, sampled = self._summaries.finish(len(self._rows))
         return Collected(
             # Of a list, np.array looks first what kind of numbers there are.
@@ -332,6 +333,7 @@ class PhaseRecord:
             passed_times=tuple(self._times),
             absent=tuple(self.absent),
             seconds=time.perf_counter() - self._started - self.paused_seconds,
+            bare_seconds=bare,
         )
 
 
@@ -351,6 +353,8 @@ class Collected:
     """(start, seconds, bytes of output) of each, one after the other."""
     absent: tuple[Absence, ...]
     seconds: float
+    bare_seconds: float = 0.0
+    """Without what it took to observe."""
 
     @cached_property
     def places(self) -> IntArray:

@@ -120,6 +120,12 @@ class Bench:
         with self._alone():
             return self._kept.validation(passes)
 
+    def beside_data(self, look: Callable[[Any], Any]) -> Any:
+        """What `look` returns of the recipe's data, whose samples it may ask for by index; everything is put back after it.
+        None where they cannot be asked for. Raises what the user's code raises."""
+        with self._alone():
+            return self._kept.beside(look)
+
     @property
     def newest(self) -> tuple[Tensor | None, Tensor | None]:
         """The input and the target of the batch that the training has used last, where they are tensors."""
@@ -206,8 +212,8 @@ class Bench:
         """What to look for leaves from, where no loss can be had."""
         raise CannotJudge("The loss is what leaves are looked for from")
 
-    def evaluate(self, x: Any, *, keeps_layers: bool = True) -> Evaluation:
-        """`model(x)` in eval mode, without gradients."""
+    def evaluate(self, x: Any, *more: Any, keeps_layers: bool = True) -> Evaluation:
+        """`model(x, *more)` in eval mode, without gradients."""
         if not callable(self.model):
             raise CannotJudge("The model is a dict of tensors, and cannot be called")
         layers: dict[str, Tensor] = {}
@@ -217,7 +223,7 @@ class Bench:
             if keeps_layers and isinstance(self.model, nn.Module):
                 self._keep_layers(layers, hooks)
             with self._calling("The forward in eval mode"), self._stepper.training.autocast():
-                output = self.model(self._own(x))
+                output = self.model(*map(self._own, (x, *more)))
             self._tick(is_forward=True)
             first = _first_tensor(output)
             return Evaluation(None if first is None else first.detach().clone(), layers)

@@ -136,6 +136,11 @@ _ENTRIES = (
         "Is the scheduler stepped per batch, but meant per epoch?",
     ),
     Entry(
+        "steps-undone", "Something takes the optimizer's steps back", _E, _EXACT, _X,
+        "Before each step the parameters are again as they were before the last one: nothing is learnt.",
+        "Look for code that writes to the parameters: an average of weights, a checkpoint or a copy that is put back.",
+    ),
+    Entry(
         "weight-decay-too-strong", "Weight decay wins against the gradient", _W, _TRIED, _X,
         "The weights are pulled to zero faster than they can be built.",
         "Use a weight_decay from 0 to 0.1.",
@@ -278,6 +283,16 @@ _ENTRIES = (
         "The model sees padding and not the tokens.",
         "True in a key padding mask means: leave this one out. Invert it.",
     ),
+    Entry(
+        "ctc-too-short", "CTC gets fewer frames than labels", _W, _EXACT, _M,
+        "The loss of such a sample is infinite, or 0 with zero_infinity: nothing is learnt by it.",
+        "Keep more frames: a smaller stride, less pooling, or upsampling before the loss.",
+    ),
+    Entry(
+        "term-without-gradient", "A term of the loss teaches nothing", _W, _EXACT, _M,
+        "It is made of a derivative that has no graph: for the parameters it is a constant.",
+        "Pass create_graph=True to torch.autograd.grad.",
+    ),
     # ------------------------------------------------------------------------------------------ leaks
     Entry(
         "target-not-shifted", "A causal model is asked for its own input", _E, _EXACT, _X,
@@ -294,6 +309,11 @@ _ENTRIES = (
         "What the model says of a sample depends on who stands beside it.",
         "Check the dimension arguments here: softmax, view, permute, batch_first.",
     ),
+    Entry(
+        "order-invisible", "The model cannot see the order, and the answer is in it", _W, _EXACT, _X,
+        "Its output is the same for any order of the sequence, while the targets depend on the order.",
+        "Add positions to what goes into the attention or the pooling.",
+    ),
     # ------------------------------------------------------------------------------------------ data
     Entry(
         "input-not-scaled", "The inputs are on very different scales", _W, _TRIED, _X,
@@ -309,6 +329,11 @@ _ENTRIES = (
         "constant-input", "All samples have the same input", _E, _EXACT, _D,
         "The model cannot tell the samples apart.",
         "Look at the dataset's __getitem__: does it use its index?",
+    ),
+    Entry(
+        "data-changed-by-reading", "Reading a sample changes it", _E, _EXACT, _D,
+        "The data itself is written to: from epoch to epoch the samples drift away.",
+        "Copy the sample before it is changed: x = self.x[i].clone(), or x = x + noise in place of x += noise.",
     ),
     Entry(
         "constant-target", "All samples have the same target", _E, _EXACT, _D,

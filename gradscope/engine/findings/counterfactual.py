@@ -142,7 +142,7 @@ def moves(record: Record) -> list[float]:
     return [sum(filter(math.isfinite, column)) for column in zip(*steps, strict=False)]
 
 
-def passes_of(bench: Bench, runs: int, steps: int = STEPS) -> tuple[int, int]:
+def passes_of(bench: Bench, runs: float, steps: int = STEPS) -> tuple[int, int]:
     """About how many forwards and backwards so many runs take."""
-    each = runs * min(max(bench.planned, _FEWEST), steps) * bench.evaluations_per_step
+    each = round(runs * min(max(bench.planned, _FEWEST), steps) * bench.evaluations_per_step)
     return each, each

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -19,6 +19,8 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.devices import copy_batch
 from gradscope.engine.surroundings.randomness import RandomStates, seed_everything
 from gradscope.engine.surroundings.unwinding import is_interruption
+
+T = TypeVar("T")
 
 MOST_BATCHES = 64
 MOST_BYTES = 256 * 1024 * 1024
@@ -64,6 +66,20 @@ class Kept:
             read = [self._pass_of(loader) for _ in range(passes)]
         self.notes += [note for note in aside.notes if note not in self.notes]
         return read
+
+    def beside(self, look: Callable[[Any], T]) -> T | None:
+        """What `look` returns of the data itself, which may be read then: it is put back after. None where it has no samples
+        that can be asked for by index."""
+        stepper = self._stepper
+        loader = _own_loader(stepper)
+        if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__getitem__"):
+            return None
+        with Aside({"the data": _parts_of(loader)}, copies_parameters=False) as aside, torch.no_grad():
+            seed_everything(0)
+            with stepper.loop.user_code():
+                found = look(loader.dataset)
+        self.notes += [note for note in aside.notes if note not in self.notes]
+        return found
 
     def _pass_of(self, loader: DataLoader[Any]) -> list[Any]:
         batches, size = list[Any](), 0

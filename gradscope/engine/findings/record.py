@@ -189,6 +189,10 @@ class LossCall:
     """The autograd node that made what `made_by` was made of, views and copies passed over."""
     place: str = ""
     """The layer that the input comes from: the last one with code or parameters of its own on its way; "" where unknown."""
+    value: float = math.nan
+    """Of the loss, where it is a mean; NaN otherwise."""
+    target_std: float = math.nan
+    """Of a floating-point target."""
     out_of_reach: float = 0.0
     """The share of the target that `made_by` cannot get near: beyond its range by more than a tenth of its spread."""
 
@@ -202,6 +206,28 @@ class SoftmaxUse:
     dim: int
     contracted: int
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtcCall:
+    """One call of ctc_loss."""
+
+    step: int
+    samples: int
+    too_short: int
+    """How many of them have fewer frames than their labels take: one for each, and a blank between two that are the same."""
+    frames: float
+    """The median of the samples."""
+    labels: float
+    """What they take, the median of the samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LooseTerm:
+    """A number that was added to a loss, and was made of a derivative that has no graph: nothing can be learnt by it."""
+
+    step: int
+    turn: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,12 +275,18 @@ class Record:
     """Layer (tanh, sigmoid) -> (step, share of its output where the slope is below a fiftieth of the largest)."""
     output_grads: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """Layer -> (step, L2 norm of the gradient of its first call's output)."""
+    first_sizes: dict[str, float] = field(default_factory=dict)
+    """Layer -> the root of the mean square of what its first call put out in the very first forward."""
+    step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    """Of the newest steps, without what it took to observe them."""
     count: int = 0
     """Of all steps so far; of the oldest ones, not all are kept."""
     losses: list[LossCall] = field(default_factory=list)
     softmaxes: list[SoftmaxUse] = field(default_factory=list)
     dropouts: list[DropoutCall] = field(default_factory=list)
     broadcasts: list[Broadcast] = field(default_factory=list)
+    ctc: list[CtcCall] = field(default_factory=list)
+    loose_terms: list[LooseTerm] = field(default_factory=list)
     checked: list[int] = field(default_factory=list)
     """The steps in which functions were looked at."""
     first_nonfinite: FirstNonFinite | None = None
@@ -263,6 +295,10 @@ class Record:
     norms: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     """Normalisation layer -> (step, how far samples differ in what goes into it over its size, how far they differ in what
     comes out over its largest weight). Where only a mean of its output is used, that of the mean."""
+    norm_counts: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Normalisation layer -> (step, how many values each mean was taken of)."""
+    thrown_away: set[str] = field(default_factory=set)
+    """Layers without gradients whose output no result of the module around them is made of; a check-up finds them."""
     cuts: dict[str, str] = field(default_factory=dict)
     """Layer without gradients -> by what its output was cut off the graph ("data", "no_grad", "detach", "numpy", "argmax")
     before it was used, inside the model, to make something that does get gradients."""
@@ -293,6 +329,12 @@ class Record:
         first = next(iter(self.optimizers), "")
         own = [step for step in self.steps if step.turn == first]
         return [step.loss if step.measure is None else step.measure.value for step in own]
+
+    @property
+    def stands_still(self) -> bool:
+        """Gradients have come, and all of them were exactly 0."""
+        norms = [norm for p in self.parameters.values() if p.is_trained for _, norm in p.grads]
+        return bool(norms) and not any(norms)
 
     @property
     def order(self) -> list[LayerFacts]:

@@ -34,11 +34,14 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "grad-not-zeroed": ("dead-units", "lr-too-high", "exploding-gradient"),
     "symmetric-units": ("vanishing-gradient", "dead-units"),
     "unregistered": ("not-in-optimizer",),
+    "steps-undone": ("lr-too-low", "group-lr-too-low"),
+    "ctc-too-short": ("nonfinite-loss", "not-reached"),
+    "order-invisible": ("labels-unrelated",),
     "initial-loss-too-high": ("exploding-gradient",),
     "lr-too-high": ("dead-units", "predicts-one-class", *_NONFINITE),
     "weight-decay-too-strong": ("dead-units", "vanishing-gradient"),
     "scaler-skips": ("lr-too-low", *_NONFINITE),
-    "half-underflow": ("lr-too-low",),
+    "half-underflow": ("lr-too-low", "not-reached"),
 }
 """Cause -> what may follow from it."""
 

@@ -67,6 +67,9 @@ class ScriptBench(Bench):
     def validation(self, passes: int = 1) -> list[list[Any]]:
         return []
 
+    def beside_data(self, look: Callable[[Any], Any]) -> Any:
+        return None
+
     def loss(self, batch: Any, *, turn: str = "", with_grad: bool = True) -> tuple[Tensor, Tensor | None]:
         raise CannotJudge(OWNS_ITS_LOOP)
 
@@ -93,8 +96,10 @@ class ScriptBench(Bench):
     def rates_ahead(self, steps: int) -> list[float]:
         raise CannotJudge(OWNS_ITS_LOOP)
 
-    def evaluate(self, x: Any, *, keeps_layers: bool = True) -> Evaluation:
+    def evaluate(self, x: Any, *more: Any, keeps_layers: bool = True) -> Evaluation:
         """The model in eval mode, called as the script has called it, with `x` in the place of the first tensor."""
+        if more:
+            raise CannotJudge("a script's model is called as the script has called it")
         if self.model is None or self._inputs is None:
             raise CannotJudge(_NOT_KEPT)
         layers: dict[str, Tensor] = {}

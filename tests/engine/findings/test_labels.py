@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gradscope import Recipe
 from gradscope.engine.findings.draft import CannotJudge, Draft
 from gradscope.engine.findings.experiments.labels import find_unrelated
-from gradscope.engine.findings.experiments.probes import best_lag, probe
+from gradscope.engine.findings.probes import best_lag, probe
 from tests.engine.findings.recording import trained
 
 

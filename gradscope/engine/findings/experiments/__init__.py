@@ -3,7 +3,21 @@
 A module in here is found by itself. What is exact comes first: while such a cause is known, nothing is trained again.
 """
 
-FIRST = ("graph", "data", "validation_data", "samples", "evaluation", "time", "masks", "padding", "additivity", "cut")
+FIRST = (
+    "graph",
+    "data",
+    "rereading",
+    "validation_data",
+    "layer_inputs",
+    "samples",
+    "evaluation",
+    "time",
+    "masks",
+    "padding",
+    "additivity",
+    "cut",
+    "undone_steps",
+)
 """Modules whose experiments are run before all others: leaves that nobody knows (they are put back from then on), the facts
 of the data (others judge by them), and what one or a few forwards tell."""
 LAST = ("labels",)

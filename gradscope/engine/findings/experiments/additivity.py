@@ -62,6 +62,8 @@ def find_linear(bench: Bench, record: Record) -> Iterable[Draft]:
     model = bench.model
     if not isinstance(model, nn.Module):
         raise CannotJudge("the model is no module")
+    if record.stands_still:
+        raise CannotJudge("nothing has moved: what its layers will do is not known")
     if sum(isinstance(module, _WEIGHT_LAYERS) for module in model.modules()) < 2:
         return []
     x = input_of(bench)

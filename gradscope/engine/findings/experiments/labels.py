@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradscope.engine.findings.bench import Bench, Change
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.probes import best_lag, chance_of, probe, standard_errors
+from gradscope.engine.findings.probes import best_lag, chance_of, probe, standard_errors
 from gradscope.engine.findings.record import Record
 from gradscope.engine.findings.statistics import mean, standard_error
 from gradscope.protocol.findings import Curve, Evidence
@@ -207,6 +207,10 @@ def _passes(bench: Bench, record: Record) -> tuple[int, int]:
     base = 0.0 if record.baseline is None else record.baseline.value
     _, y = bench.newest
     if base <= 0 or y is None or _has_many(y) or _first_visits(bench, record, base) is None:
+        return 0, 0
+    # So many passes are worth a look at the data before they are promised.
+    found = probe(*_data(bench))
+    if found is not None and found > CHANCE:
         return 0, 0
     each = 2 * HEART_STEPS + 2 * FIT_STEPS
     return each, each

@@ -36,6 +36,14 @@ GAIN = 0.02
 """An improvement by less is none."""
 ANYTHING = 0.9
 """That the weights stand still is the fault; the run only has to show that there is something to be learnt: 10 %."""
+ENDLESS_EPOCHS = 300
+"""Few trainings last as long, and a warm-up is a small part of one."""
+ENDLESS_STEPS = 10_000
+"""Of a training that goes through all of its data in a step or two; the longest published warm-ups take as many."""
+ENDLESS_TIMES = 100
+"""Times as long as the training was so far."""
+_LITTLE = 0.05
+"""Of what the rate is to be in the end."""
 _RISING = 3.0
 """A schedule that goes on to more than three times the rate so far is still warming up."""
 
@@ -82,6 +90,12 @@ def _whole(bench: Bench, record: Record, steps: int, move: float, planned: float
     tried = [(wanted / move, bench.train(steps, Change(rate=wanted / move))) for wanted in WANTED_MOVES]
     factor, best = best_of(tried)
     name, do = f"{short(factor)} times the rate", f"Raise the rate from {short(rate)} to about {about(rate * factor)}."
+    newest = max(record.steps[-1].rates, default=rate)
+    if _warms_up_for_ever(bench, record, newest):
+        do = (
+            f"Shorten the warm-up: after {len(record.measures)} steps the rate is {short(newest)}, and it is still rising "
+            f"after {ENDLESS_EPOCHS} passes over the data. Is it counted in samples, and stepped per batch?"
+        )
     if is_better(best, as_it_is, record, factor=ANYTHING):
         yield Draft(
             id="lr-too-low",
@@ -155,9 +169,25 @@ def _has_improved(values: list[float]) -> bool:
 
 def _need_steady_rates(bench: Bench, record: Record) -> None:
     so_far = max((rate for step in record.steps for rate in step.rates if math.isfinite(rate)), default=0.0)
+    if _warms_up_for_ever(bench, record, so_far):
+        return
     ahead = bench.rates_ahead(max(bench.planned, len(record.measures) + 1000))
     if ahead and max(ahead) > _RISING * so_far:
         raise CannotJudge(f"The rate is still rising, to {short(max(ahead))}")
+
+
+def _warms_up_for_ever(bench: Bench, record: Record, so_far: float) -> bool:
+    """The rate goes on rising for longer than any training lasts."""
+    per_epoch = bench.steps_per_epoch
+    if per_epoch is None or not so_far > 0:
+        return False
+    # Who has said how long it is to be has said what a warm-up may take.
+    enough = max(ENDLESS_EPOCHS * per_epoch, ENDLESS_STEPS, ENDLESS_TIMES * len(record.measures), bench.planned)
+    ahead = bench.rates_ahead(enough)
+    middle = ahead[len(ahead) // 2] if ahead else 0.0
+    return (
+        bool(ahead) and ahead[-1] >= max(ahead) > middle > so_far and ahead[len(record.measures)] < _LITTLE * max(ahead)
+    )
 
 
 def _passes(bench: Bench, record: Record) -> tuple[int, int]:

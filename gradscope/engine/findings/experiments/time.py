@@ -10,9 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.findings.bench import Bench
+from gradscope.engine.findings.bench import Bench, Evaluation
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Call, first_to_move, input_of, motion, spread, traced
+from gradscope.engine.findings.experiments.tracing import (
+    Call,
+    first_to_move,
+    given_to,
+    input_of,
+    motion,
+    spread,
+    traced,
+)
 from gradscope.engine.findings.record import Record
 from gradscope.protocol.findings import Evidence
 
@@ -33,6 +41,8 @@ class Asked:
 
 
 def find_in_time(bench: Bench, record: Record) -> Iterable[Draft]:
+    if (given := given_to(bench)) is not None:
+        return _of_several(bench, given)
     x = input_of(bench)
     if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[1] < 3 or (not x.is_floating_point() and x.dim() > 2):
         raise CannotJudge("the inputs are no sequences of tokens or vectors")
@@ -46,7 +56,30 @@ def find_in_time(bench: Bench, record: Record) -> Iterable[Draft]:
     return _judged(bench, x, asked)
 
 
-def _judged(bench: Bench, x: Tensor, asked: Asked) -> list[Draft]:
+def _of_several(bench: Bench, given: list[Tensor]) -> list[Draft]:
+    """A model with several inputs: is it asked for one of them, at the same place, by a part that does not look ahead (a
+    decoder that is fed what it is to say)? What looks at all of it, such as an encoder, may be asked to give it back."""
+    for place, x in enumerate(given):
+        if x.is_floating_point() or x.dim() != 2 or x.shape[1] < 3:
+            continue
+        asked = _asked_tokens(bench, x)
+        if asked is not None and asked.ahead == 0:
+            return _judged(_OneOf(bench, given, place), x, asked)
+    return []
+
+
+class _OneOf:
+    """The bench of a model with several inputs, as if it had that one only."""
+
+    def __init__(self, bench: Bench, given: list[Tensor], place: int) -> None:
+        self.model, self._bench, self._given, self._place = bench.model, bench, given, place
+
+    def evaluate(self, x: Tensor, *, keeps_layers: bool = True) -> Evaluation:
+        given = [*self._given[: self._place], x, *self._given[self._place + 1 :]]
+        return self._bench.evaluate(*given, keeps_layers=keeps_layers)
+
+
+def _judged(bench: Bench | _OneOf, x: Tensor, asked: Asked) -> list[Draft]:
     length = x.shape[1]
     here = length // 2
     with traced(bench.model) as before:
@@ -60,7 +93,8 @@ def _judged(bench: Bench, x: Tensor, asked: Asked) -> list[Draft]:
     remembered = _least_motion(output, _output(bench, _altered(x, slice(0, here))), axes, slice(here, length))
     if asked.ahead == 0:
         is_causal = seen <= MOVED < remembered
-        return [_not_shifted(asked, here, seen)] if is_causal and not _is_narrow(bench, x) else []
+        is_task = isinstance(bench, Bench) and _is_narrow(bench, x)
+        return [_not_shifted(asked, here, seen)] if is_causal and not is_task else []
     if seen <= MOVED:
         return []
     if x.is_floating_point():
@@ -217,7 +251,7 @@ def _altered(x: Tensor, part: slice) -> Tensor:
     return altered
 
 
-def _output(bench: Bench, x: Tensor) -> Tensor:
+def _output(bench: Bench | _OneOf, x: Tensor) -> Tensor:
     """(B, T, ...), also where samples and steps were made one axis."""
     output = bench.evaluate(x, keeps_layers=False).output
     if output is None:

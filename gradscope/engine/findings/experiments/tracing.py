@@ -110,13 +110,34 @@ def input_of(bench: Bench) -> Any:
     return given.inputs[0]
 
 
+def given_to(bench: Bench) -> list[Tensor] | None:
+    """What a step of its own calls the model with, of the first batch, where that is one call with two tensors or more, and
+    nothing else; None otherwise."""
+    if bench.knows_input or not isinstance(bench.model, nn.Module) or not bench.batches:
+        return None
+    given = _Given(is_whole=True)
+    handle = bench.model.register_forward_pre_hook(given, with_kwargs=True)
+    try:
+        bench.loss(bench.batches[0])
+    finally:
+        handle.remove()
+    args = given.inputs[0] if len(given.inputs) == 1 else None
+    is_plain = isinstance(args, tuple) and len(args) > 1 and all(isinstance(arg, Tensor) for arg in args)
+    return list(args) if is_plain and args is not None else None
+
+
 class _Given:
     """A hook. An object of ours, and no function with a list: what the user's model can reach is put back by the bench."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_whole: bool = False) -> None:
         self.inputs: list[Any] = []
+        self._is_whole = is_whole
+        """All arguments are kept, not the only one."""
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self._is_whole:
+            self.inputs.append(None if kwargs else copied(args))
+            return
         self.inputs.append(copied(args[0]) if len(args) == 1 and not kwargs else None)
 
 

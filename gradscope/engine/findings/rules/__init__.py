@@ -4,6 +4,7 @@ Importing this fills `draft.RULES`.
 """
 
 from gradscope.engine.findings.rules import (
+    growth,
     losses,
     modes,
     nonfinite,
@@ -13,12 +14,14 @@ from gradscope.engine.findings.rules import (
     reach,
     scale,
     shapes,
+    terms,
     ties,
     units,
     zero_grad,
 )
 
 __all__ = [
+    "growth",
     "losses",
     "modes",
     "nonfinite",
@@ -28,6 +31,7 @@ __all__ = [
     "reach",
     "scale",
     "shapes",
+    "terms",
     "ties",
     "units",
     "zero_grad",

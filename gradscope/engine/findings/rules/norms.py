@@ -13,6 +13,8 @@ from gradscope.protocol.phases import Phase
 _CHECKS = 3
 _DIFFERENT = 1e-2
 """How far samples differ in what goes in, over its size: below it, something before has made them equal."""
+_TWO = 2
+_MOST_STEPS = 0.8
 _THE_SAME = 1e-3
 """The same of what comes out, over the largest weight of the layer; what a normalisation lets through has about 1."""
 
@@ -42,4 +44,34 @@ def _judge(record: Record) -> Iterator[Draft]:
             )
 
 
+def _over_two(record: Record) -> Iterator[Draft]:
+    """Of two values, minus their mean and over their deviation, one is 1 and the other -1: which is larger is all that is
+    left of them."""
+    if not record.norm_counts:
+        raise CannotJudge("no normalisation with more than one sample was called")
+    for layer in sorted(record.norm_counts, key=lambda name: place_of(record, name)):
+        counts = [count for _, count in record.norm_counts[layer]]
+        if len(counts) < _CHECKS or sum(count == _TWO for count in counts) < _MOST_STEPS * len(counts):
+            continue
+        kind = record.layers[layer].kind
+        is_of_batch = "BatchNorm" in kind
+        yield Draft(
+            id="norm-wipes-input",
+            where=layer,
+            phase=Phase.FORWARD,
+            first_step=record.norm_counts[layer][0][0],
+            evidence=(
+                seen("values that each mean is taken of", _TWO, _TWO + 1, text=f"by {layer} ({kind})"),
+                seen("checks", len(counts), _CHECKS),
+            ),
+            why="Of two values it makes 1 and -1: only which of them is larger is left"
+            + (", and what it says of a sample depends on the other one." if is_of_batch else "."),
+            do=f"Use larger batches, or LayerNorm or GroupNorm for {layer}."
+            if is_of_batch
+            else f"Let {layer} normalise over more than two values.",
+            instead="It is so in each step, not only in a last batch that is smaller.",
+        )
+
+
 RULES.append(Rule(ids=("norm-wipes-input",), judge=_judge))
+RULES.append(Rule(ids=("norm-wipes-input",), judge=_over_two))

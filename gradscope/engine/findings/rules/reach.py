@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradscope.engine.findings.draft import RULES, Draft, Rule
-from gradscope.engine.findings.record import ParameterFacts, Record
+from gradscope.engine.findings.record import WINDOW, ParameterFacts, Record
 from gradscope.engine.findings.telling import SOME_STEPS, listed, need_steps, number, place_of, seen, tops
 from gradscope.protocol.findings import Evidence, Severity
 from gradscope.protocol.phases import Phase
@@ -58,6 +58,33 @@ def _not_reached(record: Record) -> Iterator[Draft]:
         )
 
 
+def _all_zero(record: Record) -> Iterator[Draft]:
+    """Every gradient of an optimizer's parameters is 0, in each step: none of them ever moves, whatever the rate."""
+    need_steps(record, WINDOW)
+    for turn in record.optimizers:
+        own = [p for p in record.parameters.values() if p.is_trained and p.turn == turn and p.requires_grad and p.grads]
+        if not own or any(norm != 0.0 for p in own for _, norm in p.grads) or min(len(p.grads) for p in own) < WINDOW:
+            continue
+        places = tops(record, list(dict.fromkeys(p.layer for p in own)))
+        at_zero = [p.name for p in own if p.start_l2 == 0.0]
+        yield Draft(
+            id="not-reached",
+            where=places[0],
+            phase=Phase.BACKWARD,
+            near=tuple(places[1:]),
+            evidence=(
+                seen("steps in which all gradients are exactly 0", max(len(p.grads) for p in own), WINDOW, "steps"),
+                seen("parameters that are trained", len(own), None, text=listed((p.name for p in own), 6)),
+            ),
+            why="All that is trained gets gradients of exactly 0: nothing ever moves.",
+            do=f"Start one factor of each product other than 0: {listed(at_zero)} start at 0."
+            if len(at_zero) > 1
+            else "Look at what the loss is multiplied by (float16 rounds small gradients to 0: use a GradScaler), and at the "
+            "last activations and masks before it.",
+            instead="No rate, clip or schedule has anything to do with it: the gradients themselves are 0.",
+        )
+
+
 def _severity_of_cut(record: Record, how: str, parameters: list[ParameterFacts]) -> Severity | None:
     """None: as in the catalogue. A teacher, an average of weights, or frozen features are cut off on purpose."""
     if any(_moves_by_itself(p) or _has_twin(record, p) for p in parameters):
@@ -95,12 +122,18 @@ def _never_used(record: Record) -> Iterator[Draft]:
     whole = _whole(record, without)
     for layer in dict.fromkeys(p.layer for p in without):
         if record.layers[layer].calls and not (layer in whole and layer in record.cuts):
-            names = [p.name for p in without if p.layer == layer]
+            names, is_lost = [p.name for p in without if p.layer == layer], layer in record.thrown_away
             yield Draft(
                 id="never-used",
                 where=layer,
+                severity=Severity.WARNING if is_lost else None,
                 phase=Phase.BACKWARD,
                 evidence=(seen("parameters without a gradient", len(names), text=listed(names)),),
+                why="It is computed in each step and thrown away: no result is made of it." if is_lost else "",
+                do=f"Use what {layer} puts out in the forward around it; was another variable taken in its place?"
+                if is_lost
+                else "",
+                instead="It is no head whose answer is returned, and left out by the loss." if is_lost else "",
             )
 
 
@@ -198,6 +231,7 @@ def _size(p: ParameterFacts) -> int:
 
 
 RULES.append(Rule(ids=("not-reached",), judge=_not_reached))
+RULES.append(Rule(ids=("not-reached",), judge=_all_zero))
 RULES.append(Rule(ids=("not-in-optimizer",), judge=_not_in_optimizer))
 RULES.append(Rule(ids=("never-called",), judge=_never_called))
 RULES.append(Rule(ids=("never-used",), judge=_never_used))

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.engine.capture.native.looking_on import LookingOn
-from gradscope.engine.findings.record import DropoutCall, Record
+from gradscope.engine.findings.record import DropoutCall, LooseTerm, Record
 from gradscope.engine.findings.watch import nodes
+from gradscope.engine.findings.watch.ctc import ctc_call
+from gradscope.engine.findings.watch.loose_terms import LooseTerms
 from gradscope.engine.findings.watch.loss_numbers import LOSSES, arguments, loss_call
 from gradscope.engine.findings.watch.origins import Cuts, Origins
 from gradscope.engine.findings.watch.shapes_trail import ShapesTrail
@@ -55,7 +57,7 @@ class FunctionWatch(LookingOn):
         self._is_inside = is_inside or self._runs
         self._losses = 0
         self._origins, self._cuts = Origins(record), Cuts(record)
-        self._shapes, self._weights = ShapesTrail(step), WeightsTrail(step)
+        self._shapes, self._weights, self._terms = ShapesTrail(step), WeightsTrail(step), LooseTerms(record)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,6 +73,7 @@ class FunctionWatch(LookingOn):
             self._origins.clear()
             self._cuts.clear()
             self._shapes.clear()
+            self._terms.clear()
 
     def after(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if _is_blind():
@@ -89,11 +92,16 @@ class FunctionWatch(LookingOn):
         layer, is_inside = self._layer(), self._is_inside()
         self._cuts.see(name, layer, (*args, *kwargs.values()), result, is_inside=is_inside)
         if name in LOSSES:
-            self._loss(name, arguments(func, args, kwargs), layer)
+            self._loss(name, arguments(func, args, kwargs), layer, result=result)
         elif name in _DROPOUTS:
             self._dropout(layer, args, kwargs)
+        elif name == "ctc_loss":
+            call = ctc_call(arguments(func, args, kwargs), self._step)
+            self._record.ctc += [] if call is None else [call]
         elif not is_inside and torch.is_grad_enabled():
             self._piece(name, args, kwargs)
+        if self._terms.see(func, name, args, kwargs, result):
+            self._record.loose_terms.append(LooseTerm(step=self._step, turn=self._turn))
         self._weights.see(name, layer, args, kwargs, result)
         if not layer or name in LOSSES:
             # Some compute the loss in the model's own forward.
@@ -114,7 +122,9 @@ class FunctionWatch(LookingOn):
             frame = frame.f_back
         return False
 
-    def _loss(self, name: str, values: dict[str, Any], layer: str, class_dim: int | None = None) -> None:
+    def _loss(
+        self, name: str, values: dict[str, Any], layer: str, class_dim: int | None = None, result: Any = None
+    ) -> None:
         given, target = values.get("input"), values.get("target")
         if self._losses >= _MOST_LOSSES or not isinstance(given, Tensor):
             return
@@ -128,6 +138,7 @@ class FunctionWatch(LookingOn):
                 place=self._origins.place(given),
                 is_relayout=self._shapes.is_relaid(given, target, self._output()),
                 class_dim=class_dim,
+                result=result,
             )
         if call is not None:
             self._losses += 1

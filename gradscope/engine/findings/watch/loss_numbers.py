@@ -93,6 +93,7 @@ def loss_call(
     place: str,
     is_relayout: bool,
     class_dim: int | None = None,
+    result: object = None,
 ) -> LossCall | None:
     """`values` holds "input" and, where there is one, "target". None where its numbers cannot be read."""
     given, target = values.get("input"), values.get("target")
@@ -131,8 +132,14 @@ def loss_call(
         is_relayout=is_relayout,
         options={key: value for key, value in values.items() if isinstance(value, (str, int, float, bool))},
         place=place,
+        value=float(result) if isinstance(result, Tensor) and not result.dim() and _is_mean(values) else math.nan,
+        target_std=math.nan if y is None or y.numel() < 2 else float(sample(y).std()),
         out_of_reach=0.0 if y is None or function not in REGRESSION else _out_of_reach(made_by, y),
     )
+
+
+def _is_mean(values: dict[str, Any]) -> bool:
+    return values.get("reduction", "mean") == "mean" and values.get("weight") is None
 
 
 def _class_dim(function: str, x: Tensor) -> int | None:

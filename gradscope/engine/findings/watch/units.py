@@ -215,6 +215,9 @@ class UnitWatch:
         if largest == 0.0 or x.shape[0] < 2 or not plain(x):
             return  # a residual branch that starts at 0
         before = _spread(x) / (float(_few(x).abs().max()) + 1e-12)
+        count = _averaged_over(module, x)
+        if count is not None:
+            note(self._record.norm_counts.setdefault(name, []), (step, count))
         self._norm = (name, before, largest)
         note(self._record.norms.setdefault(name, []), (step, before, _spread(y) / largest))
 
@@ -232,6 +235,17 @@ def _role(kind: type[nn.Module]) -> str:
     if issubclass(kind, (*_FIRING, *_BOUNDED)):
         return "function"
     return "norm" if "Norm" in kind.__name__ else ""
+
+
+def _averaged_over(module: nn.Module, x: Tensor) -> int | None:
+    """How many values each mean is taken of; None for a kind that is not known, and for one by running statistics."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return x.numel() // x.shape[1] if module.training or not module.track_running_stats else None
+    if isinstance(module, nn.LayerNorm):
+        return math.prod(module.normalized_shape)
+    if isinstance(module, nn.GroupNorm):
+        return x.numel() // (x.shape[0] * module.num_groups)
+    return None
 
 
 def _few(x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from gradscope.engine.findings.watch.units import UnitWatch
 from gradscope.engine.model.leaves import Inputs, tensor_leaves
 from gradscope.engine.surroundings.error_parts import class_name, message_of
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import INF, L2, MAX, MIN, NAN, ZERO, SubjectKind
+from gradscope.protocol.subjects import COUNT, INF, L2, MAX, MIN, NAN, ZERO, SubjectKind
 
 if TYPE_CHECKING:
     from gradscope.engine.book.book import Book
@@ -77,6 +77,8 @@ class Watch:
         self._left = 0
         """How many layers have been left at least once."""
         self._wants_predictions = False
+        self._bare_secs = 0.0
+        """Of the step under way."""
 
     @property
     def errors(self) -> list[str]:
@@ -136,7 +138,10 @@ class Watch:
 
     def phase_done(self, phase: Phase, collected: Collected) -> None:
         """Nothing can fail in the phase any more."""
+        self._bare_secs += collected.bare_seconds
         if phase is Phase.FORWARD:
+            if not self.record.steps and not self.record.first_sizes:
+                self._take_sizes(collected)
             self._forward_done()
         elif phase is Phase.BACKWARD:
             self._backward_done(collected)
@@ -163,6 +168,13 @@ class Watch:
             modules = [layer.module for layer in self.record.layers.values()]
             self.record.all_eval = bool(modules) and not any(module.training for module in modules)
             self._output_std = _std(output)
+
+    def _take_sizes(self, collected: Collected) -> None:
+        rows = self._book.observer.tables.subjects.rows
+        for number, summary in zip(collected.subjects.tolist(), collected.summaries, strict=True):
+            key = rows[number].key
+            if key.kind is SubjectKind.ACTIVATION and key.call == 0 and not key.leaf and summary[COUNT]:
+                self.record.first_sizes[key.name] = float(summary[L2]) / math.sqrt(float(summary[COUNT]))
 
     def _take_measure(self, output: Tensor, target: object) -> None:
         if not isinstance(target, Tensor):
@@ -272,6 +284,8 @@ class Watch:
         )
         if self._measure is not None and self._measure.predictions is not None:
             facts_of_step.predictions, facts_of_step.targets = self._measure.predictions, self._measure.targets
+        record.step_seconds.append(self._bare_secs)
+        self._bare_secs = 0.0
         record.count += 1
         note(record.steps, facts_of_step, first=1024, most=_MOST_STEPS)
         for old in record.steps[-_PREDICTIONS_KEPT - 1 : -_PREDICTIONS_KEPT]:

@@ -27,7 +27,7 @@ def probe(x: Tensor, y: Tensor) -> float | None:
     y = y[: len(columns)]
     half = len(columns) // 2
     chance, wanted = chance_of(y), y[half:]
-    said = [_ridge(part, half) @ _as_columns(y)[:half] for part in _with_products(columns)]
+    said = [ridge(part, half) @ _as_columns(y)[:half] for part in _with_products(columns)]
     found = [standard_errors(part, wanted, chance) for part in said]
     nearest = _as_columns(y)[:half][torch.cdist(columns[half:], columns[:half]).argmin(1)]
     by_neighbour = None if chance is None else _sum_of_squares(y)
@@ -41,7 +41,7 @@ def best_lag(x: Tensor, y: Tensor) -> int | None:
         return None
     y = y[: len(columns)]
     half, chance = len(columns) // 2, chance_of(y)
-    solved = _ridge(columns, half)
+    solved = ridge(columns, half)
     scores = {}
     for lag in (lag for lag in range(-FARTHEST, FARTHEST + 1) if lag):
         turned = y.roll(-lag, 0)
@@ -93,6 +93,10 @@ def _columns(x: Tensor) -> Tensor | None:
         return None
     if columns.shape[1] > MOST_COLUMNS or not bool(torch.isfinite(columns).all()):
         return None
+    return standardised(columns)
+
+
+def standardised(columns: Tensor) -> Tensor:
     return (columns - columns.mean(0)) / (columns.std(0) + 1e-9)
 
 
@@ -103,7 +107,7 @@ def _with_products(columns: Tensor) -> list[Tensor]:
     return [columns, torch.cat([columns, columns[:, i] * columns[:, j], columns.abs()], 1)]
 
 
-def _ridge(columns: Tensor, half: int) -> Tensor:
+def ridge(columns: Tensor, half: int) -> Tensor:
     """The matrix that takes the targets of the first half to what is said of the second."""
     a = torch.cat([columns, torch.ones(len(columns), 1, dtype=columns.dtype)], 1)
     known, asked = a[:half], a[half:]
