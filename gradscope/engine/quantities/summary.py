@@ -71,12 +71,14 @@ class SummaryBatch:
         if KERNEL is not None and address:
             self.set_plain(position, address, tensor.numel(), values.before)
             return
-        flat = values.flat()
-        if self._norms_only:
-            self._summaries[position], self._histograms[position], self._sampled[position] = norm(flat), 0, 0
-        else:
-            self._summaries[position] = moments(flat)
-            self._histograms[position], self._sampled[position] = exponents(flat)
+        # What looks on at the functions of a training must not take these for the training's.
+        with torch._C.DisableTorchFunction():
+            flat = values.flat()
+            if self._norms_only:
+                self._summaries[position], self._histograms[position], self._sampled[position] = norm(flat), 0, 0
+            else:
+                self._summaries[position] = moments(flat)
+                self._histograms[position], self._sampled[position] = exponents(flat)
 
     def set_plain(self, position: int, address: int, count: int, before: Tensor | None = None) -> None:
         """The same for `count` > 0 neighbouring float32 on the CPU, where there is a KERNEL; `before` is taken off."""

@@ -141,6 +141,15 @@ def test_a_head_that_its_own_module_returns_is_the_business_of_who_calls_it() ->
     assert said(recipe(Wrapped(), rows()), "never-used") == []
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_the_capture_reads_is_no_reading_of_the_trainings(dtype: torch.dtype) -> None:
+    """Numbers that the compiled kernel does not take are taken by numpy, in the middle of the forward."""
+    model = Branches(lambda model, near, far: (model.out(near), far)).to(dtype)
+    x, y = rows()
+    for id in ("not-reached", "never-used"):
+        assert said(recipe(model, (x.to(dtype), y), step=of_first), id) == []
+
+
 class Adapted(nn.Module):
     """A frozen layer with a low-rank adapter."""
 
