@@ -277,6 +277,19 @@ def test_a_recipe_behind_a_script_or_a_dead_engine_leaves_nothing_either(lab: La
     assert numbers(lab) == (0, False, "")
 
 
+def test_what_is_left_of_a_training_whose_engine_died_stays_until_it_is_open_again(lab: Lab) -> None:
+    lab.ready()
+    played(lab, replace(SESSION, path="/a.py"))
+    lab.client.become(EngineStatus.DEAD)
+    lab.controller.open_recipe("/a.py")
+    lab.client.become(EngineStatus.READY)
+    failed(lab)
+    assert numbers(lab) == (1, False, "/a.py") and lab.state.unopened is not None, "a mistake in the file loses nothing"
+    lab.controller.open_recipe("/a.py")
+    lab.client.message_received.emit(m.Opened(session=replace(SESSION, path="/a.py"), position=Position()))
+    assert numbers(lab) == (0, False, "/a.py")
+
+
 def test_a_recipe_in_a_living_engine_is_shown_until_another_is_there(lab: Lab) -> None:
     """It goes on where the other cannot be opened: the engine has it still."""
     lab.ready()

@@ -55,6 +55,12 @@ def test_what_looking_on_raises_is_raised(base: type) -> None:
         torch.ones(2)
 
 
+@pytest.mark.parametrize("base", [LookingOn, InPython])
+def test_what_is_no_dict_is_refused(base: type) -> None:
+    with pytest.raises(TypeError):
+        _mode(base, lambda *told_of: None).__torch_function__(len, (), ([1],), [1])
+
+
 @pytest.mark.skipif(NATIVE is None, reason="the extension is not there")
 def test_warnings_and_tracebacks_have_no_line_of_it() -> None:
     weight = torch.ones(1, requires_grad=True)

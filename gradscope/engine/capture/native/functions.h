@@ -11,6 +11,10 @@ static PyObject *look_on(PyObject *self, PyObject *given_args, PyObject *given_k
     PyObject *func, *types, *args = NULL, *kwargs = Py_None;
     if (!PyArg_ParseTupleAndKeywords(given_args, given_kwargs, "OO|OO", names, &func, &types, &args, &kwargs))
         return NULL;
+    if (kwargs != Py_None && !PyDict_Check(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "kwargs is a dict, or None");
+        return NULL;
+    }
     args = args == NULL ? PyTuple_New(0) : PySequence_Tuple(args);
     kwargs = kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs);
     PyObject *result = args == NULL || kwargs == NULL ? NULL : PyObject_Call(func, args, kwargs);

@@ -37,7 +37,7 @@ def two_digits(value: float) -> str:
 
 
 def with_fewer_digits(tell: Callable[[Callable[[float], str]], str]) -> list[str]:
-    """What is told with exact numbers, and the same with shorter ones, for `ElidedLabel.show_text`. `tell` is given how a
+    """What is told with exact numbers, and the same with shorter ones, for `ElidedLabel.show_forms`. `tell` is given how a
     number is written; what is no measured number, like a step, it writes itself."""
     return list(dict.fromkeys(tell(written) for written in (exact, short, two_digits)))
 
