@@ -471,12 +471,10 @@ class AppState(Refusals):
         self.opening = path
         self.touch(Topic.ENGINE, Topic.POSITION)
 
-    def leave_session(self, source: tuple[str, str]) -> None:
-        """Its engine ends for what is opened now, `source`. Of the same one the layers stay to be seen, without numbers."""
-        is_same = self.session is not None and source_of(self.session) == source
-        self._begin_session(self if is_same else None)
-        if not is_same:
-            self.session = self.tree = None
+    def leave_session(self) -> None:
+        """Its engine ends for what is opened now."""
+        self._begin_session(None)
+        self.session = self.tree = None
         self._move(Position())
         self.touch(*Topic)
 

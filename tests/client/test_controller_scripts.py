@@ -255,13 +255,16 @@ def test_a_script_without_a_step_leaves_nothing_of_the_recipe_before_it(lab: Lab
     assert numbers(lab) == (0, False, "") and lab.state.unopened is not None
 
 
-def test_a_script_that_is_started_again_keeps_its_layers_and_no_number(lab: Lab, script: Script) -> None:
+def test_a_script_that_is_started_again_is_shown_until_it_comes_to_a_step(lab: Lab, script: Script) -> None:
     opened(lab, script)
     played(lab, session_of(script))
     pinned = lab.state.pins
     lab.controller.reset()
-    assert numbers(lab) == (0, False, f"{script.folder}/train.py") and lab.state.tree is not None
+    assert numbers(lab) == (1, False, f"{script.folder}/train.py") and lab.state.tree is not None
     assert lab.state.pins is pinned and lab.state.awaited is script
+    lab.client.become(EngineStatus.READY)
+    lab.client.message_received.emit(m.Opened(session=session_of(script), position=Position()))
+    assert numbers(lab) == (0, False, f"{script.folder}/train.py")
 
 
 def test_a_recipe_behind_a_script_or_a_dead_engine_leaves_nothing_either(lab: Lab, script: Script) -> None:

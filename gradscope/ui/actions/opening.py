@@ -131,9 +131,11 @@ class Opening:
         self._tried, self._queued = tried, request
         is_of_use = script is None and engine.script is None
         is_ready = is_of_use and engine.status is EngineStatus.READY
-        if not is_ready and not self._is_all_that_is_left(tried):
-            # What was open before goes with its engine now, and not only when there is something else to be seen.
-            self._state.leave_session(_source_of(tried))
+        session = self._state.session
+        if not is_ready and (session is None or source_of(session) != _source_of(tried)):
+            # What was open before goes with its engine now, and not only when there is something else to be seen. The same
+            # stays to be read until it is open again, which may fail.
+            self._state.leave_session()
         self._state.awaited = script
         self._state.set_opening(tried.path)
         if is_ready:
@@ -141,11 +143,6 @@ class Opening:
         elif not is_of_use or engine.status is not EngineStatus.STARTING:
             self._start_engine(script)
         self._on_change()
-
-    def _is_all_that_is_left(self, tried: Unopened) -> bool:
-        """Of a training whose engine has died: it stays to be read until the same is open again, which may fail."""
-        engine, session = self._state.engine, self._state.session
-        return engine.status is EngineStatus.DEAD and session is not None and source_of(session) == _source_of(tried)
 
     def _on_replied(self, tried: Unopened | None, reply: object) -> None:
         if tried is not self._tried:
