@@ -46,7 +46,10 @@ class Reached:
 def is_timeline(path: str | os.PathLike[str]) -> bool:
     """Whether a folder has a timeline in it."""
     folder = Path(path).expanduser()
-    return folder.is_dir() and any(name.name == STEPS_FILE or _NAME.fullmatch(name.name) for name in folder.iterdir())
+    try:
+        return any(path.name == STEPS_FILE or _NAME.fullmatch(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 class SavedTimeline:

@@ -49,7 +49,8 @@ _BY_ID = "_per_optimizer_states"
 
 def state_hash(stepper: Stepper, *, counts_cleared: bool = True) -> str:
     """Hex. Training is as before. `counts_cleared`: gradients count, too, that the next step clears before it adds to them,
-    between two steps; no checkpoint file has those, and nothing that is trained depends on them."""
+    between two steps; no checkpoint file has those, and nothing that is trained depends on them. Without them it is the hash
+    that is compared with files: what they do not bring back of schedulers and options, who shares what, does not count."""
     canonical = Canonical(stepper.training, as_in_file=not counts_cleared)
     is_between = stepper.book.rest is Rest.READY
     writer = _Writer(canonical, cleared_before_use(stepper) if is_between and not counts_cleared else ())

@@ -19,6 +19,7 @@ from zoo import ZOO
 from zoo_parts import CLASSES, FEATURES, classifier
 
 from gradscope import Recipe, Session
+from gradscope.engine.checkpoints.file import write
 from gradscope.engine.checkpoints.save import contents
 from gradscope.engine.timeline import saving
 from gradscope.engine.timeline.saved import SavedTimeline
@@ -279,7 +280,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(kept: Path) -
 def test_the_newest_checkpoint_stays_until_there_is_a_newer_one(
     held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, there = saving.write, list[bool]()
+    real, there = write, list[bool]()
 
     def noted(path: Path, content: object) -> tuple[Path, int]:
         number = int(path.stem.removeprefix("step-"))
