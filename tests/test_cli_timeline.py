@@ -179,6 +179,25 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     assert done.returncode == 2 and sentence.format(tmp_path) in done.stderr, done.stderr
 
 
+def test_a_start_that_fails_leaves_the_folder_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the same command works once its cause is mended."""
+    (tmp_path / "large.py").write_text(LARGE.replace("torch.zeros(8", "torch.full((8,), 900"))
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder in ("new", "there"):
+        done = in_process(capsys, "run", "large.py", "--steps", 2, "--quiet", "--timeline", folder)
+        assert done.returncode not in (0, None), done.stderr
+    assert not (tmp_path / "new").exists() and not any((tmp_path / "there").iterdir())
+    done = in_process(capsys, "run", "large.py", "--steps", 2, "--timeline", "new", "--jsonl", "no/where")
+    assert done.returncode == 2 and not (tmp_path / "new").exists()
+    (tmp_path / "large.py").write_text(LARGE)
+    for folder in ("new", "there"):
+        done = in_process(capsys, "run", "large.py", "--steps", 2, "--quiet", "--timeline", folder)
+        assert done.returncode == 0 and (tmp_path / folder / "step-2.pt").is_file(), done.stderr
+
+
 def test_a_script_has_no_timeline_of_this_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.py").write_text("import torch\n")
     done = in_process(capsys, "run", "--timeline", "new", tmp_path / "train.py")

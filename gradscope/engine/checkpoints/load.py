@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,7 +67,12 @@ def listing(mismatch: CheckpointMismatch) -> str:
 def load_checkpoint(stepper: Stepper, path: str | os.PathLike[str], *, strict: bool = True) -> CheckpointLoaded:
     """See `Session.load_checkpoint`."""
     need_rest(stepper, "loaded")
-    file, content = read(path)
+    return load_content(stepper, *read(path), strict=strict)
+
+
+def load_content(stepper: Stepper, file: Path, content: Mapping[str, Any], *, strict: bool = True) -> CheckpointLoaded:
+    """What was read from a file. Raises as `load_checkpoint` does."""
+    need_rest(stepper, "loaded")
     try:
         found = parts_of(content, file, stepper)
         mismatch = compare(found, file, stepper)

@@ -102,6 +102,7 @@ class TimelineOutput:
         self.has_failed = False
         self._saving: TimelineSaving | None = None
         self._is_begun = False
+        self._session, self._from = session, session.position.step
         if folder is not None:
             limit_bytes = LIMIT_BYTES if limit_mb is None else limit_mb * 2**20
             self._saving = TimelineSaving(session, folder, limit_bytes=limit_bytes)
@@ -112,8 +113,12 @@ class TimelineOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._saving is not None:
-            self._saving.close()
+        if self._saving is None:
+            return
+        if error is not None and self._session.position.step == self._from:
+            # Without a step there is nothing to go to, and the same command is to find its folder as it was.
+            self._saving.discard()
+        self._saving.close()
 
     def before_step(self) -> None:
         """Raises the first time, where it cannot be written at all."""

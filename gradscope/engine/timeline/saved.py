@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradscope.engine.checkpoints.load import load_checkpoint
+from gradscope.engine.checkpoints.file import read
+from gradscope.engine.checkpoints.load import DoesNotFit, load_content
+from gradscope.engine.checkpoints.save import need_rest
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.timeline.marks import Marks, no_attributes
 from gradscope.engine.timeline.replay import why_approximate
 from gradscope.engine.timeline.saving import FORMAT_VERSION, STEPS_FILE, checkpoint_name, nothing_is_cleared
 from gradscope.engine.timeline.state_hash import state_hash
 from gradscope.protocol.failure import BadInput
+from gradscope.protocol.messages.checkpoints import CheckpointLoaded
 from gradscope.protocol.phases import Rest
 
 _NAME = re.compile(r"step-(0|[1-9]\d{0,17})\.pt")
@@ -42,7 +45,11 @@ class Reached:
 
 def is_timeline(path: str | os.PathLike[str]) -> bool:
     """Whether a folder has a timeline in it."""
-    return (Path(path).expanduser() / STEPS_FILE).is_file()
+    folder = Path(path).expanduser()
+    try:
+        return any(path.name == STEPS_FILE or _NAME.fullmatch(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 class SavedTimeline:
@@ -55,12 +62,18 @@ class SavedTimeline:
         """Of the training before these steps."""
         self.states: dict[int, str] = {}
         """Hashes of the state that these checkpoints hold."""
+        self.notes: list[str] = []
+        """Sentences about what could not be read beside them."""
+        self.checkpoints: list[int] = []
         try:
             names = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()]
+            self.checkpoints = sorted(int(name[1]) for name in names if name is not None)
             self._read_steps()
         except OSError as error:
-            raise BadInput(f"The timeline in {self.folder} cannot be read: {error.strerror or error}") from error
-        self.checkpoints = sorted(int(name[1]) for name in names if name is not None)
+            said = error.strerror or error
+            if not self.checkpoints:
+                raise BadInput(f"The timeline in {self.folder} cannot be read: {said}") from error
+            self.notes.append(f"{STEPS_FILE} cannot be read, and nothing is compared with it: {said}")
 
     @property
     def newest(self) -> int:
@@ -80,15 +93,12 @@ class SavedTimeline:
         return before[-1]
 
     def go_to(self, stepper: Stepper, step: int, tick: Callable[[], None]) -> Reached:
-        """Stand before that step. Raises BadInput where no checkpoint leads there or it cannot be loaded (then the session is
-        as before), and what the user's code raises where it is run again. `tick` is called before each phase, and may raise.
+        """Stand before that step. A checkpoint that is damaged is passed over for the one before it. Raises BadInput where
+        none leads there or can be loaded (then the session is as before), and what the user's code raises where it is run
+        again. `tick` is called before each phase, and may raise.
         """
-        base = self.base_of(step)
-        path = self.folder / checkpoint_name(base)
-        loaded = load_checkpoint(stepper, path)
-        if stepper.book.step != base:
-            raise BadInput(f"{path} is of step {stepper.book.step}; expected the checkpoint of step {base}")
-        marks, notes, compared = Marks(stepper, no_attributes, nothing_is_cleared), list(loaded.notes), 0
+        base, said = self._load_before(stepper, step)
+        marks, notes, compared = Marks(stepper, no_attributes, nothing_is_cleared), [*self.notes, *said], 0
         differs_from: int | None = None
         if base in self.states:
             compared += 1
@@ -120,26 +130,59 @@ class SavedTimeline:
 
     # ------------------------------------------------------------------------------------------ private
 
+    def _load_before(self, stepper: Stepper, step: int) -> tuple[int, list[str]]:
+        """(step of the nearest checkpoint that can be loaded, notes)."""
+        need_rest(stepper, "loaded")
+        notes: list[str] = []
+        first: BadInput | None = None
+        nearest = self.base_of(step)
+        for base in reversed([number for number in self.checkpoints if number <= nearest]):
+            try:
+                loaded = self._load(stepper, base)
+            except DoesNotFit:
+                # As little as any other of these.
+                raise
+            except BadInput as error:
+                first = first or error
+                notes.append(f"{error}: the checkpoint before it is taken")
+            else:
+                return base, [*notes, *loaded.notes]
+        assert first is not None
+        raise first
+
+    def _load(self, stepper: Stepper, base: int) -> CheckpointLoaded:
+        file, content = read(self.folder / checkpoint_name(base))
+        if content.get("step") != base:
+            raise BadInput(f"{file} is of step {content.get('step')}; expected the checkpoint of step {base}")
+        return load_content(stepper, file, content)
+
     def _read_steps(self) -> None:
         path = self.folder / STEPS_FILE
         with path.open(encoding="utf-8", errors="replace") as lines:
-            head = _content(lines.readline(_MOST_LINE))
-            if head is None or head.get("gradscope_timeline") != FORMAT_VERSION:
-                raise BadInput(
-                    f"{path} is no timeline of this version; expected one written by gradscope run --timeline"
-                )
-            number = 1
+            number, damaged = 0, list[int]()
             while line := lines.readline(_MOST_LINE):
                 number += 1
                 content = _content(line)
                 if content is None:
-                    if line.endswith("\n"):
-                        raise BadInput(f"{path}, line {number} is damaged; expected a step with its mark")
-                    # The process was killed while it wrote this one.
-                    break
-                for name, found in (("mark", self.marks), ("state", self.states)):
-                    if name in content:
-                        found[content["step"]] = content[name]
+                    # The process was killed while it wrote the last one.
+                    if line.endswith("\n") or number == 1:
+                        damaged.append(number)
+                elif "gradscope_timeline" in content:
+                    if content["gradscope_timeline"] != FORMAT_VERSION:
+                        raise BadInput(
+                            f"{path} is no timeline of this version; expected one written by gradscope run --timeline"
+                        )
+                else:
+                    for name, found in (("mark", self.marks), ("state", self.states)):
+                        if name in content:
+                            found[content["step"]] = content[name]
+        if not number:
+            self.notes.append(f"{path} is empty: nothing is compared")
+        elif damaged:
+            lines_are = "1 line is" if len(damaged) == 1 else f"{len(damaged)} lines are"
+            self.notes.append(
+                f"{path}: {lines_are} damaged, the first is line {damaged[0]}; what they tell is not compared"
+            )
 
 
 def _content(line: str) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 The folder has `step-N.pt`, the checkpoint of before step N (see `checkpoints.save`), and `steps.jsonl`: a line that says what
 this is, then for each step its number and its mark before its forward, and for each checkpoint the hash of its state. A file
-is written under a temporary name, forced to the disk, and renamed: a process that is killed leaves whole ones.
+is written under a temporary name, forced to the disk, and renamed: a process that is killed leaves whole ones. The newest
+checkpoint stays until there is a newer one: where two do not fit into the limit, both are there for that moment.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class TimelineSaving:
         limit_bytes: int = LIMIT_BYTES,
         share: float | None = _SHARE,
     ) -> None:
-        """`folder` is made; where it is there already it has to be empty. `limit_bytes` bounds the files in it, `share` the
-        part of the time that goes into checkpoints; None: one is kept of each step. Raises BadInput."""
+        """`folder` is made; where it is there already it has to be empty. `limit_bytes` bounds the files in it, but for the
+        newest checkpoint while its successor is written; `share` the part of the time that goes into checkpoints; None: one
+        is kept of each step. Raises BadInput."""
         if limit_bytes < 1:
             raise BadInput(f"The limit of the timeline on disk is {limit_bytes} bytes; expected 1 or more")
         self.folder = checked_folder(folder)
@@ -65,13 +67,18 @@ class TimelineSaving:
         """Of the checkpoint files, by their steps."""
         self._written_bytes = 0
         self._has_shapes = self._is_over = False
+        self._has_made_folder = not self.folder.exists()
         try:
             self.folder.mkdir(exist_ok=True)
             # By lines: a process that is killed has written all but the newest.
             self._lines: TextIO = (self.folder / STEPS_FILE).open("x", buffering=1, encoding="utf-8")
         except OSError as error:
             raise BadInput(f"The timeline cannot be written to {self.folder}: {error.strerror or error}") from error
-        self._guarded(lambda: self._note({"gradscope_timeline": FORMAT_VERSION}))
+        try:
+            self._guarded(lambda: self._note({"gradscope_timeline": FORMAT_VERSION}))
+        except BaseException:
+            self.discard()
+            raise
 
     @property
     def used_bytes(self) -> int:
@@ -99,6 +106,16 @@ class TimelineSaving:
         self._is_over = True
         with contextlib.suppress(OSError):
             self._lines.close()
+
+    def discard(self) -> None:
+        """Nothing came of it: what was written is removed, and the folder if it was made for that."""
+        self.close()
+        with contextlib.suppress(OSError):
+            for name in (*map(checkpoint_name, self._sizes), STEPS_FILE):
+                (self.folder / name).unlink(missing_ok=True)
+            self._sizes.clear()
+            if self._has_made_folder:
+                self.folder.rmdir()
 
     # ------------------------------------------------------------------------------------------ private
 
@@ -132,9 +149,11 @@ class TimelineSaving:
         content = contents(self._stepper, [])
         # After the end of an epoch has drawn its numbers, and before the file: what is there can be verified.
         self._note({"step": number, "state": state_hash(self._stepper, counts_cleared=False)})
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
         expected = _bytes_in(content)
         self._need_to_fit(expected)
-        self._make_room(number, expected)
+        self._make_room(number, expected, stays=max(self._sizes, default=None))
         path, size = write(self.folder / checkpoint_name(number), content)
         try:
             self._need_to_fit(size)
@@ -152,8 +171,8 @@ class TimelineSaving:
                 f"given to the timeline in {self.folder}"
             )
 
-    def _make_room(self, number: int, size: int) -> None:
-        """So that so many more bytes fit. The checkpoint of step `number` stays."""
+    def _make_room(self, number: int, size: int, stays: int | None = None) -> None:
+        """So that so many more bytes fit, as far as that can be: the checkpoints of the steps `number` and `stays` stay."""
         if self.used_bytes + size <= self._limit_bytes:
             return
         steps = sorted({*self._sizes, number})
@@ -161,6 +180,8 @@ class TimelineSaving:
         for step in [*sparse, *(step for step in steps if step not in {*sparse, number})]:
             if self.used_bytes + size <= self._limit_bytes:
                 return
+            if step == stays:
+                continue
             (self.folder / checkpoint_name(step)).unlink(missing_ok=True)
             del self._sizes[step]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -49,11 +49,13 @@ _BY_ID = "_per_optimizer_states"
 
 def state_hash(stepper: Stepper, *, counts_cleared: bool = True) -> str:
     """Hex. Training is as before. `counts_cleared`: gradients count, too, that the next step clears before it adds to them,
-    between two steps; no checkpoint file has those, and nothing that is trained depends on them."""
-    canonical = Canonical(stepper.training)
+    between two steps; no checkpoint file has those, and nothing that is trained depends on them. Without them it is the hash
+    that is compared with files: what they do not bring back of schedulers and options, who shares what, does not count."""
+    canonical = Canonical(stepper.training, as_in_file=not counts_cleared)
     is_between = stepper.book.rest is Rest.READY
     writer = _Writer(canonical, cleared_before_use(stepper) if is_between and not counts_cleared else ())
     walk = _Walk(copies_parameters=False)
+    walk.canonical = canonical
     walk.leave_out([*stepper.loop.batches.parts, *canonical.left_out])
     walk.look_from(roots_of(stepper.training))
     for place, thing in walk.met:
@@ -71,6 +73,8 @@ def _is_dict_of_hooks(place: Place) -> bool:
 class _Walk(Walk):
     """Copies nothing; what is met, in order."""
 
+    canonical: Canonical | None = None
+
     def __post_init__(self) -> None:
         self.met: list[tuple[Place, object]] = []
         super().__post_init__()
@@ -78,6 +82,20 @@ class _Walk(Walk):
     def _keep(self, place: Place, what: str, holder: Holder) -> None:
         super()._keep(place, what, holder)
         self.met.append((place, holder))
+
+    def _keep_items(
+        self,
+        place: Place,
+        what: str,
+        holder: ItemsHolder,
+        place_of_item: Callable[[Any], Place] | None = None,
+    ) -> None:
+        known = len(self._waiting)
+        super()._keep_items(place, what, holder, place_of_item)
+        if self.canonical is not None and isinstance(holder, DictHolder):
+            inside = [self._waiting.pop() for _ in range(len(self._waiting) - known)]
+            is_told = self.canonical.is_told_by_value
+            self._waiting += [pair for pair in reversed(inside) if not is_told(holder.content, pair[1])]
 
     def _visit_module(self, place: Place, attributes: dict[str, Any]) -> None:
         known = len(self.found)
@@ -202,6 +220,8 @@ class _Writer:
                 continue
             if is_scaler and keys[i] == _BY_ID:
                 self.contents([*value.values()])
+            elif self._canonical is not None and self._canonical.is_told_by_value(holder.content, value):
+                self.contents(value)
             else:
                 self.value(value)
 

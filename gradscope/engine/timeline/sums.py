@@ -39,22 +39,45 @@ _UNKNOWN = -1
 class _Plan:
     """The kernel's work of the last time, where it could do all of it."""
 
-    tensors: list[Tensor]
+    tensors: list[weakref.ref[Tensor]]
+    """Gradients may be among them: they are not held for longer than the training does."""
     one_in: list[int]
     addresses: list[int]
     counts: list[int]
     """Of numbers."""
+    dtypes: list[torch.dtype]
     jobs: NDArray[np.int64]
+    untrained: list[int]
+    """Places of large tensors that are not trained: the plan has one of their blocks only."""
+    versions: list[int]
+    blocks: IntArray
+    """Sums of these blocks."""
+    sums: IntArray
+    """Of those tensors in whole, while neither their versions nor these blocks are others."""
 
     def holds(self, tensors: Sequence[Tensor], one_in: Sequence[int]) -> bool:
         """The same tensors lie where they lay."""
         return (
             len(tensors) == len(self.tensors)
-            and all(map(operator.is_, tensors, self.tensors))
+            and all(map(operator.is_, tensors, [ref() for ref in self.tensors]))
             and one_in == self.one_in
             and [tensor.data_ptr() for tensor in tensors] == self.addresses
             and [tensor.numel() for tensor in tensors] == self.counts
+            and [tensor.dtype for tensor in tensors] == self.dtypes
+            and all(tensor.is_contiguous() for tensor in tensors)
+            and not any(tensors[i].requires_grad for i in self.untrained)
+            and [version_of(tensors[i]) for i in self.untrained] == self.versions
         )
+
+    def found(self, kernel: Any, factors: int, turn: int) -> IntArray | None:
+        """None where one that is not trained was written to past its version."""
+        self.jobs[:, 3] = turn % self.jobs[:, 2]
+        self.jobs[self.untrained, 3] = 0
+        found: IntArray = kernel.sum_all(self.jobs, factors)
+        if not np.array_equal(found[self.untrained], self.blocks):
+            return None
+        found[self.untrained] = self.sums
+        return found
 
 
 class Sums:
@@ -67,14 +90,16 @@ class Sums:
         self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
         """Of large tensors that are not trained, by their ids: (tensor, version, sum)."""
         self._plan: _Plan | None = None
-        """Of those that are there in each step: gradients are not held for longer than the training does."""
 
     def of(self, tensors: Sequence[Tensor], *, one_in: Sequence[int] | None = None, turn: int = 0) -> IntArray:
         """A sum of each. `one_in`: of a large one only every so many blocks count, other ones in each `turn`."""
         kernel, plan = summary.KERNEL, self._plan
         if kernel is not None and plan is not None and one_in is not None and plan.holds(tensors, one_in):
-            plan.jobs[:, 3] = turn % plan.jobs[:, 2]
-            return kernel.sum_all(plan.jobs, self._address)
+            planned = plan.found(kernel, self._address, turn)
+            if planned is not None:
+                return planned
+            self._known.clear()
+        self._plan = None
         found = np.zeros(len(tensors), dtype=np.int64)
         small: dict[tuple[torch.dtype, torch.device], list[int]] = {}
         untrained: list[int] = []
@@ -106,16 +131,46 @@ class Sums:
             if kernel is not None and jobs:
                 table = np.array(jobs, dtype=np.int64)
                 found[places] = kernel.sum_all(table, self._address)
-                if one_in is not None and len(jobs) == len(tensors):
-                    counts = [tensor.numel() for tensor in tensors]
-                    self._plan = _Plan([*tensors], [*one_in], [address for address, *_ in jobs], counts, table)
             for group in small.values():
                 several = [tensors[i] for i in group]
                 found[group] = safely(partial(self._of_small, several), np.full(len(group), _UNKNOWN))
         for i in untrained:
             # The version of one that is trained does not tell: fused kernels leave no mark in it.
             self._known[id(tensors[i])] = weakref.ref(tensors[i]), version_of(tensors[i]), int(found[i])
+        if kernel is not None and one_in is not None:
+            self._plan = self._planned(kernel, tensors, one_in, found)
         return found
+
+    def _planned(self, kernel: Any, tensors: Sequence[Tensor], one_in: Sequence[int], found: IntArray) -> _Plan | None:
+        """None where the kernel cannot do all of it."""
+        jobs: list[tuple[int, int, int, int]] = []
+        untrained: list[int] = []
+        for i, tensor in enumerate(tensors):
+            size = tensor.numel() * tensor.element_size()
+            address = _address_of(tensor) if size and type(tensor) in _PLAIN else 0
+            if not address:
+                return None
+            every = one_in[i] if size > SMALL_BYTES else 1
+            if size > SMALL_BYTES and every == 1 and not tensor.requires_grad:
+                untrained.append(i)
+                every = max(1, size // _BLOCK_BYTES)
+            jobs.append((address, size, every, 0))
+        if not jobs:
+            return None
+        table = np.array(jobs, dtype=np.int64)
+        blocks = kernel.sum_all(table[untrained], self._address) if untrained else np.zeros(0, dtype=np.int64)
+        return _Plan(
+            tensors=[weakref.ref(tensor) for tensor in tensors],
+            one_in=[*one_in],
+            addresses=[address for address, *_ in jobs],
+            counts=[tensor.numel() for tensor in tensors],
+            dtypes=[tensor.dtype for tensor in tensors],
+            jobs=table,
+            untrained=untrained,
+            versions=[version_of(tensors[i]) for i in untrained],
+            blocks=blocks,
+            sums=found[untrained],
+        )
 
     def _of_small(self, several: list[Tensor]) -> IntArray:
         """Of one dtype, on one device."""

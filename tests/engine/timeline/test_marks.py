@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -207,3 +208,57 @@ def test_after_a_forward_the_buffers_are_compared() -> None:
         next(model.buffers())[0] += 1
         told = marks.difference(before, marks.after(Phase.FORWARD), Phase.FORWARD)
         assert told == "the buffer 1.running_mean (8) after its forward"
+
+
+@pytest.mark.skipif(summary.KERNEL is None, reason="needs the kernel")
+def test_a_large_tensor_that_is_not_trained_is_summed_once_while_it_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen, trained = torch.randn(1_000_000), torch.randn(1000, requires_grad=True)
+    tensors, sums, kernel = [frozen, trained], Sums(), summary.KERNEL
+    assert kernel is not None
+    of_all, read = kernel.sum_all, list[int]()
+
+    def noted(jobs: Any, factors: int) -> Any:
+        read.append(int((jobs[:, 1] // jobs[:, 2]).sum()))
+        return of_all(jobs, factors)
+
+    monkeypatch.setattr(kernel, "sum_all", noted)
+
+    def now(turn: int) -> list[int]:
+        found = [int(number) for number in sums.of(tensors, one_in=[1, 1], turn=turn)]
+        before = len(read)
+        assert found == [int(number) for number in Sums().of(tensors, one_in=[1, 1], turn=turn)]
+        del read[before:]
+        return found
+
+    first = now(0)
+    read.clear()
+    assert now(1) == first and sum(read) < 600_000
+    frozen.add_(1)
+    assert (second := now(2)) != first
+    frozen.data.add_(1)
+    assert (third := now(3)) != second, "past torch's counter"
+    frozen.requires_grad_(True)
+    with torch.no_grad():
+        frozen.data[-1] += 1
+    assert now(4) != third
+
+
+def test_sums_hold_no_tensor_for_longer_than_the_training() -> None:
+    sums, tensor = Sums(), torch.randn(5000)
+    sums.of([tensor], one_in=[1])
+    held = weakref.ref(tensor)
+    del tensor
+    assert held() is None
+
+
+def test_another_dtype_or_order_in_the_same_memory_makes_another_sum() -> None:
+    sums, tensor = Sums(), torch.arange(10_000.0).reshape(100, 100).requires_grad_(True)
+    before = sums.of([tensor], one_in=[1])
+    assert (sums.of([tensor], one_in=[1]) == before).all()
+    tensor.data = tensor.data.t()
+    assert (sums.of([tensor], one_in=[1]) != before).all()
+    tensor.data = tensor.data.t()
+    tensor.data = tensor.data.view(torch.int32).view(torch.bfloat16)[:, :100]
+    assert (sums.of([tensor], one_in=[1]) == Sums().of([tensor], one_in=[1])).all()
