@@ -155,7 +155,7 @@ class _Watching(Functions):
         part: Tensor | None = tensor
         while part is not None:
             found.add(
-                _Region(part.untyped_storage().data_ptr(), part.storage_offset(), tuple(part.shape), part.stride())
+                _Region(part.untyped_storage().data_ptr(), int(part.storage_offset()), tuple(part.shape), part.stride())
             )
             part = self._copied_from.get(part)
         return found
