@@ -38,8 +38,8 @@ ANYTHING = 0.9
 """That the weights stand still is the fault; the run only has to show that there is something to be learnt: 10 %."""
 ENDLESS_EPOCHS = 300
 """Few trainings last as long, and a warm-up is a small part of one."""
-ENDLESS_STEPS = 10_000
-"""Of a training that goes through all of its data in a step or two; the longest published warm-ups take as many."""
+ENDLESS_STEPS = 150_000
+"""Fifteen times what the longest published warm-ups take: who has counted samples in place of steps gets there."""
 ENDLESS_TIMES = 100
 """Times as long as the training was so far."""
 LOOK_AHEAD = 2000
