@@ -331,7 +331,7 @@ _ENTRIES = (
         "Look at the dataset's __getitem__: does it use its index?",
     ),
     Entry(
-        "data-changed-by-reading", "Reading a sample changes it", _E, _EXACT, _D,
+        "data-changed-by-reading", "Reading a sample changes it", _W, _WINDOW, _D,
         "The data itself is written to: from epoch to epoch the samples drift away.",
         "Copy the sample before it is changed: x = self.x[i].clone(), or x = x + noise in place of x += noise.",
     ),

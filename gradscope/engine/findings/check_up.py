@@ -39,6 +39,12 @@ class CheckUp:
                 forward, backward = (0, 0) if refusal else experiment.passes(self._bench, self._record)
             except CannotJudge as error:
                 refusal = f"Not judged: {error}"
+            except CheckUpCancelled:
+                raise
+            except BaseException as error:
+                if is_interruption(error):
+                    raise
+                refusal = _failed(error)
             planned.append(
                 Planned(
                     ids=experiment.ids,
@@ -88,7 +94,7 @@ class CheckUp:
             if is_interruption(error):
                 raise
             # The user's code may raise anything where it is called otherwise than in training.
-            verdicts.not_judged_by[title] = f"It failed: {class_name(type(error))}: {message_of(error)}"
+            verdicts.not_judged_by[title] = _failed(error)
 
     def _refusal(self, experiment: Experiment) -> str:
         record = self._record
@@ -114,6 +120,10 @@ class CheckUp:
                 raise CheckUpCancelled
 
         return report
+
+
+def _failed(error: BaseException) -> str:
+    return f"It failed: {class_name(type(error))}: {message_of(error)}"
 
 
 def _chosen(only: Collection[str] | None) -> list[Experiment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session, load_recipe
+from gradscope.engine.findings import check_up
 from gradscope.engine.findings.bench import CheckUpCancelled
+from gradscope.engine.findings.draft import EXPERIMENTS
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.script.session import ScriptSession
 from gradscope.engine.script.stations import Passage
@@ -192,3 +195,36 @@ def test_what_was_seen_in_another_time_is_not_found_before_it() -> None:
         assert session.position.rest is Rest.FORWARD
         session.backward()
         session.step()
+
+
+def test_classes_that_are_left_out_end_no_check_up() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(800, 8), torch.randint(0, 4, (800,))
+    y[::7] = -100
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    recipe = Recipe(
+        model=model,
+        dataset=TensorDataset(x, y),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.Adam(model.parameters(), 1e-3),
+        batch_size=16,
+    )
+    with Session(recipe, findings=True) as session:
+        for _ in range(30):
+            session.next_batch()
+        found = session.check_up()
+    assert not [check.reason for check in found.checks if "failed" in check.reason]
+    assert not found.counted
+
+
+def test_a_plan_that_fails_ends_no_check_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(bench: object, record: object) -> tuple[int, int]:
+        raise RuntimeError("no such class")
+
+    broken = replace(EXPERIMENTS[0], passes=fails, is_of_dynamics=False)
+    monkeypatch.setattr(check_up, "EXPERIMENTS", [broken, *EXPERIMENTS[1:]])
+    with Session(classifier(dropout=True), findings=True) as session:
+        session.next_batch()
+        [planned] = [plan for plan in session.planned_check_up() if plan.title == broken.title]
+        assert planned.refusal == "It failed: RuntimeError: no such class"
+        assert session.check_up().checks

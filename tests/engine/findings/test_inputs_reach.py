@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,33 @@ def test_a_number_that_reaches_the_model_on_another_way_is_silent() -> None:
             return self.out(torch.cat([near, x[:, 1:]], 1)) + self.offset
 
     assert said(recipe(Both(None), table(IDS)), "constant-input") == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        lambda x: x,
+        lambda x: x[:, :2],
+        lambda x: x[:, [0, 1]],
+        lambda x: x.clone()[:, :1],
+        lambda x: x.flatten().view(-1, 3),
+    ],
+    ids=["all", "a slice", "columns", "a copy", "a view"],
+)
+def test_a_column_that_reaches_the_model_with_others_is_silent(rest: Any) -> None:
+    """The day is the same for all so far; the hours are in the rest."""
+
+    class Hours(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.day, self.rest, self.out = nn.Embedding(31, 4), nn.LazyLinear(8), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.cat([self.rest(rest(x)), self.day((x[:, 0] // 24).long())], 1))
+
+    model = Hours()
+    model(torch.zeros(2, 3))
+    assert said(recipe(model, table(24 * torch.rand(N))), "constant-input") == []
 
 
 class Branches(nn.Module):
@@ -193,6 +221,29 @@ def averaged(model: Any, batch: Any) -> Any:
         for p, average in zip(model.parameters(), model.buffers(), strict=True):
             average.lerp_(p, 0.001)
     return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def least_squares(constrain: Any) -> Any:
+    """Down to the edge of what is allowed, and along it no further."""
+
+    def step(model: Any, batch: Any) -> Any:
+        with torch.no_grad():
+            constrain(model.weight)
+        x, y = batch
+        return F.mse_loss(model(x), y)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "constrain", [lambda w: w.clamp_(min=0), lambda w: w.div_(w.norm())], ids=["positive", "a sphere"]
+)
+def test_a_projection_at_the_edge_is_silent(constrain: Any) -> None:
+    x = torch.linalg.qr(torch.randn(256, 16))[0] * 16
+    model = nn.Linear(16, 1, bias=False)
+    made = recipe(model, (x, x @ torch.randn(16, 1) * 2), step=least_squares(constrain), batch_size=256)
+    made = replace(made, optimizer=torch.optim.SGD(model.parameters(), 0.2))
+    assert said(made, "steps-undone", steps=30) == []
 
 
 @pytest.mark.parametrize(("step", "places"), [(written_back, [""]), (clamped, []), (averaged, [])])

@@ -55,7 +55,30 @@ TOKENS, VECTORS = torch.randint(0, 6, (N, 8)), torch.randn(N, 8, 3)
 )
 def test_an_order_that_the_model_cannot_see(x: Tensor, y: Tensor, has_places: bool, places: list[str]) -> None:
     model = Pooled(is_tokens=not x.is_floating_point(), has_places=has_places)
-    assert said(recipe(model, (x, y), batch_size=32), "order-invisible", steps=12) == places
+    assert said(recipe(model, (x, y), batch_size=32), "order-invisible", steps=60) == places
+
+
+def sorted_sets(by: Any) -> tuple[Tensor, Tensor]:
+    x = torch.distributions.Exponential(1.0).sample((N, 12))
+    x = torch.stack([x, torch.randn(N, 12)], -1)
+    x = x.gather(1, by(x).argsort(1, descending=True)[..., None].expand_as(x))
+    gap = x[:, 1, 0] - x[:, 4, 0]
+    return x, (gap > gap.median()).long()
+
+
+class Sum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.each = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+        self.out = nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.each(x).mean(1))
+
+
+@pytest.mark.parametrize("by", [lambda x: x[..., 0], lambda x: x.norm(dim=-1), lambda x: x.sum(-1)])
+def test_a_set_that_is_stored_sorted_has_no_order(by: Any) -> None:
+    assert said(recipe(Sum(), sorted_sets(by), batch_size=32, rate=1e-3), "order-invisible", steps=30) == []
 
 
 class Translator(nn.Module):
@@ -140,15 +163,52 @@ def in_a_buffer(data: Any, index: int) -> Tensor:
     return buffer
 
 
+def in_a_buffer_of_its_own(data: Any, index: int) -> Tensor:
+    buffer = data.kept.setdefault(index, torch.zeros(4))
+    return torch.add(data.x[index], 0.05 * torch.randn(4), out=buffer)
+
+
+def with_a_count(data: Any, index: int) -> Tensor:
+    data.x[index, 3] += 1
+    return data.x[index]
+
+
 @pytest.mark.parametrize(
     ("read", "places"),
-    [(jittered_in_place, [""]), (numpy_in_place, [""]), (jittered, []), (cached, []), (in_a_buffer, [])],
+    [
+        (jittered_in_place, [""]),
+        (numpy_in_place, [""]),
+        (jittered, []),
+        (cached, []),
+        (in_a_buffer, []),
+        (in_a_buffer_of_its_own, []),
+        (with_a_count, []),
+    ],
 )
 def test_data_that_is_changed_by_reading_it(read: Any, places: list[str]) -> None:
     data = Read(read)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     made = recipe(model, data)
     assert said(made, "data-changed-by-reading", steps=4) == places
+
+
+class Counted(Read):
+    """It hands out how often a sample was asked for."""
+
+    def __getitem__(self, index: int) -> Any:
+        visits = self.kept.setdefault(index, torch.zeros(4))
+        visits += 1
+        return self.x[index], self.y[index], visits
+
+
+def weighed(model: Any, batch: Any) -> Any:
+    x, y, visits = batch
+    return (F.cross_entropy(model(x), y, reduction="none") / visits[:, 0].sqrt()).mean()
+
+
+def test_counts_beside_the_input_are_none_of_it() -> None:
+    made = recipe(nn.Linear(4, 3), Counted(None), step=weighed)
+    assert said(made, "data-changed-by-reading", steps=4) == []
 
 
 def test_the_data_is_put_back() -> None:

@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 FAULT, WHERE = "data-changed-by-reading", ""
-EVIDENCE = "a sample that was handed out changes when it is read again"
+EVIDENCE = "the distance of a sample from its first reading grows from reading to reading"
 BATCH_SIZE, STEPS = 16, 200
 
 

@@ -81,6 +81,8 @@ def _data(bench: Bench) -> tuple[Tensor, Tensor]:
     x, y = torch.cat(inputs).detach().cpu(), torch.cat(targets).detach().cpu()
     if _has_many(y):
         raise CannotJudge("there is more than one target for each sample")
+    if not y.is_floating_point() and bool((y < 0).any()):
+        raise CannotJudge("some classes are negative: the loss may leave those samples out")
     return x, y
 
 

@@ -4,8 +4,9 @@ division, rounding, a cast or a clamp leaves the same number for all before a la
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from gradscope.protocol.findings import Evidence
 BATCHES = 8
 SAMPLES = 64
 """Fewer may well be alike."""
+MOST_PLACES = 10_000_000
+"""Of a tensor, compared one by one."""
 _PICKING = frozenset(
     ("__getitem__", "select", "narrow", "chunk", "split", "unbind", "index_select", "gather", "take", "tensor_split")
 )
@@ -70,8 +73,10 @@ class _Watching(Functions):
         self._varied: Marks[bool] = Marks()
         self._wiped: Marks[tuple[str, Tensor]] = Marks()
         """Tensor -> the function that made it the same everywhere, and what it was made of."""
-        self._in_use: Marks[bool] = Marks()
-        """Varied tensors that something else than such a function was made of."""
+        self._copied_from: Marks[Tensor] = Marks()
+        """A part that is a copy -> what it was picked from."""
+        self._in_use: set[_Region] = set()
+        """Of varied tensors that something else than such a function was made of."""
         self.arrived: dict[str, _Arrived] = {}
         self._found: list[tuple[str, _Arrived, Tensor]] = []
         self._inside = self._running = 0
@@ -87,7 +92,7 @@ class _Watching(Functions):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._handles.close()
         for layer, arrived, source in self._found:
-            if self._in_use.get(source):
+            if any(a.meets(b) for a in self._regions(source) for b in self._in_use):
                 # It gets to the model on another way.
                 arrived.by = ""
             self.arrived[layer] = arrived
@@ -110,7 +115,7 @@ class _Watching(Functions):
             self.arrived[name] = _Arrived(torch.zeros(1), "")
             self._found = [found for found in self._found if found[0] != name]
             for tensor in tensors:
-                self._in_use.put(tensor, True)
+                self._in_use |= self._regions(tensor)
 
     def _leave(self, module: nn.Module, given: Any, returned: Any) -> None:
         self._inside -= module in self._layers
@@ -135,13 +140,49 @@ class _Watching(Functions):
                 self._varied.drop(made)
             elif sources:
                 for source in sources:
-                    # A part of it is something of its own.
-                    if name not in _PICKING:
-                        self._in_use.put(source, True)
+                    # A part of it, or another view, is something of its own; what is made of that is made of this, too.
+                    if made.untyped_storage().data_ptr() == source.untyped_storage().data_ptr():
+                        continue
+                    if name in _PICKING:
+                        self._copied_from.put(made, source)
+                    else:
+                        self._in_use |= self._regions(source)
                 if not made.requires_grad and made.dtype is not torch.bool:
                     self._varied.put(made, True)
             elif wiped is not None and is_same and not made.requires_grad:
                 self._wiped.put(made, wiped)
+
+    def _regions(self, tensor: Tensor) -> set[_Region]:
+        """What it holds of the memory, and of that which it was copied from."""
+        found: set[_Region] = set()
+        part: Tensor | None = tensor
+        while part is not None:
+            found.add(
+                _Region(part.untyped_storage().data_ptr(), int(part.storage_offset()), tuple(part.shape), part.stride())
+            )
+            part = self._copied_from.get(part)
+        return found
+
+
+class _Region(NamedTuple):
+    storage: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def meets(self, other: _Region) -> bool:
+        """They share an element, or are too large to tell."""
+        if self.storage != other.storage:
+            return False
+        if max(math.prod(self.shape), math.prod(other.shape)) > MOST_PLACES:
+            return True
+        return bool(torch.isin(self._places(), other._places()).any())
+
+    def _places(self) -> Tensor:
+        places = torch.tensor([self.offset])
+        for size, stride in zip(self.shape, self.strides, strict=True):
+            places = (places[:, None] + stride * torch.arange(size)).flatten()
+        return places
 
 
 def _tensors_made(result: Any) -> Iterator[Tensor]:
@@ -178,6 +219,7 @@ EXPERIMENTS.append(
         ids=("constant-input",),
         title="Do the inputs get as far as the layers?",
         run=find_wiped,
-        passes=lambda bench, record: (BATCHES, 0),
+        # Most often there is nothing to be followed after the first batch.
+        passes=lambda bench, record: (1, 0),
     )
 )

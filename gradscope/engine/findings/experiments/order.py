@@ -1,11 +1,12 @@
 """Is the answer in the order of a sequence, and is the model blind to it? Its output is the same for any order, while a
 simple method that sees the order says more about samples that it has not seen than the model does about those that it was
-trained on. A set has no order: there the simple method gains nothing by it."""
+trained on, and the training has settled. A set has no order: there the simple method gains nothing by it. Nor does a set that
+is stored sorted say more by its order than by its elements; where rows come sorted, nothing is said."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
 from gradscope.engine.findings.experiments.tracing import input_of, motion, spread
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.statistics import is_lower, last
 from gradscope.protocol.findings import Evidence
 
 BATCHES = 32
@@ -27,6 +29,10 @@ CLEAR = 6.0
 """Standard errors between the shares of right answers."""
 BETTER = 0.1
 """Of all answers: that much more has to be right, too."""
+SORTED = 0.8
+"""Of all neighbours that differ: where so many rise, or fall, the elements are stored sorted, or hold their own place."""
+LEAST_STEPS = 16
+"""Two quarters of eight steps, to see whether the loss still falls."""
 
 
 def find_blind(bench: Bench, record: Record) -> Iterable[Draft]:
@@ -38,7 +44,9 @@ def find_blind(bench: Bench, record: Record) -> Iterable[Draft]:
         or (x.is_floating_point() == (x.dim() == 2))
     ):
         raise CannotJudge("the inputs are no sequences of tokens or vectors")
-    if not _is_blind(bench, x):
+    if len(record.measures) < LEAST_STEPS:
+        raise CannotJudge(f"fewer than {LEAST_STEPS} steps were seen")
+    if not _has_settled(record.measures) or _is_sorted(x) or not _is_blind(bench, x):
         return []
     found = _said(bench, x)
     if found is None:
@@ -47,6 +55,21 @@ def find_blind(bench: Bench, record: Record) -> Iterable[Draft]:
     if ordered.is_clearly_above(unordered) and ordered.is_clearly_above(own):
         return [_draft(_first_layer(record), ordered, unordered, own)]
     return []
+
+
+def _has_settled(measures: Sequence[float]) -> bool:
+    """The last quarter is not clearly below the one before."""
+    newest = last(measures)
+    return not is_lower(newest, measures[-2 * len(newest) : -len(newest)])
+
+
+def _is_sorted(x: Tensor) -> bool:
+    """By one of its columns, by their norm, or by their sum."""
+    columns = x[..., None].double() if x.dim() == 2 else x.double()
+    keys = torch.cat([columns, columns.norm(dim=-1, keepdim=True), columns.sum(-1, keepdim=True)], -1)
+    steps = keys.diff(dim=1).flatten(0, 1)
+    rising, falling = (steps > 0).sum(0), (steps < 0).sum(0)
+    return bool((torch.maximum(rising, falling) > SORTED * (rising + falling)).any())
 
 
 def _is_blind(bench: Bench, x: Tensor) -> bool:
@@ -85,6 +108,8 @@ def _said(bench: Bench, x: Tensor) -> tuple[_Hits, _Hits, _Hits] | None:
         is_class = y is not None and not y.is_floating_point() and y.dim() == 1
         if given is None or y is None or not is_class or given.shape[1:] != x.shape[1:] or len(y) != len(given):
             return None
+        if int(y.min()) < 0:
+            return None
         output = bench.evaluate(given, keeps_layers=False).output
         if output is None or output.dim() != 2 or output.shape[1] <= int(y.max()):
             return None
@@ -110,7 +135,7 @@ def _columns(x: Tensor) -> tuple[Tensor, Tensor] | None:
     if x.is_floating_point():
         rows = x.double()
         ordered = rows.flatten(1)
-        unordered = torch.cat([rows.mean(1), rows.amax(1), rows.amin(1), rows.std(1)], 1)
+        unordered = torch.cat([rows.mean(1), rows.std(1), rows.sort(1).values.flatten(1)], 1)
     elif int(x.min()) >= 0 and int(x.max()) < probes.MOST_COLUMNS // x.shape[1]:
         there = F.one_hot(x.long()).double()
         ordered, unordered = there.flatten(1), torch.cat([there.sum(1), (there.sum(1) > 0).double()], 1)

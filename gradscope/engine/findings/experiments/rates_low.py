@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 
 from gradscope.engine.findings.bench import Bench, Change, Run
 from gradscope.engine.findings.counterfactual import (
@@ -20,7 +22,7 @@ from gradscope.engine.findings.counterfactual import (
 )
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
 from gradscope.engine.findings.record import Record
-from gradscope.engine.findings.statistics import is_lower, last, mean
+from gradscope.engine.findings.statistics import has_improved
 from gradscope.protocol.findings import Evidence
 
 TINY_MOVE = 2e-3
@@ -32,20 +34,33 @@ STILL = 1e-4
 is pretrained is usual."""
 WANTED_MOVES = (0.3, 3.0)
 """What weights move by in a training that gets somewhere: a third of their size, and three times it."""
-GAIN = 0.02
-"""An improvement by less is none."""
 ANYTHING = 0.9
 """That the weights stand still is the fault; the run only has to show that there is something to be learnt: 10 %."""
 ENDLESS_EPOCHS = 300
 """Few trainings last as long, and a warm-up is a small part of one."""
-ENDLESS_STEPS = 10_000
-"""Of a training that goes through all of its data in a step or two; the longest published warm-ups take as many."""
+ENDLESS_STEPS = 150_000
+"""Fifteen times what the longest published warm-ups take: who has counted samples in place of steps gets there."""
 ENDLESS_TIMES = 100
 """Times as long as the training was so far."""
+LOOK_AHEAD = 2000
+"""Steps that a warm-up is followed for: on a straight line, it goes on like that."""
+STRAIGHT = 1.2
+"""Times the least of its slopes, from the start to three places ahead."""
+PLAUSIBLE = (1e-5, 1.0)
+"""Rates that a training may be meant to have: a warm-up leads to one of them."""
 _LITTLE = 0.05
 """Of what the rate is to be in the end."""
 _RISING = 3.0
 """A schedule that goes on to more than three times the rate so far is still warming up."""
+
+
+@dataclass(frozen=True)
+class _WarmUp:
+    wanted: float
+    """The rate that it leads to."""
+    steps: int
+    """Until then."""
+    epochs: int
 
 
 def run(bench: Bench, record: Record) -> Iterable[Draft]:
@@ -75,7 +90,7 @@ def _planned(bench: Bench, record: Record) -> float:
 
 
 def _stands_still(record: Record, largest: float) -> bool:
-    return largest < TINY_MOVE and not _has_improved(record.measures)
+    return largest < TINY_MOVE and not has_improved(record.measures)
 
 
 def _still_groups(own: list[float], planned: float) -> list[int]:
@@ -91,10 +106,12 @@ def _whole(bench: Bench, record: Record, steps: int, move: float, planned: float
     factor, best = best_of(tried)
     name, do = f"{short(factor)} times the rate", f"Raise the rate from {short(rate)} to about {about(rate * factor)}."
     newest = max(record.steps[-1].rates, default=rate)
-    if _warms_up_for_ever(bench, record, newest):
+    warm_up = _endless_warm_up(bench, record, newest)
+    if warm_up is not None:
         do = (
-            f"Shorten the warm-up: after {len(record.measures)} steps the rate is {short(newest)}, and it is still rising "
-            f"after {ENDLESS_EPOCHS} passes over the data. Is it counted in samples, and stepped per batch?"
+            f"Shorten the warm-up: after {len(record.measures)} steps the rate is {short(newest)}, and it gets to "
+            f"{short(warm_up.wanted)} after {warm_up.steps:,} steps, {warm_up.epochs:,} passes over the data. Is it "
+            "counted in samples, and stepped per batch?"
         )
     if is_better(best, as_it_is, record, factor=ANYTHING):
         yield Draft(
@@ -158,36 +175,35 @@ def _group(bench: Bench, record: Record, steps: int, group: int, own: list[float
     )
 
 
-def _has_improved(values: list[float]) -> bool:
-    """Clearly lower at the end than in the first eight steps, by more than GAIN."""
-    first, newest = values[:8], last(values)
-    if not all(map(math.isfinite, (*first, *newest))):
-        return True
-    gain = (mean(first) - mean(newest)) / (abs(mean(first)) + 1e-12)
-    return gain >= GAIN and is_lower(newest, first)
-
-
 def _need_steady_rates(bench: Bench, record: Record) -> None:
     so_far = max((rate for step in record.steps for rate in step.rates if math.isfinite(rate)), default=0.0)
-    if _warms_up_for_ever(bench, record, so_far):
+    if _endless_warm_up(bench, record, so_far) is not None:
         return
     ahead = bench.rates_ahead(max(bench.planned, len(record.measures) + 1000))
     if ahead and max(ahead) > _RISING * so_far:
         raise CannotJudge(f"The rate is still rising, to {short(max(ahead))}")
 
 
-def _warms_up_for_ever(bench: Bench, record: Record, so_far: float) -> bool:
-    """The rate goes on rising for longer than any training lasts."""
-    per_epoch = bench.steps_per_epoch
-    if per_epoch is None or not so_far > 0:
-        return False
-    # Who has said how long it is to be has said what a warm-up may take.
-    enough = max(ENDLESS_EPOCHS * per_epoch, ENDLESS_STEPS, ENDLESS_TIMES * len(record.measures), bench.planned)
-    ahead = bench.rates_ahead(enough)
-    middle = ahead[len(ahead) // 2] if ahead else 0.0
-    return (
-        bool(ahead) and ahead[-1] >= max(ahead) > middle > so_far and ahead[len(record.measures)] < _LITTLE * max(ahead)
+def _endless_warm_up(bench: Bench, record: Record, so_far: float) -> _WarmUp | None:
+    """The rate rises along a straight line that gets to the rate that was asked for later than any training ends."""
+    per_epoch, seen = bench.steps_per_epoch, len(record.measures)
+    wanted = max(
+        (group.get("initial_lr", 0.0) for o in record.optimizers.values() for group in o.param_groups), default=0.0
     )
+    if per_epoch is None or not 0 < so_far < _LITTLE * wanted or not PLAUSIBLE[0] <= wanted <= PLAUSIBLE[1]:
+        return None
+    ahead = bench.rates_ahead(seen + LOOK_AHEAD)
+    if len(ahead) < seen + LOOK_AHEAD or any(b < a for a, b in pairwise(ahead)):
+        return None
+    count = len(ahead) - 1
+    slopes = [(ahead[at] - ahead[0]) / at for at in (count // 4, count // 2, count)]
+    # Up to a curve it would have to be known how it goes on.
+    if not 0 < max(slopes) < STRAIGHT * min(slopes):
+        return None
+    steps = round(wanted / slopes[-1])
+    # Who has said how long it is to be has said what a warm-up may take.
+    enough = max(ENDLESS_EPOCHS * per_epoch, ENDLESS_STEPS, ENDLESS_TIMES * seen, bench.planned)
+    return _WarmUp(wanted, steps, steps // per_epoch) if steps > enough else None
 
 
 def _passes(bench: Bench, record: Record) -> tuple[int, int]:

@@ -1,5 +1,7 @@
-"""Does reading a sample change it? One that is handed out is kept, another one is read, and then the same one again: what was
-handed out before has to stay as it was."""
+"""Does reading a sample change the data? What was handed out is kept, another sample is read, and then the same one again:
+what was handed out before has to stay as it was. Where it does not, the sample is read many times more: what is written to
+the data adds up, and what a buffer is overwritten with does not. Only what the model is given is looked at: a dataset may
+count its readings."""
 
 from __future__ import annotations
 
@@ -16,79 +18,85 @@ from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Exp
 from gradscope.engine.findings.record import Record
 from gradscope.protocol.findings import Evidence
 
+SAMPLES = 4
+QUARTER = 4
+"""Readings: the first four and the last four of sixteen are compared."""
+GROWTH = 3.0
+"""Of the mean square distance from the first reading: steps that add up get to more than five times, and others to once."""
+MOST_ELEMENTS = 0.5
+"""Of a sample: so many have moved. A place in it where something is counted is one of a few."""
+
 
 def find_changing(bench: Bench, record: Record) -> Iterable[Draft]:
-    changes = bench.beside_data(_changes)
-    if changes is None:
-        raise CannotJudge("the samples cannot be asked for by index")
-    if not all(changes):
+    if not bench.knows_input:
+        raise CannotJudge("what the model is given of a sample is not known, for a step of the recipe's own")
+    growth = bench.beside_data(_growth)
+    if growth is None:
+        raise CannotJudge("the samples are no pairs that can be asked for by index")
+    if growth < GROWTH:
         return []
     return [
         Draft(
             id="data-changed-by-reading",
             evidence=(
                 Evidence(
-                    name="change of a sample by reading it once more",
-                    value=min(changes),
-                    threshold=0.0,
-                    unit="of its spread",
-                    text=f"what was read before has changed by {min(changes):.2g} of its spread, of {len(changes)} samples",
+                    name="growth of the distance from the first reading",
+                    value=growth,
+                    threshold=GROWTH,
+                    text=f"the mean square distance of a sample from its first reading grows to {growth:.1f} times, from the "
+                    f"first {QUARTER} to the last {QUARTER} of {4 * QUARTER} readings",
                 ),
             ),
-            instead="It is no buffer that samples are read into: another sample leaves it as it is.",
+            instead="It is no buffer that samples are read into: what that is overwritten with does not add up.",
         )
     ]
 
 
-def _changes(data: Any) -> list[float] | None:
-    """Of two samples, how far reading each again has changed what was read of it before; 0 where it has not each time."""
+def _growth(data: Any) -> float | None:
+    """Of the mean square distance from the first reading, of all samples that are looked at together; 0 where one of them
+    stays as it was handed out, None where there are too few, or they are no pairs."""
     count = len(data)
-    if count < 4:
+    if count < 2 * SAMPLES:
         return None
-    return [_change(data, own, other) for own, other in ((0, count // 2), (count - 1, count // 3))]
+    early = late = 0.0
+    for own in range(0, count - count % SAMPLES, count // SAMPLES):
+        sample = data[own]
+        if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+            return None
+        given = [leaf for leaf in tree_leaves(sample[0]) if isinstance(leaf, (Tensor, np.ndarray))]
+        if not given or not _is_written_to(data, own, given[0]):
+            return 0.0
+        first, distances = _numbers(given[0]), []
+        for _ in range(4 * QUARTER):
+            data[own]
+            apart = (_numbers(given[0]) - first).nan_to_num()
+            distances.append(float(apart.square().sum()))
+        if not float((apart != 0).double().mean()) > MOST_ELEMENTS:
+            return 0.0
+        early, late = early + sum(distances[:QUARTER]), late + sum(distances[-QUARTER:])
+    return late / early if early > 0 else 0.0
 
 
-def _change(data: Any, own: int, other: int) -> float:
-    handed_out = [leaf for leaf in tree_leaves(data[own]) if isinstance(leaf, (Tensor, np.ndarray))]
-    first = list(map(_copy, handed_out))
-    data[other]
-    if not all(map(_equal, handed_out, first)):
-        return 0.0
+def _is_written_to(data: Any, own: int, handed_out: Any) -> bool:
+    """By reading the same sample again, and by no other."""
+    first = _numbers(handed_out)
+    data[(own + len(data) // 3) % len(data)]
+    if not torch.equal(_numbers(handed_out), first):
+        return False
     data[own]
-    second = list(map(_copy, handed_out))
-    data[own]
-    moved = [_motion(a, b) for a, b in zip(first, second, strict=True)]
-    # A cache is filled once.
-    again = [_motion(a, b) for a, b in zip(second, handed_out, strict=True)]
-    return max((min(pair) for pair in zip(moved, again, strict=True)), default=0.0)
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value.copy()
+    return not torch.equal(_numbers(handed_out), first)
 
 
 def _numbers(value: Any) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.asarray(value, dtype=np.float64))
-    return tensor.detach().double().flatten()
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return _motion(a, b) == 0.0
-
-
-def _motion(a: Any, b: Any) -> float:
-    one, other = _numbers(a), _numbers(b)
-    if one.shape != other.shape or not len(one):
-        return 0.0
-    spread = float(one.std()) if len(one) > 1 else 0.0
-    moved = float((one - other).abs().nan_to_num().max())
-    return moved / (spread or 1.0)
+    """A copy."""
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=np.float64))
+    return tensor.detach().to(torch.float64, copy=True).flatten()
 
 
 EXPERIMENTS.append(
     Experiment(
         ids=("data-changed-by-reading",),
-        title="Does reading a sample change it?",
+        title="Does reading a sample change the data?",
         run=find_changing,
         passes=lambda bench, record: (0, 0),
     )

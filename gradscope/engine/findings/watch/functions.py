@@ -75,6 +75,11 @@ class FunctionWatch(LookingOn):
             self._shapes.clear()
             self._terms.clear()
 
+    def settle(self, loss: float) -> None:
+        """What the forward has come to is known."""
+        term = LooseTerm(step=self._step, turn=self._turn)
+        self._record.loose_terms += [term] * self._terms.settle(loss)
+
     def after(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if _is_blind():
             return
@@ -100,8 +105,7 @@ class FunctionWatch(LookingOn):
             self._record.ctc += [] if call is None else [call]
         elif not is_inside and torch.is_grad_enabled():
             self._piece(name, args, kwargs)
-        if self._terms.see(func, name, args, kwargs, result):
-            self._record.loose_terms.append(LooseTerm(step=self._step, turn=self._turn))
+        self._terms.see(func, name, args, kwargs, result)
         self._weights.see(name, layer, args, kwargs, result)
         if not layer or name in LOSSES:
             # Some compute the loss in the model's own forward.

@@ -73,6 +73,7 @@ class Watch:
         self._target_bytes = 0
         self._is_target_known = False
         self._functions: FunctionWatch | None = None
+        """Of the forward under way."""
         self._names: dict[int, str] = {}
         self._left = 0
         """How many layers have been left at least once."""
@@ -116,6 +117,7 @@ class Watch:
             output=lambda: self._output,
             on_error=self._note_error,
         )
+        self._functions = watch
         with watch:
             yield
 
@@ -150,7 +152,7 @@ class Watch:
 
     def abandon(self) -> None:
         """The phase under way has failed, and is undone."""
-        self._output = None
+        self._output = self._functions = None
 
     # ------------------------------------------------------------------------------------------ phases
 
@@ -161,6 +163,9 @@ class Watch:
         if self._book.driver.window.micro:
             return
         self._loss = math.nan if self._book.driver.loss is None else self._book.driver.loss
+        functions, self._functions = self._functions, None
+        if functions is not None:
+            functions.settle(self._loss)
         self._measure = None
         if output is not None and self.record.is_plain:
             self._take_measure(output, _target_of(self._book.driver.batch))
