@@ -72,13 +72,16 @@ class Watchful:
         assert self.session is not None
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
-        for _ in range(30):
-            assert self.session.position.moment == moment
-        self.moments.append(moment)
-        self.hits += self.stops.at(moment)
-        with pytest.raises(BadInput):
-            self.session.step_back()
-        self.inside -= 1
+        try:
+            for _ in range(30):
+                # Where another thread has broken the phase off, this one finds its moment gone: nobody hears of it.
+                assert self.session.position.moment == moment
+            self.moments.append(moment)
+            self.hits += self.stops.at(moment)
+            with pytest.raises(BadInput):
+                self.session.step_back()
+        finally:
+            self.inside -= 1
         if self.leave_at and moment.layer == self.leave_at:
             self.leave_at = ""
             raise Unwind
