@@ -272,7 +272,7 @@ class LayersDock(Panel):
                 del widths[column]
         # A text that is cut is whole in its tooltip; a number that is cut is another number.
         # The name of its column is whole where the names of layers have room enough to be shorter.
-        whole = max(usual[Column.FORM], self.view.header().sectionSizeHint(Column.FORM))
+        whole = max(usual[Column.FORM], self._width_of_heading(Column.FORM))
         leasts = ((Column.FORM, whole), (Column.NAME, _NAMES[0] * digit), (Column.FORM, usual[Column.FORM]))
         for column, least in leasts:
             if column in widths:
@@ -288,10 +288,15 @@ class LayersDock(Panel):
         }
         widths[Column.FLAGS] = needed_by[Column.FLAGS]
         for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
-            header = self.view.header().sectionSizeHint(column)
-            needed = max(self.view.sizeHintForColumn(column) + digit, header)
+            needed = max(self.view.sizeHintForColumn(column) + digit, self._width_of_heading(column))
             widths[column] = max(least * digit, min(needed, most * digit))
         return widths
+
+    def _width_of_heading(self, column: Column) -> int:
+        # The header's own hint is 0 for a column that is hidden now.
+        metrics = self.view.header().fontMetrics()
+        text = str(self.model.headerData(column, Qt.Orientation.Horizontal))
+        return metrics.horizontalAdvance(text) + 3 * metrics.horizontalAdvance("0")
 
     def _width_of_buffers(self) -> int:
         """What the names of buffers need, as far as those of the first ones tell."""
