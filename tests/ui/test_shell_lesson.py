@@ -109,14 +109,20 @@ def test_a_closed_lesson_stays_closed_while_its_recipe_is_opened_again(
     assert is_in_front(window.lesson)
 
 
-def test_the_inspector_comes_where_a_lesson_goes(
-    make_window: MakeWindow, controller: ShellController, qtbot: QtBot
-) -> None:
-    """And not the panel that happens to lie beside it."""
+def with_a_lesson(make_window: MakeWindow, controller: ShellController, qtbot: QtBot) -> MainWindow:
+    """A window with that in front."""
     window = make_window()
     window.resize(1440, 900)
     open_with(controller, path=sample("dead_relu"))
     qtbot.waitUntil(lambda: is_in_front(window.lesson))
+    return window
+
+
+def test_the_inspector_comes_where_a_lesson_goes(
+    make_window: MakeWindow, controller: ShellController, qtbot: QtBot
+) -> None:
+    """And not the panel that happens to lie beside it."""
+    window = with_a_lesson(make_window, controller, qtbot)
     window.lesson.close()
     qtbot.waitUntil(lambda: is_in_front(window.inspector))
     open_with(controller, path=sample("digits_cnn"))
@@ -135,10 +141,7 @@ def test_the_inspector_comes_where_a_lesson_goes(
 def test_a_lesson_that_was_in_front_the_last_time_leaves_the_inspector(
     make_window: MakeWindow, controller: ShellController, qtbot: QtBot
 ) -> None:
-    window = make_window()
-    window.resize(1440, 900)
-    open_with(controller, path=sample("dead_relu"))
-    qtbot.waitUntil(lambda: is_in_front(window.lesson))
+    window = with_a_lesson(make_window, controller, qtbot)
     window.close()
     controller.state.session = None
     window = make_window()

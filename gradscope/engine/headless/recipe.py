@@ -373,23 +373,23 @@ def _with_line(session: Session, error: GradscopeError) -> GradscopeError:
 def _check(options: RunOptions) -> None:
     if options.steps < 1:
         raise BadInput(f"--steps is {options.steps}; expected a whole number from 1")
-    if options.save_checkpoint is not None:
-        try:
-            checked_target(options.save_checkpoint)
-        except BadInput as error:
-            raise BadInput(f"--save-checkpoint: {error}") from error
+    _check_target("--save-checkpoint", options.save_checkpoint, checked_target)
     if options.timeline_mb is not None and (options.timeline is None or options.timeline_mb < 1):
         expected = "--timeline DIR with it" if options.timeline is None else "a whole number from 1"
         raise BadInput(f"--timeline-mb is {options.timeline_mb}; expected {expected}")
-    if options.timeline is not None:
-        try:
-            checked_folder(options.timeline)
-        except BadInput as error:
-            raise BadInput(f"--timeline: {error}") from error
+    _check_target("--timeline", options.timeline, checked_folder)
     if options.reproduce is not None and (options.load_checkpoint is not None or options.go_to):
         other = "--go-to" if options.load_checkpoint is None else "--load-checkpoint"
         raise BadInput(f"--reproduce: a script begins before the first step, so there can be no {other}")
     check_outputs(export=options.export, tensorboard=options.tensorboard)
+
+
+def _check_target(option: str, path: str | None, check: Callable[[str], object]) -> None:
+    if path is not None:
+        try:
+            check(path)
+        except BadInput as error:
+            raise BadInput(f"{option}: {error}") from error
 
 
 def _check_turns(session: Session, options: RunOptions) -> None:

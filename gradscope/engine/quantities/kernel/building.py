@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 FLAGS = (
     "-O3",
@@ -110,17 +111,23 @@ def active_taps() -> str:
         return "Python (the compiled taps need a Python with the stable interface)"
     if path is None:
         return _fallen_back("Python", taps_path(TAPS_FOLDER))
-    loader = importlib.machinery.ExtensionFileLoader(TAPS_MODULE, str(path))
     try:
-        module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(TAPS_MODULE, loader, origin=str(path)))
-        loader.exec_module(module)
+        module = load_taps(path)
     except ImportError:
         return "Python (the compiled taps cannot be loaded)"
-    if getattr(module, "VERSION", None) != TAPS_VERSION:
+    if module is None:
         return "Python (the compiled taps are of another version)"
     if not active_path().startswith("C kernel"):
         return "Python (the compiled taps do nothing without the C kernel)"
     return "compiled taps"
+
+
+def load_taps(path: Path) -> ModuleType | None:
+    """The extension in a file, not yet set up; None where it is of another version. Raises ImportError."""
+    loader = importlib.machinery.ExtensionFileLoader(TAPS_MODULE, str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(TAPS_MODULE, loader, origin=str(path)))
+    loader.exec_module(module)
+    return module if getattr(module, "VERSION", None) == TAPS_VERSION else None
 
 
 def _fallen_back(to: str, path: Path) -> str:

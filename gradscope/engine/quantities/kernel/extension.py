@@ -5,8 +5,6 @@ Here, because what lies below the capture has parts of it, too. Nothing depends 
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import time
 from collections import OrderedDict
 from types import ModuleType
@@ -14,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.quantities.kernel.building import TAPS_FOLDER, TAPS_MODULE, TAPS_VERSION, wanted_taps
+from gradscope.engine.quantities.kernel.building import TAPS_FOLDER, load_taps, wanted_taps
 from gradscope.protocol import absences
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.subjects import COLUMNS, INF, NAN
@@ -25,15 +23,11 @@ def load() -> ModuleType | None:
     path = wanted_taps(TAPS_FOLDER)
     if path is None:
         return None
-    loader = importlib.machinery.ExtensionFileLoader(TAPS_MODULE, str(path))
-    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
-    assert spec is not None
     try:
-        module = importlib.util.module_from_spec(spec)
-        loader.exec_module(module)
-        if module.VERSION != TAPS_VERSION:
-            return None
-    except (ImportError, AttributeError):
+        module = load_taps(path)
+    except ImportError:
+        return None
+    if module is None:
         return None
     module.set_up(
         Tensor,
