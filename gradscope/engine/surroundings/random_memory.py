@@ -11,10 +11,12 @@ from __future__ import annotations
 import ctypes
 import random
 import struct
+import sys
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 _WORDS = 16
@@ -49,9 +51,18 @@ def _numpy_words(generator: Any) -> tuple[ctypes.Array[ctypes.c_char], ctypes.Ar
     return (ctypes.c_char * _BYTES).from_address(address), (ctypes.c_char * 4).from_address(address + _ALL_BYTES)
 
 
-def torch_memory(state: Tensor) -> bytes:
-    """Of what `torch.get_rng_state()` has returned: the place, the first words, and the normal numbers in store (aten's
-    CPUGeneratorImpl.cpp, where each word takes eight bytes)."""
+def torch_memory() -> bytes | None:
+    """Of torch's generator for the CPU, with the normal numbers that it has in store. None where it is not known where it
+    has them: then its state has to be asked for, see `memory_of`."""
+    if _TORCH_PARTS is None:
+        return None
+    begin, end = _TORCH_PARTS
+    return begin.raw + end.raw
+
+
+def memory_of(state: Tensor) -> bytes:
+    """The same of what `torch.get_rng_state()` has returned: the place, the first words, and the normal numbers in store
+    (aten's CPUGeneratorImpl.cpp, where each word takes eight bytes)."""
     address, size = state.data_ptr(), state.numel()
     if size != _TORCH_BYTES:
         return ctypes.string_at(address, size)
@@ -62,6 +73,11 @@ def torch_memory(state: Tensor) -> bytes:
 _TORCH_HEAD = 24
 """The seed, how many words are left, whether it was seeded, and the place."""
 _TORCH_BYTES = _TORCH_HEAD + 8 * 624 + 40
+_TORCH_BEFORE = 20
+"""What stands before the words in the generator itself: the seed (8 bytes), how many words are left, whether it was seeded,
+and the place (4 each; aten's MT19937RNGEngine.h)."""
+_TORCH_AFTER = 28
+"""What stands behind them: 4 bytes that are nothing, and the normal numbers in store (CPUGeneratorImpl.h)."""
 
 
 def _python_words() -> ctypes.Array[ctypes.c_char] | None:
@@ -94,8 +110,32 @@ def _numpy_stored() -> ctypes.Array[ctypes.c_char] | None:
     return (ctypes.c_char * 16).from_address(id(around) + at) if flags == [1, 0] else None
 
 
+def _torch_parts() -> tuple[ctypes.Array[ctypes.c_char], ctypes.Array[ctypes.c_char]] | None:
+    """Where torch's generator has what comes before its words, the first of them, and what comes after all of them. Looked
+    for by its words in the memory that was asked for to hold it, which only glibc tells the size of."""
+    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
+        return None
+    library.malloc_usable_size.restype = ctypes.c_size_t
+    library.malloc_usable_size.argtypes = [ctypes.c_void_p]
+    found = set()
+    for generator in (torch.Generator(), torch.default_generator):
+        address: int = generator._cdata
+        memory = ctypes.string_at(address, library.malloc_usable_size(address))
+        state = generator.get_state()
+        words = state[_TORCH_HEAD : _TORCH_HEAD + 8 * 624].view(torch.int64).to(torch.int32).numpy().tobytes()
+        found.add(at := memory.find(words))
+        if state.numel() != _TORCH_BYTES or at < _TORCH_BEFORE or at + len(words) + _TORCH_AFTER > len(memory):
+            return None
+    if len(found) != 1:
+        return None
+    begin = address + found.pop() - _TORCH_BEFORE
+    head = (ctypes.c_char * (_TORCH_BEFORE + _BYTES)).from_address(begin)
+    return head, (ctypes.c_char * _TORCH_AFTER).from_address(begin + _TORCH_BEFORE + _ALL_BYTES)
+
+
 _GENERATOR: Any = random.random.__self__  # type: ignore[attr-defined]
 _PYTHON_WORDS = _python_words()
 _bit_generator: Any = np.random.get_bit_generator  # type: ignore[attr-defined]
 _get_state: Any = np.random.get_state
 _NUMPY_STORED = _numpy_stored()
+_TORCH_PARTS = _torch_parts()

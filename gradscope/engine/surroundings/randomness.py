@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_memory
+from gradscope.engine.surroundings.random_memory import memory_of, numpy_memory, python_memory, torch_memory
 
 MAX_SEED = 2**32 - 1
 """numpy's legacy generator takes no larger one."""
@@ -23,6 +24,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+@lru_cache(maxsize=1)
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
 @dataclass(frozen=True)
 class RandomStates:
     """The states of all global generators at one moment."""
@@ -32,31 +38,32 @@ class RandomStates:
     torch_cpu: torch.Tensor
     cuda: tuple[torch.Tensor, ...]
     mps: torch.Tensor | None
-    _memory: tuple[bytes | None, bytes | None, bytes] = field(default=(None, None, b""), compare=False, repr=False)
+    _memory: tuple[bytes | None, ...] = field(default=(None, None, None), compare=False, repr=False)
     """What tells whether Python's, numpy's and torch's generators have moved since; None where nothing does."""
 
     @staticmethod
     def capture(newest: RandomStates | None = None) -> RandomStates:
         """As they are now; `newest` was captured before, and is returned where no generator has moved since. What is still as
         it was there need not be asked for again."""
+        cpu, torch_cpu = torch_memory(), None
+        if cpu is None:
+            torch_cpu = torch.get_rng_state()
+            cpu = memory_of(torch_cpu)
+        memory = python_memory(), numpy_memory(), cpu
         # In this order: asking whether there is a GPU takes longer.
         cuda = torch.cuda.is_initialized() and torch.cuda.is_available()
-        mps = torch.backends.mps.is_available()
-        torch_cpu = torch.get_rng_state()
-        memory = python, numpy, _ = python_memory(), numpy_memory(), torch_memory(torch_cpu)
-        states: list[Any] = [None, None]
+        mps = _has_mps()
+        states: list[Any] = [None, None, torch_cpu]
         if newest is not None:
-            if python is not None and python == newest._memory[0]:
-                states[0] = newest.python
-            if numpy is not None and numpy == newest._memory[1]:
-                states[1] = newest.numpy
             is_of_cpu = not (cuda or mps or newest.cuda or newest.mps is not None)
-            if is_of_cpu and states[0] and states[1] and memory == newest._memory:
+            if is_of_cpu and memory == newest._memory and None not in memory:
                 return newest
+            known = zip(memory, newest._memory, (newest.python, newest.numpy, newest.torch_cpu), states, strict=True)
+            states = [state if now == before and now is not None else asked for now, before, state, asked in known]
         return RandomStates(
             python=states[0] or random.getstate(),
             numpy=states[1] or np.random.get_state(),
-            torch_cpu=torch_cpu,
+            torch_cpu=torch.get_rng_state() if states[2] is None else states[2],
             cuda=tuple(torch.cuda.get_rng_state_all()) if cuda else (),
             mps=torch.mps.get_rng_state() if mps else None,
             _memory=memory,
@@ -69,7 +76,7 @@ class RandomStates:
         if self.cuda and torch.cuda.is_available():
             # A state from a checkpoint may be of a machine with more devices.
             torch.cuda.set_rng_state_all(list(self.cuda[: torch.cuda.device_count()]))
-        if self.mps is not None and torch.backends.mps.is_available():
+        if self.mps is not None and _has_mps():
             torch.mps.set_rng_state(self.mps)
 
     def is_same(self, other: RandomStates) -> bool:
