@@ -27,7 +27,7 @@ from gradscope.engine.book.turns import rates_of
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_memory
+from gradscope.engine.surroundings.random_memory import memory_of, numpy_memory, python_memory
 from gradscope.engine.timeline.sums import Sums, differing
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.phases import Phase
@@ -127,7 +127,7 @@ class Marks:
     def _made(self, sums: IntArray, rest: str, attributes: Attributes) -> Mark:
         digest = hashlib.blake2b(rest.encode(), digest_size=16)
         digest.update((python_memory() or b"") + (numpy_memory() or b""))
-        digest.update(torch_memory(torch.get_rng_state()))
+        digest.update(memory_of(torch.get_rng_state()))
         others = digest.digest()
         digest.update(sums.tobytes())
         mark = Mark(digest.digest(), others, sums, attributes)
