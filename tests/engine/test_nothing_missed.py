@@ -33,6 +33,10 @@ def use_up_torch() -> None:
     torch.empty(624, dtype=torch.int32).random_()
 
 
+def draw_in_double() -> None:
+    torch.randn(1, dtype=torch.float64)
+
+
 MOVES: dict[str, Callable[[], object]] = {
     "python": random.random,
     "python's stored normal number": lambda: random.gauss(0, 1),
@@ -105,6 +109,26 @@ def test_states_that_have_not_moved_are_the_ones_of_before() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looked for where glibc is")
 def test_the_memory_of_torchs_generator_is_found() -> None:
     assert random_memory.torch_memory() is not None
+
+
+def test_the_words_of_torchs_generator_are_those_of_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was in its memory before, and whatever numbers it has in store; also where its memory is not known."""
+    seen = set()
+    for fill in (lambda: None, lambda: torch.randn(5), lambda: torch.randn(5, dtype=torch.float64)):
+        for draw in (lambda: None, lambda: torch.rand(3), lambda: torch.randn(1), draw_in_double, use_up_torch):
+            torch.manual_seed(3)
+            draw()
+            state, words = torch.get_rng_state(), random_memory.torch_words()
+            seen.add(words)
+            with monkeypatch.context() as patch:
+                patch.setattr(random_memory, "_TORCH_PARTS", None)
+                assert random_memory.torch_words() == words
+            torch.manual_seed(4)
+            fill()
+            assert random_memory.torch_words() != words
+            torch.set_rng_state(state)
+            assert random_memory.torch_words() == words
+    assert len(seen) == 4, "a normal number in store is one of double precision for both kinds"
 
 
 @pytest.fixture(params=["found", "unknown"])

@@ -60,6 +60,23 @@ def torch_memory() -> bytes | None:
     return begin.raw + end.raw
 
 
+def torch_words() -> bytes:
+    """The same wherever the generator stands at the same place, also on another machine: without what is in its memory by
+    chance (between its fields, or where no normal number is in store)."""
+    if _TORCH_PARTS is None:
+        memory = memory_of(torch.get_rng_state())
+        head, tail = memory[:_TORCH_HEAD], memory[-_STATE_STORED.size :]
+        words = memory[_TORCH_HEAD : _TORCH_HEAD + 8 * _WORDS]
+        begin = head[:12] + head[16:20] + b"".join(words[8 * i : 8 * i + 4] for i in range(_WORDS))
+        large, is_large, small, is_small = _STATE_STORED.unpack(tail)
+    else:
+        begin, tail = _TORCH_PARTS[0].raw, _TORCH_PARTS[1].raw
+        # Without whether it was seeded, and the three bytes behind that.
+        begin = begin[:12] + begin[16:]
+        small, is_small, large, is_large = _STORED.unpack(tail)
+    return begin + repr((small if is_small else 0.0, large if is_large else 0.0)).encode()
+
+
 def memory_of(state: Tensor) -> bytes:
     """The same of what `torch.get_rng_state()` has returned: the place, the first words, and the normal numbers in store
     (aten's CPUGeneratorImpl.cpp, where each word takes eight bytes)."""
@@ -78,6 +95,10 @@ _TORCH_BEFORE = 20
 and the place (4 each; aten's MT19937RNGEngine.h)."""
 _TORCH_AFTER = 28
 """What stands behind them: 4 bytes that are nothing, and the normal numbers in store (CPUGeneratorImpl.h)."""
+_STATE_STORED = struct.Struct("=8xd8xi4xf?3x")
+"""The same at the end of a state: (double precision, whether there is one, single precision, whether there is one)."""
+_STORED = struct.Struct("=4xf?3xd?7x")
+"""Those: (single precision, whether there is one, double precision, whether there is one)."""
 
 
 def _python_words() -> ctypes.Array[ctypes.c_char] | None:
@@ -118,7 +139,8 @@ def _torch_parts() -> tuple[ctypes.Array[ctypes.c_char], ctypes.Array[ctypes.c_c
     library.malloc_usable_size.restype = ctypes.c_size_t
     library.malloc_usable_size.argtypes = [ctypes.c_void_p]
     found = set()
-    for generator in (torch.Generator(), torch.default_generator):
+    generators: tuple[Any, ...] = (torch.Generator(), torch.default_generator)
+    for generator in generators:
         address: int = generator._cdata
         memory = ctypes.string_at(address, library.malloc_usable_size(address))
         state = generator.get_state()

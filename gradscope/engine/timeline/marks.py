@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from gradscope.engine.book.turns import rates_of
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.stepping.stepper import Stepper
-from gradscope.engine.surroundings.random_memory import memory_of, numpy_memory, python_memory
+from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_words
 from gradscope.engine.timeline.sums import Sums, differing
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.phases import Phase
@@ -127,7 +126,7 @@ class Marks:
     def _made(self, sums: IntArray, rest: str, attributes: Attributes) -> Mark:
         digest = hashlib.blake2b(rest.encode(), digest_size=16)
         digest.update((python_memory() or b"") + (numpy_memory() or b""))
-        digest.update(memory_of(torch.get_rng_state()))
+        digest.update(torch_words())
         others = digest.digest()
         digest.update(sums.tobytes())
         mark = Mark(digest.digest(), others, sums, attributes)
@@ -146,7 +145,7 @@ class Marks:
         adds_up = stepper.training.zero_grad != "auto"
         seen = set[int]()
         for what, tensor in _tensors_of(stepper, stepper.training.modules()):
-            if id(tensor) in seen or is_uninitialised(tensor):
+            if id(tensor) in seen or (type(tensor) not in _PLAIN and is_uninitialised(tensor)):
                 continue
             seen.add(id(tensor))
             yield what, tensor, 1
@@ -166,15 +165,18 @@ class Marks:
             gradients = [tensor.grad for tensor in leaves]
             return [("the gradient of ", gradient) for gradient in gradients if gradient is not None]
         found = {id(tensor): tensor for own in buffers for tensor in own.values() if tensor is not None}
-        return [(_BUFFER, tensor) for tensor in found.values() if not is_uninitialised(tensor)]
+        return [(_BUFFER, one) for one in found.values() if type(one) in _PLAIN or not is_uninitialised(one)]
 
     def _of_step(self) -> tuple[list[Tensor], list[dict[str, Tensor | None]]]:
         """The model is walked through once in a step."""
         number = self._stepper.book.step
         if self._inside is None or self._inside[0] != number:
             modules = self._stepper.training.modules()
-            tensors = (tensor for _, tensor in _tensors_of(self._stepper, modules) if not is_uninitialised(tensor))
-            found = {id(tensor): tensor for tensor in tensors if tensor.is_leaf}
+            found = {
+                id(tensor): tensor
+                for _, tensor in _tensors_of(self._stepper, modules)
+                if (type(tensor) in _PLAIN or not is_uninitialised(tensor)) and tensor.is_leaf
+            }
             buffers = [module._buffers for module in modules if module._buffers]
             self._inside = number, list(found.values()), buffers
         return self._inside[1:]
@@ -213,6 +215,8 @@ class Marks:
 
 
 _BUFFER = "the buffer "
+_PLAIN = (Tensor, nn.Parameter)
+"""Those have a shape."""
 
 
 def _tensors_of(stepper: Stepper, modules: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:

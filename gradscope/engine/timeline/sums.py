@@ -99,7 +99,8 @@ class Sums:
             if planned is not None:
                 return planned
             self._known.clear()
-        self._plan = None
+        if one_in is not None:
+            self._plan = None
         found = np.zeros(len(tensors), dtype=np.int64)
         small: dict[tuple[torch.dtype, torch.device], list[int]] = {}
         untrained: list[int] = []

@@ -123,6 +123,15 @@ def test_the_kernel_comes_to_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> N
             assert without.of(tensors, one_in=one_in, turn=turn).tolist() == found.tolist()
 
 
+def test_what_is_summed_in_between_leaves_the_plan_of_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, tensors = Sums(), [torch.nn.Parameter(torch.ones(100_000))]
+    sums.of(tensors, one_in=[1])
+    monkeypatch.setattr(Sums, "_planned", pytest.fail)
+    first = sums.of([torch.ones(5)])
+    assert sums.of(tensors, one_in=[1]) == Sums().of(tensors)
+    assert sums.of([torch.ones(5)]) == first
+
+
 def test_a_tensor_that_is_another_where_one_was_is_looked_at() -> None:
     """Its data are put elsewhere, or it has another form, or another tensor has come in its place."""
     sums, tensors = Sums(), [torch.nn.Parameter(torch.ones(size)) for size in (3, 5000, 100_000)]
