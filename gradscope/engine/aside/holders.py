@@ -187,6 +187,17 @@ class ListHolder(ItemsHolder):
     def read(self) -> tuple[list[Any], list[Any]]:
         return [], list(list.__iter__(self._content))
 
+    def taken(self) -> tuple[list[Any], list[Any]]:
+        # As in `differs`, without calls.
+        pair, content = self._pair, self._content
+        if (
+            pair is not None
+            and list.__len__(content) == len(pair[1])
+            and all(map(operator.is_, list.__iter__(content), pair[1]))
+        ):
+            return pair
+        return super().taken()
+
     def write(self, values: list[Any]) -> None:
         list.__setitem__(self._content, slice(None), values)
 
@@ -261,6 +272,12 @@ class NamesHolder(ItemsHolder):
 
     def read(self) -> tuple[list[Any], list[Any]]:
         return list(self._names), [self._get(name) for name in self._names]
+
+    def taken(self) -> tuple[list[Any], list[Any]]:
+        # As in `differs`; the names are always the same.
+        if self._pair is not None and all(map(operator.is_, map(self._get, self._names), self._pair[1])):
+            return self._pair
+        return super().taken()
 
     def write(self, values: list[Any]) -> None:
         for name, now, value in zip(self._names, self.read()[1], values, strict=True):
