@@ -24,6 +24,7 @@ from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.rate_chart import RateChart
 from gradscope.ui.plots.words.moment_text import moment_of
+from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.window.main_window import MainWindow
 from gradscope.ui.window.phase_steps import UNKNOWN_STEP, PhaseSteps, Station, stations
 from gradscope.ui.words.script import name_of
@@ -593,6 +594,22 @@ def test_rates_to_come_are_not_promised(qtbot: QtBot, controller: ShellControlle
     bare = replace(session, groups=(), parameters=())
     controller.play(iter([messages.Opened(session=bare, position=Position(rest=Rest.READY))]))
     assert chart.draw(controller.state) == "No optimizer of the script has been seen yet, so there is no learning rate"
+
+
+def test_that_no_rates_are_promised_is_said_in_the_room_that_there_is(
+    qtbot: QtBot, controller: ShellController, themes: ThemeManager
+) -> None:
+    chart = RateChart(controller, themes, is_detailed=False)  # type: ignore[arg-type]
+    qtbot.addWidget(chart)
+    chart.show()
+    controller.start(script_training(), steps=1)
+    chart.draw(controller.state)
+    label, sentence = chart._outlook, REFUSED[Ability.SCHEDULE_AHEAD.value]
+    assert isinstance(label, ElidedLabel) and label.toolTip().endswith(sentence)
+    label.resize(1000, label.height())
+    assert label.seen_text == sentence
+    label.resize(label.fontMetrics().horizontalAdvance(sentence) - 5, label.height())
+    assert label.seen_text == sentence.partition(":")[0]
 
 
 def test_a_model_that_is_found_later_joins_the_layers(window: MainWindow, controller: ShellController) -> None:

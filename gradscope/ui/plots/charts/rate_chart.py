@@ -252,8 +252,11 @@ class RateChart(Chart):
         outlook = self._outlook_text(state)
         if isinstance(self._outlook, SteadyLabel):
             self._outlook.show_steadily(outlook)
+        elif outlook == state.never(Ability.SCHEDULE_AHEAD) or state.session.scheduler is None:
+            # What is so comes first, and why behind it.
+            self._outlook.show_forms([outlook, outlook.partition(":")[0]])
         else:
-            self._outlook.setText(outlook)
+            self._outlook.show_text(outlook)
         self._outlook.setToolTip(plain_tip("" if self._is_detailed else outlook))
 
     def _in_less_room(self, rates: FloatArray) -> list[str]:
