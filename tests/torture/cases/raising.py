@@ -207,7 +207,7 @@ CASES = [
              def __getattr__(self, name): raise RuntimeError('gone')
          """,
          recipe="fields = dict.fromkeys(fields, Gone())"),
-    Case(name="module_getattr", does="the file's own __getattr__ raises, and there is no recipe()", endings=TOLD,
-         says="no names",
+    Case(name="module_getattr", does="a script that trains nothing; the file's own __getattr__ raises", endings=TOLD,
+         says="no training step was seen",
          source="def __getattr__(name): raise RuntimeError('no names')\n"),
 ]  # fmt: skip
