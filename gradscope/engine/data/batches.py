@@ -24,7 +24,7 @@ from torch.utils.data import (
 from torch.utils.data._utils import signal_handling
 
 from gradscope.engine.data.loader_position import LoaderPosition
-from gradscope.engine.data.passes import Pass, PassRecord, generators_of
+from gradscope.engine.data.passes import Pass, PassRecord, end_workers_of, generators_of
 from gradscope.engine.data.tape import PassLike, Tape, TapePlace
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import is_users_error, users_code, users_failure
@@ -96,6 +96,13 @@ def _counts_right(loader: DataLoader[Any]) -> bool:
     if isinstance(dataset, IterableDataset):
         return False
     return type(sampler) in _EXACT_SAMPLERS and (batches is None or type(batches) is BatchSampler)
+
+
+def end_persistent_workers(loader: DataLoader[Any]) -> None:
+    """Those that outlive the passes of a loader; its next pass would start others."""
+    if loader.persistent_workers:
+        end_workers_of(loader._iterator)
+        loader._iterator = None
 
 
 class _Iterable(IterableDataset[Any]):
@@ -243,7 +250,9 @@ class BatchSource:
     def _lose(self, error: BaseException) -> None:
         """Loading was broken off: have the same samples again, or say what is lost."""
         if _is_dead_worker(error):
-            # Its iterator is of no use any more.
+            # Its iterator is of no use any more, nor are the other workers.
+            if self._pass is not None:
+                self._pass.end_workers()
             self.fate = "a worker process of the DataLoader has died, so the pass over the data begins anew"
             self._next_epoch()
             self._finished = None
@@ -266,10 +275,12 @@ class BatchSource:
         self._pass = self._finished = self._current = self._ahead = None
 
     def end_workers(self) -> None:
-        """Also those that outlive their pass. Left to the garbage collector, they take seconds to be noticed."""
+        """Also those that outlive their pass, and those of passes that one could have gone back to."""
+        for begun in (self._pass, self._finished, self.tape):
+            if begun is not None:
+                begun.end_workers()
         self.close()
-        if self._loader.persistent_workers:
-            self._loader._iterator = None
+        end_persistent_workers(self._loader)
 
     def _next_epoch(self) -> None:
         self.epoch += 1

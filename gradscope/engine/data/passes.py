@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _DatasetKind
+from torch.utils.data.dataloader import _DatasetKind, _MultiProcessingDataLoaderIter
 
 from gradscope.engine.surroundings.blame import users_code
+from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
@@ -134,6 +135,10 @@ class Pass:
 
     def __next__(self) -> Any:
         return next(self._draws if self._sampled is None else self._iterator)
+
+    def end_workers(self) -> None:
+        """Nothing is drawn any more: its worker processes end now. The garbage collector may not come by for long."""
+        end_workers_of(self._iterator)
 
     def put_back(self) -> bool:
         """The samples that could not be loaded come once more. False if that cannot be done."""
@@ -322,6 +327,12 @@ class _Sampled:
             self._again = [next(self.source)]
         self._last, self._again = self._again, []
         return self._last[0]
+
+
+def end_workers_of(iterator: object) -> None:
+    """The worker processes of a DataLoader's iterator, where it has any."""
+    if isinstance(iterator, _MultiProcessingDataLoaderIter):
+        safely(iterator._shutdown_workers, None)
 
 
 def draws_at_once(loader: DataLoader[Any]) -> bool:

@@ -43,6 +43,7 @@ class PassLike(Protocol):
     @property
     def draws(self) -> int: ...
     def record(self) -> PassRecord: ...
+    def end_workers(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,11 @@ class Tape:
                 self._use_again(reel)
             kept.append(TapedPass(self, reel, at))
         return kept[0], kept[1]
+
+    def end_workers(self) -> None:
+        """Nothing more is drawn from the loader."""
+        for reel in self._reels:
+            reel.real.end_workers()
 
     def let_go_before(self, places: list[TapePlace]) -> None:
         """Nobody comes back further than to the first of these."""
@@ -346,6 +352,10 @@ class TapedPass:
         if drawn.kind == "next" and isinstance(result, BaseException):
             raise result
         return result
+
+    def end_workers(self) -> None:
+        """See `Pass.end_workers`."""
+        self.reel.real.end_workers()
 
     def has_next(self) -> bool | None:
         """See `Pass.has_next`."""

@@ -79,6 +79,11 @@ class EpochEnd:
     def has_validation(self) -> bool:
         return self._validator is not None
 
+    def close(self) -> None:
+        """There is no other pass over the validation data."""
+        if self._validator is not None:
+            self._validator.close()
+
     def validate(self, *, after: int, epoch: int, copies_parameters: bool) -> Validated:
         """One pass over the validation data after step `after`; training is untouched by it."""
         assert self._validator is not None

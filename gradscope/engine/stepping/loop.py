@@ -460,13 +460,9 @@ class Loop:
 
     def timing(self, *, steps_done: int = 0) -> Timing:
         """Where the next step is (the one after `steps_done` more)."""
+        turns, accumulate = len(self.training.turns), self.training.accumulate
         return Timing.of(
-            self.batches,
-            self.window,
-            turn=self._turn,
-            turns=len(self.training.turns),
-            accumulate=self.training.accumulate,
-            steps_done=steps_done,
+            self.batches, self.window, turn=self._turn, turns=turns, accumulate=accumulate, steps_done=steps_done
         )
 
     @property
@@ -486,6 +482,7 @@ class Loop:
 
     def close(self) -> None:
         self.batches.end_workers()
+        self.epoch_end.close()
         self.forget()
 
     def forget(self) -> None:

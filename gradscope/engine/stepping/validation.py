@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.aside.door import Aside
-from gradscope.engine.data.batches import make_validation_loader, without_signals
-from gradscope.engine.data.passes import generators_of
+from gradscope.engine.data.batches import end_persistent_workers, make_validation_loader, without_signals
+from gradscope.engine.data.passes import end_workers_of, generators_of
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.model.losses import input_and_target
@@ -52,16 +52,20 @@ class Validator:
         with aside, self._in_eval(), torch.no_grad():
             with self._user_code(), without_signals():
                 iterator = iter(self._loader)
-            while True:
-                with self._user_code():
-                    batch = next(iterator, self)
-                if batch is self:
-                    break
-                batch = copy_batch(batch, self._device)
-                size = _samples_in(batch)
-                with self._user_code():
-                    sums.add(self._evaluate(batch), size)
-                samples, batches = samples + size, batches + 1
+            try:
+                while True:
+                    with self._user_code():
+                        batch = next(iterator, self)
+                    if batch is self:
+                        break
+                    batch = copy_batch(batch, self._device)
+                    size = _samples_in(batch)
+                    with self._user_code():
+                        sums.add(self._evaluate(batch), size)
+                    samples, batches = samples + size, batches + 1
+            finally:
+                if not self._loader.persistent_workers:
+                    end_workers_of(iterator)
         means = sums.means()
         return Validated(
             step=step,
@@ -73,6 +77,10 @@ class Validator:
             seconds=time.perf_counter() - started,
             notes=aside.notes,
         )
+
+    def close(self) -> None:
+        """End the worker processes that outlive a pass."""
+        end_persistent_workers(self._loader)
 
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         """name -> number or 0-d tensor, of one batch."""
