@@ -85,7 +85,8 @@ class ByHandWatch:
         now = found.changes, found.optimizers.changes
         if now != self._foreign_at:
             parameters = {id(p): p for p in found.model.parameters()}
-            self._foreign = [p for p in parameters.values() if p.requires_grad and not found.optimizers.hold(p)]
+            trained = (p for p in parameters.values() if p.requires_grad and p.is_leaf)
+            self._foreign = [p for p in trained if not found.optimizers.hold(p)]
             self._foreign_at = now
         return self._foreign
 
@@ -126,7 +127,10 @@ class ByHandWatch:
 
     def notice_cleared(self) -> None:
         """`p.grad = None` is no call that could be tapped."""
-        if self._are_gradients_there and not any(t.grad is not None for t in self._following.found.model.parameters()):
+        if not self._are_gradients_there:
+            return
+        # Inside torch.func.functional_call a model holds others, of which torch warns whoever asks for their gradients.
+        if not any(t.is_leaf and t.grad is not None for t in self._following.found.model.parameters()):
             self._are_gradients_there = False
             self._following.gradient_calls.cleared([], detail="by hand")
 
