@@ -48,21 +48,22 @@ def ends_higher(example: Heights, healthy: Heights) -> bool:
     return end(example) > 1.5 * end(healthy) > 0
 
 
-def ends_lower(example: Heights, healthy: Heights) -> bool:
-    return end(example) < end(healthy) / 1.5
-
-
 def stands_still(example: Heights, healthy: Heights) -> bool:
     """The example moves by less than a tenth, and the healthy one ends lower by a fifth."""
     return abs(end(example) - sum(example[:10]) / 10) < 0.1 * example[0] and end(healthy) < 0.8 * end(example)
 
 
+def ends_near(low: float, high: float) -> Condition:
+    """The example ends between these, and above the healthy one."""
+    return lambda example, healthy: low < end(example) < high and ends_higher(example, healthy)
+
+
+def is_finite(heights: Heights) -> bool:
+    return all(map(math.isfinite, heights))
+
+
 def breaks(example: Heights, healthy: Heights) -> bool:
-    return not all(map(math.isfinite, example)) and all(map(math.isfinite, healthy))
-
-
-def stays_below_zero(example: Heights, healthy: Heights) -> bool:
-    return end(example) < 0 <= end(healthy)
+    return is_finite(healthy) and not is_finite(example)
 
 
 def is_nothing_somewhere(example: Heights, healthy: Heights) -> bool:
@@ -70,16 +71,12 @@ def is_nothing_somewhere(example: Heights, healthy: Heights) -> bool:
     return any(e <= 1e-6 * max(healthy) and h > 0.05 * max(healthy) for e, h in zip(example, healthy, strict=True))
 
 
-def is_nothing_in_the_healthy_one(example: Heights, healthy: Heights) -> bool:
-    return max(healthy) <= 1e-6 < max(example)
-
-
-_AT_START = "its weights stay as they are, and the loss stays where it was."
-
 PICTURES = {
     # ------------------------------------------------------------------------------------------ numbers
     "nonfinite-input": Picture(
-        of.LOSS, "From the batch with the NaN on, every loss is NaN: the step has spoilt all weights.", breaks
+        of.LOSS,
+        "From the batch with the NaN on, every loss is NaN: the step has spoilt all weights.",
+        lambda example, healthy: is_finite(example[:3] + healthy) and all(map(math.isnan, example[3:])),
     ),
     "nonfinite-forward": Picture(
         of.SPOILT_OUTPUTS,
@@ -100,7 +97,7 @@ PICTURES = {
         lambda example, healthy: example[0] > 50 and example[1] == 0 == max(healthy),
         loss_tells=False,
     ),
-    "scaler-skips": Picture(of.LOSS, "No step is made: " + _AT_START, stands_still),
+    "scaler-skips": Picture(of.LOSS, "No step is made, and the loss stays where it was.", stands_still),
     "half-underflow": Picture(
         of.ZEROS_OF_GRADIENTS,
         "In float16 all gradients are rounded to 0; in float32 hardly any is.",
@@ -110,7 +107,9 @@ PICTURES = {
     "unregistered": Picture(
         of.LOSS, "With the layers in a plain list only the head is trained, and the loss stays high.", ends_higher
     ),
-    "not-reached": Picture(of.GRADIENTS, "No gradient ever comes to the body behind the cut.", is_nothing_somewhere),
+    "not-reached": Picture(
+        of.GRADIENTS, "No gradient comes to the body: the cut lies between it and the loss.", is_nothing_somewhere
+    ),
     "not-in-optimizer": Picture(
         of.UPDATES,
         "The last layer never moves. In the healthy one the first does not, which may be meant: the last one learns on it.",
@@ -164,8 +163,8 @@ PICTURES = {
     "steps-undone": Picture(of.LOSS, "Every step is taken back: the loss stays where it was.", stands_still),
     "weight-decay-too-strong": Picture(
         of.LOSS,
-        "The decay pulls the weights to 0 faster than they are built: the loss stays at that of guessing.",
-        stands_still,
+        "The decay pulls the weights to 0 faster than they are built: the loss stays at that of guessing, ln 3 = 1.10.",
+        ends_near(1.05, 1.15),
     ),
     # ------------------------------------------------------------------------------------------ scales
     "vanishing-gradient": Picture(
@@ -239,9 +238,11 @@ PICTURES = {
         loss_tells=False,
     ),
     # ------------------------------------------------------------------------------------------ output and loss
-    "double-softmax": Picture(of.LOSS, "The loss nears its floor of 0.55, and cannot get below it.", ends_higher),
+    "double-softmax": Picture(
+        of.LOSS, "The loss nears its floor of 0.55, and cannot get below it.", ends_near(0.55, 0.75)
+    ),
     "sigmoid-into-cross-entropy": Picture(
-        of.LOSS, "The loss nears its floor of 0.55, and cannot get below it.", ends_higher
+        of.LOSS, "The loss nears its floor of 0.55, and cannot get below it.", ends_near(0.55, 0.75)
     ),
     "relu-into-cross-entropy": Picture(
         of.LOSS, "With no logit below 0 the loss falls slowly, and stays higher.", ends_higher
@@ -252,10 +253,14 @@ PICTURES = {
         ends_higher,
     ),
     "nll-on-logits": Picture(
-        of.LOSS, "The loss falls below 0 and on without end, which no likelihood of classes can.", stays_below_zero
+        of.LOSS,
+        "The loss falls below 0 and on without end, which no likelihood of classes can.",
+        lambda example, healthy: end(example) < -10 < 0 <= min(healthy),
     ),
     "kl-on-probabilities": Picture(
-        of.LOSS, "The loss is below 0 from the start, which no divergence can be.", stays_below_zero
+        of.LOSS,
+        "The loss is below 0 from the start, which no divergence can be.",
+        lambda example, healthy: max(example) < 0 <= end(healthy),
     ),
     "soft-targets-do-not-sum-to-one": Picture(
         of.ROW_SUMS,
@@ -271,16 +276,18 @@ PICTURES = {
     ),
     "broadcast-in-loss": Picture(
         of.LOSS_SMOOTH,
-        "The best answer to all targets at once is their mean: the loss stays at their variance.",
-        ends_higher,
+        "The best answer to all targets at once is their mean: the loss stays near their variance, 1.",
+        ends_near(0.6, 1.5),
     ),
     "layout-mixup": Picture(
-        of.LOSS, "Classes and positions are mixed up: the loss stays near that of guessing, ln 5 = 1.61.", ends_higher
+        of.LOSS,
+        "Classes and positions are mixed up: the loss stays near that of guessing, ln 5 = 1.61.",
+        ends_near(1.55, 1.67),
     ),
     "output-range": Picture(
         of.LOSS_SMOOTH,
-        "Half of the targets lie below 0, where a ReLU cannot get: the loss rests at what they cost.",
-        ends_higher,
+        "Half of the targets lie below 0, where a ReLU cannot get: the loss rests at what they cost, 2.",
+        ends_near(1.5, 2.5),
     ),
     "loss-maximised": Picture(
         of.RIGHT_ANSWERS,
@@ -289,7 +296,7 @@ PICTURES = {
     ),
     "loss-over-padding": Picture(
         of.COUNTED_PADDING,
-        "Towards the end most of what the loss counts is padding; with ignore_index none of it is.",
+        "Towards the end of the sequence the loss counts nothing but padding; with ignore_index none of it is.",
         lambda example, healthy: example[-1] == 100 and max(healthy) == 0,
         steps=1,
     ),
@@ -310,7 +317,7 @@ PICTURES = {
     "target-not-shifted": Picture(
         of.LOSS,
         "Too good: a copy of the token takes the loss to 0. The next one is left to a coin, which costs ln 2 = 0.69.",
-        ends_lower,
+        lambda example, healthy: end(example) < 0.02 and 0.66 < end(healthy) < 0.74,
     ),
     "future-leak": Picture(
         of.MOVED_BY_POSITION,
@@ -328,7 +335,9 @@ PICTURES = {
     ),
     # ------------------------------------------------------------------------------------------ data
     "input-not-scaled": Picture(
-        of.LOSS_LOG, "The one large column makes losses of thousands, which all steps go into.", ends_higher
+        of.LOSS_LOG,
+        "The one large column makes losses of more than 100,000, and every step goes into that.",
+        lambda example, healthy: max(example) > 1e5 and ends_higher(example, healthy),
     ),
     "target-not-scaled": Picture(
         of.LOSS_LOG, "The loss is that of the offset, and hardly falls; the healthy one is learnt.", stands_still
@@ -344,7 +353,9 @@ PICTURES = {
         lambda example, healthy: example[-1] > 0.15 and max(healthy) == 0,
     ),
     "constant-target": Picture(
-        of.LOSS, "Too good: always saying the one class takes the loss to 0, and nothing is learnt.", ends_lower
+        of.LOSS,
+        "Too good: always saying the one class takes the loss to 0, and nothing is learnt.",
+        lambda example, healthy: end(example) < 0.02 < end(healthy),
     ),
     "one-token": Picture(
         of.TOKENS,
@@ -364,8 +375,8 @@ PICTURES = {
     ),
     "labels-unrelated": Picture(
         of.LOSS_SMOOTH,
-        "What does not follow from the inputs cannot be learnt: the loss stays at that of guessing.",
-        stands_still,
+        "What does not follow from the inputs cannot be learnt: the loss stays at that of guessing, ln 3 = 1.10.",
+        ends_near(1.05, 1.15),
     ),
     "validation-leak": Picture(
         of.NEAREST_IN_TRAINING,
