@@ -8,10 +8,11 @@ import pytest
 from PySide6.QtGui import QTextImageFormat
 from pytestqt.qtbot import QtBot
 
-from docs.finding_texts.make import PAGES
+from gradscope import assets
 from gradscope.ui.dialogs.finding_page import FindingPageDialog
 from gradscope.ui.widgets.page_view import PageView
 
+PAGES = assets.pages_dir() or Path()
 ORANGE = (0xD4, 0x65, 0x2C)
 
 
