@@ -44,10 +44,12 @@ def attention_sums(run: Run) -> Values:
     """What the weights of each position of one sample sum to: those that the softmax has made, over its last dimension."""
     made: list[Tensor] = []
     softmax = torch.softmax
-    with (
-        mock.patch.object(torch, "softmax", lambda *args: made.append(softmax(*args)) or made[-1]),
-        torch.no_grad(),
-    ):
+
+    def kept(weights: Tensor, dim: int) -> Tensor:
+        made.append(softmax(weights, dim))
+        return made[-1]
+
+    with mock.patch.object(torch, "softmax", kept), torch.no_grad():
         run.model(run.data(1)[0])
     return Values(tuple(made[0][0].sum(-1).tolist()), first=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +35,12 @@ def watched(run: Run) -> Values:
 def right_answers(recipe: Recipe) -> Callable[[], float]:
     """Percent of the data, which is of classes."""
 
+    model: Any = recipe.model
+
     def ask() -> float:
         x, y = recipe.dataset.tensors  # type: ignore[union-attr]
         with torch.no_grad():
-            return 100 * (recipe.model(x).argmax(1) == y).double().mean().item()  # type: ignore[operator]
+            return 100 * float((model(x).argmax(1) == y).double().mean())
 
     return ask
 
@@ -45,9 +48,11 @@ def right_answers(recipe: Recipe) -> Callable[[], float]:
 def apart(recipe: Recipe) -> Callable[[], float]:
     """How far the embedding and the head are from each other, in percent of their length."""
 
+    model: Any = recipe.model
+
     def ask() -> float:
-        one, other = recipe.model.embedding.weight, recipe.model.head.weight  # type: ignore[union-attr]
-        return 100 * ((one - other).norm() / one.norm()).item()
+        one, other = model.embedding.weight, model.head.weight
+        return 100 * float((one - other).norm() / one.norm())
 
     return ask
 
