@@ -1,6 +1,7 @@
 """Makes docs/findings from the catalogue and the texts beside this file: `python docs/finding_texts/make.py`.
 
-A text has an example, which is a whole recipe but for its imports, and the lines that differ in the nearest healthy one.
+A text has an example, which is a whole recipe but for its imports, and the lines that differ in the nearest healthy one. The
+pictures, and the lines below them, are of `docs/finding_pictures`, which has a script of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from docs.finding_pictures.table import PICTURES  # noqa: E402
 from gradscope.engine.findings.catalogue import CATALOGUE, Entry  # noqa: E402
 from gradscope.protocol.findings import Certainty, Source  # noqa: E402
 
@@ -32,6 +34,7 @@ _CERTAINTIES = {Certainty.EXACT: "exact", Certainty.WINDOW: "over a window", Cer
 _CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 _DIFF = re.compile(r"```diff\n(.*?)```", re.DOTALL)
 _TABLE = "<!-- table -->"
+_BEFORE_EXAMPLE = "## An example that fires\n"
 
 
 def example(id: str) -> str:
@@ -57,6 +60,8 @@ def pages() -> dict[str, str]:
 
 def _page(entry: Entry) -> str:
     text = _CODE.sub(lambda found: f"```python\n{_with_imports(found[1])}```", _text(entry.id))
+    if entry.id in PICTURES:
+        text = text.replace(_BEFORE_EXAMPLE, _picture(entry.id) + _BEFORE_EXAMPLE, 1)
     return (
         f"# {entry.title}\n\n"
         f"`{entry.id}` · {entry.severity.value} · {_SOURCES[entry.source]} · {_CERTAINTIES[entry.certainty]}\n\n"
@@ -65,6 +70,11 @@ def _page(entry: Entry) -> str:
         "---\n\n"
         "Save the example as `recipe.py`, and run `gradscope check recipe.py`. [All findings](README.md)\n"
     )
+
+
+def _picture(id: str) -> str:
+    picture = PICTURES[id]
+    return f"![{picture.title}](pictures/{id}.svg)\n\n*{picture.line}*\n\n"
 
 
 def _table() -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QUrl, Slot
-from PySide6.QtGui import QTextCursor, QTextDocument
-from PySide6.QtWidgets import QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialogButtonBox, QVBoxLayout, QWidget
 
 from gradscope.ui.dialogs.sized_dialog import SizedDialog
 from gradscope.ui.widgets.guarded import guarded
+from gradscope.ui.widgets.page_view import PageView
 
-_MARGIN = 12
+_MARGIN = 16
 
 
 @guarded
@@ -22,39 +22,29 @@ class FindingPageDialog(SizedDialog):
         super().__init__(parent)
         self.setWindowTitle(self.tr("About a finding"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.text = QTextBrowser(self)
-        self.text.setOpenLinks(False)
+        self.text = PageView(self)
         self.text.setAccessibleName(self.tr("About a finding"))
-        self.text.document().setDocumentMargin(_MARGIN)
         self.text.anchorClicked.connect(self._on_link_clicked)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
         self.buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
-        column.setContentsMargins(16, 16, 16, 16)
+        column.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
         column.setSpacing(12)
         column.addWidget(self.text, 1)
         column.addWidget(self.buttons)
-        self._show(page)
+        self.text.show_page(page)
 
     @Slot(QUrl)
     def _on_link_clicked(self, link: QUrl) -> None:
-        page = self._page.with_name(link.fileName() or self._page.name)
+        page = self.text.page.with_name(link.fileName() or self.text.page.name)
         if page.suffix == ".md" and page.is_file():
-            self._show(page)
-
-    def _show(self, page: Path) -> None:
-        self._page = page
-        self.text.setSearchPaths([str(page.parent)])
-        self.text.document().setBaseUrl(QUrl.fromLocalFile(str(page)))
-        features = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.MarkdownFeature.MarkdownNoHTML
-        self.text.document().setMarkdown(page.read_text(encoding="utf-8", errors="replace"), features)
-        # The cursor has come to the end.
-        self.text.moveCursor(QTextCursor.MoveOperation.Start)
+            self.text.show_page(page)
 
     # ------------------------------------------------------------------------------------------ Qt
 
     def sizeHint(self) -> QSize:
-        return QSize(96 * self.fontMetrics().averageCharWidth(), 34 * self.fontMetrics().lineSpacing())
+        letters, lines = self.fontMetrics().averageCharWidth(), self.fontMetrics().lineSpacing()
+        return QSize(max(96 * letters, self.text.width_of_pictures() + 2 * _MARGIN), 42 * lines)
 
     def least_height(self) -> int:
         return self.sizeHint().height()
