@@ -27,6 +27,7 @@ from gradscope.engine.findings.watched import Judged, watched
 from gradscope.engine.questions.check_now import check_gradient_now
 from gradscope.engine.questions.gradient_check import GradientCheck
 from gradscope.engine.questions.why import explain_newest_step
+from gradscope.engine.recipe.facts import facts_noted
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.stepping.schedule import foretell, steps_to_end
@@ -42,7 +43,7 @@ from gradscope.protocol.failure import BadInput
 from gradscope.protocol.findings import Findings, Planned, Progress
 from gradscope.protocol.messages import Schedule
 from gradscope.protocol.messages.checkpoints import CheckpointLoaded, CheckpointSaved
-from gradscope.protocol.messages.edits import Choices, Edit, EditMade
+from gradscope.protocol.messages.edits import Choices, Edit, EditFile, EditMade
 from gradscope.protocol.messages.evaluate import Evaluate
 from gradscope.protocol.phases import Phase, Position, SubStep
 from gradscope.protocol.subjects import SubjectKey
@@ -75,7 +76,10 @@ class Session(WhatIf, Judged, Evaluates):
         findings: bool = False,
         timeline_bytes: int = 0,
     ) -> None:
+        # As it was loaded: what is trained by it changes it.
+        facts = facts_noted(recipe)
         super().__init__(recipe, device, seed, gate=gate, budget_bytes=budget_bytes, capture=capture)
+        self.training.facts = facts
         self.loaded_checkpoint: str | None = None
         """The newest file that `load_checkpoint` has read, or the folder of `load_timeline`."""
         self.timeline = CloserTimeline(self, lambda: self.editor, timeline_bytes)
@@ -106,10 +110,22 @@ class Session(WhatIf, Judged, Evaluates):
 
         Raises BadInput, and nothing has changed, where the edit is wrong or not possible now.
         """
+        edit = self.editor.resolved(edit)
         record = self.editor.apply(edit)
         self.timeline.edited(edit, record)
         self.info = self.describe()
         return record
+
+    def go_on_with_file(self) -> EditRecord:
+        """Go on with the recipe's file as it was edited since it was loaded: the file is loaded again, and what it says
+        otherwise is taken: loss, training step, the code of layers, options of optimizers, schedulers, clipping,
+        accumulation, plain attributes of layers. All else goes on: parameters, state, random states, the place in the data,
+        and edits that the file says nothing of. The record says by name what has changed, and what begins anew.
+
+        Raises BadInput, one sentence, and nothing has changed, where the file cannot be loaded, says nothing new, or has what
+        cannot be taken in place: other parameters or layers, other data, another precision.
+        """
+        return self.edit(EditFile())
 
     def undo_edit(self) -> tuple[EditRecord, str]:
         """Undo the newest edit that is not undone, and say so. Raises BadInput where there is none, or not now."""

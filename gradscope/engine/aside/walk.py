@@ -108,6 +108,10 @@ class Reached:
         self._empty: list[dict[Any, Any]] = []
         self._keep(Place("a module's hooks"), "", EmptyHolder(self._empty))
 
+    def leave_out(self, objects: Iterable[object]) -> None:
+        """These are not looked at."""
+        self._seen.update((id(value), value) for value in objects)
+
     def look_from(self, roots: Mapping[str, object]) -> None:
         """`roots` by the names that they are told under."""
         self._waiting += [(Place(name), root) for name, root in roots.items()]

@@ -144,7 +144,7 @@ class _Resumed:
 
 def _resumed(found: Found, stepper: Stepper, *, is_whole: bool) -> _Resumed | None:
     """None where the session cannot go on as if nothing had been: a note says why."""
-    own, source = found.own, stepper.recipe.source
+    own, source = found.own, stepper.training.source
     if own is None:
         return None
     if own["format"] != FORMAT_VERSION:

@@ -109,7 +109,7 @@ def state_of(model: Any) -> Mapping[str, Any]:
 def _own_part(stepper: Stepper) -> dict[str, Any]:
     """`recipe_sha256`; `random`: the states of Python's, numpy's and torch's generators; `loader`: the place in the data;
     and what of the training is in no state_dict."""
-    training, loop, source = stepper.training, stepper.loop, stepper.recipe.source
+    training, loop, source = stepper.training, stepper.loop, stepper.training.source
     try:
         # The end of an epoch may draw random numbers: before their states are asked for.
         position = loop.batches.position()

@@ -12,6 +12,8 @@ from gradscope.engine.book.turns import groups_of
 from gradscope.engine.edits.change import Change, EditRecord, sentence
 from gradscope.engine.edits.choices import describe_choices
 from gradscope.engine.edits.classes import edit_loss, edit_optimizer, edit_scheduler
+from gradscope.engine.edits.file import edit_file
+from gradscope.engine.edits.file_versions import Version, load_version
 from gradscope.engine.edits.journal import Deed, DeedKind, Journal, Place, option_value
 from gradscope.engine.edits.layers import edit_dropout, edit_mode, edit_requires_grad
 from gradscope.engine.edits.options import edit_membership, edit_option
@@ -40,6 +42,8 @@ class Editor:
         """Every edit as it was made, and what else was done by hand."""
         self._stepper, self._run = stepper, run
         self._stack: list[Undoable] = []
+        self._files: list[Version] = []
+        """Each of the versions of the recipe's file that it went on with, so that it can be done again."""
         self._made: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
     def apply(self, edit: Edit) -> EditRecord:
@@ -65,6 +69,16 @@ class Editor:
         self.records.append(record)
         self._stack.append((record, type(edit), change.undo))
         return record
+
+    def resolved(self, edit: Edit) -> Edit:
+        """An edit that can be made again at the same place: the recipe's file is loaded now. Raises BadInput as `apply`."""
+        if not isinstance(edit, edits.EditFile) or edit.version:
+            return edit
+        self._check_place(edits.EditFile)
+        version = load_version(self._stepper, self._files)
+        if version not in self._files:
+            self._files.append(version)
+        return edits.EditFile(version=self._files.index(version) + 1)
 
     def undo(self) -> tuple[EditRecord, str]:
         """Undo the newest edit; the text says what that has done. Raises BadInput where there is none, or not now."""
@@ -112,6 +126,7 @@ class Editor:
     def forget(self) -> None:
         """Let go of what undoing would bring back."""
         self._stack.clear()
+        self._files.clear()
 
     def continue_at(self, step: int) -> None:
         """A checkpoint stands before step `step`: later edits have not been made, and the earlier ones stay for good."""
@@ -171,4 +186,8 @@ class Editor:
                 return edit_mode(stepper, edit)
             case edits.EditDropout():
                 return edit_dropout(stepper, edit)
+            case edits.EditFile(version=number):
+                if not 0 < number <= len(self._files):
+                    raise BadInput(f"No version {number} of the recipe's file was loaded; expected 0, as it is on disk now")
+                return edit_file(stepper, self._files[number - 1])
         raise BadInput(f"{type(edit).__name__} is no edit; expected one of gradscope.protocol.messages.edits")

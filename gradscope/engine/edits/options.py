@@ -23,7 +23,7 @@ from gradscope.protocol.literals import parsed
 from gradscope.protocol.messages.edits import ArgumentInfo, EditMembership, EditOption
 
 _WORDS = {"lr": "Learning rate", "momentum": "Momentum", "weight_decay": "Weight decay"}
-_ONLY_WHEN_MADE = {
+ONLY_WHEN_MADE = {
     "initial_accumulator_value": "it counts only when the optimizer is made",
     "history_size": "LBFGS keeps as many directions as it had when it was made",
 }
@@ -43,7 +43,7 @@ def edit_option(training: Trained, edit: EditOption) -> Change:
     """Assign one option of a group, as `group[option] = value` would."""
     turn, index = _group_at(training, edit.group)
     group = turn.optimizer.param_groups[index]
-    what = _name(training, edit.option, edit.group)
+    what = option_named(training, edit.option, edit.group)
     before, value = group.get(edit.option), _new_value(turn, group, edit, what)
     was_ahead = outlook.curve(turn, index)
     undo_bases = _set_bases(turn, index, value) if edit.option == "initial_lr" else None
@@ -108,6 +108,13 @@ def edit_membership(stepper: Stepper, edit: EditMembership) -> Change:
     return Change(text=f"Group {edit.group} also holds {listed(added)} ({counted(len(added), 'parameter')})", undo=undo)
 
 
+def option_named(training: Trained, option: str, number: int) -> str:
+    """ "Learning rate of group 1"; without the group where there is only one."""
+    word = _WORDS.get(option, option)
+    groups = groups_of(turn.optimizer for turn in training.turns)
+    return f"{word} of group {number}" if len(groups) > 1 else word
+
+
 # ------------------------------------------------------------------------------------------- private
 
 
@@ -118,19 +125,13 @@ def _group_at(training: Trained, number: int) -> tuple[Turn, int]:
     return places[number]
 
 
-def _name(training: Trained, option: str, number: int) -> str:
-    word = _WORDS.get(option, option)
-    groups = groups_of(turn.optimizer for turn in training.turns)
-    return f"{word} of group {number}" if len(groups) > 1 else word
-
-
 def _new_value(turn: Turn, group: dict[str, Any], edit: EditOption, what: str) -> Any:
     name = edit.option
     if name == "params" or name not in group:
         known = ", ".join(key for key in group if key != "params" and as_literal(group[key]) is not None)
         raise BadInput(f"Group {edit.group} has no option {name!r}; expected one of {known}")
-    if name in _ONLY_WHEN_MADE:
-        raise BadInput(f"{what} cannot be changed: {_ONLY_WHEN_MADE[name]}; expected a new optimizer instead")
+    if name in ONLY_WHEN_MADE:
+        raise BadInput(f"{what} cannot be changed: {ONLY_WHEN_MADE[name]}; expected a new optimizer instead")
     before = group[name]
     argument = _argument(turn, name, before)
     if argument is None:

@@ -42,11 +42,11 @@ def edit_accumulation(stepper: Stepper, edit: EditAccumulation) -> Change:
     text = f"accumulate: {arrow(training.accumulate, count)}"
     is_under_way = stepper.position.rest is not Rest.READY
     put_back = set_attributes(training, accumulate=count)
-    _renew(stepper)
+    renew_window(stepper)
 
     def undo() -> None:
         put_back()
-        _renew(stepper)
+        renew_window(stepper)
 
     return Change(text=sentence([text, "counts from the next window on" if is_under_way else ""]), undo=undo)
 
@@ -85,6 +85,7 @@ def check_metric(stepper: Stepper, metric: str) -> None:
         raise BadInput(f"The scheduler's metric is {metric!r:.60}; expected {' or '.join(map(repr, known))}{hint}")
 
 
-def _renew(stepper: Stepper) -> None:
+def renew_window(stepper: Stepper) -> None:
+    """Before its first forward, a window takes the size that is set now."""
     if stepper.position.rest is Rest.READY:
         stepper.loop.renew_window()

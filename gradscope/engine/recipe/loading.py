@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -19,10 +19,14 @@ from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import carried_failure
 from gradscope.engine.surroundings.error_parts import is_text, place_of_syntax_error, safely
 from gradscope.engine.surroundings.randomness import MAX_SEED, RandomStates, seed_everything
+from gradscope.engine.surroundings.torch_settings import TorchSettings
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import LIBRARIES, cut_traceback, describe_error, last_user_line
 from gradscope.engine.wording import with_article
 from gradscope.protocol.failure import BadInput
+
+_OWN_NAME = "gradscope_recipe_"
+"""How a module's name begins where a file could not be imported under its own."""
 
 
 def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
@@ -44,6 +48,41 @@ def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
         module = _import(file)
         found = _call(module, Source(path=file, sha256=hashlib.sha256(content).hexdigest(), seed=seed))
         return replace(found, rules=tuple(rules.values()))
+
+
+@dataclass(frozen=True)
+class LoadedAgain:
+    """A recipe that was loaded beside one that is in use."""
+
+    recipe: Recipe
+    modules: dict[str, ModuleType]
+    """The user's own that were imported for it, by name."""
+    sets_torch: bool
+    """It has set something for the whole process that was set otherwise."""
+
+
+def load_again(path: Path, seed: int) -> LoadedAgain:
+    """As `load_recipe`, while another recipe is in use, perhaps of the same file: random states, torch's settings, `sys.path`
+    and `sys.modules` are as before. Raises as `load_recipe` does."""
+    states, settings = RandomStates.capture(), TorchSettings.capture()
+    before, entries = dict(sys.modules), list(sys.path)
+    try:
+        recipe = load_recipe(path, seed)
+        modules = {
+            name: module
+            for name, module in sys.modules.items()
+            if before.get(name) is not module
+            and (name.startswith(_OWN_NAME) or _is_beside(name, module, path.parent))
+        }
+        return LoadedAgain(recipe, modules, sets_torch=TorchSettings.capture() != settings)
+    finally:
+        for name in [*sys.modules.keys() - before.keys()]:
+            if name.startswith(_OWN_NAME) or _is_beside(name, sys.modules[name], path.parent):
+                del sys.modules[name]
+        sys.modules.update(before)
+        sys.path[:] = entries
+        settings.restore()
+        states.restore()
 
 
 def load_rules(path: str | os.PathLike[str]) -> tuple[OwnRule, ...]:
@@ -112,7 +151,7 @@ def _module_name(file: Path) -> str:
             spec = None
         if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file:
             return stem
-    return "gradscope_recipe_" + re.sub(r"\W", "_", stem)
+    return _OWN_NAME + re.sub(r"\W", "_", stem)
 
 
 def _call(module: ModuleType, source: Source) -> Recipe:
@@ -164,7 +203,7 @@ def _undone_on_failure(folder: Path) -> Iterator[None]:
         states.restore()
         sys.path[:] = path
         for name in sys.modules.keys() - modules.keys():
-            if str(name).startswith("gradscope_recipe_") or _is_beside(name, sys.modules[name], folder):
+            if str(name).startswith(_OWN_NAME) or _is_beside(name, sys.modules[name], folder):
                 del sys.modules[name]
         sys.modules.update(modules)
         raise

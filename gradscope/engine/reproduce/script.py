@@ -22,7 +22,7 @@ from gradscope.engine.reproduce.settings import settings_of
 from gradscope.engine.reproduce.validation import write_validation
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.protocol.failure import BadInput
-from gradscope.protocol.messages.edits import EditDropout, EditMembership, EditMode, EditRequiresGrad
+from gradscope.protocol.messages.edits import EditDropout, EditFile, EditMembership, EditMode, EditRequiresGrad
 from gradscope.protocol.phases import INSIDE, Rest
 
 _CANNOT = "A script cannot come here"
@@ -33,6 +33,8 @@ _OF_LAYERS = (EditDropout, EditMembership, EditMode, EditRequiresGrad)
 
 def write_script(stepper: Stepper, journal: Journal) -> str:
     """The text of the script. Raises BadInput, one sentence, where it cannot be written."""
+    if any(isinstance(deed.edit, EditFile) for deed in journal.deeds):
+        raise BadInput(f"{_CANNOT}: training has gone on with an edited file, and a script loads one file only")
     source = _checked_source(stepper.recipe)
     until, loss = _checked_place(stepper)
     settings = settings_of(stepper, journal)

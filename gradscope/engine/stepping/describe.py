@@ -34,7 +34,7 @@ def describe_session(
     compiled: Iterable[str] = (),
 ) -> SessionInfo:
     """`compiled`: the modules that torch.compile has compiled."""
-    source = recipe.source
+    source = training.source
     model, turns = recipe.model, training.turns
     schedulers = [type(turn.scheduler).__name__ for turn in turns if turn.scheduler is not None]
     return SessionInfo(

@@ -19,6 +19,8 @@ from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.known_modules import KnownModules
 from gradscope.engine.model.modules import modules_in, parameters_of
 from gradscope.engine.model.objective import Objective
+from gradscope.engine.recipe.code import Code
+from gradscope.engine.recipe.facts import Facts
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.protocol.phases import OF_A_RECIPE, SubStep
 
@@ -56,6 +58,14 @@ class Training:
         self.scheduler_metric = recipe.scheduler_metric
         self.has_validation = recipe.validation is not None
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
+        self.source = recipe.source
+        """The file that it goes by, as it was when it was loaded."""
+        self.facts: Facts | None = None
+        """What that file said; None where nobody has looked."""
+        self.code: Code | None = None
+        """The user's code that it goes by, where a file was loaded again; None: as it was opened."""
+        self._code_before: list[Code] = []
+        """As it was opened, where it has gone on with other code since."""
         self._device = device
         self._modules = KnownModules()
 
@@ -92,6 +102,19 @@ class Training:
     def modules(self) -> Sequence[nn.Module]:
         """Every module that a forward runs: the model's, and those of a loss that is one."""
         return self._modules.within(self.model, self.loss)
+
+    def go_by(self, code: Code | None) -> None:
+        """From here on modules and imports are of this code; None: as it was opened."""
+        if code is not None and not self._code_before:
+            self._code_before.append(code.as_it_is())
+        self.code = code
+        self.put_code()
+
+    def put_code(self) -> None:
+        """Make it so that the user's modules and imports are of `code`."""
+        code = self.code or next(iter(self._code_before), None)
+        if code is not None:
+            code.put()
 
     def forget(self) -> None:
         """Hold no module that has left the model."""

@@ -72,6 +72,7 @@ class OwnState:
         """But for the random states, which come last of all."""
         loop, training, book = stepper.loop, stepper.training, stepper.book
         vars(training).update({**self.training, "turns": list(self.training["turns"])})
+        training.put_code()
         for turn, attributes in self.turns:
             vars(turn).update(attributes)
         loop.forget()

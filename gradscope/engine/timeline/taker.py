@@ -73,8 +73,14 @@ class Taker:
         if self._reach is None:
             stepper = self._stepper
             # The tape has the batches, and the loader only moves forward.
-            self._reach = Reach(lambda: roots_of(stepper.training), lambda: stepper.loop.batches.parts)
+            self._reach = Reach(self._roots, lambda: stepper.loop.batches.parts)
         return self._reach
+
+    def _roots(self) -> dict[str, object]:
+        training = self._stepper.training
+        # Its classes are of modules that were walked through with others.
+        code = {} if training.code is None else {"code": training.code.classes}
+        return {**roots_of(training), **code}
 
     def cleared_next(self) -> Callable[[Tensor], bool]:
         """Whether the next forward clears the gradient of a tensor."""

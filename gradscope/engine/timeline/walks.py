@@ -17,10 +17,6 @@ from gradscope.engine.aside.walk import Reached
 class Walk(Reached):
     """Subclasses say what they do with tensors."""
 
-    def leave_out(self, objects: list[object]) -> None:
-        """These are not looked at."""
-        self._seen.update((id(value), value) for value in objects)
-
     @property
     def size(self) -> int:
         """How many objects were met."""

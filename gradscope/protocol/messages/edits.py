@@ -124,6 +124,15 @@ class EditMembership:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EditFile:
+    """Go on with the recipe's file as it was edited: what it says otherwise than when it was loaded is taken, and all else
+    goes on."""
+
+    version: Count = 0
+    """Of those that were loaded so far, from 1 on, as the engine numbers them when it does it again; 0: as on disk now."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UndoEdit:
     """Undo the newest edit that is not undone yet. Reply: Edited or Failed."""
 
@@ -141,6 +150,7 @@ Edit = (
     | EditRequiresGrad
     | EditMode
     | EditMembership
+    | EditFile
 )
 EDITS: tuple[type[Edit], ...] = (
     EditOption,
@@ -155,10 +165,11 @@ EDITS: tuple[type[Edit], ...] = (
     EditRequiresGrad,
     EditMode,
     EditMembership,
+    EditFile,
 )
 
 _NOT_WHILE_A_GRAPH_WAITS = (EditDropout, EditMode)
-_ONLY_BETWEEN_STEPS = (EditRequiresGrad, EditMembership)
+_ONLY_BETWEEN_STEPS = (EditRequiresGrad, EditMembership, EditFile)
 
 
 def edit_refusal(rest: Rest, edit: type[Edit], *, running: bool = False) -> str | None:
