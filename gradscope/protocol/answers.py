@@ -75,7 +75,7 @@ from gradscope.protocol.messages.checkpoints import (
     LoadCheckpoint,
     SaveCheckpoint,
 )
-from gradscope.protocol.messages.edits import EDITS, Choices, Edited, ListChoices, UndoEdit
+from gradscope.protocol.messages.edits import EDITS, Choices, Edited, EditFile, ListChoices, UndoEdit
 from gradscope.protocol.messages.reproduce import Reproduce, Reproduced
 from gradscope.protocol.messages.why import CheckGradient, Explain, Explained, GradientChecked
 
@@ -94,6 +94,7 @@ ANSWERS: dict[type, tuple[type, ...]] = {
     MeasureSnapshot: (SnapshotSizes,),
     Export: (Exported, Cancelled),
     **dict.fromkeys((UndoEdit, *EDITS), (Edited,)),
+    EditFile: (Edited, Cancelled),
     ListChoices: (Choices,),
     Explain: (Explained,),
     CheckGradient: (GradientChecked,),

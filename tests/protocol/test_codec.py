@@ -386,6 +386,7 @@ EXAMPLES = [
     e.EditRequiresGrad(name="w", is_parameter=True, requires_grad=False),
     e.EditMode(layer="", training=False),
     e.EditMembership(name="net", is_parameter=False, group=2),
+    e.EditFile(version=2),
     e.UndoEdit(),
     e.ListChoices(),
     e.Choices(

@@ -188,6 +188,8 @@ class Editor:
                 return edit_dropout(stepper, edit)
             case edits.EditFile(version=number):
                 if not 0 < number <= len(self._files):
-                    raise BadInput(f"No version {number} of the recipe's file was loaded; expected 0, as it is on disk now")
+                    raise BadInput(
+                        f"No version {number} of the recipe's file was loaded; expected 0, as it is on disk now"
+                    )
                 return edit_file(stepper, self._files[number - 1])
         raise BadInput(f"{type(edit).__name__} is no edit; expected one of gradscope.protocol.messages.edits")

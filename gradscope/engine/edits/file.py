@@ -20,7 +20,7 @@ from gradscope.engine.edits.other_file import arrow, is_other_code
 from gradscope.engine.edits.step import renew_window
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import named_tensors
-from gradscope.engine.recipe.facts import SETTINGS, Facts
+from gradscope.engine.recipe.facts import SETTINGS, Facts, name_of
 from gradscope.engine.recipe.prints import print_of
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.unwinding import is_interruption
@@ -119,8 +119,10 @@ class _Making:
             )
         if before != after:
             is_renamed = old_name != new_name
-            self.texts.append(f"{what}: {old_name or 'none'} → {new_name or 'none'}" if is_renamed else f"{what} is another")
-        if old is not None and new is not None and print_of(old) != before:
+            self.texts.append(
+                f"{what}: {old_name or 'none'} → {new_name or 'none'}" if is_renamed else f"{what} is another"
+            )
+        if old is not None and new is not None and name_of(old) == old_name and print_of(old) != before:
             self.texts.append(f"what {new_name} has noted itself begins anew")
 
     # ------------------------------------------------------------------------------------------ settings and layers
@@ -147,7 +149,7 @@ class _Making:
     def _set_attribute(self, module: nn.Module, name: str, key: str, prints: tuple[str, str]) -> None:
         value = self.version.attributes[name][key]
         if _holds_tensors(value):
-            raise BadInput(f"{key} of layer {name or '(model)'} holds tensors or layers; {OPEN_AGAIN}")
+            raise BadInput(f"{key} of {f'layer {name}' if name else 'the model'} holds tensors or layers; {OPEN_AGAIN}")
         attributes = vars(module)
         was_there, before = key in attributes, attributes.get(key)
         # Past its own __setattr__; and what is trained must leave the one that was loaded alone.
@@ -162,7 +164,8 @@ class _Making:
         self.undos.append(undo)
         if not key.startswith("_"):
             change = arrow(*prints)
-            self.texts.append(f"{key} of layer {name or '(model)'}" + (f": {change}" if change else " is another"))
+            owner = f"layer {name}" if name else "the model"
+            self.texts.append(f"{key} of {owner}" + (f": {change}" if change else " is another"))
 
     def _set_trained(self) -> None:
         live = {name: tensor for name, (tensor, _) in named_tensors(self.stepper.recipe.model).items()}

@@ -71,6 +71,12 @@ class TurnMaking:
                 self._set(group, name, _like(group.get(name), other[name]))
                 self._tell(what, before.get(name, "none"), after[name])
             is_rate_new = self._take_rate(group, other, number)
+            if (names or is_rate_new) and type(optimizer).__name__ != self._before.optimizer_name:
+                name, other = type(optimizer).__name__, self._before.optimizer_name
+                raise BadInput(
+                    f"The optimizer{self._of} was edited by hand ({name}), and the file changes options of {other}; "
+                    f"{OPEN_AGAIN}"
+                )
             problem = problem_with_options(optimizer, group) if names or is_rate_new else None
             if problem is not None:
                 name = type(optimizer).__name__
@@ -108,7 +114,9 @@ class TurnMaking:
         live, new = [*schedulers_in(turn.scheduler)], [*schedulers_in(self._version.schedulers.get(turn.name))]
         if len(live) != len(new) or [type(one).__name__ for one in live] != [type(one).__name__ for one in new]:
             name = "none" if turn.scheduler is None else type(turn.scheduler).__name__
-            raise BadInput(f"The scheduler{self._of} was edited by hand ({name}), and the file changes {after.name}; {OPEN_AGAIN}")
+            raise BadInput(
+                f"The scheduler{self._of} was edited by hand ({name}), and the file changes {after.name}; {OPEN_AGAIN}"
+            )
         memo = _memo(new, live, self._version.optimizers[turn.name], turn.optimizer)
         told: list[str] = []
         for one, other, old, changed in zip(live, new, before.attributes, after.attributes, strict=True):
@@ -132,6 +140,9 @@ class TurnMaking:
             new.state.clear()
             for tensor, state in old.state.items():
                 new.state[tensor] = copy.deepcopy(state)
+            for group, other in zip(old.param_groups, new.param_groups, strict=True):
+                # Some may have been added by hand.
+                other["params"][:] = group["params"]
         for number, (group, other) in enumerate(zip(old.param_groups, new.param_groups, strict=False)):
             self._carry_options(group, other, number, is_kept=is_kept, goes_on=goes_on)
         if goes_on and scheduler is not None:
@@ -161,7 +172,9 @@ class TurnMaking:
             if is_same and is_kept:
                 other[name] = copy.deepcopy(group[name])
             else:
-                self._tell(option_named(self._training, name, self._first_group + number), before.get(name, "none"), text)
+                self._tell(
+                    option_named(self._training, name, self._first_group + number), before.get(name, "none"), text
+                )
         own = [options.get("initial_lr", options.get("lr", "none")) for options in (before, after)]
         if own[0] != own[1]:
             self._tell(option_named(self._training, "lr", self._first_group + number), *own)
@@ -175,7 +188,11 @@ class TurnMaking:
         """Into the new scheduler: what the file has not changed of the one in use. False where that is another one by now."""
         before, after, turn = self._before.scheduler, self._after.scheduler, self._turn
         live, new = [*schedulers_in(turn.scheduler)], [*schedulers_in(scheduler)]
-        if before is None or after is None or [type(one).__name__ for one in live] != [type(one).__name__ for one in new]:
+        if (
+            before is None
+            or after is None
+            or [type(one).__name__ for one in live] != [type(one).__name__ for one in new]
+        ):
             return False
         memo = _memo(live, new, turn.optimizer, self._version.optimizers[turn.name])
         for one, other, old, changed in zip(live, new, before.attributes, after.attributes, strict=True):
@@ -228,8 +245,6 @@ def _like(before: Any, value: Any) -> Any:
     return copy.deepcopy(value)
 
 
-def _memo(
-    some: list[LRScheduler], others: list[LRScheduler], one: Optimizer, other: Optimizer
-) -> Mapping[int, Any]:
+def _memo(some: list[LRScheduler], others: list[LRScheduler], one: Optimizer, other: Optimizer) -> Mapping[int, Any]:
     """For deepcopy: what stands in the place of what."""
     return {**{id(a): b for a, b in zip(some, others, strict=True)}, id(one): other}

@@ -1,4 +1,4 @@
-"""A recipe file loaded anew while its training is under way: what the training may take of it, as it was when it was loaded."""
+"""A recipe file loaded anew while its training is under way: what the training may take of it, as it was when loaded."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def load_version(stepper: Stepper, known: list[Version]) -> Version:
     name = source.path.name
     if base is None:
         raise BadInput(f"What {name} said when it was opened could not be noted: open it again instead")
-    again = load_again(source.path, source.seed)
+    with stepper.loop.user_code():
+        again = load_again(source.path, source.seed)
     facts = _facts(again.recipe, name)
     if facts == base:
         raise BadInput(f"Nothing in {name} that this training goes by has changed")
@@ -141,9 +142,7 @@ def _version(stepper: Stepper, again: LoadedAgain, facts: Facts) -> Version:
     if isinstance(loss, nn.Module):
         move_model(loss, stepper.device)
     given = recipe.training_step
-    steps = {
-        name: eager(given[name] if isinstance(given, dict) else given) for name in recipe.optimizers
-    }
+    steps = {name: eager(given[name] if isinstance(given, dict) else given) for name in recipe.optimizers}
     layers = dict(named_modules(recipe.model, remove_duplicate=False)) if isinstance(recipe.model, nn.Module) else {}
     roots = {"loss": loss, **{f"training_step {name}".rstrip(): step for name, step in steps.items()}}
     of_new = {id(tensor) for tensor in (*new.values(), *(found[0] for found in named_buffers(recipe.model).values()))}
@@ -167,8 +166,10 @@ def _check_live(live: Mapping[str, Tensor], new: Mapping[str, Tensor], path: Pat
     """The model may have been changed by hand since it was loaded."""
     missing = [name for name in new if name not in live]
     if missing:
-        raise BadInput(f"Training cannot go on with the edited {path.name}: its model has {listed(missing)}, which the model "
-                       "that is trained has not any more")
+        raise BadInput(
+            f"Training cannot go on with the edited {path.name}: its model has {listed(missing)}, which the model "
+            "that is trained has not any more"
+        )
 
 
 def _hold(optimizer: Optimizer, live: Mapping[int, Tensor]) -> None:

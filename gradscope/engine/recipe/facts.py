@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -109,12 +110,14 @@ def facts_of(recipe: RecipeFields) -> Facts:
         layers={
             name: LayerFacts(
                 kind=kinds(type(layer)),
-                name=class_name(type(layer)),
+                name=_name_of_layer(layer),
                 attributes={key: print_of(value) for key, value in attributes_of(layer).items()},
             )
             for name, layer in layers.items()
         },
-        parameters={name: (form_of(tensor), tensor.requires_grad, others) for name, (tensor, others) in tensors.items()},
+        parameters={
+            name: (form_of(tensor), tensor.requires_grad, others) for name, (tensor, others) in tensors.items()
+        },
         buffers={name: form_of(tensor) for name, (tensor, _, _) in named_buffers(recipe.model).items()},
     )
 
@@ -155,6 +158,12 @@ def form_of(tensor: Tensor) -> str:
 
 
 # ------------------------------------------------------------------------------------------- private
+
+
+def _name_of_layer(layer: nn.Module) -> str:
+    """Of its class; what is scripted has no class of its own that could be replaced."""
+    name = class_name(type(layer))
+    return f"{name} {print_of(layer)}" if isinstance(layer, torch.jit.ScriptModule) else name
 
 
 class _Kinds:

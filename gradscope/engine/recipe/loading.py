@@ -71,8 +71,7 @@ def load_again(path: Path, seed: int) -> LoadedAgain:
         modules = {
             name: module
             for name, module in sys.modules.items()
-            if before.get(name) is not module
-            and (name.startswith(_OWN_NAME) or _is_beside(name, module, path.parent))
+            if before.get(name) is not module and (name.startswith(_OWN_NAME) or _is_beside(name, module, path.parent))
         }
         return LoadedAgain(recipe, modules, sets_torch=TorchSettings.capture() != settings)
     finally:

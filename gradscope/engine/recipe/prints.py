@@ -140,8 +140,10 @@ class _Writer:
             self.value(value.__func__, depth)
         elif isinstance(value, property):
             self._text("property")
-            for part in (value.fget, value.fset, value.fdel):
-                self.value(part, depth)
+            for function in (value.fget, value.fset, value.fdel):
+                self.value(function, depth)
+        elif isinstance(value, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+            self._text(qualified_name(kind), safely(lambda: str(value.code), ""))
         elif isinstance(value, (ModuleType, BuiltinFunctionType)):
             self._text(kind.__name__, str(getattr(value, "__name__", "")))
         else:
@@ -163,7 +165,9 @@ class _Writer:
 
     def _tensor(self, tensor: Tensor) -> None:
         is_lazy = is_uninitialised(tensor)
-        self._text("tensor", str(tensor.dtype), "lazy" if is_lazy else str(tuple(tensor.shape)), str(tensor.requires_grad))
+        self._text(
+            "tensor", str(tensor.dtype), "lazy" if is_lazy else str(tuple(tensor.shape)), str(tensor.requires_grad)
+        )
         if not (is_lazy or tensor.requires_grad or isinstance(tensor, nn.Parameter)):
             self._text(safely(lambda: _digest_of(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()), ""))
 
@@ -181,7 +185,7 @@ class _Writer:
             self._text("variable", name)
             # Python's own `__class__`, and what is not there yet.
             if name != "__class__":
-                self.value(safely(lambda cell=cell: cell.cell_contents, None), depth)
+                self.value(safely(partial(getattr, cell, "cell_contents"), None), depth)
         if is_users:
             self._globals_of(function, depth)
 
@@ -224,8 +228,10 @@ class _Writer:
         self._text(cls.__qualname__)
         for base in cls.__bases__:
             self.value(base, depth)
+        # A layer is not made again: what making it another way comes to is in its attributes and tensors.
+        but = (*_OF_PYTHON, "__init__") if issubclass(cls, nn.Module) else _OF_PYTHON
         for name, member in vars(cls).items():
-            if name not in _OF_PYTHON:
+            if name not in but:
                 self._text("member", name)
                 self.value(member, depth)
 
@@ -246,12 +252,13 @@ class _Writer:
                     self.value(item, depth)
         for name in slots_in(kind) if is_users else ():
             self._text("slot", name)
-            self.value(safely(lambda name=name: object.__getattribute__(value, name), None), depth)
+            self.value(safely(partial(object.__getattribute__, value, name), None), depth)
 
     def _module(self, module: nn.Module, depth: int) -> None:
-        parts: list[Mapping[str, Any]] = [attributes_of(module)]
-        parts += [safely(lambda name=name: dict(getattr(module, name)), {}) for name in ("_parameters", "_buffers", "_modules")]
+        parts = [attributes_of(module), *(vars(module).get(name) for name in ("_parameters", "_buffers", "_modules"))]
         for content in parts:
+            if not isinstance(content, Mapping):
+                continue
             self._text("inside", str(len(content)))
             for name, item in content.items():
                 self._text(str(name))

@@ -5,19 +5,26 @@ from __future__ import annotations
 from gradscope.engine.serving.outbox import Outbox
 from gradscope.engine.serving.teller import Teller
 from gradscope.engine.session import Session
+from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.protocol import messages
 from gradscope.protocol.codec import Frame
 from gradscope.protocol.messages.edits import Edit, Edited, UndoEdit
 
 
 def answer_edit(session: Session, frame: Frame, outbox: Outbox, teller: Teller) -> Edited:
-    """The reply to an edit, or to UndoEdit. Raises BadInput where it is wrong, or not possible now."""
+    """The reply to an edit, or to UndoEdit. Raises BadInput where it is wrong, or not possible now, and Unwind where the
+    loading of the recipe's file was broken off."""
     edit: Edit | UndoEdit = frame.message
     warnings = session.info.warnings
     if isinstance(edit, UndoEdit):
         record, text = session.undo_edit()
     else:
-        record = session.edit(edit)
+        try:
+            record = session.edit(edit)
+        except Unwind:
+            # The user's file was being loaded.
+            outbox.put(messages.Moved(position=session.position))
+            raise
         text = record.text
     outbox.put(record.as_message())
     outbox.put(messages.SessionChanged(session=session.info))

@@ -49,7 +49,7 @@ from gradscope.protocol.failure import BadInput, Failure, UserCodeFailed
 from gradscope.protocol.last_place import LastPlace
 from gradscope.protocol.messages import Done, Failed, Go, Pong
 from gradscope.protocol.messages.checkpoints import CheckpointLoaded, LoadCheckpoint, SaveCheckpoint
-from gradscope.protocol.messages.edits import EDITS, ListChoices, UndoEdit
+from gradscope.protocol.messages.edits import EDITS, EditFile, ListChoices, UndoEdit
 from gradscope.protocol.messages.why import CheckGradient
 from gradscope.protocol.phases import AT_REST, INSIDE, NEXT_PHASE, Moment, Position, Rest, RunUntil, Verb, refusal
 
@@ -246,7 +246,8 @@ class Server:
             case ListChoices():
                 return self._need_session().choices()
             case message if isinstance(message, (UndoEdit, *EDITS)):
-                return answer_edit(self._need_paused(), frame, self._outbox, self._teller)
+                work = partial(answer_edit, outbox=self._outbox, teller=self._teller)
+                return self._beside(frame, work) if type(message) is EditFile else work(self._need_paused(), frame)
             case SaveCheckpoint() | LoadCheckpoint():
                 return self._answer_checkpoint(frame.number, frame.message)
         return self._desk.answer(self._session, frame)
@@ -285,8 +286,7 @@ class Server:
             raise Unwind("interrupted")
 
     def _answer_checkpoint(self, number: int, request: SaveCheckpoint | LoadCheckpoint) -> Any:
-        session = self._need_paused()
-        # Going through the data again to where the checkpoint stands may take long.
+        session = self._need_paused()  # Going through the data to where the checkpoint stands may take long.
         with self._interruptible(number):
             reply = answer_checkpoint(session, request)
         self._teller.skip_validations(session)

@@ -126,7 +126,7 @@ class EditMembership:
 @dataclass(frozen=True, kw_only=True)
 class EditFile:
     """Go on with the recipe's file as it was edited: what it says otherwise than when it was loaded is taken, and all else
-    goes on."""
+    goes on. Reply: Edited, Failed or, where loading it was interrupted, Cancelled."""
 
     version: Count = 0
     """Of those that were loaded so far, from 1 on, as the engine numbers them when it does it again; 0: as on disk now."""
@@ -169,7 +169,7 @@ EDITS: tuple[type[Edit], ...] = (
 )
 
 _NOT_WHILE_A_GRAPH_WAITS = (EditDropout, EditMode)
-_ONLY_BETWEEN_STEPS = (EditRequiresGrad, EditMembership, EditFile)
+_ONLY_BETWEEN_STEPS = (EditRequiresGrad, EditMembership)
 
 
 def edit_refusal(rest: Rest, edit: type[Edit], *, running: bool = False) -> str | None:
@@ -186,6 +186,8 @@ def edit_refusal(rest: Rest, edit: type[Edit], *, running: bool = False) -> str 
         return "The script has ended: Reset starts it again"
     if rest in INSIDE.values():
         return f"Stopped {rest.value}: finish that phase first"
+    if rest is not Rest.READY and edit is EditFile:
+        return "The gradients of this step belong to the file as it was: finish the step first"
     if rest is Rest.FORWARD and edit in _NOT_WHILE_A_GRAPH_WAITS:
         return "A graph waits for its backward, which may run layers again: press Backward first"
     if rest is not Rest.READY and edit in _ONLY_BETWEEN_STEPS:

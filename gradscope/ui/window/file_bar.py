@@ -1,4 +1,5 @@
-"""The banner that says that the recipe's file has been saved since it was opened, and opens it again at one press."""
+"""The banner that says that the recipe's file has been saved since it was opened: at one press training goes on with it as it
+is now, or it is opened again."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from gradscope.client.file_watch import FileWatch
+from gradscope.protocol.messages.edits import EditFile
 from gradscope.protocol.phases import Rest
 from gradscope.state.engine import EngineStatus
 from gradscope.state.topics import Topic
@@ -40,6 +42,9 @@ class FileBar(QFrame):
         self.open_button.setAutoDefault(False)
         self.open_button.setProperty("emphasised", True)
         self.open_button.clicked.connect(controller.open_again)
+        self.go_on_button = QPushButton(self.tr("Go on with it"), self)
+        self.go_on_button.setAutoDefault(False)
+        self.go_on_button.clicked.connect(self._on_gone_on)
         self.dismiss = QToolButton(self)
         self.dismiss.setProperty("flat", True)
         self.dismiss.setToolTip(self.tr("Dismiss, until the file is saved once more"))
@@ -52,6 +57,7 @@ class FileBar(QFrame):
         line.setSpacing(8)
         line.addWidget(self._sign)
         line.addWidget(self.sentence, 1)
+        line.addWidget(self.go_on_button)
         line.addWidget(self.open_button)
         line.addWidget(self.dismiss)
         self._on_theme_changed(themes.theme)
@@ -69,7 +75,7 @@ class FileBar(QFrame):
     @Slot(object)
     @owing
     def _on_refreshed(self, topics: set[Topic]) -> None:
-        if topics & {Topic.SESSION, Topic.ENGINE, Topic.POSITION, Topic.FAILURE}:
+        if topics & {Topic.SESSION, Topic.ENGINE, Topic.POSITION, Topic.FAILURE, Topic.SETTINGS}:
             self._refresh()
 
     @Slot(object)
@@ -82,6 +88,15 @@ class FileBar(QFrame):
     def _on_application_state(self, state: Qt.ApplicationState) -> None:
         if state is Qt.ApplicationState.ApplicationActive:
             self.watch.look()
+
+    @Slot()
+    def _on_gone_on(self) -> None:
+        state = self._controller.state
+        if state.edit_refusal(EditFile) is None:
+            self._controller.edit(EditFile())
+            # It runs the user's code, which may take long, and can be interrupted.
+            state.set_running()
+            self._controller.flush()
 
     @Slot()
     def _on_dismissed(self) -> None:
@@ -100,6 +115,18 @@ class FileBar(QFrame):
         if is_shown:
             self.sentence.setText(what_has_changed(state, path))
             self.sentence.setToolTip(plain_tip(path))
+            reason = state.edit_refusal(EditFile)
+            # A file that could not be opened has no training, and a script goes its own way.
+            self.go_on_button.setVisible(state.unopened is None and not state.in_script)
+            self.go_on_button.setEnabled(reason is None)
+            self.go_on_button.setToolTip(
+                plain_tip(
+                    reason
+                    or self.tr(
+                        "What the file says otherwise counts from here on; weights, optimizer and place in the data stay"
+                    )
+                )
+            )
         self.setVisible(is_shown)
 
     # ------------------------------------------------------------------------------------------ private

@@ -12,7 +12,7 @@ from gradscope.state.app_state import AppState
 
 
 def what_has_changed(state: AppState, path: str) -> str:
-    """That the file has changed, and what is lost where it is opened again."""
+    """That the file has changed, what is lost where it is opened again, and what is not where training goes on with it."""
     translate, name = QCoreApplication.translate, visible(Path(path).name)
     if state.unopened is not None:
         text = translate("FileBar", "{name} has changed since it could not be opened.").format(name=name)
@@ -28,6 +28,9 @@ def what_has_changed(state: AppState, path: str) -> str:
         lost = translate(
             "FileBar", "Opening it again goes back to step 0: save a checkpoint to keep the {count} steps so far"
         ).format(count=state.position.step)
+        if state.unopened is None:
+            kept = translate("FileBar", "Going on with it keeps them, and takes what has changed from here on")
+            lost = f"{lost}. {kept}"
     else:
         return text
     return f"{text} {lost}"

@@ -92,13 +92,14 @@ class Pausing:
 
 
 class Walk(RuleBasedStateMachine):
+    recipes: ClassVar[dict[str, Callable[[], Recipe]]] = RECIPES
     hashes: ClassVar[dict[str, tuple[str, list[float | None]]]] = {}
 
     @initialize(recipe=st.sampled_from(sorted(RECIPES)), limit=st.sampled_from([LARGE, LARGE, TIGHT]))
     def open(self, recipe: str, limit: int) -> None:
         self.recipe = recipe
         self.gate = Pausing()
-        self.session = Session(seeded(RECIPES[recipe]), timeline_bytes=limit, findings=True, gate=self.gate)
+        self.session = Session(seeded(self.recipes[recipe]), timeline_bytes=limit, findings=True, gate=self.gate)
         self.limit = limit
         self.trail: list[Doing] = []
         self.at = 0
@@ -225,10 +226,13 @@ class Walk(RuleBasedStateMachine):
         for doing in between:
             self.note(doing)
 
+    def done(self, session: Session, doing: Doing) -> None:
+        do(session, doing)
+
     def do(self, what: str, how: Any) -> None:
         doing = (what, how)
         try:
-            do(self.session, doing)
+            self.done(self.session, doing)
         except (BadInput, UserCodeFailed):
             # It was not done, or undone.
             return
@@ -301,9 +305,9 @@ class Walk(RuleBasedStateMachine):
         key = repr((self.recipe, self.trail[: self.at]))
         states, here = RandomStates.capture(), self.session.state_hash()
         if key not in self.hashes:
-            with Session(seeded(RECIPES[self.recipe])) as plain:
+            with Session(seeded(self.recipes[self.recipe])) as plain:
                 for doing in self.trail[: self.at]:
-                    do(plain, doing)
+                    self.done(plain, doing)
                 self.hashes[key] = plain.state_hash(), [record.loss for record in plain.history]
         states.restore()
         assert (here, [record.loss for record in self.session.history]) == self.hashes[key]
