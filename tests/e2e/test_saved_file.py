@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from gradscope.protocol.phases import Verb
+from gradscope.client.file_watch import digest_of
+from gradscope.protocol.messages import GoTo
+from gradscope.protocol.phases import RunUntil, Verb
 from gradscope.state.engine import EngineStatus
 from tests.e2e.driver import App
 
@@ -42,6 +45,74 @@ def test_a_saved_file_is_opened_again_at_one_press(app: App, qtbot: QtBot, write
     assert app.state.session is not None and app.state.session.name == "Little net, mended"
     assert app.state.position.step == 0
     assert not bar.isVisible()
+
+
+def test_training_goes_on_with_a_saved_file_as_another_branch(
+    app: App, qtbot: QtBot, write_recipe: WriteRecipe
+) -> None:
+    path, bar = write_recipe(), app.window.file_bar
+    app.open(path)
+    app.run(RunUntil.STEPS, 6)
+    app.wait(lambda: app.state.position.step == 6 and not app.state.position.running)
+    first = app.state.history.loss.values[:, 0].copy()
+    app.window.commands.time.go(GoTo(step=3))
+    app.wait_for_rest()
+    rename(path, "lr=0.01", "lr=0.05")
+    app.wait(bar.isVisible)
+    assert "Going on with it keeps them" in bar.sentence.text()
+    app.go(Verb.FORWARD)
+    app.wait(lambda: not bar.go_on_button.isEnabled())
+    assert "finish the step first" in bar.go_on_button.toolTip()
+    app.go(Verb.BACKWARD)
+    app.window.commands.time.go(GoTo(step=3))
+    app.wait_for_rest()
+    qtbot.mouseClick(bar.go_on_button, Qt.MouseButton.LeftButton)
+    app.wait(lambda: app.state.session is not None and app.state.session.groups[0].options["lr"] == "0.05")
+    app.wait(lambda: not bar.isVisible())
+    assert app.state.position.step == 3
+    said = "Step 3: Edited little.py: Learning rate: 0.01 → 0.05"
+    assert said in [line.text for line in app.state.log.lines]
+    app.run(RunUntil.STEPS, 3)
+    app.wait(lambda: app.state.position.step == 6 and not app.state.position.running)
+    app.wait(lambda: len(app.state.timeline.branches) == 2)
+    other = app.state.timeline.other_history()
+    assert other is not None
+    np.testing.assert_array_equal(other[1].loss.values[:, 0], first)
+    assert (app.state.history.loss.values[:4, 0] == first[:4]).all() and app.state.history.loss.values[4, 0] != first[4]
+    # Before the edit the file is another one again.
+    app.window.commands.time.go(GoTo(step=5, branch=0))
+    app.wait_for_rest()
+    app.wait(bar.isVisible)
+    assert app.state.session is not None and app.state.session.groups[0].options["lr"] == "0.01"
+
+
+def test_a_saved_file_that_cannot_be_gone_on_with_leaves_the_session(
+    app: App, qtbot: QtBot, write_recipe: WriteRecipe
+) -> None:
+    path, bar = write_recipe(), app.window.file_bar
+    app.open(path)
+    app.go(Verb.NEXT_BATCH)
+    for old, new, words in (
+        ("import torch\n", "import torch (\n", "cannot be compiled: SyntaxError"),
+        ("import torch (\n", "import torch\n", ""),
+        ("nn.Linear(3, 2)", "nn.Linear(3, 2, bias=False)", "parameters that are gone: linear.bias"),
+    ):
+        rename(path, old, new)
+        app.wait(lambda: bar.watch.seen == digest_of(str(path)))
+        if words:
+            app.wait(bar.isVisible)
+            qtbot.mouseClick(bar.go_on_button, Qt.MouseButton.LeftButton)
+            app.wait(lambda words=words: app.state.failure is not None and words in app.state.failure.sentence)
+            assert app.state.position.step == 1 and not app.state.position.running
+            assert bar.isVisible()
+    rename(path, "import torch\n", "import torch, time\ntime.sleep(600)\n")
+    app.wait(lambda: bar.watch.seen == digest_of(str(path)))
+    qtbot.mouseClick(bar.go_on_button, Qt.MouseButton.LeftButton)
+    app.wait(lambda: app.state.position.running)
+    app.controller.interrupt()
+    app.wait_for_rest()
+    app.go(Verb.NEXT_BATCH)
+    assert app.state.position.step == 2 and not app.state.edits.made
 
 
 def test_a_run_is_not_ended_without_a_word(app: App, qtbot: QtBot, write_recipe: WriteRecipe) -> None:

@@ -45,7 +45,7 @@ def edit_file(stepper: Stepper, version: Version) -> Change:
         if is_interruption(error) or isinstance(error, BadInput):
             raise
         raise BadInput(f"The edited {version.name} cannot be taken: {describe_error(error)}") from error
-    return Change(text=f"Going on with the edited {version.name}: {_told(making.texts)}", undo=making.undo)
+    return Change(text=f"Edited {version.name}: {_told(making.texts)}", undo=making.undo)
 
 
 def _told(texts: list[str]) -> str:

@@ -72,9 +72,9 @@ class TurnMaking:
                 self._tell(what, before.get(name, "none"), after[name])
             is_rate_new = self._take_rate(group, other, number)
             if (names or is_rate_new) and type(optimizer).__name__ != self._before.optimizer_name:
-                name, other = type(optimizer).__name__, self._before.optimizer_name
+                name, expected = type(optimizer).__name__, self._before.optimizer_name
                 raise BadInput(
-                    f"The optimizer{self._of} was edited by hand ({name}), and the file changes options of {other}; "
+                    f"The optimizer{self._of} was edited by hand ({name}), and the file changes options of {expected}; "
                     f"{OPEN_AGAIN}"
                 )
             problem = problem_with_options(optimizer, group) if names or is_rate_new else None

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gradscope.engine.serving.outbox import Outbox
 from gradscope.engine.serving.teller import Teller
 from gradscope.engine.session import Session
 from gradscope.engine.surroundings.unwinding import Unwind
 from gradscope.protocol import messages
 from gradscope.protocol.codec import Frame
-from gradscope.protocol.messages.edits import Edit, Edited, UndoEdit
+from gradscope.protocol.messages.edits import Edit, Edited, EditFile, UndoEdit
 
 
-def answer_edit(session: Session, frame: Frame, outbox: Outbox, teller: Teller) -> Edited:
+def answer_edit(session: Session, frame: Frame, *, outbox: Outbox, teller: Teller, check: Callable[[], None]) -> Edited:
     """The reply to an edit, or to UndoEdit. Raises BadInput where it is wrong, or not possible now, and Unwind where the
-    loading of the recipe's file was broken off."""
+    loading of the recipe's file is broken off; `check` raises where that is wanted already."""
     edit: Edit | UndoEdit = frame.message
     warnings = session.info.warnings
     if isinstance(edit, UndoEdit):
         record, text = session.undo_edit()
     else:
         try:
+            if isinstance(edit, EditFile):
+                check()
             record = session.edit(edit)
         except Unwind:
             # The user's file was being loaded.

@@ -246,7 +246,7 @@ class Server:
             case ListChoices():
                 return self._need_session().choices()
             case message if isinstance(message, (UndoEdit, *EDITS)):
-                work = partial(answer_edit, outbox=self._outbox, teller=self._teller)
+                work = partial(answer_edit, outbox=self._outbox, teller=self._teller, check=self._raise_if_interrupted)
                 return self._beside(frame, work) if type(message) is EditFile else work(self._need_paused(), frame)
             case SaveCheckpoint() | LoadCheckpoint():
                 return self._answer_checkpoint(frame.number, frame.message)

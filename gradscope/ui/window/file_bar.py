@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from gradscope.client.file_watch import FileWatch
 from gradscope.protocol.messages.edits import EditFile
@@ -15,7 +15,8 @@ from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
-from gradscope.ui.widgets.plain import PlainLabel, plain_tip
+from gradscope.ui.widgets.flow_row import FlowRow
+from gradscope.ui.widgets.plain import PlainLabel, WrappedLabel, plain_tip
 from gradscope.ui.widgets.redraw import owing
 from gradscope.ui.words.file import what_has_changed
 
@@ -35,8 +36,7 @@ class FileBar(QFrame):
         self.setObjectName("fileBar")
         self.watch = FileWatch(self)
         self._sign = PlainLabel(parent=self)
-        self.sentence = PlainLabel(parent=self)
-        self.sentence.setWordWrap(True)
+        self.sentence = WrappedLabel(parent=self)
         self.sentence.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         self.open_button = QPushButton(self.tr("Open it again"), self)
         self.open_button.setAutoDefault(False)
@@ -52,14 +52,7 @@ class FileBar(QFrame):
         side = self.fontMetrics().height()
         self.dismiss.setIconSize(QSize(side, side))
         self.dismiss.clicked.connect(self._on_dismissed)
-        line = QHBoxLayout(self)
-        line.setContentsMargins(8, 4, 8, 4)
-        line.setSpacing(8)
-        line.addWidget(self._sign)
-        line.addWidget(self.sentence, 1)
-        line.addWidget(self.go_on_button)
-        line.addWidget(self.open_button)
-        line.addWidget(self.dismiss)
+        self._arrange()
         self._on_theme_changed(themes.theme)
         self._refresh()
         self.watch.changed.connect(self._refresh)
@@ -112,24 +105,44 @@ class FileBar(QFrame):
         # The failure bar says it where it offers to try again.
         is_told = state.unopened is not None and state.failure is not None and state.engine.status is EngineStatus.READY
         is_shown = is_wanted and not is_told and state.opening is None and state.snapshot is None
+        # First: what is laid out while it is hidden is laid out too narrow.
+        self.setVisible(is_shown)
         if is_shown:
             self.sentence.setText(what_has_changed(state, path))
             self.sentence.setToolTip(plain_tip(path))
-            reason = state.edit_refusal(EditFile)
-            # A file that could not be opened has no training, and a script goes its own way.
-            self.go_on_button.setVisible(state.unopened is None and not state.in_script)
-            self.go_on_button.setEnabled(reason is None)
-            self.go_on_button.setToolTip(
-                plain_tip(
-                    reason
-                    or self.tr(
-                        "What the file says otherwise counts from here on; weights, optimizer and place in the data stay"
-                    )
-                )
-            )
-        self.setVisible(is_shown)
+            self._refresh_way_on()
 
     # ------------------------------------------------------------------------------------------ private
+
+    def _refresh_way_on(self) -> None:
+        state = self._controller.state
+        reason = state.edit_refusal(EditFile)
+        meaning = self.tr(
+            "What the file says otherwise counts from here on; weights, optimizer and place in the data stay"
+        )
+        # A file that could not be opened has no training, and a script goes its own way.
+        self.go_on_button.setVisible(state.unopened is None and not state.in_script)
+        self.go_on_button.setEnabled(reason is None)
+        self.go_on_button.setToolTip(plain_tip(reason or meaning))
+
+    def _arrange(self) -> None:
+        buttons = FlowRow(self, spacing=8)
+        buttons.add(self.go_on_button)
+        buttons.add(self.open_button)
+        texts = QVBoxLayout()
+        texts.setSpacing(4)
+        texts.addWidget(self.sentence)
+        texts.addWidget(buttons)
+        line = QHBoxLayout()
+        line.setContentsMargins(8, 4, 8, 4)
+        line.setSpacing(8)
+        top = Qt.AlignmentFlag.AlignTop
+        line.addWidget(self._sign, 0, top)
+        line.addLayout(texts, 1)
+        line.addWidget(self.dismiss, 0, top)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(line)
 
     def _watched(self) -> tuple[str, str]:
         """(path, known digest) of the file to watch; empty where there is none, or the failure bar speaks of it already."""

@@ -29,7 +29,7 @@ def what_has_changed(state: AppState, path: str) -> str:
             "FileBar", "Opening it again goes back to step 0: save a checkpoint to keep the {count} steps so far"
         ).format(count=state.position.step)
         if state.unopened is None:
-            kept = translate("FileBar", "Going on with it keeps them, and takes what has changed from here on")
+            kept = translate("FileBar", "Going on with it keeps them")
             lost = f"{lost}. {kept}"
     else:
         return text
