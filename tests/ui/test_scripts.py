@@ -674,6 +674,7 @@ def test_the_file_of_a_module_is_not_watched(window: MainWindow, controller: She
     window.file_bar._refresh()
     assert shown(window.file_bar)
     assert "Opening it again ends the script, and starts it from its beginning" in window.file_bar.sentence.text()
+    assert not shown(window.file_bar.go_on_button)
 
 
 def _all_topics() -> list[Topic]:

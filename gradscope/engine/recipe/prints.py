@@ -169,7 +169,7 @@ class _Writer:
             "tensor", str(tensor.dtype), "lazy" if is_lazy else str(tuple(tensor.shape)), str(tensor.requires_grad)
         )
         if not (is_lazy or tensor.requires_grad or isinstance(tensor, nn.Parameter)):
-            self._text(safely(lambda: _digest_of(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()), ""))
+            self._text(safely(lambda: _digest_of(_bytes_of(tensor)), ""))
 
     def _function(self, function: FunctionType, depth: int) -> None:
         code = function.__code__
@@ -268,6 +268,13 @@ class _Writer:
 def _some(items: list[Any]) -> list[Any]:
     half = _MOST_ITEMS // 2
     return items if len(items) <= _MOST_ITEMS else [*items[:half], *items[-half:]]
+
+
+def _bytes_of(tensor: Tensor) -> np.ndarray[Any, Any]:
+    flat = tensor.detach().reshape(-1)
+    if flat.nbytes > _MOST_SUMMED_BYTES:
+        flat = flat[:: max(1, flat.numel() // _SAMPLES)]
+    return flat.cpu().contiguous().view(torch.uint8).numpy()
 
 
 def _digest_of(array: np.ndarray[Any, Any]) -> str:
