@@ -297,6 +297,93 @@ def test_a_module_beside_the_file_is_loaded_anew_too(tmp_path: Path) -> None:
         assert np.isfinite(session.next_batch()[0].loss)
 
 
+def test_what_only_the_new_code_of_a_layer_reaches_is_gone_back_in(file: Path) -> None:
+    counting = (
+        ("SEEN = [0]", "SEEN = [0]\nTICKS = [0]"),
+        ("        self.calls += 1\n", "        TICKS[0] += 1\n        x = x * (1 + TICKS[0] / 50)\n"),
+        ("loss=counted_loss", "loss=nn.MSELoss()"),
+    )
+    with Session(load_recipe(written(file, counting)), timeline_bytes=LARGE) as session:
+        run(session, 2)
+        written(file, (*counting, ("torch.relu(", "torch.tanh(")))
+        assert "Net is another" in session.go_on_with_file().text
+        run(session, 6)
+        here, losses = session.state_hash(), [record.loss for record in session.history]
+        session.go_to(4)
+        assert session.timeline.newest is not None and not session.timeline.newest.notes
+        run(session, 6)
+        assert (session.state_hash(), [record.loss for record in session.history]) == (here, losses)
+        assert len(session.timeline.branches) == 1
+
+
+TWO = """
+import torch
+from torch import nn
+from gradscope import Recipe
+
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 1)
+
+
+def first(model, batch):
+    return model.b(model.a(batch[0])).pow(2).mean()
+
+
+def second(model, batch):
+    return (model.b(model.a(batch[0])) - 1).pow(2).mean()
+
+
+def recipe():
+    model = Both()
+    data = torch.utils.data.TensorDataset(torch.randn(12, 3))
+    a, b = torch.optim.Adam(model.a.parameters(), lr=0.01), torch.optim.SGD(model.b.parameters(), lr=0.1)
+    return Recipe(
+        model=model,
+        dataset=data,
+        batch_size=4,
+        optimizer={"one": a, "two": b},
+        scheduler={"two": torch.optim.lr_scheduler.ExponentialLR(b, 0.9)},
+        training_step={"one": first, "two": second},
+    )
+"""
+
+
+def test_several_optimizers_each_take_what_is_theirs(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text(TWO)
+    with Session(load_recipe(file), timeline_bytes=LARGE) as session:
+        run(session, 4)
+        one = session.training.turns[0].optimizer
+        file.write_text(TWO.replace("- 1)", "- 2)").replace("lr=0.1)", "lr=0.2)").replace("lr=0.01)", "lr=0.02)"))
+        text = session.go_on_with_file().text
+        assert "training_step two is another" in text and "training_step one" not in text
+        assert "Learning rate of group 0: 0.01 → 0.02" in text
+        assert "Learning rate of group 1, where the schedule begins: 0.1 → 0.2" in text
+        assert session.training.turns[0].optimizer is one and one.state
+        after = session.state_hash()
+        run(session, 8)
+        session.go_to(4)
+        assert session.state_hash() == after
+        session.undo_edit()
+        run(session, 8)
+        file.write_text(TWO)
+        with Session(load_recipe(file)) as straight:
+            run(straight, 8)
+            assert session.state_hash() == straight.state_hash()
+
+
+def test_no_script_is_written_of_two_files(session: Session, file: Path) -> None:
+    run(session, 1)
+    written(file, EDITS["clip"])
+    session.go_on_with_file()
+    run(session, 2)
+    with pytest.raises(BadInput, match="has gone on with an edited file"):
+        session.reproduce()
+
+
 def test_a_recipe_of_no_file_and_an_unknown_version_are_refused(file: Path) -> None:
     recipe = load_recipe(file)
     from dataclasses import replace
