@@ -60,6 +60,8 @@ def test_training_goes_on_with_a_saved_file_as_another_branch(
     rename(path, "lr=0.01", "lr=0.05")
     app.wait(bar.isVisible)
     assert "Going on with it keeps them" in bar.sentence.text()
+    end = bar.go_on_button.rect().bottomLeft()
+    app.wait(lambda: bar.go_on_button.mapTo(bar, end).y() < bar.height() <= app.window.centre.notices.height())
     app.go(Verb.FORWARD)
     app.wait(lambda: not bar.go_on_button.isEnabled())
     assert "finish the step first" in bar.go_on_button.toolTip()
