@@ -13,7 +13,7 @@ from gradscope.protocol.messages import Difference
 from gradscope.protocol.subjects import COUNT, SubjectKey
 from gradscope.state.app_state import AppState
 from gradscope.state.engine import Origin
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 
 BATCH_ELEMENTS = 1 << 21
 BATCH_SUBJECTS = 64

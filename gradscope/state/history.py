@@ -7,35 +7,21 @@ loses a step with NaN, Inf or an extreme.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gradscope.protocol.arrays import FloatArray, IntArray
+from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.messages import InitialParameters, Report
 from gradscope.protocol.phases import Phase
-from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS, L2, SubjectKey, SubjectKind, SubjectRow
-from gradscope.snapshots.format.saved_history import SavedHistory, SavedLatest
+from gradscope.protocol.subjects import L2, SubjectKey, SubjectKind, SubjectRow
+from gradscope.snapshots.format.saved_history import SavedHistory
 from gradscope.state.records.block import MAX_STEPS, Block
 from gradscope.state.records.histograms import HistogramHistory
 from gradscope.state.records.kept_reports import KeptReports
+from gradscope.state.records.newest import Latest, Newest, Told
+from gradscope.state.records.report_subjects import KnownSubjects, Part, ReportSubjects
 from gradscope.state.records.step_curves import StepCurves
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latest:
-    """The newest summary of one subject."""
-
-    row: SubjectRow
-    step: int
-    phase: Phase | None
-    """None: from before the first step."""
-    summary: FloatArray
-    """Shape (len(COLUMNS),)."""
-    histogram: npt.NDArray[np.int32]
-    """Shape (HISTOGRAM_BINS,)."""
-    sampled: int
 
 
 class History(StepCurves):
@@ -48,15 +34,15 @@ class History(StepCurves):
         self.histograms: dict[SubjectKind, HistogramHistory] = {kind: HistogramHistory() for kind in SubjectKind}
         self.kept = KeptReports()
         """The newest reports, as they came."""
-        self._latest: dict[SubjectKey, Latest] = {}
-        self._initial: dict[SubjectKey, Latest] = {}
+        self._newest, self._initial = Newest(), Newest()
+        self._subjects = KnownSubjects()
 
     def latest(self, key: SubjectKey) -> Latest | None:
-        return self._latest.get(key)
+        return self._newest.get(key)
 
     def newest(self) -> list[Latest]:
         """The newest summary of every subject."""
-        return list(self._latest.values())
+        return list(self._newest)
 
     def subjects(self, kind: SubjectKind) -> list[SubjectKey]:
         """All subjects of a kind, in the order in which they were first seen."""
@@ -72,19 +58,18 @@ class History(StepCurves):
         """Take in earlier reports, in the order of time: the newest summaries and histograms are not theirs."""
         runs: dict[SubjectKind, _Run] = {}
         # Reports that came together have the same array.
-        by_kind = {
-            id(report.subjects): self._by_kind(report) for report in {id(r.subjects): r for r in reports}.values()
+        subjects = {
+            id(report.subjects): self._subjects.of(report.subjects, self.rows)
+            for report in {id(report.subjects): report for report in reports}.values()
         }
         for report in reports:
             self.add_step(report, clip_norm=clip_norm)
-            for kind, positions in by_kind[id(report.subjects)].items():
+            for kind, part in subjects[id(report.subjects)].parts.items():
                 run = runs.get(kind)
                 if run is None or not run.take(report):
                     if run is not None:
                         run.add_to(self.blocks[kind])
-                    runs[kind] = _Run(
-                        report, positions, [self.rows[n].key for n in report.subjects[positions].tolist()]
-                    )
+                    runs[kind] = _Run(report, part)
         for kind, run in runs.items():
             run.add_to(self.blocks[kind])
 
@@ -96,7 +81,7 @@ class History(StepCurves):
         for histograms in self.histograms.values():
             histograms.cut(step)
         self.kept.cut(step)
-        self._latest.clear()
+        self._newest = Newest()
 
     def until(self, step: int) -> History:
         """A copy of what is known of the steps before `step`; without the newest summaries, see `look_at`."""
@@ -109,7 +94,8 @@ class History(StepCurves):
         other.cut(step)
         # No report tells what the parameters were before the first step.
         other._initial = self._initial
-        other._latest |= {key: latest for key, latest in self._initial.items() if latest.step == step}
+        for told, positions in self._initial.of_step(step):
+            other._newest.take_some(told, positions)
         for earlier in self.kept:
             for report in self.kept.of(earlier).values() if earlier < step else ():
                 other.kept.add(report)
@@ -131,34 +117,25 @@ class History(StepCurves):
         self.blocks |= {kind: Block() for kind in SubjectKind}
         self.histograms |= {kind: HistogramHistory() for kind in SubjectKind}
         self.kept = KeptReports()
-        self._latest.clear()
+        self._newest = Newest()
 
     def undo_step(self, report: Report) -> None:
         """Forget what a step has told that was broken off and undone."""
         self.cut_step(report.step)
         self.kept.undo(report)
-        keys = [self.rows[number].key for number in report.subjects.tolist()]
-        for kind in {key.kind for key in keys}:
+        subjects = self._subjects.of(report.subjects, self.rows)
+        for kind in subjects.parts:
             self.blocks[kind].cut(report.step)
             self.histograms[kind].cut(report.step)
-        for key in keys:
-            self._latest.pop(key, None)
+        self._newest.forget(subjects.keys)
 
     def add_initial(self, initial: InitialParameters, *, step: int = 0) -> None:
         """The parameters as they are before step `step`; those that the step before has told of are known already."""
-        for position, row_number in enumerate(initial.subjects.tolist()):
-            row = self.rows[row_number]
-            known = self._latest.get(row.key)
-            if known is not None and known.phase is not None and known.step == step - 1:
-                continue
-            self._latest[row.key] = self._initial[row.key] = Latest(
-                row=row,
-                step=step,
-                phase=None,
-                summary=initial.summaries[position],
-                histogram=initial.histograms[position],
-                sampled=int(initial.sampled[position]),
-            )
+        subjects = self._subjects.of(initial.subjects, self.rows)
+        told = _told(initial, subjects, step=step, phase=None)
+        new = np.flatnonzero(~self._newest.is_of(subjects, step - 1))
+        for newest in (self._newest, self._initial):
+            newest.take_some(told, new)
 
     def update_ratio(self) -> tuple[list[SubjectKey], IntArray, npt.NDArray[np.float32]]:
         """||update|| / ||parameter||, both of the same step: (update subjects, steps, ratios (subjects, steps)).
@@ -178,22 +155,13 @@ class History(StepCurves):
 
     def saved(self) -> SavedHistory:
         """A copy of everything, for a snapshot."""
-        latest = list(self._latest.values())
-        count = len(latest)
         return SavedHistory(
             blocks={kind: block.saved() for kind, block in self.blocks.items() if block.keys},
             histograms={kind: self.histograms[kind].saved() for kind, block in self.blocks.items() if block.keys},
             curves=self.saved_curves(),
             clip_parameters=tuple(self.clip_parameters),
             skipped_steps=self.skipped_steps,
-            latest=SavedLatest(
-                rows=tuple(item.row for item in latest),
-                phases=tuple(item.phase for item in latest),
-                steps=np.array([item.step for item in latest], dtype=np.int64),
-                summaries=np.array([item.summary for item in latest], dtype=np.float64).reshape(count, len(COLUMNS)),
-                histograms=np.array([item.histogram for item in latest], dtype=np.int32).reshape(count, HISTOGRAM_BINS),
-                sampled=np.array([item.sampled for item in latest], dtype=np.int64),
-            ),
+            latest=self._newest.saved(),
         )
 
     @classmethod
@@ -204,51 +172,27 @@ class History(StepCurves):
         history.blocks |= {kind: Block.restored(block) for kind, block in saved.blocks.items()}
         history.histograms |= {kind: HistogramHistory.restored(one) for kind, one in saved.histograms.items()}
         history.restore_curves(saved)
-        latest = saved.latest
-        for i, (row, phase) in enumerate(zip(latest.rows, latest.phases, strict=True)):
-            history._latest[row.key] = Latest(
-                row=row,
-                step=int(latest.steps[i]),
-                phase=phase,
-                summary=latest.summaries[i],
-                histogram=latest.histograms[i],
-                sampled=int(latest.sampled[i]),
-            )
+        history._newest = Newest.restored(saved.latest)
         return history
 
-    def _by_kind(self, report: Report) -> dict[SubjectKind, list[int]]:
-        """The positions of each kind in a report."""
-        by_kind: dict[SubjectKind, list[int]] = {}
-        for position, row_number in enumerate(report.subjects.tolist()):
-            by_kind.setdefault(self.rows[row_number].key.kind, []).append(position)
-        return by_kind
-
-    def _take_latest(self, report: Report) -> None:
-        for position, row_number in enumerate(report.subjects.tolist()):
-            row = self.rows[row_number]
-            self._latest[row.key] = Latest(
-                row=row,
-                step=report.step,
-                phase=report.phase,
-                summary=report.summaries[position],
-                histogram=report.histograms[position],
-                sampled=int(report.sampled[position]),
-            )
+    def _take_latest(self, report: Report) -> ReportSubjects:
+        subjects = self._subjects.of(report.subjects, self.rows)
+        self._newest.take(_told(report, subjects, step=report.step, phase=report.phase))
+        return subjects
 
     def _add(self, report: Report, step: int) -> None:
-        self._take_latest(report)
-        for kind, positions in self._by_kind(report).items():
-            keys = [self.rows[int(report.subjects[position])].key for position in positions]
-            rows = self.blocks[kind].add(step, keys, report.summaries[positions], is_part=_is_part(report))
-            self.histograms[kind].add(report, positions, rows)
+        for kind, part in self._take_latest(report).parts.items():
+            summaries = report.summaries[part.positions]
+            rows = self.blocks[kind].add(step, part.keys, summaries, is_part=_is_part(report))
+            self.histograms[kind].add(report, part.positions, rows)
 
 
 class _Run:
     """Reports of steps that follow each other, with the same subjects of one kind: they are taken in at once."""
 
-    def __init__(self, report: Report, positions: list[int], keys: list[SubjectKey]) -> None:
+    def __init__(self, report: Report, part: Part) -> None:
         self._reports = [report]
-        self._positions, self._keys = positions, keys
+        self._part = part
 
     def take(self, report: Report) -> bool:
         """Whether it is one of them."""
@@ -260,14 +204,25 @@ class _Run:
 
     def add_to(self, block: Block) -> None:
         steps = [report.step for report in self._reports]
-        summaries = np.stack([report.summaries for report in self._reports])[:, self._positions]
+        summaries = np.stack([report.summaries[self._part.positions] for report in self._reports])
         if len(steps) > 1 and not (len(block.steps) and block.steps[-1] >= steps[0]):
-            block.add_all(np.array(steps), self._keys, summaries)
+            block.add_all(np.array(steps), self._part.keys, summaries)
             return
         for report, step, numbers in zip(self._reports, steps, summaries, strict=True):
-            block.add(step, self._keys, numbers, is_part=_is_part(report))
+            block.add(step, self._part.keys, numbers, is_part=_is_part(report))
 
 
 def _is_part(report: Report) -> bool:
     """It is of a later micro-batch of its step."""
     return report.micro > 0 and report.phase is not Phase.STEP
+
+
+def _told(message: Report | InitialParameters, subjects: ReportSubjects, *, step: int, phase: Phase | None) -> Told:
+    return Told(
+        subjects=subjects,
+        step=step,
+        phase=phase,
+        summaries=message.summaries,
+        histograms=message.histograms,
+        sampled=message.sampled,
+    )

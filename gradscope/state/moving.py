@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gradscope.state.records.cells import PLANES, Cells, Origin
+
+_Number = TypeVar("_Number", np.float32, np.uint32)
 
 
 class Move:
@@ -21,8 +25,8 @@ class Move:
         self._old = old
         # Not filled yet: the system gives the memory as it is written to.
         self._new = Cells(
-            np.empty((PLANES, subjects, capacity), dtype=np.float32),
-            np.empty((len(Origin), subjects, capacity), dtype=np.uint32),
+            _by_subject(np.empty((subjects, PLANES, capacity), dtype=np.float32)),
+            _by_subject(np.empty((subjects, len(Origin), capacity), dtype=np.uint32)),
         )
         self._moved = 0
 
@@ -48,3 +52,9 @@ class Move:
         columns = slice(first, first + late.columns)
         self._new.values[:, :, columns], self._new.origins[:, :, columns] = late.values, late.origins
         return self._new
+
+
+def _by_subject(memory: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """Planes first, but all of a subject side by side: a part of the subjects is then a part of the memory, which the system
+    gives in large pieces. Plane by plane a small part of the subjects would touch nearly all of them."""
+    return memory.transpose(1, 0, 2)

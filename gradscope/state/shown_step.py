@@ -20,9 +20,10 @@ from gradscope.protocol.messages.checkpoints import CheckpointLoaded
 from gradscope.protocol.messages.timeline import WentTo
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import COLUMNS, COUNT, HISTOGRAM_BINS, INF, NAN, SubjectKey, SubjectKind, SubjectRow
-from gradscope.state.history import History, Latest
+from gradscope.state.history import History
 from gradscope.state.log import Log
 from gradscope.state.records.curve import Curve
+from gradscope.state.records.newest import Latest
 from gradscope.state.topics import Topic
 
 PHASE_OF_KIND = {

@@ -75,7 +75,9 @@ class _Plain:
 
 def _add(block: Block, plain: _Plain, step: int, told: Step) -> None:
     rows = np.array([numbers.row() for numbers in told.values()])
-    assert block.add(step, [_key(name) for name in told], rows) == [block.index_of(_key(name)) for name in told]
+    assert block.add(step, [_key(name) for name in told], rows).tolist() == [
+        block.index_of(_key(name)) for name in told
+    ]
     plain.steps[step] = plain.steps.get(step, {}) | told
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from gradscope.protocol.messages import Cancelled, Failed, Recompute, Recomputed, TimelineState, WentTo
 from gradscope.protocol.messages.checkpoints import CheckpointLoaded
 from gradscope.protocol.subjects import SubjectKey
-from gradscope.state.history import Latest
 from gradscope.state.log import Log
+from gradscope.state.records.newest import Latest
 from gradscope.state.shown_step import Recorded
 from gradscope.state.topics import Topic
 

@@ -6,6 +6,9 @@ remains of them is the rule of `cells`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +17,7 @@ from gradscope.protocol.subjects import COLUMNS, COUNT, SubjectKey
 from gradscope.snapshots.format.saved_history import SavedBlock
 from gradscope.state.moving import Move
 from gradscope.state.records.cells import EXTREMES, FIRST_ORIGINS, LAST_STEP, TOPS, Cells, Origin
+from gradscope.state.records.report_subjects import MAX_KINDS
 
 MAX_STEPS = 1500
 _PREPARED = 32
@@ -22,6 +26,17 @@ _FEW_SUBJECTS = 50
 """Up to these are moved at once, which takes some 10 ms."""
 _FIRST_COLUMNS, _FIRST_OF_MANY = 64, 16
 """Room at first; of many subjects less, since to have more takes up to 0.1 s that somebody waits."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Subjects that are told together: always the same ones in a row, as a rule, whose numbers are looked up once."""
+
+    keys: Sequence[SubjectKey]
+    numbers: IntArray
+    """Shape (len(keys),)."""
+    index: IntArray | slice
+    """The same for indexing: a slice where they follow each other, which numpy takes in a third of the time."""
 
 
 class Block:
@@ -40,6 +55,8 @@ class Block:
         self._before: tuple[int, Cells] | None = None
         """The last column without its newest step, where that is not the only one: the newest step of it, and a copy."""
         self._move: Move | None = None
+        self._told_together: dict[int, _Rows] = {}
+        """By the identity of the keys."""
 
     @property
     def steps(self) -> IntArray:
@@ -87,11 +104,11 @@ class Block:
     def index_of(self, key: SubjectKey) -> int | None:
         return self._index.get(key)
 
-    def add(self, step: int, keys: list[SubjectKey], summaries: FloatArray, *, is_part: bool = False) -> list[int]:
+    def add(self, step: int, keys: Sequence[SubjectKey], summaries: FloatArray, *, is_part: bool = False) -> IntArray:
         """Take in the summaries (len(keys), len(COLUMNS)) of a step. One that comes again replaces what was there, unless it
         is a further part of the step (a micro-batch).
 
-        Returns the numbers of the subjects, which are their places in `keys`.
+        Returns the numbers of the subjects, which are their places in `keys`, shape (len(keys),).
         """
         rows = self._rows(keys)
         is_new = self._used == 0 or self._steps[self._used - 1] != step
@@ -105,18 +122,18 @@ class Block:
         self._steps[last] = step
         cells = Cells.of(np.array([step]), summaries[None])
         if is_part:
-            cells = self._column(last).subjects(rows).then(cells)
+            cells = self._column(last).subjects(rows.index).then(cells)
         elif self._before is not None:
-            cells = self._before[1].subjects(rows).then(cells)
+            cells = self._before[1].subjects(rows.index).then(cells)
         elif self._in_last > 1:
             # Which part of the column was the step's own is not known any more.
-            cells = self._column(last).subjects(rows).then(cells)
-        self._put(rows, slice(last, last + 1), cells)
+            cells = self._column(last).subjects(rows.index).then(cells)
+        self._put(rows.index, slice(last, last + 1), cells)
         if is_new:
             self._prepare()
-        return rows
+        return rows.numbers
 
-    def add_all(self, steps: IntArray, keys: list[SubjectKey], summaries: FloatArray) -> None:
+    def add_all(self, steps: IntArray, keys: Sequence[SubjectKey], summaries: FloatArray) -> None:
         """The same for several steps at once, which rise and are all new; `summaries` is (steps, len(keys), len(COLUMNS))."""
         rows = self._rows(keys)
         cells, done = Cells.of(steps, summaries), 0
@@ -129,17 +146,17 @@ class Block:
                 self._used, self._in_last = columns.stop, 1
                 self._grow()
                 self._steps[columns] = steps[done:end]
-                self._put(rows, columns, cells[done:end])
+                self._put(rows.index, columns, cells[done:end])
             else:
                 end = min(len(steps) - 1, done + self._stride - self._in_last)
                 last = self._used - 1
                 self._grow()
                 joined = cells[done:end].as_one()
                 if self._in_last:
-                    joined = self._column(last).subjects(rows).then(joined)
+                    joined = self._column(last).subjects(rows.index).then(joined)
                 self._in_last += end - done
                 self._steps[last] = steps[end - 1]
-                self._put(rows, slice(last, last + 1), joined)
+                self._put(rows.index, slice(last, last + 1), joined)
             done = end
         self.add(int(steps[-1]), keys, summaries[-1])
 
@@ -161,7 +178,8 @@ class Block:
             self._steps[last], before = self._before
             self._in_last -= 1
             self._before = None
-            self._put(list(range(len(self.keys))), slice(last, last + 1), before.subjects(list(range(len(self.keys)))))
+            everything = slice(0, len(self.keys))
+            self._put(everything, slice(last, last + 1), before.subjects(everything))
             return
         self._used = int(np.searchsorted(self.steps, step))
         if self._move is not None and self._used <= self._move.settled:
@@ -205,18 +223,29 @@ class Block:
         block._stride, block._in_last = saved.stride, saved.in_last
         return block
 
-    def _rows(self, keys: list[SubjectKey]) -> list[int]:
+    def _rows(self, keys: Sequence[SubjectKey]) -> _Rows:
+        known = self._told_together.get(id(keys))
+        if known is not None and known.keys is keys:
+            return known
         for key in keys:
             if key not in self._index:
                 self._index[key] = len(self.keys)
                 self.keys.append(key)
-        return [self._index[key] for key in keys]
+        numbers = np.array([self._index[key] for key in keys], dtype=np.int64)
+        is_a_row = len(numbers) > 0 and bool((np.diff(numbers) == 1).all())
+        rows = _Rows(keys, numbers, slice(int(numbers[0]), int(numbers[-1]) + 1) if is_a_row else numbers)
+        if isinstance(keys, tuple):
+            # A list may be another one the next time.
+            if len(self._told_together) == MAX_KINDS:
+                self._told_together.clear()
+            self._told_together[id(keys)] = rows
+        return rows
 
     def _column(self, column: int) -> Cells:
         """A copy."""
         return self._cells[column : column + 1].copy()
 
-    def _put(self, rows: list[int], columns: slice, cells: Cells) -> None:
+    def _put(self, rows: IntArray | slice, columns: slice, cells: Cells) -> None:
         self._cells.values[:, rows, columns] = cells.values
         self._cells.origins[:, rows, columns] = cells.origins
 

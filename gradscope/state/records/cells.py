@@ -94,12 +94,13 @@ class Cells:
         """From now on these are unseen."""
         self.values[:] = np.nan
 
-    def subjects(self, rows: list[int]) -> Cells:
-        """A copy of those subjects; unseen where there is no such row."""
+    def subjects(self, rows: IntArray | slice) -> Cells:
+        """Those subjects, as a view where `rows` is a slice; unseen where there is no such row."""
         have = self.values.shape[1]
-        if max(rows, default=-1) < have:
+        end = rows.stop if isinstance(rows, slice) else int(rows.max(initial=-1)) + 1
+        if end <= have:
             return Cells(self.values[:, rows], self.origins[:, rows])
-        longer = Cells.unseen(max(rows) + 1, self.columns)
+        longer = Cells.unseen(end, self.columns)
         longer.values[:, :have], longer.origins[:, :have] = self.values, self.origins
         return longer.subjects(rows)
 

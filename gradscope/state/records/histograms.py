@@ -40,7 +40,7 @@ class HistogramColumn:
     """Shape (n, bins)."""
 
     @classmethod
-    def of(cls, report: Report, positions: list[int], rows: list[int]) -> HistogramColumn:
+    def of(cls, report: Report, positions: IntArray | list[int], rows: IntArray | list[int]) -> HistogramColumn:
         """A copy of those positions of a report, without the bins that nothing is in."""
         histograms = report.histograms[positions]
         filled = np.flatnonzero(histograms.any(axis=0))
@@ -50,7 +50,7 @@ class HistogramColumn:
         fits = used.max(initial=0) <= np.iinfo(np.uint16).max
         return cls(
             step=report.step,
-            rows=np.array(rows, dtype=np.int64),
+            rows=np.asarray(rows, dtype=np.int64),
             summaries=report.summaries[positions],
             sampled=report.sampled[positions],
             first=first,
@@ -74,7 +74,7 @@ class HistogramHistory:
     def __init__(self, *, max_columns: int = MAX_COLUMNS, max_bytes: int = MAX_BYTES) -> None:
         self._max_columns, self._max_bytes = max_columns, max_bytes
         self._columns: list[HistogramColumn] = []
-        self._newest: tuple[Report, list[int], list[int]] | None = None
+        self._newest: tuple[Report, IntArray | list[int], IntArray | list[int]] | None = None
         self._arrived = 0
         self._stride = 1
 
@@ -103,7 +103,7 @@ class HistogramHistory:
             return HistogramColumn.of(*self._newest)
         return found
 
-    def add(self, report: Report, positions: list[int], rows: list[int]) -> None:
+    def add(self, report: Report, positions: IntArray | list[int], rows: IntArray | list[int]) -> None:
         """Take in those positions of a report, which are the subjects `rows`. A step that comes again replaces itself."""
         comes_again = self._newest is not None and self._newest[0].step == report.step
         self._newest = (report, positions, rows)

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol import numbers
 from gradscope.protocol.subjects import COLUMNS, COUNT, MIN
 from gradscope.state.comparison import Comparison, Row
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.comparer import Comparer

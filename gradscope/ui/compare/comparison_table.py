@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor
 from gradscope.protocol import numbers
 from gradscope.protocol.subjects import COUNT, L2, SubjectKey
 from gradscope.state.comparison import Comparison, Row, Verdict
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.ui.compare.words import kind_text, remark
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.plots.words.formats import percent

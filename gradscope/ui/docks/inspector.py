@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedLayout, 
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import PARAMETER_KINDS, SubjectKey, SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
 from gradscope.state.pins import PinStatus, status_of
+from gradscope.state.records.newest import Latest
 from gradscope.state.shown_step import Recorded
 from gradscope.state.topics import Topic
 from gradscope.ui.docks.panel import Panel

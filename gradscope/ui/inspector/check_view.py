@@ -19,7 +19,7 @@ from gradscope.protocol.phases import Rest
 from gradscope.protocol.scripts import Ability
 from gradscope.protocol.visible import visible
 from gradscope.state.engine import EngineStatus
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager

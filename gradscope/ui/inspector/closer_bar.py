@@ -8,7 +8,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from gradscope.protocol.messages import Cancelled, Failed, Recompute
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.shown_step import Recorded
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.widgets.flow_row import FlowRow

@@ -26,7 +26,7 @@ from gradscope.protocol.subjects import (
     has_norms_only,
 )
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.ui.models.summary_table import Entry, SummaryTableModel
 from gradscope.ui.plots.words.formats import percent
 from gradscope.ui.widgets.access_keys import give_access_keys

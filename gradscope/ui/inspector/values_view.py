@@ -8,7 +8,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QStackedLayout, QVBoxLayout, QWidget
 
 from gradscope.protocol.numbers import scientific
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.topics import Topic
 from gradscope.ui.models.value_table import MAX_SECTIONS, ValueTableModel, digits_of, slice_size
 from gradscope.ui.widgets.copy_table import CopyTable

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from gradscope.protocol.messages.why import Explain, Explained, ExplainedFactor, ExplainedTerm
 from gradscope.protocol.phases import Phase, Rest
 from gradscope.protocol.visible import visible
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.inspector.signed_bars import SignedBarDelegate
 from gradscope.ui.look.colours import Theme

@@ -10,7 +10,7 @@ from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import MEAN, MIN, ZERO, SubjectKind, has_norms_only
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.shown_step import Recorded
 from gradscope.ui.words.quantities import Quantity
 from gradscope.ui.words.shown_step import why_no_histogram

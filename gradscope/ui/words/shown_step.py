@@ -6,7 +6,7 @@ from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.shown_step import Recorded
 
 _CONTEXT = "ShownStep"

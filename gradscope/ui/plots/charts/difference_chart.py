@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.messages import FetchDifferencePicture
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.plots.charts.picture_chart import PictureChart
 

@@ -17,7 +17,7 @@ from gradscope.protocol.messages import FetchHistogram, Histogram, Unavailable
 from gradscope.protocol.stops.quantities import Statistic
 from gradscope.protocol.subjects import COUNT, EXPONENT_BINS, EXPONENT_LOW, MAX, MIN, NAN, ZERO, histogram_edges
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.fetcher import Fetcher
 from gradscope.ui.look.colours import Theme

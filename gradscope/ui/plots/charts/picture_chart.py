@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from gradscope.protocol.messages import FetchDifferencePicture, FetchPicture, Picture, Unavailable
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.fetcher import Fetcher
 from gradscope.ui.look.theme import ThemeManager

@@ -10,7 +10,7 @@ from gradscope.protocol.scripts import Ability
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.protocol.visible import visible
 from gradscope.state.app_state import AppState
-from gradscope.state.history import Latest
+from gradscope.state.records.newest import Latest
 from gradscope.state.shown_step import PHASE_OF_KIND, Recorded
 from gradscope.ui.plots.words.formats import exact, short
 from gradscope.ui.words.optimizer_states import meaning_of
