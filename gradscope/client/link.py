@@ -1,7 +1,8 @@
 """The socket to the engine: listens on loopback, lets in the one that knows the token, speaks in frames.
 
 App process, GUI thread. What has come in is worked off in short slices, so that the window answers in between; a large
-message, as the description of a large model, is decoded in another thread, and what comes after it waits. What has not been
+message, as the description of a large model, is decoded in another thread, with what is worked out of it, and what comes
+after it waits. What has not been
 read yet waits in the engine, which knows then that the app lags.
 """
 
@@ -18,6 +19,7 @@ from PySide6.QtNetwork import QAbstractSocket, QHostAddress, QTcpServer, QTcpSoc
 
 from gradscope.client.candidate import Candidate
 from gradscope.protocol.codec import Decoder, Frame, ProtocolError, decode, encode, header_bytes
+from gradscope.state.ahead import worked_out
 
 SLICE_SECS = 0.01
 DRAIN_SECS = 0.2
@@ -167,7 +169,7 @@ class Link(QObject):
                     if isinstance(arrived, Frame):
                         frame = arrived
                     elif decode_elsewhere and header_bytes(arrived) > LARGE_HEADER_BYTES:
-                        self._decoding = self._executor.submit(decode, arrived)
+                        self._decoding = self._executor.submit(_decoded_elsewhere, arrived)
                         self._decoding.add_done_callback(self._decoded.emit)
                         return
                     else:
@@ -201,3 +203,8 @@ class Link(QObject):
         for candidate in candidates:
             candidate.drop()
             candidate.deleteLater()
+
+
+def _decoded_elsewhere(payload: bytes) -> Frame:
+    """In the other thread."""
+    return worked_out(decode(payload))

@@ -18,6 +18,7 @@ from gradscope.protocol.source import SourceLine, StackFrame
 from gradscope.protocol.stacks import unstacked, with_histograms
 from gradscope.protocol.subjects import SubjectKey
 from gradscope.state import border
+from gradscope.state.ahead import OpenedWithTree
 from gradscope.state.console import ConsoleState
 from gradscope.state.edits import Edits
 from gradscope.state.engine import EngineState, EngineStatus, Origin, Unopened, exit_code_in
@@ -209,7 +210,7 @@ class AppState(Refusals):
     def _take_of_session(self, message: object) -> None:
         match message:
             case messages.Opened():
-                self._open(message.session, message.position)
+                self._open(message)
             case messages.SessionChanged(session=session):
                 if self.session is not None and session.capture != self.session.capture:
                     self.log.say(f"From step {self.position.step} on: capture {session.capture}")
@@ -339,10 +340,11 @@ class AppState(Refusals):
             self.failure = None
             self.touch(Topic.FAILURE)
 
-    def _open(self, session: SessionInfo, position: Position) -> None:
+    def _open(self, opened: messages.Opened) -> None:
+        session, position = opened.session, opened.position
         same_file = self.session is not None and source_of(self.session) == source_of(session)
         self.session = session
-        self.tree = build_tree(session)
+        self.tree = opened.tree if isinstance(opened, OpenedWithTree) else build_tree(session)
         self._begin_session(self if same_file else None)
         if not same_file:
             self.selection = Selection()

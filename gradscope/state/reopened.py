@@ -31,7 +31,7 @@ def state_of(snapshot: Snapshot) -> AppState:
     state.apply(Opened(session=snapshot.session, position=replace(snapshot.position, running=False)))
     if state.tree is not None:
         # Of a large model, numbering the layers would hold up the window.
-        state.tree.rows  # noqa: B018
+        state.tree.rows.names  # noqa: B018
     state.history = _history_of(snapshot)
     state.apply(Subjects(first=0, rows=snapshot.rows))
     state.apply(Places(first=0, rows=snapshot.places))

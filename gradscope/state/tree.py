@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
 
 from gradscope.protocol.messages import BufferInfo, ModuleInfo, ParameterInfo, SessionInfo
 from gradscope.protocol.subjects import SubjectKind
@@ -58,6 +63,33 @@ class Rows:
         for children in self.children:
             for place, number in enumerate(children):
                 self.places[number] = place
+
+    @cached_property
+    def names(self) -> list[str]:
+        """In small letters."""
+        return [node.name.lower() for node in self.nodes]
+
+    def kept(self, is_wanted: npt.NDArray[np.bool_]) -> tuple[Mapping[int, Sequence[int]], list[int]]:
+        """The tree of some nodes, shape (nodes,), and of what lies above them: the children by number, in their order, and
+        which child each node is; -1 for those that are left out."""
+        parents, is_kept = np.array(self.parents), is_wanted.copy()
+        newest = np.flatnonzero(is_kept)
+        while newest.size:
+            above = np.unique(parents[newest])
+            newest = above[(above >= 0) & ~is_kept[above]]
+            is_kept[newest] = True
+        kept = np.flatnonzero(is_kept)
+        in_order = kept[np.argsort(parents[kept], kind="stable")]
+        owners, first = np.unique(parents[in_order], return_index=True)
+        counts = np.diff(np.append(first, len(in_order)))
+        places = np.full(len(self.nodes), -1)
+        places[in_order] = np.arange(len(in_order)) - np.repeat(first, counts)
+        numbers, ends = in_order.tolist(), (first + counts).tolist()
+        children: defaultdict[int, list[int]] = defaultdict(list)
+        children |= {
+            owner: numbers[start:end] for owner, start, end in zip(owners.tolist(), first.tolist(), ends, strict=True)
+        }
+        return children, places.tolist()
 
 
 def build_tree(session: SessionInfo) -> Node:

@@ -16,6 +16,10 @@ from pytestqt.qtbot import QtBot
 from gradscope.client.link import Link
 from gradscope.protocol import messages as m
 from gradscope.protocol.codec import Decoder, Frame, decode, encode
+from gradscope.protocol.phases import Position
+from gradscope.state.ahead import OpenedWithTree
+from gradscope.state.app_state import AppState
+from tests.session_info import session_info
 
 Connect = Callable[[], socket.socket]
 
@@ -355,3 +359,18 @@ def test_a_large_message_that_is_wrong_ends_it(qtbot: QtBot, link: Link, heard: 
     connection.sendall(_raw({"type": "Pong", "number": 0, "body": {"x" * 60_000: 1}, "buffers": []}))
     qtbot.waitUntil(lambda: bool(heard.broken))
     assert "Pong has no field" in heard.broken[0]
+
+
+def test_the_tree_of_a_large_model_is_made_beside_the_window(
+    link: Link, heard: Heard, come_in: Connect, qtbot: QtBot
+) -> None:
+    modules = tuple(m.ModuleInfo(name=f"layer{i}", type="Linear", description="") for i in range(2000))
+    connection = come_in()
+    connection.sendall(encode(m.Opened(session=session_info(modules=modules), position=Position()), number=3))
+    qtbot.waitUntil(lambda: bool(heard.frames))
+    (frame,) = heard.frames
+    assert frame.number == 3 and isinstance(frame.message, OpenedWithTree)
+    state = AppState()
+    state.apply(frame.message)
+    assert state.tree is frame.message.tree
+    assert state.tree.rows.names == ["", *(module.name for module in modules)]

@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.protocol.subjects import COLUMNS, MEAN, SubjectKey, SubjectKind
+from gradscope.state.records import block as block_module
 from gradscope.state.records.block import Block
 from gradscope.state.records.cells import FAR_MEAN, LOW_L2, LOW_STD, TOP_L2, TOP_STD, TOP_ZEROS, Origin
 from gradscope.state.records.curve import Curve
@@ -151,6 +153,26 @@ EVENTS = st.lists(
 
 @given(EVENTS, st.integers(2, 9))
 def test_a_block_is_a_summary_of_all_that_was_added(events: list[tuple[Any, ...]], max_steps: int) -> None:
+    _play(events, max_steps)
+
+
+@given(EVENTS, st.integers(300, 1800))
+def test_also_where_its_columns_become_fewer_as_subjects_come(events: list[tuple[Any, ...]], max_bytes: int) -> None:
+    with mock.patch.multiple(block_module, MAX_BYTES=max_bytes, _LEAST_COLUMNS=2):
+        _play(events, max_steps=9)
+
+
+def test_of_very_many_subjects_only_so_many_steps_are_kept_apart() -> None:
+    keys, row = tuple(_key(str(number)) for number in range(40)), np.ones((40, 9))
+    with mock.patch.object(block_module, "MAX_BYTES", 100_000):
+        block = Block()
+        for step in range(1000):
+            block.add(step, keys, row)
+    assert block.nbytes <= 100_000
+    assert len(block.steps) >= 10 and block.steps[-1] == 999 and block.first_step(0) == 0
+
+
+def _play(events: list[tuple[Any, ...]], max_steps: int) -> None:
     block, plain, step = Block(max_steps=max_steps), _Plain(), -1
     may_repeat = False
     """After an undo the step before stays as it is: a session goes on with the one that was undone."""

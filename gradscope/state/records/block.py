@@ -16,7 +16,7 @@ from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.subjects import COLUMNS, COUNT, SubjectKey
 from gradscope.snapshots.format.saved_history import SavedBlock
 from gradscope.state.moving import Move
-from gradscope.state.records.cells import EXTREMES, FIRST_ORIGINS, LAST_STEP, TOPS, Cells, Origin
+from gradscope.state.records.cells import EXTREMES, FIRST_ORIGINS, LAST_STEP, PLANES, TOPS, Cells, Origin
 from gradscope.state.records.report_subjects import MAX_KINDS
 
 MAX_STEPS = 1500
@@ -24,8 +24,13 @@ _PREPARED = 32
 """So many columns before there is no room left, the block begins to move to where there is; half of a smaller one's."""
 _FEW_SUBJECTS = 50
 """Up to these are moved at once, which takes some 10 ms."""
-_FIRST_COLUMNS, _FIRST_OF_MANY = 64, 16
+_FIRST_COLUMNS, _FIRST_OF_MANY, _FIRST_OF_VERY_MANY = 64, 16, 4
 """Room at first; of many subjects less, since to have more takes up to 0.1 s that somebody waits."""
+_VERY_MANY_SUBJECTS = 20_000
+MAX_BYTES = 512 * 1024 * 1024
+"""Of more subjects than some 4,000 there are fewer columns than MAX_STEPS: two hundred thousand would take 27 GB."""
+_LEAST_COLUMNS = 16
+_CELL_BYTES = 4 * (PLANES + len(Origin))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,11 @@ class Block:
     @property
     def nbytes(self) -> int:
         return self._cells.values.nbytes + self._cells.origins.nbytes
+
+    @property
+    def _most_columns(self) -> int:
+        fitting = MAX_BYTES // (_CELL_BYTES * max(1, len(self.keys)))
+        return min(self._max_steps, max(_LEAST_COLUMNS, fitting))
 
     def first_step(self, column: int) -> int:
         """The first step that a column may be of; its newest is in `steps`."""
@@ -141,7 +151,7 @@ class Block:
         while done < len(steps) - 1:
             self._make_room()
             if self._stride == 1:
-                end = min(len(steps) - 1, done + self._max_steps - self._used + 1)
+                end = min(len(steps) - 1, done + self._most_columns - self._used + 1)
                 columns = slice(self._used - 1, self._used - 1 + end - done)
                 self._used, self._in_last = columns.stop, 1
                 self._grow()
@@ -227,11 +237,11 @@ class Block:
         known = self._told_together.get(id(keys))
         if known is not None and known.keys is keys:
             return known
-        for key in keys:
-            if key not in self._index:
-                self._index[key] = len(self.keys)
-                self.keys.append(key)
-        numbers = np.array([self._index[key] for key in keys], dtype=np.int64)
+        # Looked up once each: of a hundred thousand, half a second is spent here.
+        index = self._index
+        numbers = np.array([index.setdefault(key, len(index)) for key in keys], dtype=np.int64)
+        if len(index) > len(self.keys):
+            self.keys += list(index)[len(self.keys) :]
         is_a_row = len(numbers) > 0 and bool((np.diff(numbers) == 1).all())
         rows = _Rows(keys, numbers, slice(int(numbers[0]), int(numbers[-1]) + 1) if is_a_row else numbers)
         if isinstance(keys, tuple):
@@ -253,7 +263,7 @@ class Block:
         """For a new step: in the last column while that takes more, else in a new one, which is empty."""
         if self._used and self._in_last < self._stride:
             return
-        if self._used == self._max_steps:
+        while self._used >= self._most_columns:
             self._halve()
             if self._in_last < self._stride:
                 return
@@ -267,13 +277,14 @@ class Block:
         if self._used <= capacity - prepared or len(self.keys) <= _FEW_SUBJECTS:
             return
         if self._move is None:
-            in_pairs = capacity == self._max_steps
+            in_pairs = capacity >= self._most_columns
             self._move = Move(self._cells, settled=self._used - 1, capacity=self._more(capacity), in_pairs=in_pairs)
         self._move.go_on(1 / prepared)
 
     def _more(self, capacity: int) -> int:
-        least = _FIRST_COLUMNS if len(self.keys) <= _FEW_SUBJECTS else _FIRST_OF_MANY
-        return min(max(least, 2 * capacity), self._max_steps)
+        many = _FIRST_OF_VERY_MANY if len(self.keys) > _VERY_MANY_SUBJECTS else _FIRST_OF_MANY
+        least = _FIRST_COLUMNS if len(self.keys) <= _FEW_SUBJECTS else many
+        return min(max(least, 2 * capacity), max(capacity, self._most_columns))
 
     def _grow(self) -> None:
         _, rows, steps = self._cells.values.shape
@@ -286,7 +297,7 @@ class Block:
         else:
             new_rows = max(len(self.keys), rows)
             new_steps = steps if self._used <= steps else max(self._more(steps), self._used)
-            cells = Cells.unseen(new_rows, min(new_steps, self._max_steps))
+            cells = Cells.unseen(new_rows, new_steps)
             cells.values[:, :rows, :steps] = self._cells.values
             cells.origins[:, :rows, :steps] = self._cells.origins
             self._cells = cells
@@ -294,7 +305,7 @@ class Block:
 
     def _halve(self) -> None:
         move, self._move = self._move, None
-        if move is None:
+        if move is None or not move.in_pairs:
             move = Move(self._cells, settled=self._used, capacity=self._cells.columns, in_pairs=True)
         is_odd = self._used % 2 == 1
         steps = np.append(self.steps[1::2], self.steps[-1:] if is_odd else [])

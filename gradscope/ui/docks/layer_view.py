@@ -13,6 +13,8 @@ from gradscope.ui.widgets.guarded import guarded
 class LayerView(QTreeView):
     menu_requested = Signal(QModelIndex, QPoint)
     """A row, and a place on the screen."""
+    unfolding_wanted = Signal(QModelIndex)
+    """Of a row, with all that is below it."""
     resized = Signal()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -23,6 +25,8 @@ class LayerView(QTreeView):
         # With Alt, Left and Right are those of the steps, also where there is none any more; Qt would fold the row.
         if event.modifiers() & Qt.KeyboardModifier.AltModifier and event.key() in (Qt.Key.Key_Left, Qt.Key.Key_Right):
             event.ignore()
+        elif event.key() == Qt.Key.Key_Asterisk and self.currentIndex().isValid():
+            self.unfolding_wanted.emit(self.currentIndex())
         else:
             super().keyPressEvent(event)
 

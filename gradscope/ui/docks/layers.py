@@ -25,6 +25,8 @@ _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
 _MOST_EXPANDED = 2000
 """Rows that are laid out without being asked for."""
+_MOST_UNFOLDED = 12_000
+"""Rows that are laid out when somebody unfolds all below a row, which takes some 0.1 s."""
 _DEEPEST = 200
 _LOOKED_AT_FOR_WIDTH = 60
 """Rows whose texts a column is to be wide enough for."""
@@ -165,6 +167,15 @@ class LayersDock(Panel):
         if node is not None:
             self.menu.show_for(node, place)
 
+    @Slot(QModelIndex)
+    def _on_unfolding_wanted(self, index: QModelIndex) -> None:
+        """All that is below a row; of a large model as many levels as can be laid out at once."""
+        rows = self.model.rows_within(len(self.model.nodes), at_most=_MOST_UNFOLDED, below=index)
+        depth = -1 if rows <= _MOST_UNFOLDED else self._fitting_depth(_DEEPEST, _MOST_UNFOLDED, index)
+        self.view.expandRecursively(index.siblingAtColumn(Column.NAME), depth)
+        if depth >= 0:
+            self.set_title_note(self.tr("too many to unfold all"))
+
     # ------------------------------------------------------------------------------------------ private
 
     def _make_view(self) -> LayerView:
@@ -191,6 +202,7 @@ class LayersDock(Panel):
             view.setItemDelegateForColumn(column, self._numbers)
         view.resized.connect(self._fit_columns)
         view.menu_requested.connect(self._on_menu_requested)
+        view.unfolding_wanted.connect(self._on_unfolding_wanted)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
         self.model.dataChanged.connect(view.viewport().update)
         return view
@@ -242,9 +254,13 @@ class LayersDock(Panel):
 
     def _expand_to(self, depth: int) -> None:
         """As deep as that, or less where a view of it would hold up the window: it asks for every row."""
-        while depth > 0 and self.model.rows_within(depth + 1) > _MOST_EXPANDED:
+        self.view.expandToDepth(self._fitting_depth(depth, _MOST_EXPANDED, QModelIndex()))
+
+    def _fitting_depth(self, depth: int, at_most: int, below: QModelIndex) -> int:
+        """As deep as that, or less where there were more rows then."""
+        while depth > 0 and self.model.rows_within(depth + 1, at_most=at_most, below=below) > at_most:
             depth = depth - 1 if depth < _DEEPEST else 3
-        self.view.expandToDepth(depth)
+        return depth
 
     @Slot()
     def _fit_columns(self) -> None:

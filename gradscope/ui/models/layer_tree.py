@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QIcon
 
@@ -66,9 +66,8 @@ class LayerTreeModel(QAbstractItemModel):
         self._children: Mapping[int, Sequence[int]] | Sequence[Sequence[int]] = []
         self._place: list[int] = []
         self._matching = 0
-        self._texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-        """Of every node: what a filter looks for, its name and its type."""
-        """What the filter looks through, once there is one."""
+        self._types: list[str] | None = None
+        """What a filter by type looks through, once there is one."""
         self._values = LayerValues(state)
         self._flags = LayerFlags(state)
         self._flags_of: dict[int, list[Flag]] = {}
@@ -108,7 +107,7 @@ class LayerTreeModel(QAbstractItemModel):
             self._nodes = root.rows.nodes if root is not None else []
             self._number = root.rows.numbers if root is not None else {}
             self._parents = root.rows.parents if root is not None else []
-            self._texts = None
+            self._types = None
             self._arrange()
             self._values = LayerValues(self._state)
             self._flags = LayerFlags(self._state)
@@ -128,7 +127,7 @@ class LayerTreeModel(QAbstractItemModel):
 
     def refresh_settings(self) -> None:
         """Layers or parameters have other settings now."""
-        self._texts = None
+        self._types = None
         self.refresh_values()
 
     def refresh_pins(self) -> None:
@@ -159,11 +158,15 @@ class LayerTreeModel(QAbstractItemModel):
                 self._filter = wanted
                 self._arrange()
 
-    def rows_within(self, depth: int) -> int:
-        """How many rows lie at most so deep below the first one."""
-        count, level = 0, [0] if self._nodes and self._place[0] >= 0 else []
+    def rows_within(self, depth: int, *, at_most: int, below: Index | None = None) -> int:
+        """How many rows lie at most so deep below one, with itself; the first one, where none is given. Not counted beyond
+        `at_most`."""
+        first = 0 if below is None or not below.isValid() else below.internalId()
+        count, level = 0, [first] if self._nodes and self._place[0] >= 0 else []
         for _ in range(depth + 1):
             count += len(level)
+            if not level or count > at_most:
+                break
             level = [below for number in level for below in self._children[number]]
         return count
 
@@ -193,23 +196,17 @@ class LayerTreeModel(QAbstractItemModel):
             self._matching = count
             self._children, self._place = (root.rows.children, root.rows.places) if root is not None else ([], [])
             return
-        if self._texts is None:
-            names, types = zip(*((node.name.lower(), describe_node(node).lower()) for node in self._nodes), strict=True)
-            self._texts = (names, types)
         is_type = self._filter.startswith(_OF_TYPE)
         wanted = self._filter.removeprefix(_OF_TYPE).strip()
-        matching = [number for number, words in enumerate(self._texts[is_type]) if wanted in words]
-        self._matching, kept = len(matching), set(matching)
-        for number in matching:
-            while (number := self._parents[number]) >= 0 and number not in kept:
-                kept.add(number)
-        self._place = [-1] * count
-        found: defaultdict[int, list[int]] = defaultdict(list)
-        for number in sorted(kept):
-            siblings = found[self._parents[number]]
-            self._place[number] = len(siblings)
-            siblings.append(number)
-        self._children = found
+        texts = self._types_in_words() if is_type else root.rows.names
+        is_matching = np.array([wanted in text for text in texts])
+        self._matching = int(is_matching.sum())
+        self._children, self._place = root.rows.kept(is_matching)
+
+    def _types_in_words(self) -> list[str]:
+        if self._types is None:
+            self._types = [describe_node(node).lower() for node in self._nodes]
+        return self._types
 
     def _read_reports(self) -> None:
         self._values.read_new_subjects()
@@ -317,6 +314,10 @@ class LayerTreeModel(QAbstractItemModel):
         if not parent.isValid():
             return int(bool(self._nodes) and self._place[0] >= 0)
         return len(self._children[parent.internalId()]) if parent.column() == 0 else 0
+
+    def hasChildren(self, parent: Index = QModelIndex()) -> bool:  # noqa: B008
+        # What a view asks of each row; Qt's own asks for rows and columns.
+        return self.rowCount(parent) > 0
 
     def columnCount(self, _parent: Index = QModelIndex()) -> int:  # noqa: B008
         return len(Column)
