@@ -384,15 +384,7 @@ class LayersDock(Panel):
         self._stopped_at = here
 
     def _expanded_names(self) -> set[str]:
-        found: set[str] = set()
-        waiting = [self.model.index(0, 0)]
-        while waiting:
-            index = waiting.pop()
-            node = self.model.node(index)
-            if node is not None and self.view.isExpanded(index):
-                found.add(node.name)
-                waiting += [self.model.index(row, 0, index) for row in range(self.model.rowCount(index))]
-        return found
+        return self.model.unfolded_names(self.view.isExpanded)
 
     def _restore_expanded(self) -> None:
         for name in self._expanded or ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -169,6 +169,17 @@ class LayerTreeModel(QAbstractItemModel):
                 break
             level = [below for number in level for below in self._children[number]]
         return count
+
+    def unfolded_names(self, is_unfolded: Callable[[QModelIndex], bool]) -> set[str]:
+        """Of the layers that are unfolded, with all above them, and have anything below them."""
+        found, waiting = set(), [0] if self._nodes and self._place[0] >= 0 else []
+        while waiting:
+            number = waiting.pop()
+            below = self._children[number]
+            if below and is_unfolded(self.createIndex(self._place[number], 0, number)):
+                found.add(self._nodes[number].name)
+                waiting.extend(below)
+        return found
 
     def is_filtered(self) -> bool:
         return bool(self._filter)
