@@ -211,6 +211,35 @@ def test_a_playhead_that_is_dragged_takes_the_window_with_it(
     assert (playhead.step, playhead.is_earlier) == (STEPS - 1, False)
 
 
+@pytest.mark.parametrize(("edge", "side"), [("right", -1), ("left", 1)])
+def test_the_handle_of_a_playhead_at_an_edge_is_whole(
+    qtbot: QtBot, trained: ShellController, themes: ThemeManager, edge: str, side: int
+) -> None:
+    """An arrow of 4 pixels from the line to the inside of the plot; what lies outside is cut off."""
+    chart = shown(qtbot, LinesChart(trained, themes))  # type: ignore[arg-type, call-arg]
+    box, step = chart.plot.box, STEPS - 1
+    four_pixels = 4 * 12 / box.width()
+    ends = (
+        (step + four_pixels - 12, step + four_pixels)
+        if edge == "right"
+        else (step - four_pixels, step - four_pixels + 12)
+    )
+    box.setXRange(*ends, padding=0)
+    qtbot.wait(20)
+    low, high = box.viewRange()[1]
+    place = chart.plot.mapFromScene(box.mapViewToScene(QPointF(step, low + 0.93 * (high - low))))
+    image = chart.plot.grab().toImage()
+    paper = image.pixelColor(place.x() + side * 20, place.y())
+
+    def is_drawn(right: int) -> bool:
+        return any(image.pixelColor(place.x() + right, place.y() + down) != paper for down in (-2, -1, 0, 1, 2))
+
+    assert all(is_drawn(side * pixels) for pixels in (2, 3, 4))
+    assert not is_drawn(-2 * side)
+    box.setXRange(step - 20, step + 20, padding=0)
+    assert chart.plot.playhead is not None and chart.plot.playhead._shape == ">|<"
+
+
 def test_loss_and_rate_are_those_of_the_step(qtbot: QtBot, trained: ShellController, themes: ThemeManager) -> None:
     loss = shown(qtbot, LossChart(trained, themes))  # type: ignore[arg-type]
     rate = shown(qtbot, RateChart(trained, themes, is_detailed=True))  # type: ignore[arg-type]

@@ -10,8 +10,12 @@ from gradscope.ui.look.colours import Theme
 
 _HANDLE = 0.93
 """Below the marks of edits, above those of findings."""
-_SHAPE = ">|<"
-"""Two arrows towards the line, of a kind that no value is drawn with: a dot would be taken for one."""
+_SHAPE, _LEFT_HALF, _RIGHT_HALF = ">|<", ">|", "|<"
+"""Two arrows towards the line, of a kind that no value is drawn with: a dot would be taken for one. At an edge of the plot
+the one that is whole: a half of each would be cut off."""
+_SIZE = 9
+_ROOM = 0.5 * _SIZE + 2
+"""Pixels that an arrow takes beside the line, with its outline."""
 
 
 class Playhead(QObject):
@@ -25,7 +29,7 @@ class Playhead(QObject):
         self._line = pg.InfiniteLine(angle=90, movable=True)
         self._line.setCursor(Qt.CursorShape.SizeHorCursor)
         self._line.setZValue(20)
-        self._line.addMarker(_SHAPE, position=_HANDLE, size=9)
+        self._place, self._shape = _HANDLE, ""
         self._line.hide()
         self._line.sigDragged.connect(self._on_dragged)
         self._line.sigPositionChangeFinished.connect(self._on_let_go)
@@ -34,6 +38,10 @@ class Playhead(QObject):
         self._step = -1.0
         self._pens: tuple[object, object] = (pg.mkPen("k"), pg.mkPen("k"))
         plot.addItem(self._line, ignoreBounds=True)
+        self._box = plot.vb
+        for changed in (self._box.sigXRangeChanged, self._box.sigResized, self._line.sigPositionChanged):
+            changed.connect(self._fit_handle)
+        self._fit_handle()
 
     @property
     def step(self) -> float | None:
@@ -62,8 +70,8 @@ class Playhead(QObject):
 
     def turn_around(self) -> None:
         """In a plot whose rows are counted downwards, the handle would be at the foot."""
-        self._line.clearMarkers()
-        self._line.addMarker(_SHAPE, position=1 - _HANDLE, size=9)
+        self._place, self._shape = 1 - _HANDLE, ""
+        self._fit_handle()
 
     def restyle(self, theme: Theme, *, is_over_colours: bool = False) -> None:
         """`is_over_colours`: the plot is a map of colours, on which the accent would not be seen."""
@@ -75,6 +83,21 @@ class Playhead(QObject):
 
     def _paint(self) -> None:
         self._line.setPen(self._pens[self._is_earlier])
+
+    @Slot()
+    def _fit_handle(self) -> None:
+        low, high = self._box.viewRange()[0]
+        pixels = self._box.width() / (high - low) if high > low else 0.0
+        left, right = ((step * pixels) for step in (self._line.value() - low, high - self._line.value()))
+        shape = _SHAPE
+        if left < _ROOM <= right:
+            shape = _RIGHT_HALF
+        elif right < _ROOM <= left:
+            shape = _LEFT_HALF
+        if shape != self._shape:
+            self._shape = shape
+            self._line.clearMarkers()
+            self._line.addMarker(shape, position=self._place, size=_SIZE)
 
     @Slot(object)
     def _on_dragged(self, line: pg.InfiniteLine) -> None:
