@@ -20,6 +20,7 @@ from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.fields import clear_on_escape
 from gradscope.ui.widgets.number_delegate import NumberDelegate
 from gradscope.ui.widgets.redraw import Held, owing
+from gradscope.ui.widgets.word_delegate import WordDelegate
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""
@@ -32,8 +33,8 @@ _LOOKED_AT_FOR_WIDTH = 60
 """Rows whose texts a column is to be wide enough for."""
 _NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
 """Least widths in digits of the view's font; longer numbers make their column wider."""
-_NAMES, _FORMS, _FLAGS = (11, 28), (9, 16), (6.5, 9)
-"""Bounds of columns that are as wide as their texts. A flag that is longer, as few are, takes what is left."""
+_NAMES, _FORMS, _FLAGS = (11, 28), (9, 16), (6.5, 14)
+"""Bounds of columns that are as wide as their texts. Flags that are longer take what is left, or are a mark."""
 _USUAL_NAMES, _DEEP_NAMES = 16, 10
 """Names are not cut to less for the sake of a column that can be left out: with what stands before them, and without, for
 the deepest of those that are seen."""
@@ -68,7 +69,7 @@ class LayersDock(Panel):
         self.filter.textChanged.connect(self._on_filter_changed)
         clear_on_escape(self.filter, within=self)
         self.model = LayerTreeModel(controller.state, themes.theme, self)
-        self._numbers, self._names = NumberDelegate(self), NameDelegate(self)
+        self._numbers, self._names, self._flags = NumberDelegate(self), NameDelegate(self), WordDelegate(self)
         self.view = self._make_view()
         self.menu = LayerMenu(controller, self.view)
         self._empty = EmptyNote(self.tr("The layers of the model appear here once a recipe is open"), self)
@@ -198,6 +199,7 @@ class LayersDock(Panel):
         header.setMinimumSectionSize(32)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         view.setItemDelegateForColumn(Column.NAME, self._names)
+        view.setItemDelegateForColumn(Column.FLAGS, self._flags)
         for column in _NUMBERS:
             view.setItemDelegateForColumn(column, self._numbers)
         view.resized.connect(self._fit_columns)
