@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PySide6.QtWidgets import QScrollArea
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol import messages as m
@@ -313,6 +314,22 @@ def test_a_batch_is_pinned_and_drawn(probe_tab: ProbeTab, lab: Lab, qtbot: QtBot
     assert lab.sent[-1] == m.SetProbe(is_pinned=False)
     lab.tell_reply(m.ProbeSet(setting=None))
     assert probe_tab.about.text() == "No batch is pinned" and "Pin a batch" in loss.message
+
+
+@pytest.mark.parametrize("width", [400, 1000])
+def test_in_little_room_the_tab_scrolls_and_nothing_inside_it(probe_tab: ProbeTab, qtbot: QtBot, width: int) -> None:
+    area = QScrollArea()
+    qtbot.addWidget(area)
+    area.setWidgetResizable(True)
+    area.setWidget(probe_tab)
+    area.resize(width, 260)
+    area.show()
+    qtbot.waitUntil(lambda: len(probe_tab.charts.charts) == 3)
+    qtbot.waitUntil(lambda: area.verticalScrollBar().maximum() > 0)
+    assert probe_tab.charts.verticalScrollBar().maximum() == 0
+    assert all(chart.height() >= 8 * area.fontMetrics().height() for chart in probe_tab.charts.charts)
+    # Its own fixture ends it.
+    area.takeWidget()
 
 
 def test_of_a_script_the_loss_is_not_known(probe_tab: ProbeTab, lab: Lab) -> None:

@@ -54,7 +54,8 @@ class ProbeTab(QWidget):
         self.refused.setProperty("role", "warning")
         self.status = PlainLabel(parent=self)
         self.status.setWordWrap(True)
-        self.charts = ChartGrid(self)
+        # The tab scrolls as a whole.
+        self.charts = ChartGrid(self, scrolls=False)
         self.charts.show_charts(
             [
                 lambda: ProbeLoss(controller, themes),
@@ -63,7 +64,6 @@ class ProbeTab(QWidget):
             ]
         )
         self.charts.built.connect(lambda: follow(self.unpin, self.charts.tab_stops()))
-        self.charts.setMinimumHeight(24 * self.fontMetrics().height())
         when = held(self.every, PlainLabel(tr("steps, in")))
         row = row_of(self, held(self.pin), when, held(self.mode), held(self.run), held(self.unpin))
         column = QVBoxLayout(self)

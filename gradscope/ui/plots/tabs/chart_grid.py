@@ -24,8 +24,10 @@ class ChartGrid(QScrollArea):
     built = Signal()
     """One more chart."""
 
-    def __init__(self, parent: QWidget | None = None, *, max_columns: int = 2) -> None:
+    def __init__(self, parent: QWidget | None = None, *, max_columns: int = 2, scrolls: bool = True) -> None:
+        """Without `scrolls` it is as high as its charts ask for: it is inside of what scrolls."""
         super().__init__(parent)
+        self._scrolls = scrolls
         self.charts: list[Chart] = []
         self._to_build: list[Callable[[], Chart]] = []
         self._link = TimeLink(self)
@@ -44,6 +46,8 @@ class ChartGrid(QScrollArea):
         self._grid.setContentsMargins(4, 4, 4, 4)
         self._grid.setSpacing(8)
         self.setWidget(page)
+        if not scrolls:
+            self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def show_charts(self, builders: list[Callable[[], Chart]]) -> None:
         """These charts and no others."""
@@ -101,6 +105,11 @@ class ChartGrid(QScrollArea):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
         for row in range(max(rows, self._grid.rowCount())):
             self._grid.setRowStretch(row, 1 if row < rows else 0)
+        if not self._scrolls:
+            margins = self._grid.contentsMargins()
+            around = margins.top() + margins.bottom() + (rows - 1) * self._grid.spacing()
+            least = _LEAST_CHART_EMS if columns == 1 else _LEAST_OF_TWO_COLUMNS_EMS
+            self.setMinimumHeight(rows * least * em + around)
 
     # ------------------------------------------------------------------------------------------ Qt
 
