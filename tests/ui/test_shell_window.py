@@ -15,6 +15,7 @@ from gradscope.ui.look.colours import DARK
 from gradscope.ui.look.settings import Setting
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column as LayerColumn
+from gradscope.ui.widgets.dock_shares import take_shares
 from gradscope.ui.window.main_window import MainWindow
 from tests.ui.fakes import bare_training, full_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
@@ -187,6 +188,44 @@ def test_the_layout_is_kept_and_can_be_reset(make_window: MakeWindow, controller
     second.actions_[ActionId.RESET_LAYOUT].trigger()
     assert second.dockWidgetArea(second.layers) is Qt.DockWidgetArea.LeftDockWidgetArea
     assert second.inspector.isVisible()
+
+
+@pytest.mark.parametrize(("before", "after"), [((1024, 700), (1440, 900)), ((1440, 900), (1200, 760))])
+def test_panels_keep_their_shares_of_a_window_of_another_size(
+    make_window: MakeWindow,
+    controller: ShellController,
+    qtbot: QtBot,
+    before: tuple[int, int],
+    after: tuple[int, int],
+) -> None:
+    first = make_window()
+    first.resize(*before)
+    controller.start(small_training(), steps=1)
+    qtbot.wait(50)
+    first.resizeDocks([first.layers, first.inspector], [before[0] // 4, before[0] // 3], Qt.Orientation.Horizontal)
+    first.resizeDocks([first.moments], [before[1] // 3], Qt.Orientation.Vertical)
+    qtbot.wait(50)
+    parts = [first.layers.width(), first.inspector.width(), first.moments.height()]
+    first.close()
+    second = make_window()
+    second.resize(*after)
+
+    def is_alike() -> bool:
+        now = [second.layers.width(), second.inspector.width(), second.moments.height()]
+        wholes = zip((before[0], before[0], before[1]), (after[0], after[0], after[1]), strict=True)
+        return all(abs(n / new - b / old) < 0.02 for n, b, (old, new) in zip(now, parts, wholes, strict=True))
+
+    qtbot.waitUntil(is_alike)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"window": [1, 2, 3]}', '{"window": [9, 9], "layersDock": NaN}'])
+def test_shares_that_cannot_be_understood_change_nothing(
+    window: MainWindow, controller: ShellController, text: str
+) -> None:
+    controller.start(small_training())
+    width = window.layers.width()
+    take_shares(window, [window.layers], text)
+    assert window.layers.width() == width
 
 
 def test_a_layout_that_comes_back_says_the_titles_of_panels_once(

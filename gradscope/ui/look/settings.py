@@ -66,6 +66,8 @@ class Setting(StrEnum):
     """The two files that "Compare two runs..." has been given last."""
     GEOMETRY = "window/geometry"
     LAYOUT = "window/layout"
+    LAYOUT_SHARES = "window/layout_shares"
+    """Of the window that each panel at its edges has taken; see dock_shares.py."""
     TREES = "layers/remembered"
     """What is unfolded and selected in the Layers panel, by recipe; see tree_memory.py."""
 
@@ -146,6 +148,7 @@ _TABLE: dict[Setting, _Row] = {
     Setting.COMPARED_RUNS: _Row([], _texts),
     Setting.GEOMETRY: _Row(QByteArray(), QByteArray),
     Setting.LAYOUT: _Row(QByteArray(), QByteArray),
+    Setting.LAYOUT_SHARES: _Row("", str),
     Setting.TREES: _Row("", str),
 }
 

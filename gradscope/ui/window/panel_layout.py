@@ -16,6 +16,7 @@ from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.source import SourceDock
 from gradscope.ui.docks.training import TrainingDock
 from gradscope.ui.look.settings import Setting, Settings
+from gradscope.ui.widgets.dock_shares import shares_of, take_shares
 from gradscope.ui.window.tabs import Workspace
 
 _LAYOUT_VERSION = 1
@@ -98,8 +99,8 @@ class PanelLayout(QObject):
             # Qt does not say when a layout that it brings back has put one behind another.
             panel.title_bar.refresh()
         panels.layers.view.setFocus()
-        # It may have been left in a larger window. Once it is laid out.
-        QTimer.singleShot(0, self, self.keep_centre)
+        # It may have been left in a window of another size. Once it is laid out.
+        QTimer.singleShot(0, self, self._take_shares if self._is_width_chosen else self.keep_centre)
 
     def hide(self) -> None:
         """No session is open any more, or it is not what is wanted now."""
@@ -126,6 +127,7 @@ class PanelLayout(QObject):
         """For the next time, where panels are shown."""
         if self.has_panels:
             self._settings.set(Setting.LAYOUT, self._window.saveState(_LAYOUT_VERSION))
+            self._settings.set(Setting.LAYOUT_SHARES, shares_of(self._window, self._panels.all))
 
     def show_alone(self, panel: Panel, *, is_shown: bool) -> None:
         """One panel below the start page, while the others are out of sight."""
@@ -195,6 +197,12 @@ class PanelLayout(QObject):
         window.tabifyDockWidget(panels.moments if is_narrow else panels.training, panels.source)
 
     # ------------------------------------------------------------------------------------------ sizes
+
+    @Slot()
+    def _take_shares(self) -> None:
+        if self.has_panels:
+            take_shares(self._window, self._panels.all, self._settings.get(Setting.LAYOUT_SHARES))
+        QTimer.singleShot(0, self, self.keep_centre)
 
     @Slot()
     def keep_centre(self) -> None:
