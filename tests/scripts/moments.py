@@ -30,7 +30,7 @@ _OF_ORDER = (
 
 _TOKENS = {
     # By `torch.autograd.grad`.
-    "backward": ("backward", "grad("),
+    "backward": ("backward", "grad(", "grad_and_value(", "pull("),
     # The second of these: in the class of an optimizer that is no torch.optim.Optimizer.
     "step": ("step", "-="),
     "clip": ("clip",),

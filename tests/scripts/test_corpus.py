@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the scripts fork, an
 
 # By default: one level each, and all levels where they are most different. Some 4 minutes on one core.
 NORMS = {
-    "accelerate_accumulation", "checkpointing-reentrant", "grads_by_hand", "maml", "order_mistakes-no_unscale",
-    "plain_momentum",
+    "accelerate_accumulation", "checkpointing-reentrant", "func_transforms", "grads_by_hand", "maml",
+    "order_mistakes-no_unscale", "plain_momentum",
 }  # fmt: skip
 OFF = {
     "bare_tensors", "dqn", "lbfgs_closure", "notebook", "order_mistakes-scheduler_first", "shapes.train", "tbptt",
@@ -42,7 +42,7 @@ LEFT_OUT = {
     "lightning_manual", "onecycle-cycle", "onecycle-lambda", "order_mistakes-none", "own_optimizer_class", "own_processes",
     "runner_attributes", "sam", "siamese", "sibling_module", "trainer_object", "two_backwards", "wgan_gp",
     "fabric_loop", "forward_forward", "sparse_embedding", "grads_beside", "grads_micro", "grads_renewed", "pcgrad",
-    "amp_cpu", "best_weights", "command_line", "compiled_step", "evolution", "frozen_teacher", "func_transforms", "graph_net",
+    "amp_cpu", "best_weights", "command_line", "compiled_step", "evolution", "frozen_teacher", "graph_net",
     "hf_own_loss", "iterable_workers", "kfold", "last_window", "layerwise_hooks", "learner_callbacks", "lookahead",
     "micro_steps", "packed_sequences", "pgd_attack", "ppo", "sam_by_hand", "sequential_checkpoints", "style_image", "swa",
     "vmap_ensemble", "wgan_clipped", "bare_except", "distillation", "early_stopping-code", "ema_validation", "grads_assigned",

@@ -27,6 +27,7 @@ from gradscope.engine.capture.record import Collected
 from gradscope.engine.capture.shared_hooks import SharedHooks
 from gradscope.engine.model.parameters import Model
 from gradscope.engine.reports.report import PhaseReport
+from gradscope.engine.surroundings import transforms
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import InitialParameters, Report, Validated
 from gradscope.protocol.nonfinite import FirstNonFinite
@@ -328,7 +329,8 @@ class Book:
             )
             stopped_at = time.perf_counter()
             try:
-                gate.stop(self.moment)
+                with transforms.outside():
+                    gate.stop(self.moment)
             finally:
                 self.moment = around
                 self.observer.leave_out(time.perf_counter() - stopped_at)

@@ -190,7 +190,8 @@ class Gradients:
             raise NothingKept("Capture is off: the gradient as the backward left it is not kept")
         gradient = self._seen.get(name)
         if gradient is None:
-            if tensor.grad is None:
+            # functional_call has put something computed in the place of a parameter: to ask it would warn.
+            if not (tensor.is_leaf or tensor.retains_grad) or tensor.grad is None:
                 return None
             gradient = tensor.grad.detach()
         scale = self.scale_of(name)

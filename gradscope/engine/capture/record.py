@@ -30,6 +30,7 @@ from gradscope.engine.quantities.values import (
     shape_of,
     whole_number,
 )
+from gradscope.engine.surroundings import transforms
 from gradscope.protocol.arrays import FloatArray, IntArray
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import Absence, Place
@@ -175,6 +176,10 @@ class PhaseRecord:
         elif scale is None and summary.KERNEL is not None and (address := plain_address(tensor)):
             self._tables.set_form(slot, tensor.shape, torch.float32, "")
             self._summaries.set_plain(position, address, tensor.numel())
+        elif (plain := transforms.unwrapped(tensor)) is not tensor:
+            with transforms.outside():
+                self._take(slot, plain, scale)
+            return
         else:
             values = readable_in_place(tensor) if scale is None else readable(tensor).divided_by(scale)
             self._tables.set_form(slot, shape_of(tensor), tensor.dtype, values.note)

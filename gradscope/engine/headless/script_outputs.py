@@ -138,7 +138,7 @@ class ScriptOutputs:
         self.flush()
         if session is None:
             if not self._quiet:
-                tell("no training step was seen in this process")
+                tell(". ".join(("no training step was seen in this process", *rest.notes)))
         else:
             if end.error is not None:
                 self._export(session, self._on_failure)

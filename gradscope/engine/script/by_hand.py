@@ -6,7 +6,6 @@ forward or backward: right, but late. The moment itself is seen by a mode of tor
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch.overrides import _pop_mode, _push_mode
 
 from gradscope.engine.capture.native.looking_on import LookingOn
 from gradscope.engine.script.finding.batches import pointer_of
-from gradscope.engine.script.finding.naming import variable_of
+from gradscope.engine.script.finding.naming import variable_named, variable_of
 from gradscope.engine.script.finding.optimizers import gradient_identity
 from gradscope.engine.script.following import Following
 from gradscope.engine.surroundings.frames import locals_of, users_frames
@@ -121,9 +120,8 @@ class ByHandWatch:
         self.settle()
         following = self._following
         if following.backwards and not following.found.optimizers.are_any:
-            names = vars(sys.modules["__main__"])
-            now = [names.get(name) for name in following.found.model._parameters]
-            following.find_renewed([tensor for tensor in now if isinstance(tensor, Tensor)])
+            now = [variable_named(name) for name in following.found.model._parameters]
+            following.renew([tensor for tensor in now if isinstance(tensor, Tensor)])
 
     def notice_cleared(self) -> None:
         """`p.grad = None` is no call that could be tapped."""

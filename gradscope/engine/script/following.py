@@ -25,14 +25,15 @@ from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.script.facts import Facts, ScriptWindow
 from gradscope.engine.script.finding import losses
 from gradscope.engine.script.finding.found import Found
-from gradscope.engine.script.finding.optimizers import gradient_identity
 from gradscope.engine.script.follower import Follower
+from gradscope.engine.script.func_gradients import FuncGradients, plain
 from gradscope.engine.script.gradient_calls import GradientCalls
 from gradscope.engine.script.order import Order
 from gradscope.engine.script.session import ScriptSession
 from gradscope.engine.script.stations import Journal, Passage, Station
-from gradscope.engine.script.taken_gradients import TakenGradients
+from gradscope.engine.script.taken_gradients import Taken, TakenGradients
 from gradscope.engine.script.used_batches import UsedBatches
+from gradscope.engine.surroundings import transforms
 from gradscope.engine.surroundings.frames import users_frame
 from gradscope.engine.surroundings.source import users_line
 from gradscope.protocol.capture import Capture
@@ -64,7 +65,7 @@ class Following:
         """Since the newest step."""
         self._capture, self._budget_bytes = capture, budget_bytes
         self.batches = UsedBatches(self)
-        self.taken = TakenGradients(self)
+        self.taken, self.func = TakenGradients(self), FuncGradients(self)
         self.calls: list[str] = []
         """Of models, since the newest forward."""
         self._is_broken_off = False
@@ -78,8 +79,8 @@ class Following:
         self._graph_is_kept = False
         self._steps_inside: list[Turn] = []
         self._has_steps_inside = False
-        self._pending_notes: list[str] = []
-        self._left_over: dict[int, tuple[int, int]] = {}
+        self.pending_notes: list[str] = []
+        """Of no phase that has begun."""
         self._told_changes = 0
         self._evaluation_began = 0.0
 
@@ -121,20 +122,20 @@ class Following:
     def layers(self) -> SharedHooks | None:
         return None if self.session is None else self.session.book.observer.shared_hooks
 
-    def note_left_over(self) -> None:
-        """Gradients that are there already are not those of a backward that is seen."""
-        self._left_over = {id(tensor): gradient_identity(tensor) for tensor in self.found.optimizers.held()}
-
     # ------------------------------------------------------------------------------------------ forward
 
     def root_entered(self, module: nn.Module) -> None:
         """A module is called from outside any other, and outside any backward."""
+        if transforms.grads_running():
+            self.func.as_outside(module, self.root_entered)
+            return
         if not torch.is_grad_enabled():
             self.is_listening, self._evaluation_began = False, time.perf_counter()
             return
         self._drop_broken_off()
         root = self.found.root(module)
-        if root.name and (self.found.follow(root) or (self.session is None and self.found.holds(root))):
+        is_new = root.name and not self.func.is_vmapped(module) and self.found.follow(root)
+        if is_new or (root.name and self.session is None and self.found.holds(root)):
             self.start_or_grow(stops=self.found.optimizers.are_any)
         self.is_listening = False
         # A loss or a metric has no parameters: it belongs to a forward, and begins none.
@@ -149,7 +150,7 @@ class Following:
         if has_raised:
             self.forward_failed()
             return
-        root = self.found.root(module)
+        root, inputs = self.found.root(module), plain(inputs)
         if not is_forward:
             if self.book is not None and self.book.inside is not None:
                 self.book.observer.leave_out(time.perf_counter() - self._evaluation_began)
@@ -219,7 +220,7 @@ class Following:
         facts = self.facts
         self._begin_micro_batch()
         facts.clip, facts.loss, facts.is_skipped, facts.evaluations, facts.whose = None, None, False, 0, None
-        facts.notes, self._pending_notes = self._pending_notes, []
+        facts.notes, self.pending_notes = self.pending_notes, []
         facts.gradients.forget_seen()
         facts.gradients.forget_clipped()
         if facts.window.micro == 0:
@@ -247,18 +248,22 @@ class Following:
 
     # ------------------------------------------------------------------------------------------ backward
 
-    def backward_begins(self, tensors: list[Tensor], *, keeps_graph: bool, taken: list[Tensor] | None = None) -> bool:
-        """Of the outermost backward. False where nothing that is known is trained by it. `taken`: whose gradients alone it
-        computes."""
+    def taken_begins(self, taken: Taken) -> bool:
+        """A backward of `torch.autograd.grad`, which computes only the gradients that are asked for."""
+        self._drop_broken_off()
+        self.renew([*losses.leaves_of_graph(taken.outputs), *taken.inputs])
+        taken.outputs = []
+        self.taken.find(taken.inputs)
+        return self.begin_backward(taken.loss, keeps_graph=taken.keeps_graph)
+
+    def backward_begins(self, tensors: list[Tensor], *, keeps_graph: bool) -> bool:
+        """Of the outermost backward. False where nothing that is known is trained by it."""
         self._drop_broken_off()
         loss = losses.described(tensors)
-        if taken is not None:
-            self.find_renewed(tensors)
-            self.taken.find(taken)
-        elif self.session is None:
+        if self.session is None:
             self.find_in_graph(tensors)
         elif not self.found.optimizers.are_any:
-            self.find_renewed(tensors)
+            self.renew(losses.leaves_of_graph(tensors) if self.found.model._parameters else [])
         return self.begin_backward(loss, keeps_graph=keeps_graph)
 
     def begin_backward(self, loss: losses.Loss, *, keeps_graph: bool) -> bool:
@@ -283,9 +288,8 @@ class Following:
             self._remember_parameters()
         return True
 
-    def find_renewed(self, tensors: list[Tensor]) -> None:
-        """A step that has made new tensors of the old ones: noticed by the graph of the next loss, or by themselves."""
-        leaves = losses.leaves_of_graph(tensors) if self.found.model._parameters else []
+    def renew(self, leaves: list[Tensor]) -> None:
+        """A step that has made new tensors of the old ones: noticed by those that are trained now."""
         renewed = self.found.renew(leaves)
         if renewed and self.backwards:
             now = [tensor for _, tensor in renewed]
@@ -340,12 +344,6 @@ class Following:
         if inside:
             self._end_steps_inside(inside)
 
-    def find_reached(self) -> None:
-        """After a backward: what optimizers hold, has a gradient, and was in no model that was called."""
-        new = self.found.newly_reached(self._left_over)
-        if new and self.found.follow_reached(new):
-            self.start_or_grow(stops=False)
-
     # ------------------------------------------------------------------------------------------ step
 
     def open_step(self, turn: Turn | None) -> bool:
@@ -361,7 +359,7 @@ class Following:
             return True
         if book.inside is not None:
             self._drop(book)
-        facts.notes, self._pending_notes = self._pending_notes, []
+        facts.notes, self.pending_notes = self.pending_notes, []
         facts.clip, facts.is_skipped = None, False
         self._begin(book, Phase.STEP)
         facts.gradients.begin_step()
@@ -461,6 +459,7 @@ class Following:
         if self.open_step(turn):
             assert self.session is not None
             held = {id(tensor): key for key, tensor in self.facts.gradients.held.items()}
+            held |= {id(tensor): key for key, tensor in self.session.book.observer.tensors().items()}
             known = {held[id(tensor)]: (tensor, copy) for tensor, copy in before if id(tensor) in held}
             if not self.session_is_off:
                 self.session.book.observer.previous.take(known)
@@ -470,7 +469,7 @@ class Following:
 
     def trails(self, kind: SubStep, *, notes: Iterable[str] = (), detail: str = "") -> None:
         """The scaler's update, or a scheduler: of the step that is done."""
-        self._pending_notes += notes
+        self.pending_notes += notes
         self.station(kind, detail=detail)
 
     def ended(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from gradscope.engine.script.taken_gradients import Taken
+from gradscope.engine.surroundings.transforms import outside
 
 if TYPE_CHECKING:
     from gradscope.engine.script.taps import Taps
@@ -27,7 +26,7 @@ class GradTap:
         taken: Taken | None = taps.safely(taps.following.taken.begins, outputs, args)
         if taken is None:
             return original(outputs, *args, **kwargs)
-        if not taps.safely(self._begin, taken, outputs):
+        if not taps.safely(self._begin, taken):
             result = original(outputs, *args, **kwargs)
             taps.safely(self._wait, taken, result)
             return result
@@ -47,7 +46,8 @@ class GradTap:
             following.is_listening = False
             taps.safely(self._end, taken, result)
 
-    def _begin(self, taken: Taken, outputs: Any) -> bool:
+    @outside()
+    def _begin(self, taken: Taken) -> bool:
         """Whether it is known to be a backward."""
         taps = self._taps
         taps.hand.settle()
@@ -55,14 +55,15 @@ class GradTap:
         if not following.taken.is_backward(taken):
             return False
         following.taken.step_follows()
-        tensors = [tensor for tensor in outputs if isinstance(tensor, Tensor)]
-        return following.backward_begins(tensors, keeps_graph=taken.keeps_graph, taken=taken.inputs)
+        return following.taken_begins(taken)
 
+    @outside()
     def _wait(self, taken: Taken, result: Any) -> None:
         taken.take_in(result, keeps_alive=False)
         self._taps.following.taken.wait(taken)
         self._taps.hand.after_taken(taken.inputs)
 
+    @outside()
     def _end(self, taken: Taken, result: Any) -> None:
         has_failed = result is None
         taken.take_in(result or [None] * (max(taken.numbers) + 1), keeps_alive=True)

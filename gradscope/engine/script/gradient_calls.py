@@ -1,4 +1,4 @@
-"""What a script does to gradients by itself: clearing, unscaling, clipping."""
+"""What a script does to gradients by itself: clearing, unscaling, clipping; and those that are there without it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradscope.engine.book.clips import clip_of, dominant_of
+from gradscope.engine.script.finding.optimizers import gradient_identity
 from gradscope.protocol.phases import SubStep
 from gradscope.protocol.source import SourceLine
 
@@ -23,6 +24,19 @@ class GradientCalls:
         self._following = following
         self._dominant = "", 0.0
         """Of the gradients that are being clipped: the name of the largest, and its share."""
+        self._left_over: dict[int, tuple[int, int]] = {}
+
+    def note_left_over(self) -> None:
+        """Gradients that are there already are not those of a backward that is seen."""
+        held = self._following.found.optimizers.held()
+        self._left_over = {id(tensor): gradient_identity(tensor) for tensor in held}
+
+    def find_reached(self) -> None:
+        """After a backward: what optimizers hold, has a gradient, and was in no model that was called."""
+        following = self._following
+        new = following.found.newly_reached(self._left_over)
+        if new and following.found.follow_reached(new):
+            following.start_or_grow(stops=False)
 
     def cleared(self, tensors: Iterable[Tensor], *, detail: str = "") -> None:
         """zero_grad, whoever does it."""

@@ -34,6 +34,8 @@ class Passage:
     """Of a step: how many there were since the step before."""
     knows_epoch: bool = False
     """The batches come from a DataLoader, so that passes over the data are counted."""
+    notes: tuple[str, ...] = ()
+    """At the end of the script: what was to be told with a phase that has not come."""
 
 
 class Journal:

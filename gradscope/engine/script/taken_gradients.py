@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from gradscope.engine.script.finding import losses
 from gradscope.engine.script.finding.optimizers import gradient_identity
+from gradscope.engine.surroundings import transforms
 from gradscope.engine.surroundings.frames import users_frame
 from gradscope.protocol.source import SourceLine
 
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 _MOST_WAITING = 64
 """Calls of which no step is made: gradients of single samples, say."""
 _TOLD_LATE = (
-    "That torch.autograd.grad is the backward here was seen only by the step that followed: of this first time, gradients of "
+    "That {} is the backward here was seen only by the step that followed: of this first time, gradients of "
     "activations are not known, nor those of parameters that the script has not kept"
 )
 Place = tuple[CodeType, int]
-_transforms = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
-"""What of torch.func (grad, vmap) is running: what it computes with are no tensors of the script's."""
 
 
 @dataclass
@@ -41,6 +39,8 @@ class Taken:
     """One call of `torch.autograd.grad`, with what was known when it was made."""
 
     loss: losses.Loss
+    outputs: list[Tensor]
+    """What was differentiated; nothing, once it is known that this is no backward yet."""
     line: SourceLine | None
     place: Place | None
     inputs: list[Tensor]
@@ -55,11 +55,12 @@ class Taken:
     called_at: int
     before: list[tuple[int, int]]
     """What was in `.grad` of each."""
+    by: str = "torch.autograd.grad"
     gradients: list[Callable[[], Tensor | None]] = field(default_factory=list)
     """What came of it. None is kept alive while it waits: whoever makes a step of them has them."""
 
     def take_in(self, result: Sequence[Tensor | None], *, keeps_alive: bool) -> None:
-        own = [result[number] for number in self.numbers]
+        own = [None if (one := result[number]) is None else transforms.unwrapped(one) for number in self.numbers]
         make = _strong if keeps_alive else weakref.ref
         self.gradients = [_nothing if gradient is None else make(gradient) for gradient in own]
 
@@ -78,20 +79,34 @@ class TakenGradients:
     def begins(self, outputs: Any, args: Sequence[Any]) -> Taken | None:
         """None: it is no backward, whatever follows. `args` are those of the engine, behind the outputs."""
         _, keeps_graph, creates_graph, inputs = args[:4]
-        if creates_graph or _transforms() is not None:
-            return None
-        numbers = [number for number, tensor in enumerate(inputs) if self._is_trained(tensor)]
+        if transforms.are_running() or any(isinstance(one, Tensor) and transforms.is_wrapped(one) for one in outputs):
+            return self._following.func.begins(outputs, inputs)
+        return None if creates_graph else self.of(outputs, inputs, keeps_graph=bool(keeps_graph))
+
+    def of(
+        self,
+        outputs: Sequence[Any],
+        inputs: Sequence[Any],
+        *,
+        keeps_graph: bool,
+        is_trained: Callable[[Any], bool] | None = None,
+    ) -> Taken | None:
+        """A call that may be a backward: of tensors that are trained. None where there are none among the inputs."""
+        is_trained = is_trained or self.is_trained
+        numbers = [number for number, tensor in enumerate(inputs) if is_trained(tensor)]
         if not numbers:
             return None
         frame, following = users_frame(), self._following
         mine = [inputs[number] for number in numbers]
+        losses_of = [tensor for tensor in outputs if isinstance(tensor, Tensor)]
         return Taken(
-            loss=losses.described([tensor for tensor in outputs if isinstance(tensor, Tensor)]),
+            loss=losses.described(losses_of),
+            outputs=losses_of,
             line=following.here(),
             place=None if frame is None else (frame.f_code, frame.f_lasti),
             inputs=mine,
             numbers=numbers,
-            keeps_graph=bool(keeps_graph),
+            keeps_graph=keeps_graph,
             at=len(following.journal.stations),
             calls=len(following.calls),
             called_from=following.called_from,
@@ -99,7 +114,7 @@ class TakenGradients:
             before=[gradient_identity(tensor) for tensor in mine],
         )
 
-    def _is_trained(self, tensor: Any) -> bool:
+    def is_trained(self, tensor: Any) -> bool:
         if not isinstance(tensor, Tensor) or not tensor.is_leaf:
             return False
         optimizers = self._following.found.optimizers
@@ -122,6 +137,7 @@ class TakenGradients:
 
     def wait(self, taken: Taken) -> None:
         """It has run, and what it is has to be seen."""
+        taken.outputs = []
         self._waiting.append(taken)
         del self._waiting[:-_MOST_WAITING]
 
@@ -170,7 +186,7 @@ class TakenGradients:
             with following.standing_at(taken.line):
                 self.find(taken.inputs)
                 if following.begin_backward(taken.loss, keeps_graph=taken.keeps_graph):
-                    following.facts.notes.append(_TOLD_LATE)
+                    following.facts.notes.append(_TOLD_LATE.format(taken.by))
                     book = following.book
                     if book is not None and book.observer.record is not None:
                         book.observer.record.is_late = True
@@ -199,7 +215,8 @@ def _is_in_use(taken: Taken) -> bool:
 def _in_place(taken: Taken, movable: Iterable[Tensor]) -> Iterator[None]:
     """Inside, what was taken is where whoever looks at a backward expects it, and nothing of another backward is there."""
     own = {id(tensor): gradient() for tensor, gradient in zip(taken.inputs, taken.gradients, strict=True)}
-    before = [(tensor, tensor.grad) for tensor in movable]
+    reached = {id(tensor): tensor for tensor in (*movable, *taken.inputs)}
+    before = [(tensor, tensor.grad) for tensor in reached.values()]
     try:
         for tensor, _ in before:
             tensor.grad = own.get(id(tensor))

@@ -340,7 +340,7 @@ class Taps:
         if is_followed:
             self.following.backward_ends(has_failed=has_failed)
         if not has_failed:
-            self.following.find_reached()
+            self.following.gradient_calls.find_reached()
 
     # ------------------------------------------------------------------------------------------ optimizers
 

@@ -257,7 +257,8 @@ class ScriptServer:
         if session is None:
             failure = failure or Failure(
                 kind=FailureKind.BAD_INPUT,
-                sentence=f"{self.script.title} has ended with exit code {end.code}, and no training step was seen in it",
+                sentence=f"{self.script.title} has ended with exit code {end.code}, and no training step was seen in it"
+                + "".join(f". {note}" for note in rest.notes),
             )
             self._outbox.put(Failed(failure=failure, position=Position()), number=self._opening)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dis
 import functools
 import sys
@@ -29,6 +30,19 @@ _DEEPEST = 2
 def variable_of(thing: Any, *, of_loops: bool = False) -> str:
     """The script's name for a thing; "" where it has none. `of_loops`: what a loop calls it now is as good as any."""
     return name_for(lambda value: value is thing, of_loops=of_loops)
+
+
+def variable_named(name: str) -> Any:
+    """What the script has now under a name that `variable_of` has given: a variable of the main module, or an item of one;
+    else None."""
+    name, _, item = name.partition("[")
+    value: Any = vars(sys.modules["__main__"]).get(name)
+    if not item:
+        return value
+    try:
+        return value[ast.literal_eval(item[:-1])] if type(value) in (dict, list, tuple) else None
+    except (KeyError, IndexError, TypeError, ValueError, SyntaxError):
+        return None
 
 
 def is_variable(thing: Any) -> bool:

@@ -91,7 +91,7 @@ class ScriptRun:
                 taps.safely(taps.hand.end)
             taps.remove()
             session = taps.following.session
-            rest = Passage(stations=taps.following.journal.take())
+            rest = Passage(stations=taps.following.journal.take(), notes=tuple(taps.following.pending_notes))
         if self._follower is None:
             self._follower = self._make_follower()
         self._follower.script_ended(session, end, rest)
