@@ -25,7 +25,7 @@ class OptimizerBefore:
 
     def forget(self) -> None:
         """Let go of the copies; `restore` puts nothing back."""
-        self._stepped: Optimizer | None = None
+        self.stepped: Optimizer | None = None
         self._options: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._state: dict[Any, Any] | None = None
 
@@ -42,7 +42,7 @@ class OptimizerBefore:
         self._state = self._copy_of_state(stepped) if with_state else None
         if not with_state:
             self._kept = {}
-        self._stepped = stepped
+        self.stepped = stepped
 
     def _copy_of_state(self, optimizer: Optimizer) -> dict[Any, Any]:
         kept, self._kept = self._kept, {}
@@ -76,9 +76,9 @@ class OptimizerBefore:
         """Put them back in place."""
         for group, options in self._options:
             group.update(options)
-        if self._state is not None and self._stepped is not None:
-            self._stepped.state.clear()
-            self._stepped.state.update(self._state)
+        if self._state is not None and self.stepped is not None:
+            self.stepped.state.clear()
+            self.stepped.state.update(self._state)
             # The copies are the state now.
             self._kept = {}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -35,6 +36,22 @@ class Turn:
 
     _known: tuple[Any, _Closure] = field(default=(None, _Closure.UNUSED), kw_only=True)
     """The newest step function that was looked at, and what it does with a closure."""
+
+    def let_go(self, nobody: Any) -> Callable[[], bool]:
+        """Hold neither optimizer nor scheduler, but `nobody`, until what is returned is called: it takes them back, and says
+        whether they are still there."""
+        optimizer = weakref.ref(self.optimizer)
+        scheduler = None if self.scheduler is None else weakref.ref(self.scheduler)
+        self.optimizer, self.scheduler = nobody, None
+
+        def take_back() -> bool:
+            alive = optimizer()
+            if alive is not None:
+                self.optimizer = alive
+                self.scheduler = None if scheduler is None else scheduler()
+            return alive is not None
+
+        return take_back
 
     @property
     def needs_closure(self) -> bool:

@@ -286,10 +286,14 @@ class Observer:
     def close(self) -> None:
         """Remove every hook."""
         self._remove_hooks()
-        self._structure.forget()
-        self._buffers.forget()
+        self.forget_structure()
         self.previous = PreviousValues()
         self._drop_record()
+
+    def forget_structure(self) -> None:
+        """Hold nothing of what is in the model, until the next question."""
+        self._structure.forget()
+        self._buffers.forget()
 
     # ------------------------------------------------------------------------------------------ layers
 

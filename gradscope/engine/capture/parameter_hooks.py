@@ -24,15 +24,15 @@ class ParameterHooks:
 
     def __init__(self, listener: GradientListener) -> None:
         self._listener = weakref.ref(listener)
-        self._hooked: dict[str, tuple[Tensor, tuple[RemovableHandle, ...]]] = {}
+        self._hooked: dict[str, tuple[weakref.ref[Tensor], tuple[RemovableHandle, ...]]] = {}
 
     def follow(self, tensors: Mapping[str, Tensor]) -> None:
         """Hook those that require a gradient and are not hooked yet; unhook what is not among them any more."""
-        # A parameter that was replaced, renamed or taken out is not held on to.
-        self._unhook([name for name, (tensor, _) in self._hooked.items() if tensors.get(name) is not tensor])
+        # A parameter that was replaced, renamed or taken out.
+        self._unhook([name for name, (hooked, _) in self._hooked.items() if tensors.get(name) is not hooked()])
         for name, tensor in tensors.items():
             if name not in self._hooked and tensor.requires_grad and tensor.is_leaf:
-                self._hooked[name] = tensor, self._hook(name, tensor)
+                self._hooked[name] = weakref.ref(tensor), self._hook(name, tensor)
 
     def remove(self) -> None:
         self._unhook(list(self._hooked))

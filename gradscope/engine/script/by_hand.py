@@ -175,10 +175,15 @@ class ByHandWatch:
     def is_waiting(self) -> bool:
         return bool(self._pointers or self._gradients)
 
-    def remove(self) -> None:
-        """Take the mode away, if it is one of this thread's; another thread's stays, and does nothing."""
+    def forget(self) -> None:
+        """Hold nothing of the script's until the next backward."""
         self._watched, self._pointers, self._gradients = {}, set(), set()
         self._taken.clear()
+        self._foreign, self._foreign_at = [], (-1, -1)
+
+    def remove(self) -> None:
+        """Take the mode away, if it is one of this thread's; another thread's stays, and does nothing."""
+        self.forget()
         mode, self._mode = self._mode, None
         if mode is None:
             return

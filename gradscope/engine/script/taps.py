@@ -32,20 +32,12 @@ from gradscope.engine.script.finding.batches import Waiting, length_of
 from gradscope.engine.script.finding.optimizers import innermost, tensors_of, with_subclasses
 from gradscope.engine.script.following import Following
 from gradscope.engine.script.grad_tap import GradTap
+from gradscope.engine.script.letting_go import LettingGo
 from gradscope.engine.script.replacing import MutedWarning, Replacements
 from gradscope.engine.script.stack import Forked, calls_under_way, depth, is_alive, is_stepping, steps_under_way
+from gradscope.engine.surroundings.devices import is_capturing
 from gradscope.engine.surroundings.error_parts import class_name, message_of
 from gradscope.protocol.phases import SubStep
-
-_is_cuda_in_use: Callable[[], bool] = torch.cuda.is_initialized
-
-
-def _is_capturing() -> bool:
-    """A graph of CUDA's is being captured: whoever reads a value then breaks that."""
-    # Nobody captures before CUDA is in use; and to ask then raises where there is no driver (a torch with CUDA, as pip
-    # installs it, on a machine without a GPU), or where torch was built without CUDA.
-    return _is_cuda_in_use() and torch.cuda.is_current_stream_capturing()
-
 
 _ident, _is_compiling, _graph_task = threading.get_ident, torch.compiler.is_compiling, torch._C._current_graph_task_id
 _MOST_SECS_OF_STEP = 2.0
@@ -61,6 +53,9 @@ class Taps:
         following.unseen = self.unseen
         self.hand = ByHandWatch(following, lambda: not self._listens(), self.safely)
         self._clips, self._grads = ClipTaps(self), GradTap(self)
+        self._letting_go = LettingGo(
+            following, self.hand, lambda: self._listens() and not (self._steps or self.is_in_call())
+        )
         self._is_on, self._is_busy, self._is_let_go = True, False, False
         self._thread, self._has_trained = _ident(), False
         self._warning = MutedWarning()
@@ -73,14 +68,14 @@ class Taps:
         """The iterator of a DataLoader that gave the newest batch, and how many it gives."""
         self._has_stepped_in_scaler = True
         self._schedulers_stepping = self._schedulers_starting = 0
-        self._replaced = Replacements()
-        self._handles: list[Any] = []
+        self._replaced, self._handles = Replacements(), list[Any]()
 
     # ------------------------------------------------------------------------------------------ putting in, taking out
 
     def install(self) -> None:
         """Also once more, after `remove`."""
         self._is_on = True
+        self._letting_go.install()
         self._warning.mute()
         self._handles += [
             nn_module.register_module_forward_pre_hook(self._entered),
@@ -153,6 +148,7 @@ class Taps:
     def remove(self) -> None:
         """Take every tap out."""
         self._is_on = self._is_let_go = False
+        self._letting_go.remove()
         began = time.monotonic()
         while is_stepping(self._thread) and time.monotonic() - began < _MOST_SECS_OF_STEP:
             # torch may be going through its hooks there: they are taken away right after.
@@ -182,7 +178,7 @@ class Taps:
             self._is_busy = before
 
     def _listens(self) -> bool:
-        return self._is_on and not self._is_busy and _ident() == self._thread and not _is_capturing()
+        return self._is_on and not self._is_busy and _ident() == self._thread and not is_capturing()
 
     def _listens_to_backward(self) -> bool:
         if self._is_let_go and _ident() == self._thread:
@@ -231,7 +227,7 @@ class Taps:
     def _entered(self, module: nn.Module, args: Any) -> None:
         if _is_compiling() or not self._is_on or self._is_busy:
             return
-        if not self._stack and _is_capturing():
+        if not self._stack and is_capturing():
             return
         following = self.following
         if _graph_task() != -1:
@@ -264,7 +260,7 @@ class Taps:
     def _left(self, module: nn.Module, args: Any, *rest: Any) -> None:
         if _is_compiling() or not self._is_on or self._is_busy:
             return
-        if not self._stack and _is_capturing():
+        if not self._stack and is_capturing():
             return
         has_raised = len(rest) == 1 or (rest[1] is None and sys.exc_info()[0] is not None)
         kwargs, output = ({}, None) if len(rest) == 1 else rest

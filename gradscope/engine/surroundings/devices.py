@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.messages import DeviceInfo
+
+_is_cuda_in_use: Callable[[], bool] = torch.cuda.is_initialized
 
 
 def available_devices() -> tuple[DeviceInfo, ...]:
@@ -33,6 +35,13 @@ def parse_device(name: str) -> torch.device:
     if wanted not in known:
         raise BadInput(f"The device is {name!r}; this machine has {', '.join(known)}")
     return torch.device(wanted)
+
+
+def is_capturing() -> bool:
+    """A graph of CUDA's is being captured: whoever reads a value then breaks that."""
+    # Nobody captures before CUDA is in use; and to ask then raises where there is no driver (a torch with CUDA, as pip
+    # installs it, on a machine without a GPU), or where torch was built without CUDA.
+    return _is_cuda_in_use() and torch.cuda.is_current_stream_capturing()
 
 
 def still_answers(device: torch.device) -> bool:

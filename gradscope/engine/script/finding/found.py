@@ -232,6 +232,25 @@ class Found:
         own = list(self._turns.values())
         return own if self._by_hand is None else [*own, self._by_hand]
 
+    def let_go(self) -> Callable[[], bool]:
+        """Hold no module and no optimizer, until what is returned is called: it takes back those that are still there, and
+        says whether any is not."""
+        modules = {name: weakref.ref(module) for name, module in self.model._modules.items() if module is not None}
+        self.model._modules.clear()
+        turns = {key: turn.let_go(_NOBODY) for key, turn in self._turns.items()}
+
+        def take_back() -> bool:
+            alive = {name: module for name, reference in modules.items() if (module := reference()) is not None}
+            self.model._modules.update(alive)
+            gone = [key for key, are_back in turns.items() if not are_back()]
+            for key in gone:
+                del self._turns[key]
+            has_lost = bool(gone) or len(alive) < len(modules)
+            self.changes += has_lost
+            return has_lost
+
+        return take_back
+
     def turn(self, optimizer: Optimizer) -> Turn:
         """Also of one that holds nothing of what is followed."""
         turn = next((turn for turn in self.turns if turn.optimizer is optimizer), None)
@@ -273,6 +292,9 @@ class ByHand:
 
     def step(self) -> None:
         """The script does that."""
+
+
+_NOBODY = ByHand()
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
