@@ -175,6 +175,10 @@ class ByHandWatch:
     def is_waiting(self) -> bool:
         return bool(self._pointers or self._gradients)
 
+    def look_again(self) -> None:
+        """A person has changed tensors while the script stood still, which is none of its steps."""
+        self._watched = {key: (tensor, tensor.detach().clone()) for key, (tensor, _) in self._watched.items()}
+
     def forget(self) -> None:
         """Hold nothing of the script's until the next backward."""
         self._watched, self._pointers, self._gradients = {}, set(), set()

@@ -60,6 +60,7 @@ class Following:
         """The layers that run now belong to a forward, or to the recomputing of one."""
         self.unseen: Callable[[], AbstractContextManager[object]] = nullcontext
         """Inside, the taps tell nothing."""
+        self.look_again: Callable[[], None] = lambda: None
         self.in_backward = 0
         self.backwards = 0
         """Since the newest step."""
@@ -190,7 +191,7 @@ class Following:
                 gate=self.follower,
             )
             self.session.observer.errors = self.errors
-            self.session.unseen = self.unseen
+            self.session.unseen, self.session.look_again = self.unseen, self.look_again
             self._told_changes = self._changes
             self.follower.session_found(self.session)
             return

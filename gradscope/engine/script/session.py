@@ -49,10 +49,12 @@ from gradscope.protocol.scripts import Ability, Script, ScriptKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from contextlib import AbstractContextManager
+    from types import FrameType
 
     from torch import nn
 
     from gradscope.engine.edits.change import Change, EditRecord
+    from gradscope.engine.evaluate.evaluator import Evaluation
     from gradscope.engine.model.leaves import Inputs
 
 _FIRST_ORDER = SubStep.FORWARD, SubStep.LOSS, SubStep.BACKWARD, SubStep.STEP
@@ -87,6 +89,8 @@ class ScriptSession(Judged, ScriptWhatIf, Evaluates):
         """What the phase had shown that was under way when the script ended."""
         self.unseen: Callable[[], AbstractContextManager[object]] = nullcontext
         """Inside, what this thread does is not followed."""
+        self.look_again: Callable[[], None] = lambda: None
+        """A person has changed something, which is none of the script's doing."""
         self._told_order: tuple[SubStep, ...] = ()
         self._last_place: LastPlace | None = None
         self.edits: list[EditRecord] = []
@@ -95,6 +99,14 @@ class ScriptSession(Judged, ScriptWhatIf, Evaluates):
 
     def place(self) -> Place:
         return place_of(self, lambda: self.unseen())
+
+    def evaluate(self, text: str, *, keep: bool = False, frame: FrameType | None = None) -> Evaluation:
+        """As of any session. What a person changes of the weights for good (`keep`) is not taken for a step of the script."""
+        try:
+            return super().evaluate(text, keep=keep, frame=frame)
+        finally:
+            if keep:
+                self.look_again()
 
     # ------------------------------------------------------------------------------------------ findings
 

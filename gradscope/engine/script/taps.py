@@ -52,6 +52,7 @@ class Taps:
         self.errors = following.errors
         following.unseen = self.unseen
         self.hand = ByHandWatch(following, lambda: not self._listens(), self.safely)
+        following.look_again = self.hand.look_again
         self._clips, self._grads = ClipTaps(self), GradTap(self)
         self._letting_go = LettingGo(
             following, self.hand, lambda: self._listens() and not (self._steps or self.is_in_call())
