@@ -308,3 +308,33 @@ def test_the_first_nan_is_told_once(tmp_path: Path) -> None:
     assert len(first) == 1
     assert (first[0].step, first[0].phase) == (1, Phase.FORWARD)
     assert found.session.first_nonfinite is first[0].first_nonfinite
+
+
+def test_what_a_script_sees_of_hooks_is_what_the_docs_say(tmp_path: Path) -> None:
+    text = """\
+    net = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    seen, of_outputs = [], []
+    def look():
+        for part in net.modules():
+            seen.extend(len(value) for key, value in vars(part).items() if key.endswith("hooks"))
+        seen.extend(len(value) for key, value in vars(optimizer).items() if key.endswith("hooks"))
+        seen.extend(len(p._backward_hooks or ()) for p in net.parameters())
+    for i in range(2):
+        look()
+        out = net(torch.randn(4, 3))
+        look()
+        of_outputs.append(len(out._backward_hooks or ()))
+        loss = out.sum()
+        of_outputs.append(len(loss._backward_hooks or ()))
+        loss.backward()
+        look()
+        optimizer.step()
+        look()
+    """
+    space = follow(tmp_path, text).space
+    assert len(space["seen"]) > 100
+    assert set(space["seen"]) == {0}
+    # Of the last layer, and of the model that hands its output on.
+    assert space["of_outputs"] == [2, 0, 2, 0]
+    assert set(follow(tmp_path, text, capture="off").space["of_outputs"]) == {0}
