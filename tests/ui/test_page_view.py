@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from gradscope import assets
 from gradscope.ui.dialogs.finding_page import FindingPageDialog
-from gradscope.ui.widgets.page_view import PageView
+from gradscope.ui.findings.page_view import PageView
 
 PAGES = assets.pages_dir() or Path()
 ORANGE = (0xD4, 0x65, 0x2C)

@@ -8,8 +8,8 @@ from PySide6.QtCore import QSize, Qt, QUrl, Slot
 from PySide6.QtWidgets import QDialogButtonBox, QVBoxLayout, QWidget
 
 from gradscope.ui.dialogs.sized_dialog import SizedDialog
+from gradscope.ui.findings.page_view import PageView
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.page_view import PageView
 
 _MARGIN = 16
 
