@@ -127,8 +127,10 @@ class ByHandWatch:
         """`p.grad = None` is no call that could be tapped."""
         if not self._are_gradients_there:
             return
-        # Inside torch.func.functional_call a model holds others, of which torch warns whoever asks for their gradients.
-        if not any(t.is_leaf and t.grad is not None for t in self._following.found.model.parameters()):
+        parameters = list(self._following.found.model.parameters())
+        # Inside torch.func.functional_call a model holds others, of which torch warns whoever asks for their gradients: of
+        # its own nothing is known then.
+        if all(t.is_leaf for t in parameters) and not any(t.grad is not None for t in parameters):
             self._are_gradients_there = False
             self._following.gradient_calls.cleared([], detail="by hand")
 
