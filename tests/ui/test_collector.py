@@ -32,3 +32,13 @@ def test_knots_are_untied_by_the_event_loop_alone(qtbot: QtBot) -> None:
     finally:
         collector.stop()
     assert gc.isenabled()
+
+
+def test_what_is_there_when_it_begins_is_left_alone(qtbot: QtBot) -> None:
+    before = gc.get_freeze_count()
+    collector = Collector()
+    try:
+        assert gc.get_freeze_count() > before + 10_000
+    finally:
+        collector.stop()
+    assert gc.get_freeze_count() == 0
