@@ -75,10 +75,8 @@ class Editor:
         if not isinstance(edit, edits.EditFile) or edit.version:
             return edit
         self._check_place(edits.EditFile)
-        version = load_version(self._stepper, self._files)
-        if version not in self._files:
-            self._files.append(version)
-        return edits.EditFile(version=self._files.index(version) + 1)
+        self._files.append(load_version(self._stepper))
+        return edits.EditFile(version=len(self._files))
 
     def undo(self) -> tuple[EditRecord, str]:
         """Undo the newest edit; the text says what that has done. Raises BadInput where there is none, or not now."""

@@ -9,13 +9,15 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
 
+from gradscope.engine.aside.kinds import is_users_class
 from gradscope.engine.edits.change import Change, counted, set_attributes
 from gradscope.engine.edits.file_turns import TurnMaking
-from gradscope.engine.edits.file_versions import OPEN_AGAIN, Version
+from gradscope.engine.edits.file_versions import OPEN_AGAIN, Version, named_layer
 from gradscope.engine.edits.other_file import arrow, is_other_code
 from gradscope.engine.edits.step import renew_window
 from gradscope.engine.model.modules import named_modules
@@ -61,6 +63,9 @@ class _Making:
     texts: list[str] = field(default_factory=list)
     """What has changed, and what begins anew."""
     undos: list[Callable[[], object]] = field(default_factory=list)
+
+    _copies: dict[int, Any] = field(default_factory=dict)
+    """Of deepcopy: what two layers share they go on sharing."""
 
     def make(self) -> None:
         training, version = self.stepper.training, self.version
@@ -140,20 +145,38 @@ class _Making:
     def _set_layers(self) -> None:
         model = self.stepper.recipe.model
         live = dict(named_modules(model, remove_duplicate=False)) if isinstance(model, nn.Module) else {}
+        is_code_new = is_other_code(self.base, self.version.facts)
         for name, layer in self.base.layers.items():
             after = self.version.facts.layers[name].attributes
             for key, text in after.items():
-                if layer.attributes.get(key) != text and name in live:
+                if name not in live:
+                    continue
+                if layer.attributes.get(key) != text:
                     self._set_attribute(live[name], name, key, (layer.attributes.get(key, "none"), text))
+                elif is_code_new and _is_of_user(value := vars(live[name]).get(key)):
+                    # The new code asks for its own classes: isinstance, or which member of an Enum it is.
+                    if print_of(value) != text:
+                        raise BadInput(
+                            f"{key} of {named_layer(name)} was changed since, and its class belongs to the file as it was; "
+                            f"{OPEN_AGAIN}"
+                        )
+                    self._set_attribute(live[name], name, key, None)
 
-    def _set_attribute(self, module: nn.Module, name: str, key: str, prints: tuple[str, str]) -> None:
+    def _set_attribute(self, module: nn.Module, name: str, key: str, prints: tuple[str, str] | None) -> None:
+        """`prints` before and after; None where it says the same, and only its class is another."""
         value = self.version.attributes[name][key]
         if _holds_tensors(value):
-            raise BadInput(f"{key} of {f'layer {name}' if name else 'the model'} holds tensors or layers; {OPEN_AGAIN}")
+            raise BadInput(f"{key} of {named_layer(name)} holds tensors or layers; {OPEN_AGAIN}")
+        place = self.version.own_models.get(f"{key} of {named_layer(name)}")
+        if place is not None:
+            raise BadInput(
+                f"{key} of {named_layer(name)} goes by the model of the edited {self.version.name} ({place}), and not by the "
+                f"one that is trained; {OPEN_AGAIN}"
+            )
         attributes = vars(module)
         was_there, before = key in attributes, attributes.get(key)
         # Past its own __setattr__; and what is trained must leave the one that was loaded alone.
-        attributes[key] = copy.deepcopy(value)
+        attributes[key] = copy.deepcopy(value, self._copies)
 
         def undo() -> None:
             if was_there:
@@ -162,10 +185,9 @@ class _Making:
                 attributes.pop(key, None)
 
         self.undos.append(undo)
-        if not key.startswith("_"):
+        if prints is not None and not key.startswith("_"):
             change = arrow(*prints)
-            owner = f"layer {name}" if name else "the model"
-            self.texts.append(f"{key} of {owner}" + (f": {change}" if change else " is another"))
+            self.texts.append(f"{key} of {named_layer(name)}" + (f": {change}" if change else " is another"))
 
     def _set_trained(self) -> None:
         live = {name: tensor for name, (tensor, _) in named_tensors(self.stepper.recipe.model).items()}
@@ -189,7 +211,20 @@ def _is_function(value: Any) -> bool:
     return value is not None and callable(value) and not isinstance(value, nn.Module) and hasattr(value, "__code__")
 
 
+def _is_of_user(value: Any) -> bool:
+    """Whether it is an object of a class that the user has written, or holds one."""
+    if isinstance(value, (Tensor, nn.Module)):
+        return False
+    if not isinstance(value, type) and is_users_class(type(value)):
+        return True
+    if isinstance(value, dict):
+        return any(map(_is_of_user, (*dict.keys(value), *dict.values(value))))
+    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_is_of_user, value))
+
+
 def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, MethodType):
+        return _holds_tensors(value.__self__)
     if isinstance(value, (Tensor, nn.Module)):
         return True
     if isinstance(value, dict):

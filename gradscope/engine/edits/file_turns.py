@@ -119,14 +119,19 @@ class TurnMaking:
             )
         memo = _memo(new, live, self._version.optimizers[turn.name], turn.optimizer)
         told: list[str] = []
+        is_inner = False
         for one, other, old, changed in zip(live, new, before.attributes, after.attributes, strict=True):
             for name in [name for name, text in changed.items() if old.get(name) != text]:
                 self._set(vars(one), name, copy.deepcopy(vars(other)[name], dict(memo)))
-                if name != "base_lrs" and not name.startswith("_"):
+                if name.startswith("_"):
+                    is_inner = True
+                elif name != "base_lrs":
                     change = arrow(old.get(name, "none"), changed[name])
                     told.append(f"{name} {change}" if change else name)
         if told:
             self._texts.append(f"{after.name}{self._of}: {', '.join(dict.fromkeys(told))}")
+        elif is_inner:
+            self._texts.append(f"the course of {after.name}{self._of} is another")
 
     # ------------------------------------------------------------------------------------------ another one
 
@@ -167,11 +172,11 @@ class TurnMaking:
         before, after = self._before.groups[number].options, self._after.groups[number].options
         for name, text in after.items():
             is_same = before.get(name) == text and name in group
-            if name in _RATES or (not is_same and not is_kept):
+            if name in _RATES:
                 continue
-            if is_same and is_kept:
+            if is_same:
                 other[name] = copy.deepcopy(group[name])
-            else:
+            elif is_kept:
                 self._tell(
                     option_named(self._training, name, self._first_group + number), before.get(name, "none"), text
                 )

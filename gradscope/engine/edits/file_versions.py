@@ -25,7 +25,7 @@ from gradscope.engine.recipe.code import Code
 from gradscope.engine.recipe.facts import SETTINGS, Facts, facts_of
 from gradscope.engine.recipe.fields import Source
 from gradscope.engine.recipe.loading import LoadedAgain, load_again
-from gradscope.engine.recipe.prints import attributes_of
+from gradscope.engine.recipe.prints import attributes_of, is_shown
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.unwinding import is_interruption
@@ -34,6 +34,10 @@ from gradscope.engine.wording import listed
 from gradscope.protocol.failure import BadInput
 
 OPEN_AGAIN = "open the file again for that"
+
+
+def named_layer(name: str) -> str:
+    return f"layer {name}" if name else "the model"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,13 +72,11 @@ class Version:
             if holder.can_be_put_back and not isinstance(holder, EmptyHolder):
                 holder.put_back()
 
-    def is_as(self, facts: Facts, source: Source) -> bool:
-        return self.facts == facts and self.source.sha256 == source.sha256
 
-
-def load_version(stepper: Stepper, known: list[Version]) -> Version:
-    """The file as it is on disk now; one of those that are known, where it says the same. Raises BadInput, and all is as
-    before, where it cannot be loaded, says what the training goes by already, or has what cannot be taken in place."""
+def load_version(stepper: Stepper) -> Version:
+    """The file as it is on disk now; never one that was loaded before: its parts may be in use, or come back by undoing.
+    Raises BadInput, and all is as before, where it cannot be loaded, says what the training goes by already, or has what
+    cannot be taken in place."""
     training = stepper.training
     source, base = training.source, training.facts
     if source is None:
@@ -84,21 +86,22 @@ def load_version(stepper: Stepper, known: list[Version]) -> Version:
         raise BadInput(f"What {name} said when it was opened could not be noted: open it again instead")
     with stepper.loop.user_code():
         again = load_again(source.path, source.seed)
-    facts = _facts(again.recipe, name)
+    with again.imported():
+        facts = _facts(again.recipe, name)
     if facts == base:
         raise BadInput(f"Nothing in {name} that this training goes by has changed")
     problems = what_stays(base, facts)
     if not problems and is_other_code(base, facts):
         problems += _of_workers(stepper.recipe.dataset)
+        hooked = [layer or "the model" for layer, of in base.layers.items() if of.hooks]
+        if hooked:
+            problems.append(f"code, while hooks of the file as it was are on {listed(hooked)}")
     if again.sets_torch:
         problems.append("settings of torch for the whole process")
     if problems:
         raise BadInput(f"Training cannot go on with the edited {name}: {listed(problems, most=5)}; {OPEN_AGAIN}")
-    assert again.recipe.source is not None
-    for version in known:
-        if version.is_as(facts, again.recipe.source):
-            return version
-    return _version(stepper, again, facts)
+    with again.imported():
+        return _version(stepper, again, base, facts)
 
 
 # ------------------------------------------------------------------------------------------- private
@@ -130,22 +133,25 @@ def _start_method() -> str:
     return torch.multiprocessing.get_start_method()
 
 
-def _version(stepper: Stepper, again: LoadedAgain, facts: Facts) -> Version:
+def _version(stepper: Stepper, again: LoadedAgain, base: Facts, facts: Facts) -> Version:
     recipe, source = again.recipe, again.recipe.source
     assert source is not None
     live = {name: tensor for name, (tensor, _) in named_tensors(stepper.recipe.model).items()}
     new = {name: tensor for name, (tensor, _) in named_tensors(recipe.model).items()}
     _check_live(live, new, source.path)
-    for optimizer in recipe.optimizers.values():
-        _hold(optimizer, {id(tensor): live[name] for name, tensor in new.items()})
-    loss = eager(recipe.loss)
-    if isinstance(loss, nn.Module):
-        move_model(loss, stepper.device)
     given = recipe.training_step
     steps = {name: eager(given[name] if isinstance(given, dict) else given) for name in recipe.optimizers}
-    layers = dict(named_modules(recipe.model, remove_duplicate=False)) if isinstance(recipe.model, nn.Module) else {}
+    loss = eager(recipe.loss)
     roots = {"loss": loss, **{f"training_step {name}".rstrip(): step for name, step in steps.items()}}
     of_new = {id(tensor) for tensor in (*new.values(), *(found[0] for found in named_buffers(recipe.model).values()))}
+    # The optimizer of the edited file still has that file's parameters: what reads it is found too.
+    own_models = {name: place for name, root in roots.items() if (place := _place_of(root, name, of_new))}
+    layers = dict(named_modules(recipe.model, remove_duplicate=False)) if isinstance(recipe.model, nn.Module) else {}
+    own_models |= _own_models_of_layers(layers, base, facts, of_new)
+    for optimizer in recipe.optimizers.values():
+        _hold(optimizer, {id(tensor): live[name] for name, tensor in new.items()})
+    if isinstance(loss, nn.Module):
+        move_model(loss, stepper.device)
     return Version(
         source=source,
         facts=facts,
@@ -157,7 +163,7 @@ def _version(stepper: Stepper, again: LoadedAgain, facts: Facts) -> Version:
         trained={name: tensor.requires_grad for name, tensor in new.items()},
         attributes={name: attributes_of(layer) for name, layer in layers.items()},
         code=Code(_classes(stepper, layers, loss), dict(again.modules)),
-        own_models={name: place for name, root in roots.items() if (place := _place_of(root, name, of_new))},
+        own_models=own_models,
         _reached=_reached(stepper, {**roots, "optimizers": recipe.optimizers, "schedulers": recipe.schedulers}),
     )
 
@@ -194,6 +200,21 @@ def _classes(stepper: Stepper, layers: Mapping[str, nn.Module], loss: Any) -> tu
         for module, other in pairs
         if is_users_class(type(other)) and type(module).__name__ == type(other).__name__
     )
+
+
+def _own_models_of_layers(
+    layers: Mapping[str, nn.Module], base: Facts, facts: Facts, of_new: set[int]
+) -> dict[str, str]:
+    """Of the attributes that are to be taken: where they hold a tensor of the new model."""
+    is_code_new = is_other_code(base, facts)
+    found: dict[str, str] = {}
+    for name, layer in layers.items():
+        before, after = base.layers[name].attributes, facts.layers[name].attributes
+        for key, value in attributes_of(layer).items():
+            is_taken = is_code_new or before.get(key) != after.get(key)
+            if is_taken and not is_shown(after.get(key, "")) and (place := _place_of(value, key, of_new)):
+                found[f"{key} of {named_layer(name)}"] = place
+    return found
 
 
 def _place_of(root: Any, name: str, of_new: set[int]) -> str:

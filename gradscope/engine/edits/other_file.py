@@ -76,6 +76,11 @@ def _of_layers(base: Facts, new: Facts) -> Iterator[str]:
     ]
     if others:
         yield listed(others)
+    hooked = [
+        name or "the model" for name, layer in base.layers.items() if new.layers.get(name, layer).hooks != layer.hooks
+    ]
+    if hooked:
+        yield f"hooks of {listed(hooked)}"
 
 
 def _of_turns(base: Facts, new: Facts) -> Iterator[str]:

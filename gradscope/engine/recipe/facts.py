@@ -18,7 +18,7 @@ from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.recipe.fields import RecipeFields
-from gradscope.engine.recipe.prints import attributes_of, print_of
+from gradscope.engine.recipe.prints import attributes_of, is_of_user, print_of
 from gradscope.engine.surroundings.error_parts import class_name, safely
 
 SETTINGS = ("accumulate", "zero_grad", "clip_norm", "clip_value", "scheduler_unit", "scheduler_metric")
@@ -66,6 +66,8 @@ class LayerFacts:
     """The print of its class."""
     name: str
     attributes: Mapping[str, str]
+    hooks: str
+    """Of the user's, on it and on its own parameters; "" where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ def facts_of(recipe: RecipeFields) -> Facts:
                 kind=kinds(type(layer)),
                 name=_name_of_layer(layer),
                 attributes={key: print_of(value) for key, value in attributes_of(layer).items()},
+                hooks=_hooks(layer),
             )
             for name, layer in layers.items()
         },
@@ -164,6 +167,20 @@ def _name_of_layer(layer: nn.Module) -> str:
     """Of its class; what is scripted has no class of its own that could be replaced."""
     name = class_name(type(layer))
     return f"{name} {print_of(layer)}" if isinstance(layer, torch.jit.ScriptModule) else name
+
+
+def _hooks(layer: nn.Module) -> str:
+    holders = [
+        *(value for name, value in vars(layer).items() if name.startswith("_") and name.endswith("_hooks")),
+        *(
+            getattr(tensor, name, None)
+            for tensor in layer._parameters.values()
+            if tensor is not None
+            for name in ("_backward_hooks", "_post_accumulate_grad_hooks")
+        ),
+    ]
+    found = [hook for holder in holders if isinstance(holder, dict) for hook in holder.values() if is_of_user(hook)]
+    return print_of(found) if found else ""
 
 
 class _Kinds:

@@ -60,6 +60,20 @@ class LoadedAgain:
     sets_torch: bool
     """It has set something for the whole process that was set otherwise."""
 
+    @contextmanager
+    def imported(self) -> Iterator[None]:
+        """Inside, its modules are the ones that are found by their names: so is seen whose its classes are."""
+        before = {name: sys.modules.get(name) for name in self.modules}
+        sys.modules.update(self.modules)
+        try:
+            yield
+        finally:
+            for name, module in before.items():
+                if module is None:
+                    sys.modules.pop(name, None)
+                else:
+                    sys.modules[name] = module
+
 
 def load_again(path: Path, seed: int) -> LoadedAgain:
     """As `load_recipe`, while another recipe is in use, perhaps of the same file: random states, torch's settings, `sys.path`

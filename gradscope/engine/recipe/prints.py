@@ -36,6 +36,7 @@ _OF_PYTHON = frozenset(
         *("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__", "__annotate_func__"),
         *("__annotations_cache__", "__firstlineno__", "__static_attributes__", "__qualname__", "__orig_bases__"),
         *("__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__", "__match_args__"),
+        "__slotnames__",
     )
 )
 """What Python itself writes into a class."""
@@ -60,6 +61,14 @@ def print_of(value: Any, but: Iterable[object] = ()) -> str:
 def is_shown(text: str) -> bool:
     """Whether a print is the value itself, as it is written."""
     return not text.startswith("#")
+
+
+def is_of_user(value: Any) -> bool:
+    """Whether a function, or what is called like one, is of the user's code."""
+    function = getattr(value, "__func__", value.func if isinstance(value, partial) else value)
+    if type(function) is FunctionType:
+        return is_users_file(function.__code__.co_filename)
+    return is_users_class(type(function))
 
 
 def attributes_of(module: nn.Module) -> dict[str, Any]:
@@ -157,11 +166,15 @@ class _Writer:
                 self.value(key, depth)
                 self.value(item, depth)
         elif isinstance(value, (list, tuple, deque)):
-            self._text("items", str(len(value)))
-            for item in _some(list(value)):
+            # Past a __len__ and an __iter__ of the user's.
+            plain = next(one for one in (list, tuple, deque) if isinstance(value, one))
+            self._text("items", str(plain.__len__(value)))
+            for item in _some(list(plain.__iter__(value))):
                 self.value(item, depth)
         elif isinstance(value, (set, frozenset)):
-            self._text("set", str(len(value)), *sorted(print_of(item) for item in value))
+            plain_set = set if isinstance(value, set) else frozenset
+            items = sorted(print_of(item) for item in plain_set.__iter__(value))
+            self._text("set", str(len(items)), *items)
 
     def _tensor(self, tensor: Tensor) -> None:
         is_lazy = is_uninitialised(tensor)
@@ -195,11 +208,16 @@ class _Writer:
             if name not in content:
                 continue
             self._named(content, name, depth)
-            module = content[name]
-            if isinstance(module, ModuleType) and is_users_file(getattr(module, "__file__", None) or "<none>"):
-                for inner in names:
-                    if inner in vars(module):
-                        self._named(vars(module), inner, depth)
+            self._inside(content[name], names, depth)
+
+    def _inside(self, module: Any, names: tuple[str, ...], depth: int) -> None:
+        """What is named of a module of the user's, and of those inside it (`package.module.function`)."""
+        if not (isinstance(module, ModuleType) and is_users_file(getattr(module, "__file__", None) or "<none>")):
+            return
+        for name in names:
+            if name in vars(module) and (id(vars(module)), name) not in self._globals:
+                self._named(vars(module), name, depth)
+                self._inside(vars(module)[name], names, depth)
 
     def _named(self, content: dict[str, Any], name: str, depth: int) -> None:
         """A global, once."""
