@@ -88,3 +88,13 @@ def test_none_is_left(
     assert not left
     # What was raised has a traceback, whose frames hold the iterator.
     assert bool(failures) == any("at" in key for key in [*train, *(validation or {})])
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_session_that_has_drawn_nothing_leaves_the_workers_of_a_loader_alone() -> None:
+    train, validation = loader(persistent=True), loader(persistent=True)
+    passes = [iter(train), iter(validation)]
+    Session(recipe(train, validation)).close()
+    assert [len(list(one)) for one in passes] == [6, 6]
+    for one in passes:
+        one._shutdown_workers()

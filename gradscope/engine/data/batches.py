@@ -151,6 +151,8 @@ class BatchSource:
         self.index = 0
         """Of the current batch in its epoch (or of the next one to come)."""
         self._loader = loader
+        self._has_begun = False
+        """A pass: before that, workers that a loader keeps are somebody else's."""
         self._pass: PassLike | None = None
         self._finished: PassLike | None = None
         self.tape: Tape | None = None
@@ -236,6 +238,7 @@ class BatchSource:
         started = self._pass is None
         self._finish()
         if self._pass is None:
+            self._has_begun = True
             with without_signals():
                 self._pass = Pass(self._loader) if self.tape is None else self.tape.begin_pass()
         try:
@@ -280,7 +283,8 @@ class BatchSource:
             if begun is not None:
                 begun.end_workers()
         self.close()
-        end_persistent_workers(self._loader)
+        if self._has_begun:
+            end_persistent_workers(self._loader)
 
     def _next_epoch(self) -> None:
         self.epoch += 1
@@ -401,6 +405,7 @@ class BatchSource:
         return bool(self._loader.persistent_workers)
 
     def _go_through(self, record: PassRecord, position: LoaderPosition) -> None:
+        self._has_begun = True
         begun, newest, raised = Pass.again(self._loader, record)
         self._pass = begun
         if position.is_broken_off:

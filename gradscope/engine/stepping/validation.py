@@ -43,6 +43,7 @@ class Validator:
         self._device = device
         self._user_code = user_code
         self._loader = make_validation_loader(recipe)
+        self._has_begun = False
 
     def run(self, *, step: int, epoch: int, copies_parameters: bool = True) -> Validated:
         """Raises what the user's code raises; training is as before then too. `copies_parameters`: see `Aside`."""
@@ -50,6 +51,7 @@ class Validator:
         sums, samples, batches = _Sums(), 0, 0
         aside = Aside(self._training.roots(), copies_parameters=copies_parameters)
         with aside, self._in_eval(), torch.no_grad():
+            self._has_begun = True
             with self._user_code(), without_signals():
                 iterator = iter(self._loader)
             try:
@@ -79,8 +81,9 @@ class Validator:
         )
 
     def close(self) -> None:
-        """End the worker processes that outlive a pass."""
-        end_persistent_workers(self._loader)
+        """End the worker processes that outlive a pass of this one."""
+        if self._has_begun:
+            end_persistent_workers(self._loader)
 
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         """name -> number or 0-d tensor, of one batch."""
