@@ -167,12 +167,12 @@ class _Writer:
                 self.value(item, depth)
         elif isinstance(value, (list, tuple, deque)):
             # Past a __len__ and an __iter__ of the user's.
-            plain = next(one for one in (list, tuple, deque) if isinstance(value, one))
+            plain: Any = next(one for one in (list, tuple, deque) if isinstance(value, one))
             self._text("items", str(plain.__len__(value)))
             for item in _some(list(plain.__iter__(value))):
                 self.value(item, depth)
         elif isinstance(value, (set, frozenset)):
-            plain_set = set if isinstance(value, set) else frozenset
+            plain_set: Any = set if isinstance(value, set) else frozenset
             items = sorted(print_of(item) for item in plain_set.__iter__(value))
             self._text("set", str(len(items)), *items)
 
