@@ -112,6 +112,25 @@ def test_gradients_of_samples_are_named_with_their_line(tmp_path: Path) -> None:
     )
 
 
+# torch itself uses that inside of jvp.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("gradients", "said"),
+    [
+        ("{n: g.mean(0) for n, g in vmap(grad(loss_of), (None, 0))(params, x).items()}", "sample by sample (vmap)"),
+        ("jvp(lambda q: grad(loss_of)(q, x), (params,), (params,))[1]", "inside of another transform (jvp)"),
+    ],
+)
+def test_a_forward_inside_of_other_transforms_is_looked_at_as_it_is(tmp_path: Path, gradients: str, said: str) -> None:
+    text = OPTIMIZER.replace("import functional_call", "import jvp, functional_call").replace(
+        "    grads = grad(loss_of)(params, x)\n",
+        f"    optimizer.zero_grad(); net(x).mean().backward(); optimizer.step(); grads = {gradients}\n",
+    )
+    followed = follow(tmp_path, text)
+    assert said in notes_of(followed)
+    assert ("sample by sample" in notes_of(followed)) == ("sample" in said)
+
+
 def test_a_gradient_of_something_else_is_no_backward(tmp_path: Path) -> None:
     text = (
         NET

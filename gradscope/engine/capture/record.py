@@ -176,7 +176,7 @@ class PhaseRecord:
         elif scale is None and summary.KERNEL is not None and (address := plain_address(tensor)):
             self._tables.set_form(slot, tensor.shape, torch.float32, "")
             self._summaries.set_plain(position, address, tensor.numel())
-        elif (plain := transforms.unwrapped(tensor)) is not tensor:
+        elif (plain := transforms.unwrapped(tensor)) is not tensor and not transforms.is_wrapped(plain):
             with transforms.outside():
                 self._take(slot, plain, scale)
             return

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradscope.engine.script.following import Following
 
 _BY_SAMPLE = "sample by sample (vmap): what the script makes of them is not seen"
+_INSIDE_OTHERS = "inside of another transform (jvp): what the script makes of them is not seen"
 _NOBODYS = "of tensors that neither an optimizer nor a model holds: they are not followed"
 _PUT_IN = (
     "of tensors that are put in the places of a model's parameters: values and gradients are shown under the names of these "
@@ -81,7 +82,7 @@ class FuncGradients:
         following = self._following
         if transforms.are_running() and transforms.grads_running() != 1:
             if not transforms.grads_running():
-                self._begins_by_sample([transforms.innermost(tensor) for tensor in inputs])
+                self._begins_inside_others([transforms.innermost(tensor) for tensor in inputs])
             return None
         loss = [transforms.unwrapped(tensor) for tensor in outputs]
         own = [transforms.unwrapped(tensor) for tensor in inputs]
@@ -96,10 +97,10 @@ class FuncGradients:
             return None
         return replace(taken, by="torch.func", loss=replace(taken.loss, name=taken.loss.name or name))
 
-    def _begins_by_sample(self, inputs: list[Tensor]) -> None:
+    def _begins_inside_others(self, inputs: list[Tensor]) -> None:
         following = self._following
         if any(following.taken.is_trained(one) or self.is_put_in(one) for one in inputs):
-            self._tell(_BY_SAMPLE)
+            self._tell(_BY_SAMPLE if transforms.is_by_sample() else _INSIDE_OTHERS)
             with transforms.outside():
                 # What has moved up to here, has by a step that was seen.
                 following.renew(inputs)

@@ -29,6 +29,11 @@ def grads_running() -> int:
     return len(stack) if all(one.key() == _FUNCTORCH.TransformType.Grad for one in stack) else 0
 
 
+def is_by_sample() -> bool:
+    """Whether `vmap` runs."""
+    return any(one.key() == _FUNCTORCH.TransformType.Vmap for one in _all_running() or ())
+
+
 def unwrapped(tensor: Tensor) -> Tensor:
     """What `grad` has wrapped, the very tensor of the script's; itself where nothing has, and what `vmap` has wrapped."""
     while _is_wrapped(tensor) and _is_of_grad(tensor):
