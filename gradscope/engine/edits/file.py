@@ -14,10 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gradscope.engine.aside.kinds import is_users_class
 from gradscope.engine.edits.change import Change, counted, set_attributes
 from gradscope.engine.edits.file_turns import TurnMaking
-from gradscope.engine.edits.file_versions import OPEN_AGAIN, Version, named_layer
+from gradscope.engine.edits.file_versions import OPEN_AGAIN, Version, named_layer, object_of_user
 from gradscope.engine.edits.other_file import arrow, is_other_code
 from gradscope.engine.edits.step import renew_window
 from gradscope.engine.model.modules import named_modules
@@ -153,7 +152,7 @@ class _Making:
                     continue
                 if layer.attributes.get(key) != text:
                     self._set_attribute(live[name], name, key, (layer.attributes.get(key, "none"), text))
-                elif is_code_new and _is_of_user(value := vars(live[name]).get(key)):
+                elif is_code_new and object_of_user(value := vars(live[name]).get(key)) is not None:
                     # The new code asks for its own classes: isinstance, or which member of an Enum it is.
                     if print_of(value) != text:
                         raise BadInput(
@@ -209,17 +208,6 @@ class _Making:
 def _is_function(value: Any) -> bool:
     """One that has no attributes of its own to go on with."""
     return value is not None and callable(value) and not isinstance(value, nn.Module) and hasattr(value, "__code__")
-
-
-def _is_of_user(value: Any) -> bool:
-    """Whether it is an object of a class that the user has written, or holds one."""
-    if isinstance(value, (Tensor, nn.Module)):
-        return False
-    if not isinstance(value, type) and is_users_class(type(value)):
-        return True
-    if isinstance(value, dict):
-        return any(map(_is_of_user, (*dict.keys(value), *dict.values(value))))
-    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_is_of_user, value))
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from gradscope.engine.recipe.loading import LoadedAgain, load_again
 from gradscope.engine.recipe.prints import attributes_of, is_shown
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.stepping.stepper import Stepper
+from gradscope.engine.surroundings.error_parts import class_name
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
 from gradscope.engine.wording import listed
@@ -38,6 +39,20 @@ OPEN_AGAIN = "open the file again for that"
 
 def named_layer(name: str) -> str:
     return f"layer {name}" if name else "the model"
+
+
+def object_of_user(value: Any) -> object:
+    """It, or what it holds, if that is an object of a class that the user has written; else None."""
+    if isinstance(value, (Tensor, nn.Module)):
+        return None
+    if not isinstance(value, type) and is_users_class(type(value)):
+        return value
+    inside: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inside = (*dict.keys(value), *dict.values(value))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inside = value
+    return next((found for item in inside if (found := object_of_user(item)) is not None), None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +108,9 @@ def load_version(stepper: Stepper) -> Version:
     problems = what_stays(base, facts)
     if not problems and is_other_code(base, facts):
         problems += _of_workers(stepper.recipe.dataset)
+        of_batch = object_of_user(stepper.loop.batch)
+        if of_batch is not None:
+            problems.append(f"code, while batches hold objects of {class_name(type(of_batch))} as it was")
         hooked = [layer or "the model" for layer, of in base.layers.items() if of.hooks]
         if hooked:
             problems.append(f"code, while hooks of the file as it was are on {listed(hooked)}")

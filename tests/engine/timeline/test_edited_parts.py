@@ -137,6 +137,18 @@ def test_hooks_belong_to_the_file_as_it_was(file: Path) -> None:
         assert "code, while hooks of the file as it was are on layer" in refusal(session, file, hooked, CODE)
 
 
+def test_batches_of_a_class_of_the_file_stay_those_of_the_class_as_it_was(file: Path) -> None:
+    parts = (
+        ("# imports", "from typing import NamedTuple"),
+        ("def hook", "class Batch(NamedTuple):\n    x: object\n    y: object\n\ndef hook"),
+        ("def recipe", "def joined(samples):\n    return Batch(*map(torch.stack, zip(*samples)))\n\ndef recipe"),
+        ("dataset=data", "dataset=data, collate=joined"),
+        ("return (model", "assert isinstance(batch, Batch)\n        return (model"),
+    )
+    with opened(file, *parts) as session:
+        assert "code, while batches hold objects of Batch as it was" in refusal(session, file, *parts, CODE)
+
+
 def test_what_only_a_scheduler_s_inner_course_says_is_told(file: Path) -> None:
     with opened(file) as session:
         said = go_on(session, file, ("pct_start=0.3", "pct_start=0.5"))
