@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import re
@@ -239,6 +240,36 @@ def test_an_edit_within_the_same_second_that_keeps_the_length_is_seen(
         assert load_recipe(file).name == name
         write_recipe(GOOD.format(change=f"fields['name'] = '{name}!'"), "alone.py")
         assert load_recipe(file.parent / "alone.py").name == f"{name}!"
+
+
+def test_modules_of_the_same_name_beside_two_files_are_two(tmp_path: Path) -> None:
+    """One engine loads a recipe after the other; a module may be imported late, in a forward."""
+    for name in ("one", "other", "one"):
+        folder = tmp_path / "project" / name
+        folder.mkdir(exist_ok=True, parents=True)
+        for module in ("parts", "late_parts"):
+            (folder / f"{module}.py").write_text(f"NAME = {name!r}")
+        file = folder / "recipe.py"
+        file.write_text(SIBLING)
+        assert load_recipe(file).name == name
+        late = importlib.import_module("late_parts")
+        assert vars(late)["NAME"] == name
+
+
+def test_what_was_imported_before_stays_where_another_file_is_loaded(tmp_path: Path, write_recipe: Write) -> None:
+    """Somebody's program imports modules of its own, and loads recipes beside them and elsewhere."""
+    folder = tmp_path / "program"
+    folder.mkdir(parents=True)
+    (folder / "programs_own.py").touch()
+    (folder / "recipe.py").write_text(GOOD.format(change=""))
+    sys.path.insert(0, str(folder))
+    own = importlib.import_module("programs_own")
+    load_recipe(write_recipe(GOOD.format(change="")))
+    assert sys.modules["programs_own"] is own
+    load_recipe(folder / "recipe.py")
+    own = importlib.import_module("programs_own")
+    load_recipe(write_recipe(GOOD.format(change="")))
+    assert sys.modules["programs_own"] is own
 
 
 def test_a_package_beside_the_file(write_recipe: Write) -> None:

@@ -27,6 +27,8 @@ from gradscope.protocol.failure import BadInput
 
 _OWN_NAME = "gradscope_recipe_"
 """How a module's name begins where a file could not be imported under its own."""
+_FOLDERS: dict[Path, frozenset[str]] = {}
+"""That recipes have been loaded from, with the names of those of their modules that were there before."""
 
 
 def load_recipe(path: str | os.PathLike[str], seed: int = 0) -> Recipe:
@@ -201,13 +203,17 @@ def _made(module: ModuleType, file: Path) -> Recipe:
 
 @contextmanager
 def _undone_on_failure(folder: Path) -> Iterator[None]:
-    """Import from `folder` with modules of that folder forgotten first; put everything back if the block raises."""
+    """Import from `folder` with its modules forgotten first, and those of folders before: their names may be those of others
+    here. Put everything back if the block raises."""
     states = RandomStates.capture()
     path, modules = list(sys.path), dict(sys.modules)
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
     for name, module in modules.items():
-        if _is_beside(name, module, folder):
+        others = (other for other, before in _FOLDERS.items() if name not in before)
+        if any(_is_beside(name, module, known) for known in (folder, *others)):
             del sys.modules[name]
+    own = (name for name, module in modules.items() if _is_beside(name, module, folder))
+    _FOLDERS.setdefault(folder, frozenset(own))
     # Python's cache misses an edit within the second that leaves the length as it was.
     writes_no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
