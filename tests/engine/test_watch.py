@@ -19,6 +19,7 @@ from torch.nn.modules import module as nn_module
 from torch.optim import optimizer as torch_optimizer
 
 import gradscope
+from gradscope.engine.script import gradient_calls
 from gradscope.protocol.failure import BadInput
 
 BEFORE = """import torch, gradscope
@@ -294,6 +295,15 @@ def test_attached_and_detached_while_another_thread_trains(prompt: Prompt, tmp_p
     finally:
         prompt.run("is_over.set(); worker.join()")
     assert prompt["errors"] == []
+
+
+def test_attaching_asks_for_no_gradient(prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread's backward may be writing it, without Python's lock."""
+    prompt.run("train(1)")
+    with monkeypatch.context() as patch:
+        patch.setattr(gradient_calls, "gradient_identity", pytest.fail)
+        prompt.run("handle = gradscope.attach(opt, jsonl=out)")
+    prompt.run("train(1)\nhandle.detach()")
 
 
 def test_outputs_that_fail_stop_nothing(prompt: Prompt, capsys: pytest.CaptureFixture[str]) -> None:

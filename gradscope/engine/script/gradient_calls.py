@@ -24,16 +24,27 @@ class GradientCalls:
         self._following = following
         self._dominant = "", 0.0
         """Of the gradients that are being clipped: the name of the largest, and its share."""
-        self._left_over: dict[int, tuple[int, int]] = {}
+        self._left_over: dict[int, tuple[int, int]] | None = {}
+        """None: to be noted before the next backward."""
 
-    def note_left_over(self) -> None:
-        """Gradients that are there already are not those of a backward that is seen."""
-        held = self._following.found.optimizers.held()
-        self._left_over = {id(tensor): gradient_identity(tensor) for tensor in held}
+    def expect_left_over(self) -> None:
+        """Gradients that are there already are not those of a backward that is seen. The thread that trains will look at
+        them: to read `.grad` while another thread's backward writes it may crash the process."""
+        self._left_over = None
+
+    def before_backward(self) -> None:
+        """In the thread that trains."""
+        if self._left_over is None:
+            held = self._following.found.optimizers.held()
+            self._left_over = {id(tensor): gradient_identity(tensor) for tensor in held}
 
     def find_reached(self) -> None:
         """After a backward: what optimizers hold, has a gradient, and was in no model that was called."""
         following = self._following
+        if self._left_over is None:
+            # It had begun before anybody looked.
+            self.before_backward()
+            return
         new = following.found.newly_reached(self._left_over)
         if new and following.found.follow_reached(new):
             following.start_or_grow(stops=False)

@@ -323,6 +323,7 @@ class Taps:
                 self.safely(self._backward_ends, is_followed, has_failed)
 
     def _backward_begins(self, outputs: Any, args: tuple[Any, ...]) -> bool:
+        self.following.gradient_calls.before_backward()
         self.hand.settle()
         self.hand.notice_cleared()
         tensors = [tensor for tensor in outputs if isinstance(tensor, Tensor)]

@@ -155,7 +155,7 @@ class Watch:
                 follower = Both(written, server) if self._outputs.are_any else server
             following = Following(script, follower, capture=self._capture, budget_bytes=budget_bytes)
             given.tell(following.found)
-            following.gradient_calls.note_left_over()
+            following.gradient_calls.expect_left_over()
             taps = Taps(following)
             stack.callback(taps.remove)
             taps.install()
