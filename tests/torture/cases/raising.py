@@ -208,6 +208,6 @@ CASES = [
          """,
          recipe="fields = dict.fromkeys(fields, Gone())"),
     Case(name="module_getattr", does="a script that trains nothing; the file's own __getattr__ raises", endings=TOLD,
-         says="no training step was seen",
+         says="module_getattr.py",
          source="def __getattr__(name): raise RuntimeError('no names')\n"),
 ]  # fmt: skip
