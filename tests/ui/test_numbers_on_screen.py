@@ -14,7 +14,7 @@ from gradscope.ui.plots.parts.number_table import NumberTable, TableData
 from gradscope.ui.plots.words.formats import from_log10
 from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.elided_label import ElidedLabel, elided
-from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.words import text
 
 VALUES = [sign * 1.23456789 * 10.0**e for e in (*range(-300, 301, 60), -5, -1, 0, 3, 5, 8) for sign in (1, -1)]

@@ -14,7 +14,7 @@ from gradscope.protocol.subjects import COLUMNS, HISTOGRAM_BINS
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.layer_tree import Column
-from gradscope.ui.widgets.word_delegate import MARK, WordDelegate, whole_words
+from gradscope.ui.widgets.fitting_delegate import MARK, WordDelegate, whole_words
 from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 
@@ -73,5 +73,5 @@ def test_as_many_words_as_fit(dock: LayersDock) -> None:
     text = "dead units, frozen, tied"
     rooms = {shown: metrics.horizontalAdvance(shown) for shown in (text, f"dead units, {MARK}", MARK)}
     for shown, room in rooms.items():
-        assert whole_words(text, metrics, room) == shown
-    assert whole_words("dead units", metrics, 3) == MARK
+        assert whole_words(text, lambda one, room=room: metrics.horizontalAdvance(one) <= room) == shown
+    assert whole_words("dead units", lambda one: metrics.horizontalAdvance(one) <= 3) == MARK

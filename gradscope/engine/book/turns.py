@@ -96,14 +96,15 @@ class Turn:
 
     def schedulers(self) -> Iterator[LRScheduler]:
         """Its scheduler, and those that a SequentialLR or ChainedScheduler holds."""
-        if self.scheduler is not None:
-            yield from _with_nested(self.scheduler)
+        return schedulers_in(self.scheduler)
 
 
-def _with_nested(scheduler: LRScheduler) -> Iterator[LRScheduler]:
-    yield scheduler
-    for nested in getattr(scheduler, "_schedulers", ()):
-        yield from _with_nested(nested)
+def schedulers_in(scheduler: LRScheduler | None) -> Iterator[LRScheduler]:
+    """It, and those that it holds."""
+    if scheduler is not None:
+        yield scheduler
+        for nested in getattr(scheduler, "_schedulers", ()):
+            yield from schedulers_in(nested)
 
 
 def groups_of(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:

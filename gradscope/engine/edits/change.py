@@ -48,6 +48,23 @@ def set_attributes(thing: Any, **values: Any) -> Callable[[], None]:
     return undo
 
 
+_MISSING = object()
+
+
+def set_item(content: dict[str, Any], name: str, value: Any) -> Callable[[], None]:
+    """Set one entry, that may not be there yet; the inverse is returned."""
+    before = content.get(name, _MISSING)
+    content[name] = value
+
+    def undo() -> None:
+        if before is _MISSING:
+            content.pop(name, None)
+        else:
+            content[name] = before
+
+    return undo
+
+
 def arrow(before: object, after: object) -> str:
     """ "0.1 → 0.01"."""
     return shortened_numbers(f"{before} → {after}")

@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gradscope.engine.edits.change import Change, counted, set_attributes
+from gradscope.engine.edits.change import Change, counted, set_attributes, set_item
 from gradscope.engine.edits.file_turns import TurnMaking
 from gradscope.engine.edits.file_versions import OPEN_AGAIN, Version, named_layer, object_of_user
-from gradscope.engine.edits.other_file import arrow, is_other_code
+from gradscope.engine.edits.other_file import arrow, difference, is_other_code
 from gradscope.engine.edits.step import renew_window
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import named_tensors
@@ -172,21 +172,10 @@ class _Making:
                 f"{key} of {named_layer(name)} goes by the model of the edited {self.version.name} ({place}), and not by the "
                 f"one that is trained; {OPEN_AGAIN}"
             )
-        attributes = vars(module)
-        was_there, before = key in attributes, attributes.get(key)
         # Past its own __setattr__; and what is trained must leave the one that was loaded alone.
-        attributes[key] = copy.deepcopy(value, self._copies)
-
-        def undo() -> None:
-            if was_there:
-                attributes[key] = before
-            else:
-                attributes.pop(key, None)
-
-        self.undos.append(undo)
+        self.undos.append(set_item(vars(module), key, copy.deepcopy(value, self._copies)))
         if prints is not None and not key.startswith("_"):
-            change = arrow(*prints)
-            self.texts.append(f"{key} of {named_layer(name)}" + (f": {change}" if change else " is another"))
+            self.texts.append(difference(f"{key} of {named_layer(name)}", *prints))
 
     def _set_trained(self) -> None:
         live = {name: tensor for name, (tensor, _) in named_tensors(self.stepper.recipe.model).items()}

@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gradscope.engine.edits.change import set_attributes
+from gradscope.engine.book.turns import schedulers_in
+from gradscope.engine.edits.change import set_attributes, set_item
 from gradscope.engine.edits.file_versions import OPEN_AGAIN, Version
 from gradscope.engine.edits.options import ONLY_WHEN_MADE, option_named
-from gradscope.engine.edits.other_file import arrow, is_pair_new, is_same_kind
+from gradscope.engine.edits.other_file import arrow, difference, is_pair_new, is_same_kind
 from gradscope.engine.edits.trial import problem_with_options
-from gradscope.engine.recipe.facts import TurnFacts, attributes_of_scheduler, schedulers_in
+from gradscope.engine.recipe.facts import TurnFacts, attributes_of_scheduler
 from gradscope.engine.stepping.training import RecipeTurn, Training
 from gradscope.protocol.failure import BadInput
 
 _RATES = ("lr", "initial_lr")
-_MISSING = object()
 
 
 class TurnMaking:
@@ -209,17 +209,8 @@ class TurnMaking:
     # ------------------------------------------------------------------------------------------ private
 
     def _set(self, content: dict[str, Any], name: str, value: Any) -> None:
-        before = content.get(name, _MISSING)
-        content[name] = value
-
-        def undo() -> str:
-            if before is _MISSING:
-                content.pop(name, None)
-            else:
-                content[name] = before
-            return ""
-
-        self._undos.append(undo)
+        undo = set_item(content, name, value)
+        self._undos.append(lambda: undo() or "")
 
     def _set_rate(self, group: dict[str, Any], value: Any) -> None:
         """One that a scheduler moves."""
@@ -237,8 +228,7 @@ class TurnMaking:
         self._undos.append(undo)
 
     def _tell(self, what: str, before: str, after: str) -> None:
-        change = arrow(before, after)
-        self._texts.append(f"{what}: {change}" if change else f"{what} is another")
+        self._texts.append(difference(what, before, after))
 
 
 def _like(before: Any, value: Any) -> Any:

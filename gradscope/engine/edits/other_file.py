@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from gradscope.engine.edits import change
 from gradscope.engine.recipe.facts import ELSEWHERE, OF_DATA, Facts, TurnFacts
 from gradscope.engine.recipe.prints import is_shown
 from gradscope.engine.wording import listed
-from gradscope.protocol.numbers import shortened_numbers
 
 
 def what_stays(base: Facts, new: Facts) -> list[str]:
@@ -35,7 +35,13 @@ def is_pair_new(base: TurnFacts, new: TurnFacts) -> bool:
 
 def arrow(before: str, after: str) -> str:
     """Of two prints; "" where they cannot be shown."""
-    return f"{shortened_numbers(before)} → {shortened_numbers(after)}" if is_shown(before) and is_shown(after) else ""
+    return change.arrow(before, after) if is_shown(before) and is_shown(after) else ""
+
+
+def difference(what: str, before: str, after: str) -> str:
+    """ "momentum: 0.9 → 0.8", or that it is another."""
+    told = arrow(before, after)
+    return f"{what}: {told}" if told else f"{what} is another"
 
 
 # ------------------------------------------------------------------------------------------- private
@@ -102,5 +108,5 @@ def _of_fixed(base: Facts, new: Facts) -> Iterator[str]:
     for name, text in base.fixed.items():
         other = new.fixed[name]
         if text != other:
-            change = arrow(text, other)
-            yield f"{name}: {change}" if change else f"{name} (the data)" if name in OF_DATA else name
+            told = arrow(text, other)
+            yield f"{name}: {told}" if told else f"{name} (the data)" if name in OF_DATA else name

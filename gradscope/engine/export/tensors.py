@@ -11,6 +11,7 @@ from torch import Tensor
 from gradscope.engine.book.values import ValuesUnavailable
 from gradscope.engine.export.plan import PlannedFile
 from gradscope.engine.quantities.values import dtype_name
+from gradscope.engine.surroundings.transforms import is_wrapped
 from gradscope.engine.surroundings.usercode import describe_error
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.parts import Part
@@ -68,11 +69,7 @@ def _subjects(number: int) -> str:
 
 def savable(tensor: Tensor) -> Tensor:
     """The tensor, dense, as a type that the format has; not copied where it is so already. Raises Unsavable."""
-    if (
-        tensor.is_meta
-        or type(tensor).__name__ == "FakeTensor"
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    ):
+    if tensor.is_meta or type(tensor).__name__ == "FakeTensor" or is_wrapped(tensor):
         raise Unsavable("it has no values of its own")
     if tensor.is_nested:
         raise Unsavable("the format has no nested tensors")

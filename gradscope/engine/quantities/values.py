@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gradscope.engine.surroundings.transforms import is_wrapped
 from gradscope.protocol.numbers import number
 
 _PLAIN_TYPES = (Tensor, nn.Parameter)
 _FLOAT32, _STRIDED = torch.float32, torch.strided
-_is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 _HALF = (torch.float16, torch.bfloat16)
 GPU_FLOATS = (torch.float32, *_HALF)
 """Floats that summaries on a GPU read as they are."""
@@ -125,7 +125,7 @@ def _lies_plainly(tensor: Tensor) -> bool:
         and not tensor.is_nested
         and tensor.is_contiguous()
         and not tensor.is_neg()
-        and not _is_functorch(tensor)
+        and not is_wrapped(tensor)
     )
 
 
@@ -143,7 +143,7 @@ def whole_number(tensor: Tensor) -> float | None:
 
 
 def _readable(tensor: Tensor) -> Readable:
-    if _is_functorch(tensor):
+    if is_wrapped(tensor):
         raise Unreadable("a functorch tensor (inside torch.func) has no values to look at")
     if tensor.is_meta or type(tensor).__name__ == "FakeTensor":
         raise Unreadable("a meta tensor has no values")

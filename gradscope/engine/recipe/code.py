@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 from torch import nn
+
+
+def put_modules(modules: Mapping[str, ModuleType | None]) -> None:
+    """`sys.modules` has these under their names; None: nothing."""
+    for name, found in modules.items():
+        if found is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = found
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,4 @@ class Code:
             for module, cls in before:
                 object.__setattr__(module, "__class__", cls)
             raise
-        for name, found in self.modules.items():
-            if found is None:
-                sys.modules.pop(name, None)
-            else:
-                sys.modules[name] = found
+        put_modules(self.modules)

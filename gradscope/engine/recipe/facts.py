@@ -3,7 +3,7 @@ compared with it part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from gradscope.engine.book.turns import schedulers_in
 from gradscope.engine.model.buffers import named_buffers
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
+from gradscope.engine.quantities.values import dtype_name
 from gradscope.engine.recipe.fields import RecipeFields
 from gradscope.engine.recipe.prints import attributes_of, is_of_user, print_of
 from gradscope.engine.surroundings.error_parts import class_name, safely
@@ -132,14 +134,6 @@ def facts_noted(recipe: RecipeFields) -> Facts | None:
     return safely(lambda: facts_of(recipe), None)
 
 
-def schedulers_in(scheduler: LRScheduler | None) -> Iterator[LRScheduler]:
-    """It, and those that it holds."""
-    if scheduler is not None:
-        yield scheduler
-        for nested in getattr(scheduler, "_schedulers", ()):
-            yield from schedulers_in(nested)
-
-
 def attributes_of_scheduler(scheduler: LRScheduler) -> dict[str, Any]:
     """What one scheduler goes by and remembers, beside its optimizer and those inside it."""
     return {name: value for name, value in vars(scheduler).items() if name not in _NOT_OF_A_SCHEDULER}
@@ -156,7 +150,7 @@ def name_of(function: Any) -> str:
 def form_of(tensor: Tensor) -> str:
     """ "[10, 5]", with the dtype where it is no float32."""
     shape = "without a shape yet" if is_uninitialised(tensor) else str(list(tensor.shape))
-    kind = str(tensor.dtype).removeprefix("torch.")
+    kind = dtype_name(tensor.dtype)
     return shape if kind == "float32" else f"{shape} {kind}"
 
 

@@ -7,12 +7,13 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+from gradscope.engine.recipe.code import put_modules
 from gradscope.engine.recipe.fields import Source
 from gradscope.engine.recipe.own_rules import OwnRule, collected
 from gradscope.engine.recipe.recipe import Recipe
@@ -70,11 +71,7 @@ class LoadedAgain:
         try:
             yield
         finally:
-            for name, module in before.items():
-                if module is None:
-                    sys.modules.pop(name, None)
-                else:
-                    sys.modules[name] = module
+            put_modules(before)
 
 
 def load_again(path: Path, seed: int) -> LoadedAgain:
@@ -87,14 +84,11 @@ def load_again(path: Path, seed: int) -> LoadedAgain:
         modules = {
             name: module
             for name, module in sys.modules.items()
-            if before.get(name) is not module and (name.startswith(_OWN_NAME) or _is_beside(name, module, path.parent))
+            if before.get(name) is not module and _is_users(name, module, path.parent)
         }
         return LoadedAgain(recipe, modules, sets_torch=TorchSettings.capture() != settings)
     finally:
-        for name in [*sys.modules.keys() - before.keys()]:
-            if name.startswith(_OWN_NAME) or _is_beside(name, sys.modules[name], path.parent):
-                del sys.modules[name]
-        sys.modules.update(before)
+        _forget_imported(before, path.parent)
         sys.path[:] = entries
         settings.restore()
         states.restore()
@@ -221,13 +215,23 @@ def _undone_on_failure(folder: Path) -> Iterator[None]:
     except BaseException:
         states.restore()
         sys.path[:] = path
-        for name in sys.modules.keys() - modules.keys():
-            if str(name).startswith(_OWN_NAME) or _is_beside(name, sys.modules[name], folder):
-                del sys.modules[name]
-        sys.modules.update(modules)
+        _forget_imported(modules, folder)
         raise
     finally:
         sys.dont_write_bytecode = writes_no_cache
+
+
+def _forget_imported(before: Mapping[str, ModuleType], folder: Path) -> None:
+    """`sys.modules` as it was `before`; what a recipe in `folder` has imported of libraries since may stay."""
+    for name in sys.modules.keys() - before.keys():
+        if _is_users(name, sys.modules[name], folder):
+            del sys.modules[name]
+    sys.modules.update(before)
+
+
+def _is_users(name: str, module: ModuleType, folder: Path) -> bool:
+    """Of a recipe in that folder: itself, or a module beside it."""
+    return str(name).startswith(_OWN_NAME) or _is_beside(name, module, folder)
 
 
 def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:

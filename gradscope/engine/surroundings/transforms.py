@@ -14,7 +14,7 @@ from torch import Tensor
 _FUNCTORCH: Any = torch._C._functorch
 _running: Callable[[], Any] = getattr(_FUNCTORCH, "peek_interpreter_stack", lambda: None)
 _all_running: Callable[[], list[Any] | None] = getattr(_FUNCTORCH, "get_interpreter_stack", lambda: None)
-_is_wrapped: Callable[[Tensor], bool] = _FUNCTORCH.is_functorch_wrapped_tensor
+is_wrapped: Callable[[Tensor], bool] = _FUNCTORCH.is_functorch_wrapped_tensor
 _is_of_grad: Callable[[Tensor], bool] = _FUNCTORCH.is_gradtrackingtensor
 
 
@@ -36,20 +36,16 @@ def is_by_sample() -> bool:
 
 def unwrapped(tensor: Tensor) -> Tensor:
     """What `grad` has wrapped, the very tensor of the script's; itself where nothing has, and what `vmap` has wrapped."""
-    while _is_wrapped(tensor) and _is_of_grad(tensor):
+    while is_wrapped(tensor) and _is_of_grad(tensor):
         tensor = _FUNCTORCH.get_unwrapped(tensor)
     return tensor
 
 
 def innermost(tensor: Tensor) -> Tensor:
     """The same, and of what `vmap` has wrapped the tensor of all samples."""
-    while _is_wrapped(tensor):
+    while is_wrapped(tensor):
         tensor = _FUNCTORCH.get_unwrapped(tensor)
     return tensor
-
-
-def is_wrapped(tensor: Tensor) -> bool:
-    return _is_wrapped(tensor)
 
 
 @contextlib.contextmanager

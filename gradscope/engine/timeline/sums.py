@@ -22,6 +22,7 @@ from torch import Tensor
 from gradscope.engine.aside.value_holders import version_of
 from gradscope.engine.quantities import summary
 from gradscope.engine.surroundings.error_parts import safely
+from gradscope.engine.surroundings.transforms import is_wrapped
 from gradscope.engine.timeline.blocks import parts_of
 from gradscope.protocol.arrays import IntArray
 
@@ -215,12 +216,9 @@ def _address_of(tensor: Tensor) -> int:
     """Where its numbers lie one after the other in this process's memory; 0 where they do not."""
     if tensor.layout is not torch.strided or not tensor.is_cpu or not tensor.is_contiguous():
         return 0
-    if tensor.is_neg() or tensor.is_conj() or _is_functorch(tensor):
+    if tensor.is_neg() or tensor.is_conj() or is_wrapped(tensor):
         return 0
     return tensor.data_ptr()
-
-
-_is_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def _wrapped(number: int) -> int:

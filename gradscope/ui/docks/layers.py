@@ -18,9 +18,8 @@ from gradscope.ui.models.layer_tree import Column, LayerTreeModel
 from gradscope.ui.training.layer_menu import LayerMenu
 from gradscope.ui.widgets.empty_note import EmptyNote
 from gradscope.ui.widgets.fields import clear_on_escape
-from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate, WordDelegate
 from gradscope.ui.widgets.redraw import Held, owing
-from gradscope.ui.widgets.word_delegate import WordDelegate
 
 _FULLY_EXPANDED_UP_TO = 60
 """A larger model opens with its first level only."""

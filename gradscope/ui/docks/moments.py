@@ -18,7 +18,7 @@ from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.moments import Column, MomentsModel
 from gradscope.ui.plots.words.wording import nothing_yet
 from gradscope.ui.widgets.empty_note import EmptyNote
-from gradscope.ui.widgets.number_delegate import NumberDelegate
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.widgets.redraw import Held, owing
 from gradscope.ui.words.shown_step import why_no_moments
 

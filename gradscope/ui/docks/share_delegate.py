@@ -7,8 +7,8 @@ from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QStyleOptionViewItem
 
 from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.number_delegate import NumberDelegate
 
 _HEIGHT = 3
 

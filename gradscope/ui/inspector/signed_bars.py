@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QStyleOptionViewItem
 
 from gradscope.ui.look.theme import ThemeManager
 from gradscope.ui.models.cell_table import SHARE_ROLE
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.number_delegate import NumberDelegate
 
 _HEIGHT = 4
 _MARGIN = 4

@@ -7,8 +7,8 @@ from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from gradscope.ui.stops.model import Column, StopsModel
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.number_delegate import NumberDelegate
 
 _WIDTHS = {Column.ON: 5, Column.HITS: 6}
 """In digits."""

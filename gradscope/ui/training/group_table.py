@@ -19,8 +19,8 @@ from gradscope.ui.models.group_table import GroupTableModel
 from gradscope.ui.training.argument_field import problem_with, texts_to_choose
 from gradscope.ui.widgets.copy_table import CopyTable
 from gradscope.ui.widgets.fields import ComboBox
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.number_delegate import NumberDelegate
 from gradscope.ui.widgets.plain import plain_tip
 
 Index = QModelIndex | QPersistentModelIndex

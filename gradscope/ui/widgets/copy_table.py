@@ -6,8 +6,8 @@ from PySide6.QtCore import QModelIndex, Qt, Slot
 from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
+from gradscope.ui.widgets.fitting_delegate import NumberDelegate
 from gradscope.ui.widgets.guarded import guarded
-from gradscope.ui.widgets.number_delegate import NumberDelegate
 
 COPY_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 """A model may offer an exact text here for what it shows shortened."""
