@@ -90,7 +90,7 @@ def soak(sample: str, steps: int, parts: int) -> int:
     done, paused = controller.state.position.step, time.perf_counter()
 
     def lacking() -> int:
-        return done - len(set(controller.state.history.loss.steps.tolist()))
+        return max(0, done - len(set(controller.state.history.loss.steps.tolist())))
 
     spin(CATCH_UP_SECS, lambda: lacking() <= 0)
     print(f"\n{lacking()} of {done} steps are missing {time.perf_counter() - paused:.1f} s after the pause.")

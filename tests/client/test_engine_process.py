@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 import gradscope
 from gradscope.client import engine_process
 from gradscope.client.engine_process import EngineProcess
+from gradscope.engine.serving.guard import NICENESS
 from gradscope.state.log import Source
 from tests.patience import patient
 
@@ -196,6 +197,26 @@ def test_kill_ends_also_what_was_stopped(qtbot: QtBot, start: Start) -> None:
     run.process.kill()
     qtbot.waitUntil(lambda: bool(run.ended))
     assert "SIGKILL" in run.ended[0] and not is_alive(child)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").is_file(), reason="needs sessions that share the processors")
+def test_the_window_comes_first_and_the_user_s_niceness_is_as_it_was(qtbot: QtBot, start: Start) -> None:
+    run = start(
+        """
+        from gradscope.engine.serving import guard
+        guard.begin(None)
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+        """,
+        GRADSCOPE_GUARD="1",
+        PYTHONPATH=str(Path(gradscope.__file__).parents[1]),
+    )
+    engine = run.printed_pid(qtbot)
+    assert Path(f"/proc/{engine}/autogroup").read_text().split()[1:] == ["nice", str(NICENESS)]
+    assert Path(f"/proc/{os.getpid()}/autogroup").read_text().split()[1:] == ["nice", "0"]
+    assert os.getpriority(os.PRIO_PROCESS, engine) == os.getpriority(os.PRIO_PROCESS, 0)
+    run.process.kill()
+    qtbot.waitUntil(lambda: bool(run.ended))
 
 
 def test_kill_ends_what_has_no_guard_and_ignores_it(
