@@ -44,8 +44,7 @@ static PyObject *copies_add(Copies *c, PyObject *const *args, Py_ssize_t count) 
     if (outcome == DONE) {
         outcome = look_at(args[1], &to);
         if (outcome == DONE) {
-            int is = PyObject_RichCompareBool(from.shape, to.shape, Py_EQ);
-            outcome = is == 1 ? DONE : is == 0 ? TO_PYTHON : refused();
+            outcome = has_shape_of(&from, &to) ? DONE : TO_PYTHON;
             let_go(&to);
         }
         let_go(&from);

@@ -66,11 +66,11 @@ static void forget(Taps *t, struct left *l) {
 }
 
 /* Whether a site is of one plain tensor, and right for this output in this part of the phase; it is made so. */
-static int follow(Taps *t, PyObject *site, PyObject *output, PyObject *shape) {
+static int follow(Taps *t, PyObject *site, PyObject *output, const struct plain *plain) {
     PyObject *substep = PyObject_GetAttr(t->record, n_substep), *before = PyObject_GetAttr(site, n_plain_shape);
     int is = substep == NULL || before == NULL ? -1 : is_the(site, n_substep, substep);
     if (is == 1)
-        is = PyObject_RichCompareBool(before, shape, Py_EQ);
+        is = has_shape(plain, before);
     if (is == 0 && before != Py_None) {
         PyObject *leaves = Py_BuildValue("((sO))", "", output);
         PyObject *done = leaves == NULL ? NULL : PyObject_CallMethodObjArgs(site, n_follow, substep, leaves, NULL);
@@ -116,7 +116,7 @@ static enum outcome prepare_left(Taps *t, PyObject *name, PyObject *output, stru
     outcome = begin_subject(t, output, &l->subject);
     if (outcome != DONE)
         return outcome;
-    is = follow(t, l->site, output, l->subject.plain.shape);
+    is = follow(t, l->site, output, &l->subject.plain);
     return is == 1 ? prepare(t, l->activation, &l->subject) : is == 0 ? TO_PYTHON : refused();
 }
 

@@ -236,9 +236,12 @@ static PyObject *set_up(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject **fields[] = {&given.tensor,       &given.parameter,    &given.float32,      &given.strided,
                            &given.is_functorch, &given.graph_task,   &given.perf_counter, &given.ordered_dict,
                            &given.no_gradient,  &given.no_gradient_of_view, &given.backward};
-    PyObject *o[11];
-    if (!PyArg_ParseTuple(args, "OOOOOOOOOOOnnn", &o[0], &o[1], &o[2], &o[3], &o[4], &o[5], &o[6], &o[7], &o[8], &o[9],
-                          &o[10], &given.columns, &given.nan_count, &given.inf_count))
+    PyObject *o[11], *exchange;
+    if (!PyArg_ParseTuple(args, "OOOOOOOOOOOnnnO", &o[0], &o[1], &o[2], &o[3], &o[4], &o[5], &o[6], &o[7], &o[8], &o[9],
+                          &o[10], &given.columns, &given.nan_count, &given.inf_count, &exchange))
+        return NULL;
+    given.look = exchange_of(exchange);
+    if (PyErr_Occurred())
         return NULL;
     for (int i = 0; i < 11; i++) {
         PyObject *before = *fields[i];

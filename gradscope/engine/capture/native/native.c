@@ -14,7 +14,7 @@
 #include "names.h"
 #include "plain.h"
 
-#define VERSION 3
+#define VERSION 4
 #define ALONE_BELOW (1 << 15) /* numbers: summarising fewer keeps other threads of Python waiting for some microseconds */
 
 /* What the hooks tell, in the place of the observer. */
@@ -217,14 +217,14 @@ static void release(Taps *t, struct subject *s) {
 }
 
 /* Whether a slot has the form of what lies in it now: float32 of this shape, without a note. */
-static int has_form(PyObject *slot, PyObject *shape) {
+static int has_form(PyObject *slot, const struct plain *plain) {
     int is = is_the(slot, n_dtype, given.float32);
     if (is != 1)
         return is;
     PyObject *before = PyObject_GetAttr(slot, n_shape), *note = PyObject_GetAttr(slot, n_note);
     is = before == NULL || note == NULL ? -1 : PyUnicode_GetLength(note) == 0;
     if (is == 1)
-        is = PyObject_RichCompareBool(before, shape, Py_EQ);
+        is = has_shape(plain, before);
     Py_XDECREF(before);
     Py_XDECREF(note);
     return is;
@@ -262,13 +262,16 @@ static int is_kept(Taps *t, PyObject *slot) {
 }
 
 /* The same, made so. */
-static int give_form(Taps *t, PyObject *slot, PyObject *shape) {
-    int is = has_form(slot, shape);
+static int give_form(Taps *t, PyObject *slot, const struct subject *s) {
+    int is = has_form(slot, &s->plain);
     if (is != 0)
         return is;
-    PyObject *note = PyUnicode_FromString("");
-    PyObject *done = PyObject_CallMethodObjArgs(t->tables, n_set_form, slot, shape, given.float32, note, NULL);
+    PyObject *note = PyUnicode_FromString(""), *shape = note == NULL ? NULL : PyObject_GetAttr(s->tensor, n_shape);
+    PyObject *done = shape == NULL ? NULL
+                                   : PyObject_CallMethodObjArgs(t->tables, n_set_form, slot, shape, given.float32, note,
+                                                                NULL);
     Py_XDECREF(note);
+    Py_XDECREF(shape);
     Py_XDECREF(done);
     return done == NULL ? -1 : 1;
 }
@@ -286,7 +289,7 @@ static enum outcome prepare(Taps *t, PyObject *slot, struct subject *s) {
     s->slot = slot;
     /* Taken a second time in this phase, it replaces the first. */
     if ((no = is_the(slot, n_record, t->number)) == 0 && (no = is_last(t, s->tensor)) == 0 &&
-        (no = is_kept(t, slot)) == 0 && (no = give_form(t, slot, s->plain.shape)) >= 0)
+        (no = is_kept(t, slot)) == 0 && (no = give_form(t, slot, s)) >= 0)
         no = !no;
     if (no == 0) {
         int64_t room = whole(t->summaries, n_room);

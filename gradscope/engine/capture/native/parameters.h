@@ -38,7 +38,7 @@ static enum outcome prepare_arrived(Taps *t, PyObject *name, PyObject *tensor, s
                                : begin_subject(t, a->gradient, &a->subject);
     if (outcome == DONE) {
         /* Of the gradient: a parameter of another shape has no gradient of this one. */
-        is = PyObject_RichCompareBool(shape, a->subject.plain.shape, Py_EQ);
+        is = has_shape(&a->subject.plain, shape);
         outcome = is == 1 ? prepare(t, a->slot, &a->subject) : is == 0 ? TO_PYTHON : refused();
     }
     Py_XDECREF(shape);
@@ -110,9 +110,9 @@ static enum outcome add_to_run(struct run *run, PyObject *site, PyObject *tensor
     if (outcome == DONE) {
         outcome = look_at(before, &then);
         if (outcome == DONE) {
-            int is = PyObject_RichCompareBool(now.shape, then.shape, Py_EQ);
-            if (is == 1 && (is = has_form(own, now.shape)) == 1)
-                is = has_form(changed, now.shape);
+            int is = has_shape_of(&now, &then);
+            if (is == 1 && (is = has_form(own, &now)) == 1)
+                is = has_form(changed, &now);
             outcome = is == 1 ? DONE : is == 0 ? TO_PYTHON : refused();
             let_go(&then);
         }

@@ -6,6 +6,7 @@
 #include <Python.h>
 #include <stdint.h>
 
+#include "exchange.h"
 #include "names.h"
 
 /* What a function comes to that may leave its work to Python. FAILED: an exception is set. */
@@ -18,6 +19,7 @@ static struct {
     PyObject *no_gradient, *no_gradient_of_view; /* reasons */
     PyObject *backward;                          /* the sub-step */
     Py_ssize_t columns, nan_count, inf_count; /* of a summary's row */
+    exchange_one *look;                       /* NULL: torch is asked by attributes */
 } given;
 
 /* After an exception: whatever a tensor refuses to tell, Python finds out why. An interruption goes on its way. */
@@ -76,29 +78,60 @@ static int takes(Py_ssize_t given_count, Py_ssize_t count) {
     return given_count == count;
 }
 
-/* A tensor whose numbers lie as C has them. */
+/* A tensor whose numbers lie as C has them. One of more dimensions is left to Python. */
+#define MOST_DIMS 12
+
 struct plain {
-    PyObject *version, *shape; /* owned */
+    PyObject *version; /* owned */
     const float *numbers;
     int64_t count; /* at least 1 */
+    int64_t shape[MOST_DIMS];
+    int dims;
 };
 
-static void let_go(struct plain *p) {
-    Py_CLEAR(p->version);
-    Py_CLEAR(p->shape);
+static void let_go(struct plain *p) { Py_CLEAR(p->version); }
+
+/* Whether it has this shape, which may be None. */
+static int has_shape(const struct plain *p, PyObject *shape) {
+    if (!PyTuple_Check(shape) || PyTuple_Size(shape) != p->dims)
+        return 0;
+    for (int i = 0; i < p->dims; i++) {
+        int64_t length = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
+        if (length == -1 && PyErr_Occurred())
+            return -1;
+        if (length != p->shape[i])
+            return 0;
+    }
+    return 1;
+}
+
+static int has_shape_of(const struct plain *p, const struct plain *other) {
+    return p->dims == other->dims && memcmp(p->shape, other->shape, (size_t)p->dims * sizeof *p->shape) == 0;
 }
 
 static int is_one(PyObject *function, PyObject *argument) {
     return is_wanted(PyObject_CallFunctionObjArgs(function, argument, NULL), Py_True);
 }
 
-/* What values.plain_address asks, in its order. The shape and version are there only if it is DONE. An inference tensor has no
- * version, and refuses. */
-static enum outcome look_at(PyObject *tensor, struct plain *p) {
-    *p = (struct plain){NULL, NULL, NULL, 0};
-    PyObject *type = (PyObject *)Py_TYPE(tensor);
-    if (type != given.tensor && type != given.parameter)
-        return TO_PYTHON;
+/* By one call. A sparse, nested, wrapped or meta tensor refuses: it has no strides, no address, or no such device. */
+static int look_by_exchange(PyObject *tensor, struct plain *p) {
+    struct exchanged e;
+    if (given.look(tensor, &e) != 0)
+        return -1;
+    if (!lies_plainly(&e) || e.dims > MOST_DIMS)
+        return 0;
+    p->count = 1;
+    p->dims = e.dims;
+    for (int i = 0; i < e.dims; i++)
+        p->count *= p->shape[i] = e.shape[i];
+    p->numbers = (const float *)(const void *)((const char *)e.data + e.offset);
+    if (p->count == 0 || e.data == NULL)
+        return 0;
+    return returns_the(tensor, n_is_neg, Py_False);
+}
+
+/* What values.plain_address asks, in its order. */
+static int look_by_attributes(PyObject *tensor, struct plain *p) {
     int is = is_the(tensor, n_is_cpu, Py_True);
     if (is == 1)
         is = is_the(tensor, n_dtype, given.float32);
@@ -111,24 +144,30 @@ static enum outcome look_at(PyObject *tensor, struct plain *p) {
     if (is == 1)
         is = returns_the(tensor, n_is_neg, Py_False);
     if (is == 1 && (is = is_one(given.is_functorch, tensor)) >= 0)
-        is = is == 0 ? 1 : 0;
-    if (is != 1)
-        return is == 0 ? TO_PYTHON : refused();
-    p->count = number_from(tensor, n_numel);
-    if (p->count < 0)
-        return refused();
-    int64_t address = p->count > 0 ? number_from(tensor, n_data_ptr) : 0;
-    if (address == -1 && PyErr_Occurred())
-        return refused();
-    if (address == 0)
-        return TO_PYTHON;
+        is = !is;
+    if (is != 1 || (p->count = number_from(tensor, n_numel)) <= 0)
+        return is != 1 ? is : p->count < 0 ? -1 : 0;
+    int64_t address = number_from(tensor, n_data_ptr);
+    PyObject *shape = address == -1 && PyErr_Occurred() ? NULL : PyObject_GetAttr(tensor, n_shape);
+    Py_ssize_t dims = shape == NULL ? -1 : PyTuple_Size(shape);
+    for (Py_ssize_t i = 0; i < dims && dims <= MOST_DIMS; i++)
+        p->shape[i] = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
+    Py_XDECREF(shape);
+    p->dims = (int)dims;
     p->numbers = (const float *)(intptr_t)address;
-    if ((p->version = PyObject_GetAttr(tensor, n_version)) == NULL ||
-        (p->shape = PyObject_GetAttr(tensor, n_shape)) == NULL) {
-        let_go(p);
-        return refused();
-    }
-    return DONE;
+    return dims < 0 || PyErr_Occurred() ? -1 : address != 0 && dims <= MOST_DIMS;
+}
+
+/* The version is there only if it is DONE. An inference tensor has none, and refuses. */
+static enum outcome look_at(PyObject *tensor, struct plain *p) {
+    p->version = NULL;
+    PyObject *type = (PyObject *)Py_TYPE(tensor);
+    if (type != given.tensor && type != given.parameter)
+        return TO_PYTHON;
+    int is = given.look != NULL ? look_by_exchange(tensor, p) : look_by_attributes(tensor, p);
+    if (is == 1 && (p->version = PyObject_GetAttr(tensor, n_version)) == NULL)
+        is = -1;
+    return is == 1 ? DONE : is == 0 ? TO_PYTHON : refused();
 }
 
 #endif

@@ -44,6 +44,7 @@ def load() -> ModuleType | None:
         len(COLUMNS),
         NAN,
         INF,
+        getattr(Tensor, "__dlpack_c_exchange_api__", None),
     )
     return module
 
