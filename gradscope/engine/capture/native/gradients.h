@@ -6,9 +6,62 @@
 /* The tensor hook of one output, and the handle that removes it. It holds nothing of the graph, nor of what holds the graph. */
 typedef struct {
     PyObject_HEAD
-    PyObject *slot, *taps, *hooks; /* weak references to the last two */
+    PyObject *slot, *taps; /* a weak reference */
+    PyObject *hooks;       /* borrowed: the dict that it is in says when it goes */
     long long of_pass;
 } GradientTap;
+
+/* The hooks of one output: a dict, as torch wants it, that can be referred to weakly, as its handles want it, and that tells
+ * its tap when it goes. Of an OrderedDict and a weak reference to it the collector of garbage would have to know three times as
+ * much. What a dict has comes first; what is added begins at `hooks_end`. */
+struct hooks_end {
+    PyObject *weak_list;
+    PyObject *tap; /* owned */
+};
+
+static PyObject *hooks_type;
+static Py_ssize_t hooks_end;
+
+static struct hooks_end *end_of(PyObject *hooks) { return (struct hooks_end *)(void *)((char *)hooks + hooks_end); }
+
+static void hooks_dealloc(PyObject *hooks) {
+    PyTypeObject *type = Py_TYPE(hooks);
+    struct hooks_end *end = end_of(hooks);
+    PyObject_GC_UnTrack(hooks);
+    if (end->weak_list != NULL)
+        PyObject_ClearWeakRefs(hooks);
+    if (end->tap != NULL)
+        ((GradientTap *)end->tap)->hooks = NULL;
+    Py_CLEAR(end->tap);
+    ((destructor)PyType_GetSlot(&PyDict_Type, Py_tp_dealloc))(hooks);
+    Py_DECREF(type);
+}
+
+static PyMemberDef hooks_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, 0, READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot hooks_slots[] = {
+    {Py_tp_dealloc, hooks_dealloc},
+    {Py_tp_members, hooks_members},
+    {Py_tp_doc, "The hooks of one output, gradscope's among them."},
+    {0, NULL},
+};
+
+static PyObject *make_hooks_type(void) {
+    PyType_Spec spec = {
+        .name = "gradscope.engine.capture.native.Hooks", .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        .slots = hooks_slots};
+    PyObject *of_dict = PyObject_GetAttrString((PyObject *)&PyDict_Type, "__basicsize__");
+    hooks_end = of_dict == NULL ? -1 : PyLong_AsSsize_t(of_dict);
+    Py_XDECREF(of_dict);
+    if (hooks_end < 0)
+        return NULL;
+    hooks_members[0].offset = hooks_end + (Py_ssize_t)offsetof(struct hooks_end, weak_list);
+    spec.basicsize = (int)(hooks_end + (Py_ssize_t)sizeof(struct hooks_end));
+    return PyType_FromSpecWithBases(&spec, (PyObject *)&PyDict_Type);
+}
 
 static PyObject *gradient_to_python(Taps *t, PyObject *slot, long long of_pass, PyObject *gradient) {
     PyObject *pass = PyLong_FromLongLong(of_pass);
@@ -74,9 +127,9 @@ static PyObject *gradient_tap_call(GradientTap *tap, PyObject *args, PyObject *k
 }
 
 static PyObject *gradient_tap_remove(GradientTap *tap, PyObject *Py_UNUSED(none)) {
-    PyObject *hooks = PyObject_CallNoArgs(tap->hooks);
-    if (hooks == NULL || hooks == Py_None)
-        return hooks;
+    if (tap->hooks == NULL)
+        Py_RETURN_NONE;
+    PyObject *hooks = Py_NewRef(tap->hooks);
     PyObject *done = PyObject_CallMethodObjArgs(hooks, n_pop, tap, Py_None, NULL);
     Py_DECREF(hooks);
     Py_XDECREF(done);
@@ -87,7 +140,6 @@ static void gradient_tap_dealloc(GradientTap *tap) {
     PyTypeObject *type = Py_TYPE((PyObject *)tap);
     Py_XDECREF(tap->slot);
     Py_XDECREF(tap->taps);
-    Py_XDECREF(tap->hooks);
     PyObject_Free(tap);
     Py_DECREF(type);
 }
@@ -140,30 +192,34 @@ static enum outcome look_at_graph(PyObject *tensor, struct expected *e) {
     return e->registers != NULL ? DONE : PyErr_Occurred() ? refused() : TO_PYTHON;
 }
 
+/* The hooks of one output, with a tap among them. */
+static PyObject *make_hooks(Taps *t, PyObject *slot) {
+    newfunc make = (newfunc)PyType_GetSlot(&PyDict_Type, Py_tp_new);
+    PyObject *hooks = make((PyTypeObject *)hooks_type, given.nothing, NULL);
+    GradientTap *tap = hooks == NULL ? NULL : PyObject_New(GradientTap, (PyTypeObject *)gradient_tap_type);
+    if (tap == NULL) {
+        Py_XDECREF(hooks);
+        return NULL;
+    }
+    tap->slot = Py_NewRef(slot);
+    tap->taps = Py_NewRef(t->weak);
+    tap->hooks = hooks;
+    tap->of_pass = t->of_pass;
+    end_of(hooks)->tap = (PyObject *)tap;
+    /* By itself as the key: torch counts its own. */
+    if (PyDict_SetItem(hooks, (PyObject *)tap, (PyObject *)tap) < 0)
+        Py_CLEAR(hooks);
+    return hooks;
+}
+
 /* What Tensor.register_hook does there. */
 static int expect(Taps *t, PyObject *slot, PyObject *tensor, struct expected *e) {
-    if (PyDict_SetItem(t->reasons, slot, e->reason) < 0)
-        return -1;
-    PyObject *hooks = PyObject_CallFunctionObjArgs(given.ordered_dict, NULL);
-    if (hooks == NULL)
-        return -1;
-    int failed = -1;
-    GradientTap *tap = PyObject_New(GradientTap, (PyTypeObject *)gradient_tap_type);
-    if (tap != NULL) {
-        tap->slot = Py_NewRef(slot);
-        tap->taps = Py_NewRef(t->weak);
-        tap->hooks = PyWeakref_NewRef(hooks, NULL);
-        tap->of_pass = t->of_pass;
-        PyObject *done = NULL;
-        /* By itself as the key: torch counts its own. */
-        if (tap->hooks != NULL && PyObject_SetItem(hooks, (PyObject *)tap, (PyObject *)tap) == 0 &&
-            PyObject_SetAttr(tensor, n_backward_hooks, hooks) == 0)
-            done = PyObject_CallFunctionObjArgs(e->registers, tensor, NULL);
-        failed = done == NULL ? -1 : PyList_Append(t->handles, (PyObject *)tap);
-        Py_XDECREF(done);
-        Py_DECREF(tap);
-    }
-    Py_DECREF(hooks);
+    PyObject *hooks = PyDict_SetItem(t->reasons, slot, e->reason) < 0 ? NULL : make_hooks(t, slot), *done = NULL;
+    if (hooks != NULL && PyObject_SetAttr(tensor, n_backward_hooks, hooks) == 0)
+        done = PyObject_CallFunctionObjArgs(e->registers, tensor, NULL);
+    int failed = done == NULL ? -1 : PyList_Append(t->handles, end_of(hooks)->tap);
+    Py_XDECREF(done);
+    Py_XDECREF(hooks);
     return failed;
 }
 

@@ -234,7 +234,7 @@ static PyType_Spec taps_spec = {
 
 static PyObject *set_up(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject **fields[] = {&given.tensor,       &given.parameter,    &given.float32,      &given.strided,
-                           &given.is_functorch, &given.graph_task,   &given.perf_counter, &given.ordered_dict,
+                           &given.is_functorch, &given.graph_task,   &given.perf_counter, &given.nothing,
                            &given.no_gradient,  &given.no_gradient_of_view, &given.backward};
     PyObject *o[11], *exchange;
     if (!PyArg_ParseTuple(args, "OOOOOOOOOOOnnnO", &o[0], &o[1], &o[2], &o[3], &o[4], &o[5], &o[6], &o[7], &o[8], &o[9],
@@ -268,10 +268,11 @@ PyMODINIT_FUNC PyInit__native(void) {
         return NULL;
     taps_type = PyType_FromSpec(&taps_spec);
     gradient_tap_type = PyType_FromSpec(&gradient_tap_spec);
+    hooks_type = make_hooks_type();
     copies_type = PyType_FromSpec(&copies_spec);
     PyObject *looks_on_type = PyType_FromSpec(&looks_on_spec);
     /* Of a gradient tap torch need not warn that it does not save it with a tensor. */
-    if (taps_type == NULL || gradient_tap_type == NULL || copies_type == NULL || looks_on_type == NULL ||
+    if (taps_type == NULL || gradient_tap_type == NULL || hooks_type == NULL || copies_type == NULL || looks_on_type == NULL ||
         PyObject_SetAttrString(gradient_tap_type, "__torch_unserializable__", Py_True) < 0 ||
         PyModule_AddObjectRef(module, "Copies", copies_type) < 0 ||
         PyModule_AddObjectRef(module, "LooksOn", looks_on_type) < 0 ||

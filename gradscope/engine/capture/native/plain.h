@@ -15,7 +15,8 @@ enum outcome { FAILED = -1, TO_PYTHON = 0, DONE = 1 };
 /* Given once, by set_up. */
 static struct {
     PyObject *tensor, *parameter, *float32, *strided; /* types, a dtype, a layout */
-    PyObject *is_functorch, *graph_task, *perf_counter, *ordered_dict;
+    PyObject *is_functorch, *graph_task, *perf_counter;
+    PyObject *nothing; /* an empty tuple */
     PyObject *no_gradient, *no_gradient_of_view; /* reasons */
     PyObject *backward;                          /* the sub-step */
     Py_ssize_t columns, nan_count, inf_count; /* of a summary's row */

@@ -6,7 +6,6 @@ Here, because what lies below the capture has parts of it, too. Nothing depends 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from types import ModuleType
 
 import torch
@@ -37,7 +36,7 @@ def load() -> ModuleType | None:
         torch._C._functorch.is_functorch_wrapped_tensor,
         torch._C._current_graph_task_id,
         time.perf_counter,
-        OrderedDict,
+        (),
         absences.NO_GRADIENT,
         absences.NO_GRADIENT_OF_VIEW,
         SubStep.BACKWARD,
