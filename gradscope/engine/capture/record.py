@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gradscope.engine.capture.interning import Table
 from gradscope.engine.capture.keeper import Keeper
+from gradscope.engine.capture.native.fields import RecordFields, SlotFields
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.kernel.library import Jobs
 from gradscope.engine.quantities.summary import SummaryBatch
@@ -39,10 +40,10 @@ from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind, SubjectRow
 
 
-class Slot:
+class Slot(SlotFields):
     """One subject of a session, with the form that it had when it was last seen."""
 
-    __slots__ = ("dtype", "key", "note", "position", "record", "row", "shape")
+    __slots__ = ()
 
     def __init__(self, key: SubjectKey) -> None:
         self.key = key
@@ -115,7 +116,7 @@ _MAIN_SUBSTEPS = {
 }
 
 
-class PhaseRecord:
+class PhaseRecord(RecordFields):
     """Filled by the hooks while a phase runs. `elapsed` is a monotonic time that leaves gradscope's own work out.
 
     `summaries` is this record's until the next one begins with it.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradscope.engine.capture.native.fields import CallFields, ParameterFields
 from gradscope.engine.capture.record import Slot, Tables
 from gradscope.engine.quantities.values import shape_of
 from gradscope.engine.surroundings.source import users_line
@@ -53,23 +54,10 @@ class Sites:
         return activation, gradient
 
 
-class CallSite:
+class CallSite(CallFields):
     """One call of one layer in a forward, as it was the last time."""
 
-    __slots__ = (
-        "_form",
-        "_name",
-        "_number",
-        "_sites",
-        "_tables",
-        "activation",
-        "bytes",
-        "gradient",
-        "place",
-        "plain_shape",
-        "slots",
-        "substep",
-    )
+    __slots__ = ("_form", "_name", "_number", "_sites", "_tables", "slots")
 
     def __init__(self, sites: Sites, tables: Tables, name: str, number: int) -> None:
         self._sites, self._tables, self._name, self._number = sites, tables, name, number
@@ -104,10 +92,10 @@ class CallSite:
         self.activation, self.gradient = self.slots[0] if is_plain else (None, None)
 
 
-class ParameterSite:
+class ParameterSite(ParameterFields):
     """One parameter, with the shape that it had the last time its gradient arrived."""
 
-    __slots__ = ("_name", "_tables", "change", "gradient", "parameter", "place", "shape")
+    __slots__ = ("_name", "_tables")
 
     def __init__(self, tables: Tables, name: str) -> None:
         self._tables, self._name = tables, name

@@ -97,7 +97,8 @@ static PyObject *gradient_arrived(Taps *t, PyObject *slot, long long of_pass, Py
     if (failed && keep_error(t) < 0)
         return NULL;
     PyObject *reason = PyObject_CallMethodObjArgs(t->reasons, n_pop, slot, Py_None, NULL);
-    PyObject *key = reason == NULL ? NULL : PyObject_GetAttr(slot, n_key);
+    const SlotFields *fields = reason == NULL ? NULL : as_SlotFields(slot);
+    PyObject *key = fields == NULL ? NULL : Py_XNewRef(held(fields->key));
     PyObject *name = key == NULL ? NULL : PyObject_GetAttr(key, n_name);
     PyObject *call = name == NULL ? NULL : PyObject_GetAttr(key, n_call);
     failed = call == NULL || stop_if_armed(t, given.backward, "gradient", name, call) < 0;

@@ -67,19 +67,18 @@ static void forget(Taps *t, struct left *l) {
 
 /* Whether a site is of one plain tensor, and right for this output in this part of the phase; it is made so. */
 static int follow(Taps *t, PyObject *site, PyObject *output, const struct plain *plain) {
-    PyObject *substep = PyObject_GetAttr(t->record, n_substep), *before = PyObject_GetAttr(site, n_plain_shape);
-    int is = substep == NULL || before == NULL ? -1 : is_the(site, n_substep, substep);
-    if (is == 1)
-        is = has_shape(plain, before);
-    if (is == 0 && before != Py_None) {
+    const CallFields *fields = as_CallFields(site);
+    PyObject *substep = held(((RecordFields *)t->record)->substep);
+    if (fields == NULL || substep == NULL)
+        return -1;
+    int is = fields->substep == substep && has_shape(plain, fields->plain_shape);
+    if (is == 0 && fields->plain_shape != Py_None) {
         PyObject *leaves = Py_BuildValue("((sO))", "", output);
         PyObject *done = leaves == NULL ? NULL : PyObject_CallMethodObjArgs(site, n_follow, substep, leaves, NULL);
         Py_XDECREF(leaves);
         Py_XDECREF(done);
         is = done == NULL ? -1 : 1;
     }
-    Py_XDECREF(substep);
-    Py_XDECREF(before);
     return is;
 }
 
@@ -101,8 +100,11 @@ static enum outcome prepare_left(Taps *t, PyObject *name, PyObject *output, stru
     l->site = Py_XNewRef(site_of(t, name, PyTuple_GetItem(entered, 1)));
     if (l->site == NULL)
         return PyErr_Occurred() ? refused() : TO_PYTHON;
-    l->activation = PyObject_GetAttr(l->site, n_activation);
-    l->gradient = PyObject_GetAttr(l->site, n_gradient);
+    const CallFields *site = as_CallFields(l->site);
+    if (site == NULL)
+        return refused();
+    l->activation = Py_XNewRef(held(site->activation));
+    l->gradient = Py_XNewRef(held(site->gradient));
     if (l->activation == NULL || l->gradient == NULL)
         return refused();
     if (l->activation == Py_None)
@@ -122,11 +124,9 @@ static enum outcome prepare_left(Taps *t, PyObject *name, PyObject *output, stru
 
 /* The place that was passed, and what came out. 1: it is not finite. */
 static int note(Taps *t, struct left *l) {
-    PyObject *place = PyObject_GetAttr(l->site, n_place), *bytes = PyObject_GetAttr(l->site, n_bytes);
-    int failed = place == NULL || bytes == NULL || append(t->places, place) < 0 || append_real(t->times, l->at) < 0 ||
-                 append_real(t->times, l->now - l->at) < 0 || append(t->times, bytes) < 0;
-    Py_XDECREF(place);
-    Py_XDECREF(bytes);
+    const CallFields *site = as_CallFields(l->site);
+    int failed = site == NULL || append(t->places, held(site->place)) < 0 || append_real(t->times, l->at) < 0 ||
+                 append_real(t->times, l->now - l->at) < 0 || append(t->times, held(site->bytes)) < 0;
     return failed ? -1 : take(t, &l->subject);
 }
 
@@ -175,7 +175,7 @@ static enum outcome leave(Taps *t, PyObject *name, PyObject *output, PyObject *i
     if (outcome == DONE) {
         depth = stack == NULL ? 0 : PyList_Size(stack);
         PyObject *around = depth > 0 ? PyTuple_GetItem(PyList_GetItem(stack, depth - 1), 0) : Py_None;
-        PyObject *substep = PyObject_GetAttr(t->record, n_substep);
+        PyObject *substep = Py_XNewRef(held(((RecordFields *)t->record)->substep));
         if (around == NULL || tell_running(t, around) < 0 || substep == NULL ||
             stop_if_armed(t, substep, "leave", name, call) < 0)
             outcome = FAILED;

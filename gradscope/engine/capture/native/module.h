@@ -95,6 +95,8 @@ static PyObject *taps_begin(Taps *t, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OppLOOp", &record, &is_forward, &is_backward, &of_pass, &summarise, &summarise_all,
                           &norms))
         return NULL;
+    if (as_RecordFields(record) == NULL)
+        return NULL;
     forget_record(t);
     if (set_from(&t->number, record, n_number) < 0 || set_from(&t->rows, record, n_rows) < 0 ||
         set_from(&t->places, record, n_places) < 0 || set_from(&t->times, record, n_times) < 0 ||
@@ -271,8 +273,10 @@ PyMODINIT_FUNC PyInit__native(void) {
     hooks_type = make_hooks_type();
     copies_type = PyType_FromSpec(&copies_spec);
     PyObject *looks_on_type = PyType_FromSpec(&looks_on_spec);
+    if (add_bases(module) < 0)
+        Py_CLEAR(module);
     /* Of a gradient tap torch need not warn that it does not save it with a tensor. */
-    if (taps_type == NULL || gradient_tap_type == NULL || hooks_type == NULL || copies_type == NULL || looks_on_type == NULL ||
+    if (module == NULL || taps_type == NULL || gradient_tap_type == NULL || hooks_type == NULL || copies_type == NULL || looks_on_type == NULL ||
         PyObject_SetAttrString(gradient_tap_type, "__torch_unserializable__", Py_True) < 0 ||
         PyModule_AddObjectRef(module, "Copies", copies_type) < 0 ||
         PyModule_AddObjectRef(module, "LooksOn", looks_on_type) < 0 ||

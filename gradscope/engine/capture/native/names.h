@@ -48,31 +48,16 @@
     X(rows, "_rows")                                                                                                   \
     X(places, "_places")                                                                                               \
     X(times, "_times")                                                                                                 \
-    X(last, "_last")                                                                                                   \
     X(lock, "_lock")                                                                                                   \
     X(summaries, "_summaries")                                                                                         \
     X(tables, "_tables")                                                                                               \
     X(number, "_number")                                                                                               \
     X(started, "_started")                                                                                             \
-    X(own_seconds, "own_seconds")                                                                                      \
-    X(paused_seconds, "paused_seconds")                                                                                \
-    X(substep, "substep")                                                                                              \
     X(output, "_output")                                                                                               \
     X(room, "_room")                                                                                                   \
     X(address, "address")                                                                                              \
-    X(plain_shape, "plain_shape")                                                                                      \
-    X(place, "place")                                                                                                  \
-    X(bytes, "bytes")                                                                                                  \
-    X(activation, "activation")                                                                                        \
-    X(gradient, "gradient")                                                                                            \
-    X(parameter, "parameter")                                                                                          \
-    X(change, "change")                                                                                                \
-    X(row, "row")                                                                                                      \
-    X(note, "note")                                                                                                    \
-    X(position, "position")                                                                                            \
     X(call, "call")                                                                                                    \
     X(name, "name")                                                                                                    \
-    X(key, "key")                                                                                                      \
     X(locked, "locked")                                                                                                \
     X(acquire, "acquire")                                                                                              \
     X(release, "release")                                                                                              \

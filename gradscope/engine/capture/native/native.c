@@ -10,6 +10,7 @@
 #include <math.h>
 #include <structmember.h>
 
+#include "fields.h"
 #include "kernel.h"
 #include "names.h"
 #include "plain.h"
@@ -69,23 +70,18 @@ static double elapsed(Taps *t, double *clock) {
         return NAN;
     *clock = PyFloat_AsDouble(now);
     Py_DECREF(now);
-    double own = real(t->record, n_own_seconds), paused = real(t->record, n_paused_seconds);
-    return PyErr_Occurred() ? NAN : *clock - t->started - own - paused;
+    const RecordFields *record = (RecordFields *)t->record;
+    return *clock - t->started - record->own_seconds - record->paused_seconds;
 }
 
 /* What was done since `clock` is no time of the training's. */
 static int leave_out_since(Taps *t, double clock) {
     PyObject *now = PyObject_CallFunctionObjArgs(given.perf_counter, NULL);
-    double own = now == NULL ? -1 : real(t->record, n_own_seconds);
-    if (PyErr_Occurred()) {
-        Py_XDECREF(now);
+    if (now == NULL)
         return -1;
-    }
-    PyObject *sum = PyFloat_FromDouble(own + PyFloat_AsDouble(now) - clock);
+    ((RecordFields *)t->record)->own_seconds += PyFloat_AsDouble(now) - clock;
     Py_DECREF(now);
-    int failed = sum == NULL || PyObject_SetAttr(t->record, n_own_seconds, sum) < 0;
-    Py_XDECREF(sum);
-    return failed ? -1 : 0;
+    return 0;
 }
 
 /* Whether this is a moment to be noted: DONE if there is nothing to do, TO_PYTHON if it is not known here. */
@@ -218,21 +214,17 @@ static void release(Taps *t, struct subject *s) {
 
 /* Whether a slot has the form of what lies in it now: float32 of this shape, without a note. */
 static int has_form(PyObject *slot, const struct plain *plain) {
-    int is = is_the(slot, n_dtype, given.float32);
-    if (is != 1)
-        return is;
-    PyObject *before = PyObject_GetAttr(slot, n_shape), *note = PyObject_GetAttr(slot, n_note);
-    is = before == NULL || note == NULL ? -1 : PyUnicode_GetLength(note) == 0;
-    if (is == 1)
-        is = has_shape(plain, before);
-    Py_XDECREF(before);
-    Py_XDECREF(note);
-    return is;
+    const SlotFields *fields = as_SlotFields(slot);
+    if (fields == NULL)
+        return -1;
+    if (fields->dtype != given.float32 || fields->note == NULL || PyUnicode_GetLength(fields->note) != 0)
+        return PyErr_Occurred() ? -1 : 0;
+    return has_shape(plain, fields->shape);
 }
 
 /* Whether it is the tensor that was taken the last time, unchanged: its numbers are known. */
 static int is_last(Taps *t, PyObject *tensor) {
-    PyObject *last = PyObject_GetAttr(t->record, n_last);
+    PyObject *last = held(((RecordFields *)t->record)->last);
     if (last == NULL)
         return -1;
     int is = 0;
@@ -242,7 +234,6 @@ static int is_last(Taps *t, PyObject *tensor) {
         is = known == NULL ? -1 : known == tensor;
         Py_XDECREF(known);
     }
-    Py_DECREF(last);
     return is;
 }
 
@@ -252,9 +243,9 @@ static int is_kept(Taps *t, PyObject *slot) {
     int is = all == NULL || ranks == NULL ? -1 : PyObject_IsTrue(all);
     if (is == 0 && (is = PyObject_IsTrue(ranks)) == 1) {
         /* Only now: to ask for a key takes long. */
-        PyObject *key = PyObject_GetAttr(slot, n_key);
+        const SlotFields *fields = as_SlotFields(slot);
+        PyObject *key = fields == NULL ? NULL : held(fields->key);
         is = key == NULL ? -1 : PySequence_Contains(ranks, key);
-        Py_XDECREF(key);
     }
     Py_XDECREF(all);
     Py_XDECREF(ranks);
@@ -285,10 +276,12 @@ static enum outcome begin_subject(Taps *t, PyObject *tensor, struct subject *s) 
 /* Everything else that may be refused, after that. From here until `take` no other thread gets into the record: no Python
  * runs, and the lock is held or the interpreter's is. */
 static enum outcome prepare(Taps *t, PyObject *slot, struct subject *s) {
-    int no = 0;
+    int no;
     s->slot = slot;
     /* Taken a second time in this phase, it replaces the first. */
-    if ((no = is_the(slot, n_record, t->number)) == 0 && (no = is_last(t, s->tensor)) == 0 &&
+    const SlotFields *fields = as_SlotFields(slot);
+    no = fields == NULL ? -1 : fields->record == t->number;
+    if (no == 0 && (no = is_last(t, s->tensor)) == 0 &&
         (no = is_kept(t, slot)) == 0 && (no = give_form(t, slot, s)) >= 0)
         no = !no;
     if (no == 0) {
@@ -321,11 +314,12 @@ static const struct output *output_of(Taps *t) {
 
 /* The summary of a subject is there. */
 static int put(Taps *t, PyObject *slot, PyObject *position) {
-    PyObject *row = PyObject_GetAttr(slot, n_row);
-    int failed = append(t->rows, row) < 0 || PyObject_SetAttr(slot, n_record, t->number) < 0 ||
-                 PyObject_SetAttr(slot, n_position, position) < 0;
-    Py_XDECREF(row);
-    return failed ? -1 : 0;
+    SlotFields *fields = as_SlotFields(slot);
+    if (fields == NULL || append(t->rows, held(fields->row)) < 0)
+        return -1;
+    set_field(&fields->record, t->number);
+    set_field(&fields->position, position);
+    return 0;
 }
 
 /* What was prepared. 1: it has NaN or Inf; 0: it has none; -1: an exception. */
@@ -350,7 +344,9 @@ static int take(Taps *t, struct subject *s) {
     /* Weak: a strong one to a gradient would keep autograd from adding to it in place. */
     PyObject *reference = PyWeakref_NewRef(s->tensor, NULL);
     PyObject *last = reference == NULL ? NULL : PyTuple_Pack(3, reference, s->plain.version, position);
-    int failed = last == NULL || PyObject_SetAttr(t->record, n_last, last) < 0;
+    if (last != NULL)
+        set_field(&((RecordFields *)t->record)->last, last);
+    int failed = last == NULL;
     Py_XDECREF(reference);
     Py_XDECREF(last);
     Py_DECREF(position);

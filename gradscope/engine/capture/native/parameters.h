@@ -30,18 +30,18 @@ static enum outcome prepare_arrived(Taps *t, PyObject *name, PyObject *tensor, s
     a->site = Py_XNewRef(PyDict_GetItemWithError(t->parameter_sites, name));
     if (a->gradient == NULL || a->gradient == Py_None || a->site == NULL)
         return PyErr_Occurred() ? refused() : TO_PYTHON;
-    a->slot = PyObject_GetAttr(a->site, n_gradient);
-    a->place = PyObject_GetAttr(a->site, n_place);
-    PyObject *shape = PyObject_GetAttr(a->site, n_shape);
-    enum outcome outcome = a->slot == NULL || a->place == NULL || shape == NULL
-                               ? refused()
-                               : begin_subject(t, a->gradient, &a->subject);
+    const ParameterFields *site = as_ParameterFields(a->site);
+    if (site == NULL)
+        return refused();
+    a->slot = Py_XNewRef(held(site->gradient));
+    a->place = Py_XNewRef(held(site->place));
+    enum outcome outcome =
+        a->slot == NULL || a->place == NULL ? refused() : begin_subject(t, a->gradient, &a->subject);
     if (outcome == DONE) {
         /* Of the gradient: a parameter of another shape has no gradient of this one. */
-        is = has_shape(&a->subject.plain, shape);
+        is = has_shape(&a->subject.plain, site->shape);
         outcome = is == 1 ? prepare(t, a->slot, &a->subject) : is == 0 ? TO_PYTHON : refused();
     }
-    Py_XDECREF(shape);
     return outcome;
 }
 
@@ -105,7 +105,9 @@ static void end_run(struct run *run) {
 /* One more, if both the value and the one before it are plain, and the slots have their form. */
 static enum outcome add_to_run(struct run *run, PyObject *site, PyObject *tensor, PyObject *before) {
     struct plain now, then;
-    PyObject *own = PyObject_GetAttr(site, n_parameter), *changed = PyObject_GetAttr(site, n_change);
+    const ParameterFields *fields = as_ParameterFields(site);
+    PyObject *own = fields == NULL ? NULL : Py_XNewRef(held(fields->parameter));
+    PyObject *changed = own == NULL ? NULL : Py_XNewRef(held(fields->change));
     enum outcome outcome = own == NULL || changed == NULL ? refused() : look_at(tensor, &now);
     if (outcome == DONE) {
         outcome = look_at(before, &then);

@@ -5,6 +5,7 @@
 
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "exchange.h"
 #include "names.h"
@@ -92,9 +93,9 @@ struct plain {
 
 static void let_go(struct plain *p) { Py_CLEAR(p->version); }
 
-/* Whether it has this shape, which may be None. */
+/* Whether it has this shape, which may be None, or not be there. */
 static int has_shape(const struct plain *p, PyObject *shape) {
-    if (!PyTuple_Check(shape) || PyTuple_Size(shape) != p->dims)
+    if (shape == NULL || !PyTuple_Check(shape) || PyTuple_Size(shape) != p->dims)
         return 0;
     for (int i = 0; i < p->dims; i++) {
         int64_t length = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
