@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -53,7 +53,7 @@ class Gradients:
         """Those of them that the newest step has unscaled since."""
         self._are_lost = False
         """The step has changed gradients of which no copy is kept."""
-        observer.scale_of, observer.is_left_over = self.scale_of, self.is_left_over
+        observer.scale_of, observer.left_over = self.scale_of, self.left_over
         observer.others_names = self.others_names
 
     # ------------------------------------------------------------------------------------------ what happens to them
@@ -206,11 +206,12 @@ class Gradients:
         """What a parameter's gradient, as the newest backward left it, is to be divided by."""
         return self.scale if name in self._scaled_names else None
 
-    def is_left_over(self, name: str, tensor: Tensor) -> bool:
-        """Whether a gradient is of another optimizer's turn: this window's backwards have not reached it."""
-        if len(self._whose.turns) == 1 or name in self._touched:
-            return False
-        return all(tensor is not own for own in self._whose.turn.parameters)
+    def left_over(self, tensors: Mapping[str, Tensor]) -> Collection[str]:
+        """Whose gradients are of another optimizer's turn: this window's backwards have not reached them."""
+        if len(self._whose.turns) == 1:
+            return ()
+        own = {id(tensor) for tensor in self._whose.turn.parameters}
+        return {name for name, tensor in tensors.items() if name not in self._touched and id(tensor) not in own}
 
     def clipped(self) -> Iterator[tuple[SubjectKey, Tensor]]:
         """The gradients as the optimizer has seen them, where clipping may have changed them."""

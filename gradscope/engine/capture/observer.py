@@ -77,8 +77,8 @@ class Observer:
         """What all gradients are multiplied with now; they are shown divided by it."""
         self.scale_of: Callable[[str], float | None] = lambda name: self.gradient_scale
         """The same of one parameter, when the backward is over."""
-        self.is_left_over: Callable[[str, Tensor], bool] = lambda name, tensor: False
-        """Whether a parameter's gradient has nothing to do with this backward."""
+        self.left_over: Callable[[Mapping[str, Tensor]], Collection[str]] = lambda tensors: ()
+        """The parameters whose gradients have nothing to do with this backward."""
         self.others_names: Callable[[], frozenset[str]] = frozenset
         """The parameters that other optimizers hold than the one whose turn it is."""
         self.listener: Listener | None = None
@@ -270,8 +270,7 @@ class Observer:
     def initial(self) -> Collected:
         """Summaries of all parameters and buffers as they are now, outside any phase."""
         record = record_outside(self.tables, self.keeper, self.capture)
-        for name, tensor in self._wanted_tensors().items():
-            record.add(SubjectKey(SubjectKind.PARAMETER, name), tensor)
+        record.take_all((self._sites.of_parameter(n).parameter, t) for n, t in self._wanted_tensors().items())
         if not self.capture.is_off:
             record.take_all(self._wanted_buffers())
         return record.finish()
@@ -435,17 +434,18 @@ class Observer:
 
     def _complete_backward(self, record: PhaseRecord) -> None:
         others = trained_by_others(self.others_names(), self.tensors())
-        for name, tensor in self._wanted_tensors().items():
-            gradient, site = tensor.grad, self._sites.of_parameter(name)
-            if gradient is None:
-                tell_no_gradient(record, site.gradient, tensor, others)
-            elif self.is_left_over(name, tensor):
-                record.tell_absent(site.gradient.key, absences.LEFT_OVER)
+        wanted, site_of = self._wanted_tensors(), self._sites.of_parameter
+        left_over = self.left_over(wanted)
+        for name, tensor in wanted.items():
+            if (gradient := tensor.grad) is None:
+                tell_no_gradient(record, site_of(name).gradient, tensor, others)
+            elif name in left_over:
+                record.tell_absent(site_of(name).gradient.key, absences.LEFT_OVER)
             else:
                 # Again, if a later backward or the user's own hook has changed it since it arrived, or no hook saw it.
                 reference, version = self._seen_gradients.get(name, _UNSEEN)
                 if reference is None or reference() is not gradient or gradient._version != version:
-                    record.take(site.gradient, gradient, self.scale_of(name))
+                    record.take(site_of(name).gradient, gradient, self.scale_of(name))
         tell_missing(record, self._awaited, others)
         if self._never_called and not record.is_late:
             reached = {id(tensor) for name, tensor in self.tensors().items() if name in self._seen_gradients}

@@ -28,6 +28,13 @@ def load() -> ModuleType | None:
         return None
     if module is None:
         return None
+    set_up(module, getattr(Tensor, "__dlpack_c_exchange_api__", None))
+    return module
+
+
+def set_up(module: ModuleType, exchange: object) -> None:
+    """Tell the extension what it works with. `exchange`: the capsule by which torch tells how a tensor lies in memory, as
+    DLPack has it; None before torch 2.10, and torch is asked by attributes."""
     module.set_up(
         Tensor,
         nn.Parameter,
@@ -43,9 +50,8 @@ def load() -> ModuleType | None:
         len(COLUMNS),
         NAN,
         INF,
-        getattr(Tensor, "__dlpack_c_exchange_api__", None),
+        exchange,
     )
-    return module
 
 
 NATIVE = load()
