@@ -389,8 +389,8 @@ class Watch:
         self._follow_model()
 
     def let_go(self) -> Callable[[], frozenset[str]]:
-        """Hold nothing of the model and of the optimizers, until what is returned is called: it takes back what is still there,
-        forgets what is not, and says the names of that."""
+        """Hold nothing of the model and of the optimizers, until what is returned is called: it takes back what is still
+        there, forgets what is not, and says the names of that."""
         record, units = self.record, self._units.let_go()
         modules = {name: weakref.ref(layer.module) for name, layer in record.layers.items()}
         tensors = {name: weakref.ref(facts.tensor) for name, facts in record.parameters.items()}
