@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import io
 import threading
+import weakref
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from gradscope.engine.aside.holders import (
@@ -180,6 +183,8 @@ class Reached:
             (threading.local, self._visit_local),
             (io.IOBase, self._measured("a file", lambda file: (file.closed, file.tell()))),
             (torch.jit.ScriptModule, self._visit_scripted),
+            (weakref.ReferenceType, lambda place, it: self._visit_weak(place, it())),
+            (weakref.ProxyTypes, lambda place, it: self._visit_weak(place, getattr(it.__repr__, "__self__", None))),
         ]
         for family, visit in families:
             if issubclass(kind, family):
@@ -203,6 +208,11 @@ class Reached:
         self._keep(place, "a generator", MeasuredHolder(lambda: place_of(value), value))
         frame = getattr(value, "gi_frame", None)
         self._push([(place.attribute(name), held) for name, held in (frame.f_locals if frame else {}).items()])
+
+    def _visit_weak(self, place: Place, value: Any) -> None:
+        """Only what lives as long as the training does: anything else would live longer by being looked at."""
+        if isinstance(value, (nn.Module, Optimizer, LRScheduler)):
+            self._push([(place, value)])
 
     def _visit_iterator(self, place: Place, value: Any) -> None:
         self.iterators.append(value)
