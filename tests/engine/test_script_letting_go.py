@@ -9,7 +9,7 @@ import pytest
 from scripted import HEAD, Recorder, follow
 
 from gradscope.engine.script.session import ScriptSession
-from gradscope.protocol.phases import Phase
+from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKind
 
 FOLDS = """\
@@ -88,6 +88,23 @@ def test_what_the_script_has_stays_known_in_a_collection(tmp_path: Path) -> None
     assert followed.names == {"net"}
     assert followed.session.explain("net.weight") is not None
     assert followed.seen(Phase.STEP, SubjectKind.UPDATE) == {"net.weight", "net.bias"}
+
+
+def test_gradients_that_are_gone_with_their_model_were_not_cleared(tmp_path: Path) -> None:
+    text = """\
+    import gc
+    def fold():
+        net = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        net(torch.randn(4, 3)).pow(2).mean().backward()
+        optimizer.step()
+    for _ in range(3):
+        fold()
+        gc.collect()
+    """
+    followed = follow(tmp_path, text)
+    assert followed.order == "FBS" * 3
+    assert followed.stations(SubStep.ZERO_GRAD) == []
 
 
 def test_nothing_listens_to_collections_when_a_script_has_ended(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ class Following:
         if self.session is not None:
             self.facts.line = station.line
         if self.book is not None and self.book.inside is not None:
+            station.is_told = True
             self.book.observer.passing(kind, detail=detail, line=line or station.line)
 
     def layers(self) -> SharedHooks | None:

@@ -224,3 +224,23 @@ def test_a_script_validates_by_evaluating(tmp_path: Path) -> None:
         "The stop 'validate' cannot hold: there is no 'validate' to stop at in this training: in a script it is "
         "'evaluate', each call of a model without gradients"
     )
+
+
+def test_what_is_clipped_in_a_closure_is_told_once(tmp_path: Path) -> None:
+    text = """
+    net = nn.Linear(6, 3)
+    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.1, max_iter=3)
+    x, y, calls = torch.randn(8, 6), torch.randint(0, 3, (8,)), 0
+    def closure():
+        global calls
+        calls += 1
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        return loss
+    for step in range(2):
+        optimizer.step(closure)
+    """
+    recorder, followed = stopping(tmp_path, text, "clip", "before clip")
+    assert [hit.id for hit, _ in recorder.hits] == [1, 0] * followed.space["calls"]
