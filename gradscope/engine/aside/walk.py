@@ -27,6 +27,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from gradscope.engine.aside.holders import (
     MISSING,
+    BareHolder,
     CellHolder,
     DequeHolder,
     DictHolder,
@@ -76,6 +77,9 @@ _PLAIN = frozenset(
     (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), torch.dtype, torch.device, torch.Size)
 )
 
+HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict) and "hooks" in name)
+"""Attributes in which every module keeps hooks."""
+
 _CData: Any = ctypes.c_int.__mro__[-2]
 """What all data of ctypes is."""
 
@@ -110,6 +114,9 @@ class Reached:
     def __post_init__(self) -> None:
         self._empty: list[dict[Any, Any]] = []
         self._keep(Place("a module's hooks"), "", EmptyHolder(self._empty))
+        self._bare: list[dict[Any, Any]] = []
+        """Where modules would have parameters, buffers and modules, and have none: there may be some later."""
+        self._keep(Place("a module's parts"), "", BareHolder(self._bare))
 
     def leave_out(self, objects: Iterable[object]) -> None:
         """These are not looked at."""
@@ -276,13 +283,17 @@ class Reached:
             if inside:
                 self._seen[id(inside)] = inside
                 self.found.append((place, "", DictHolder(inside)))
+            elif id(inside) not in self._seen:
+                self._seen[id(inside)] = inside
+                self._bare.append(inside)
             for key, value in dict.items(inside):
                 if name != "_buffers":
                     self._waiting.append((place.attribute(key), value))
                 elif value is not None and id(value) not in self._seen:
                     self._seen[id(value)] = value
                     self._visit_tensor(place.attribute(key), value, is_buffer=True)
-        for value in dict.values(attributes):
+        for name in HOOKS & attributes.keys():
+            value = attributes[name]
             if type(value) in (dict, OrderedDict) and not value and id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self._empty.append(value)
