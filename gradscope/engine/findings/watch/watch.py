@@ -395,7 +395,9 @@ class Watch:
         modules = {name: weakref.ref(layer.module) for name, layer in record.layers.items()}
         tensors = {name: weakref.ref(facts.tensor) for name, facts in record.parameters.items()}
         optimizers = {name: weakref.ref(optimizer) for name, optimizer in record.optimizers.items()}
-        for facts in (*record.layers.values(), *record.parameters.values()):
+        for layer in record.layers.values():
+            layer.let_go()
+        for facts in record.parameters.values():
             facts.let_go()
         record.optimizers, self._known = {}, {}
 
