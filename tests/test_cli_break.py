@@ -145,3 +145,11 @@ def test_a_script_that_comes_to_none_ends_as_ever(written: Path) -> None:
     ended = run_script(written, "--break", "enter nowhere")
     assert (ended.returncode, ended.stdout.count("step")) == (0, 4)
     assert "note: --break: The stop 'enter nowhere' cannot hold: nothing here is called nowhere" in ended.stderr
+
+
+def test_a_script_is_ended_at_what_it_does_between_two_steps(written: Path) -> None:
+    ended = run_script(written, "--break", "before zero grad", "--jsonl", "out.jsonl")
+    assert (ended.returncode, ended.stdout) == (3, "step 0\n")
+    assert "stopped before step 1: before zero grad" in ended.stderr
+    stopped = lines_of(written / "out.jsonl")[-1]
+    assert (stopped["where"], stopped["substep"], stopped["event"]) == ("ready", "zero grad", "before")

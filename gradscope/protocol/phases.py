@@ -99,6 +99,9 @@ class Verb(StrEnum):
     RESET = "reset"
 
 
+BEGINS = "before"
+"""The event of a moment at which a sub-step begins."""
+
 INSIDE: dict[Phase, Rest] = {
     Phase.FORWARD: Rest.IN_FORWARD,
     Phase.BACKWARD: Rest.IN_BACKWARD,
@@ -211,7 +214,7 @@ class Moment:
     step: Count
     substep: SubStep
     event: Name = ""
-    """What happens there: "enter", "leave", "gradient", or "" for the sub-step itself."""
+    """What happens there: "enter", "leave", "gradient", "before" for a sub-step that begins, or "" for one that is done."""
     layer: Name = ""
     """The module's qualified name, or the parameter's; "" for the model itself or no layer."""
     call: Count = 0

@@ -197,6 +197,37 @@ def test_after_an_error_too() -> None:
         assert calls == [1]
 
 
+def by_proxy(optimizer: torch.optim.Optimizer) -> Any:
+    proxy = weakref.proxy(optimizer)
+    return lambda: proxy
+
+
+@pytest.mark.parametrize("reference", [weakref.ref, by_proxy])
+def test_an_optimizer_that_is_held_weakly_is_put_back(reference: Any) -> None:
+    def make() -> Recipe:
+        model = zoo.mlp()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        weak, extra = reference(optimizer), torch.zeros(2, requires_grad=True)
+
+        def step(model: nn.Module, batch: Any) -> Tensor:
+            for group in weak().param_groups:
+                group["lr"] *= 0.9
+            if len(weak().param_groups) == 1 and weak().param_groups[0]["lr"] < 0.07:
+                weak().add_param_group({"params": [extra]})
+            return nn.functional.cross_entropy(model(batch[0]), batch[1]) + extra.sum()
+
+        return zoo.classifier(model, loss=None, training_step=step, optimizer=optimizer, validation=zoo.vectors())
+
+    with Session(plain.seeded(make)) as session:
+        for _ in range(3):
+            session.next_batch()
+        before = session.state_hash()
+        session.set_probe("newest")
+        session.run_probe()
+        session.validate()
+        assert session.state_hash() == before
+
+
 def test_what_trains_beside_is_put_back() -> None:
     """A step that uses the real model, steps the real optimizer and moves a scheduler's closure."""
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from scripted import HEAD, Recorder, follow
 
-from gradscope.protocol.phases import Phase
+from gradscope.engine.script.session import ScriptSession
+from gradscope.protocol.phases import Phase, SubStep
 from gradscope.protocol.subjects import SubjectKind
 
 FOLDS = """\
@@ -39,9 +40,18 @@ for i in range(2):
 """
 
 
+class Finding(Recorder):
+    """Findings are looked for."""
+
+    def session_found(self, session: ScriptSession) -> None:
+        super().session_found(session)
+        session.look_for_findings()
+
+
+@pytest.mark.parametrize("finds", [False, True], ids=["plain", "finding"])
 @pytest.mark.parametrize("capture", ["full", "off"])
-def test_a_fold_is_gone_before_the_next_one(tmp_path: Path, capture: str) -> None:
-    followed = follow(tmp_path, FOLDS, capture=capture)
+def test_a_fold_is_gone_before_the_next_one(tmp_path: Path, capture: str, *, finds: bool) -> None:
+    followed = follow(tmp_path, FOLDS, capture=capture, recorder=Finding() if finds else Recorder())
     space = followed.space
     assert [len(fold) for fold in space["gone"]] == [18] * 2
     assert all(all(fold) for fold in space["gone"])
@@ -80,7 +90,65 @@ def test_what_the_script_has_stays_known_in_a_collection(tmp_path: Path) -> None
     assert followed.seen(Phase.STEP, SubjectKind.UPDATE) == {"net.weight", "net.bias"}
 
 
+def test_gradients_that_are_gone_with_their_model_were_not_cleared(tmp_path: Path) -> None:
+    text = """\
+    import gc
+    def fold():
+        net = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        net(torch.randn(4, 3)).pow(2).mean().backward()
+        optimizer.step()
+    for _ in range(3):
+        fold()
+        gc.collect()
+    """
+    followed = follow(tmp_path, text)
+    assert followed.order == "FBS" * 3
+    assert followed.stations(SubStep.ZERO_GRAD) == []
+
+
 def test_nothing_listens_to_collections_when_a_script_has_ended(tmp_path: Path) -> None:
     before = list(gc.callbacks)
     follow(tmp_path, FOLDS, recorder=Recorder())
     assert gc.callbacks == before
+
+
+def test_what_was_found_in_a_model_that_is_gone_is_still_said(tmp_path: Path) -> None:
+    text = """\
+    import gc, weakref
+    def fold(width, rate):
+        first = nn.Linear(3, 8)
+        with torch.no_grad():
+            first.bias -= width
+        model = nn.Sequential(first, nn.ReLU(), nn.Linear(8, 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        for _ in range(25):
+            optimizer.zero_grad()
+            model(torch.randn(64, 3)).pow(2).mean().backward()
+            optimizer.step()
+        return weakref.ref(model)
+    dead = fold(100, 0.01)
+    gc.collect()
+    assert dead() is None
+    """
+    followed = follow(tmp_path, text, recorder=Finding())
+    found = {(finding.id, finding.where) for finding in followed.session.findings().findings}
+    assert ("dead-units", "model.1") in found
+    # Another one in its place, which has its name and no such units.
+    followed = follow(tmp_path, text + "fold(0, 0.01)\n", recorder=Finding())
+    assert not any(finding.id == "dead-units" for finding in followed.session.findings().findings)
+    # Beside one of another name both are said.
+    other = """\
+def other():
+        net = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for _ in range(25):
+            optimizer.zero_grad()
+            net(torch.randn(64, 3)).pow(2).mean().backward()
+            optimizer.step()
+    other()
+    """
+    followed = follow(tmp_path, text + other, recorder=Finding())
+    assert "net" in followed.names
+    found = {(finding.id, finding.where) for finding in followed.session.findings().findings}
+    assert ("dead-units", "model.1") in found

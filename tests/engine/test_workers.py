@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import time
@@ -98,3 +99,44 @@ def test_a_session_that_has_drawn_nothing_leaves_the_workers_of_a_loader_alone()
     assert [len(list(one)) for one in passes] == [6, 6]
     for one in passes:
         one._shutdown_workers()
+
+
+def samples(session: Session) -> list[float]:
+    """Of the batch of the next step."""
+    session.next_batch()
+    return session.loop.batch[:, 0].tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("timeline_bytes", [0, 2**24])
+def test_two_sessions_over_one_loader_do_not_touch_each_other(timeline_bytes: int) -> None:
+    both = loader(persistent=True)
+    passes = [[float(n) for n in range(first, first + 4)] for first in range(0, 24, 4)]
+    first = Session(recipe(both), timeline_bytes=timeline_bytes)
+    second = Session(recipe(both), timeline_bytes=timeline_bytes)
+    assert [samples(first) for _ in range(2)] == passes[:2]
+    assert [samples(second) for _ in range(3)] == passes[:3]
+    assert [samples(first) for _ in range(5)] == [*passes[2:], passes[0]]
+    assert len(list(both)) == 6, "a loop of the user's own beside them"
+    first.close()
+    assert [samples(second) for _ in range(4)] == [*passes[3:], passes[0]]
+    second.close()
+    both._iterator._shutdown_workers()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("persistent", [False, True])
+def test_closing_in_a_forked_process_leaves_the_workers_to_the_one_that_has_started_them(*, persistent: bool) -> None:
+    session = Session(recipe(loader(persistent=persistent), loader(persistent=True)))
+    session.next_batch()
+    session.validate()
+    child = os.fork()
+    if not child:
+        session.close()
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [samples(session)[0] for _ in range(6)] == [4.0, 8.0, 12.0, 16.0, 20.0, 0.0]
+    session.validate()
+    session.close()

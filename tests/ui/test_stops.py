@@ -397,7 +397,8 @@ def test_the_text_follows_the_choices_and_they_follow_it(window: MainWindow) -> 
     )
     assert form.number.isVisible() and form.previous.isVisible() and not form.within.isVisible()
     form.where.setCurrentIndex(form.where.findText("before a sub-step"))
-    assert form.substep.findText("schedule") < 0, "of which it is not known when it begins"
+    form.substep.setCurrentIndex(form.substep.findText("schedule"))
+    assert dialog.text.text() == "before schedule if loss > 2 * previous loss"
 
 
 def test_what_is_wrong_is_said_with_its_column(window: MainWindow, lab: Lab) -> None:

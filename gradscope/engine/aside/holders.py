@@ -179,6 +179,10 @@ class EmptyHolder(Holder):
             content.update(before)
 
 
+class BareHolder(EmptyHolder):
+    """What comes into these is followed by who goes back."""
+
+
 class ListHolder(ItemsHolder):
     def __init__(self, content: list[Any]) -> None:
         self._content = self.content = content

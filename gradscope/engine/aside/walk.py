@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import io
 import threading
+import weakref
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -20,10 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from gradscope.engine.aside.holders import (
     MISSING,
+    BareHolder,
     CellHolder,
     DequeHolder,
     DictHolder,
@@ -73,6 +77,9 @@ _PLAIN = frozenset(
     (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), torch.dtype, torch.device, torch.Size)
 )
 
+HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict) and "hooks" in name)
+"""Attributes in which every module keeps hooks."""
+
 _CData: Any = ctypes.c_int.__mro__[-2]
 """What all data of ctypes is."""
 
@@ -107,6 +114,9 @@ class Reached:
     def __post_init__(self) -> None:
         self._empty: list[dict[Any, Any]] = []
         self._keep(Place("a module's hooks"), "", EmptyHolder(self._empty))
+        self._bare: list[dict[Any, Any]] = []
+        """Where modules would have parameters, buffers and modules, and have none: there may be some later."""
+        self._keep(Place("a module's parts"), "", BareHolder(self._bare))
 
     def leave_out(self, objects: Iterable[object]) -> None:
         """These are not looked at."""
@@ -180,6 +190,8 @@ class Reached:
             (threading.local, self._visit_local),
             (io.IOBase, self._measured("a file", lambda file: (file.closed, file.tell()))),
             (torch.jit.ScriptModule, self._visit_scripted),
+            (weakref.ReferenceType, lambda place, it: self._visit_weak(place, it())),
+            (weakref.ProxyTypes, lambda place, it: self._visit_weak(place, getattr(it.__repr__, "__self__", None))),
         ]
         for family, visit in families:
             if issubclass(kind, family):
@@ -203,6 +215,11 @@ class Reached:
         self._keep(place, "a generator", MeasuredHolder(lambda: place_of(value), value))
         frame = getattr(value, "gi_frame", None)
         self._push([(place.attribute(name), held) for name, held in (frame.f_locals if frame else {}).items()])
+
+    def _visit_weak(self, place: Place, value: Any) -> None:
+        """Only what lives as long as the training does: anything else would live longer by being looked at."""
+        if isinstance(value, (nn.Module, Optimizer, LRScheduler)):
+            self._push([(place, value)])
 
     def _visit_iterator(self, place: Place, value: Any) -> None:
         self.iterators.append(value)
@@ -266,13 +283,17 @@ class Reached:
             if inside:
                 self._seen[id(inside)] = inside
                 self.found.append((place, "", DictHolder(inside)))
+            elif id(inside) not in self._seen:
+                self._seen[id(inside)] = inside
+                self._bare.append(inside)
             for key, value in dict.items(inside):
                 if name != "_buffers":
                     self._waiting.append((place.attribute(key), value))
                 elif value is not None and id(value) not in self._seen:
                     self._seen[id(value)] = value
                     self._visit_tensor(place.attribute(key), value, is_buffer=True)
-        for value in dict.values(attributes):
+        for name in HOOKS & attributes.keys():
+            value = attributes[name]
             if type(value) in (dict, OrderedDict) and not value and id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self._empty.append(value)

@@ -32,6 +32,7 @@ from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import InitialParameters, Report, Validated
 from gradscope.protocol.nonfinite import FirstNonFinite
 from gradscope.protocol.phases import AFTER, INSIDE, Moment, Phase, Position, Rest, SubStep
+from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
 
@@ -80,6 +81,8 @@ class Book:
         self.inside: Phase | None = None
         self.moment: Moment | None = None
         """Where in a phase it has been stopped."""
+        self.is_of_script = False
+        """A script drives, which has moments between its phases, too."""
         self._stopping = threading.RLock()
         self._found: FirstNonFinite | None = None
         """In the newest phase."""
@@ -313,6 +316,27 @@ class Book:
             own, rows = self.driver.gradients.own_names(), tables.subjects.rows
             positions = np.array([i for i in positions if rows[collected.subjects[i]].key.name in own], dtype=np.int64)
         return collected.total_l2(positions)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether somebody may stop at a moment now."""
+        return self.gate is not None and self.gate.is_armed
+
+    def pass_again(self, substep: SubStep, *, detail: str, line: SourceLine | None) -> None:
+        """Noted in the phase that is open now; it was a moment before that."""
+        gate, self.gate = self.gate, None
+        try:
+            self.observer.passing(substep, detail=detail, line=line)
+        finally:
+            self.gate = gate
+
+    def pass_beside(self, substep: SubStep, event: str = "") -> None:
+        """A moment of a script, also of one that is between two phases: then training stands there if it stops."""
+        if self.inside is not None:
+            self._pass_moment(substep, event, "", 0)
+        elif self.gate is not None and self.gate.is_armed:
+            with transforms.outside():
+                self.gate.stop(Moment(step=self.step, substep=substep, event=event))
 
     def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
         if self.gate is None or not self.gate.is_armed:

@@ -37,7 +37,7 @@ from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.protocol import absences
 from gradscope.protocol.capture import FULL, Capture
 from gradscope.protocol.messages import Absence
-from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.phases import BEGINS, Phase, SubStep
 from gradscope.protocol.source import SourceLine
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -143,8 +143,7 @@ class Observer:
             self._seen_gradients.clear()
         self.running.begin(is_new_pass=phase is Phase.FORWARD)
         self._has_run_again = False
-        self.last_passed = None
-        self._tensors = None
+        self.last_passed = self._tensors = None
         self._summaries.clear(norms_only=self.capture.norms_only)
         self.record = record = PhaseRecord(phase, self.tables, self.keeper, self._summaries)
         if self._taps is not None:
@@ -166,8 +165,7 @@ class Observer:
     @contextlib.contextmanager
     def muted(self) -> Iterator[None]:
         """Inside, the model runs for other reasons than the phase: nothing is noted and nothing stops."""
-        before, self._is_muted = self._is_muted, True
-        self._has_run_again = True
+        before, self._is_muted, self._has_run_again = self._is_muted, True, True
         try:
             yield
         finally:
@@ -199,6 +197,11 @@ class Observer:
     def innermost_layer(self, error: BaseException) -> tuple[str, int] | None:
         """(name, call) of the innermost layer that the error came through; None if it was raised outside any layer."""
         return self.running.innermost(error, self._structure.modules())
+
+    def coming(self, substep: SubStep) -> float:
+        """A sub-step begins: stop here if somebody wants to. The time from which it runs."""
+        self._stop_here(substep, BEGINS, "", 0)
+        return self.elapsed()
 
     def passing(
         self, substep: SubStep, *, start: float | None = None, detail: str = "", line: SourceLine | None = None
@@ -258,13 +261,10 @@ class Observer:
 
     def _wanted_buffers(self) -> Iterator[tuple[Slot, Tensor]]:
         """To be looked at now."""
-        found = self._buffers.look()
-        return ((self._sites.of_buffer(name), tensor) for name, tensor in found if self.wants(name))
+        return ((self._sites.of_buffer(name), tensor) for name, tensor in self._buffers.look() if self.wants(name))
 
     def _wanted_tensors(self) -> Mapping[str, Tensor]:
-        if self.capture.is_off:
-            return {}
-        tensors = self.tensors()
+        tensors: Mapping[str, Tensor] = {} if self.capture.is_off else self.tensors()
         return {n: t for n, t in tensors.items() if self.wants(n)} if self.capture.is_partial else tensors
 
     def initial(self) -> Collected:

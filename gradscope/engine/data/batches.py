@@ -23,8 +23,9 @@ from torch.utils.data import (
 )
 from torch.utils.data._utils import signal_handling
 
+from gradscope.engine.data.iterators import Iterators
 from gradscope.engine.data.loader_position import LoaderPosition
-from gradscope.engine.data.passes import Pass, PassRecord, end_workers_of, generators_of
+from gradscope.engine.data.passes import Pass, PassRecord, generators_of
 from gradscope.engine.data.tape import PassLike, Tape, TapePlace
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import is_users_error, users_code, users_failure
@@ -98,13 +99,6 @@ def _counts_right(loader: DataLoader[Any]) -> bool:
     return type(sampler) in _EXACT_SAMPLERS and (batches is None or type(batches) is BatchSampler)
 
 
-def end_persistent_workers(loader: DataLoader[Any]) -> None:
-    """Those that outlive the passes of a loader; its next pass would start others."""
-    if loader.persistent_workers:
-        end_workers_of(loader._iterator)
-        loader._iterator = None
-
-
 class _Iterable(IterableDataset[Any]):
     """An ordinary iterable (a generator function's result can be gone through only once) as an IterableDataset."""
 
@@ -140,7 +134,8 @@ class BatchSource:
     wrong), so `is_last` looks one batch ahead, which is just what the plain loop does at that point.
     """
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
+    def __init__(self, loader: DataLoader[Any], iterators: Iterators | None = None) -> None:
+        """`iterators`: of another source over the same loader that this one takes the place of."""
         self.length = length_of(loader)
         """Batches in an epoch as announced; None where unknown."""
         self.is_exact = self.length is not None and _counts_right(loader)
@@ -151,8 +146,7 @@ class BatchSource:
         self.index = 0
         """Of the current batch in its epoch (or of the next one to come)."""
         self._loader = loader
-        self._has_begun = False
-        """A pass: before that, workers that a loader keeps are somebody else's."""
+        self._iterators = iterators or Iterators(loader)
         self._pass: PassLike | None = None
         self._finished: PassLike | None = None
         self.tape: Tape | None = None
@@ -238,9 +232,8 @@ class BatchSource:
         started = self._pass is None
         self._finish()
         if self._pass is None:
-            self._has_begun = True
             with without_signals():
-                self._pass = Pass(self._loader) if self.tape is None else self.tape.begin_pass()
+                self._pass = Pass(self._iterators) if self.tape is None else self.tape.begin_pass()
         try:
             return next(self._pass)
         except StopIteration:
@@ -283,8 +276,7 @@ class BatchSource:
             if begun is not None:
                 begun.end_workers()
         self.close()
-        if self._has_begun:
-            end_persistent_workers(self._loader)
+        self._iterators.end()
 
     def _next_epoch(self) -> None:
         self.epoch += 1
@@ -304,7 +296,7 @@ class BatchSource:
     def keep_tape(self) -> Tape:
         """From here on, what is drawn is kept: `go_to` a `spot` of before."""
         self._finish()
-        self.tape = Tape(self._loader)
+        self.tape = Tape(self._iterators)
         if isinstance(self._pass, Pass):
             self._pass = self.tape.take_over(self._pass)
         return self.tape
@@ -369,7 +361,7 @@ class BatchSource:
         A map-style dataset of this process loads nothing for it: its sampler draws again. Otherwise the batches before are
         loaded again. Raises BadInput if the data does not lead there. The random states are what they happen to be then.
         """
-        other = BatchSource(self._loader)
+        other = BatchSource(self._loader, self._iterators)
         other.epoch, other.index = position.epoch, position.index
         generators = self.generators
         if len(position.generators) != len(generators):
@@ -377,7 +369,8 @@ class BatchSource:
                 f"The place in the data cannot be found again: it was saved with {len(position.generators)} generators of "
                 f"the loader, and this loader has {len(generators)}"
             )
-        with without_signals(), self._workers_as_in(position):
+        # Persistent workers were made for the first epoch: a pass in a later one makes none, and draws no seed for them.
+        with without_signals(), self._iterators.renewed(has_begun=position.epoch > 0):
             if position.begun is not None:
                 other._go_through(position.begun, position)
         for generator, state in zip(generators, position.generators, strict=True):
@@ -386,7 +379,7 @@ class BatchSource:
 
     def at_start_of(self, epoch: int) -> BatchSource:
         """Another source over the same loader, at the start of a pass."""
-        other = BatchSource(self._loader)
+        other = BatchSource(self._loader, self._iterators)
         other.epoch = epoch
         return other
 
@@ -405,8 +398,7 @@ class BatchSource:
         return bool(self._loader.persistent_workers)
 
     def _go_through(self, record: PassRecord, position: LoaderPosition) -> None:
-        self._has_begun = True
-        begun, newest, raised = Pass.again(self._loader, record)
+        begun, newest, raised = Pass.again(self._iterators, record)
         self._pass = begun
         if position.is_broken_off:
             self._ahead, self.is_broken_off = StopIteration(), True
@@ -421,22 +413,6 @@ class BatchSource:
             self._current = (next(begun) if begun.is_by_samples else newest[-1],)
         if waiting:
             begun.take_next(waiting[0])
-
-    @contextlib.contextmanager
-    def _workers_as_in(self, position: LoaderPosition) -> Iterator[None]:
-        """Persistent workers were made for the first epoch: a pass in a later one makes none, and draws no seed for them."""
-        if not self._loader.persistent_workers:
-            yield
-            return
-        before = self._loader._iterator
-        self._loader._iterator = None
-        try:
-            if position.epoch > 0:
-                iter(self._loader)
-            yield
-        except BaseException:
-            self._loader._iterator = before
-            raise
 
 
 @contextlib.contextmanager

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _DatasetKind, _MultiProcessingDataLoaderIter
+from torch.utils.data.dataloader import _DatasetKind
 
+from gradscope.engine.data.iterators import Iterators, end_workers_of
 from gradscope.engine.surroundings.blame import users_code
-from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.engine.surroundings.usercode import cut_traceback, describe_error
@@ -119,10 +119,11 @@ class Pass:
     """The batches of one pass. What is drawn and recorded is the sampler's indices where that leads to the same place, so
     that samples need not be loaded again: for a map-style dataset in this process. Otherwise it is the batches."""
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
+    def __init__(self, iterators: Iterators) -> None:
+        loader = iterators.loader
         generators = generators_of(loader)
         self._start = DrawStates.capture(generators)
-        self._iterator = iter(loader)
+        self._iterator = iterators.begin()
         self._sampled = _Sampled.within(self._iterator)
         source = self._iterator if self._sampled is None else self._sampled.source
         is_recorded = self._sampled is None or not draws_at_once(loader)
@@ -179,15 +180,15 @@ class Pass:
         )
 
     @staticmethod
-    def again(loader: DataLoader[Any], record: PassRecord) -> tuple[Pass, list[Any], BaseException | None]:
+    def again(iterators: Iterators, record: PassRecord) -> tuple[Pass, list[Any], BaseException | None]:
         """A new pass that stands where the recorded one did, the last two things that were drawn, and what the last draw has
         raised.
 
         Leaves the generators as they happen to be then. Raises BadInput if the data does not lead there.
         """
-        generators = generators_of(loader)
+        generators = generators_of(iterators.loader)
         record.start.restore(generators)
-        repeated = Pass(loader)
+        repeated = Pass(iterators)
         newest: list[Any] = []
         raised: BaseException | None = None
         for number in range(record.draws):
@@ -327,12 +328,6 @@ class _Sampled:
             self._again = [next(self.source)]
         self._last, self._again = self._again, []
         return self._last[0]
-
-
-def end_workers_of(iterator: object) -> None:
-    """The worker processes of a DataLoader's iterator, where it has any."""
-    if isinstance(iterator, _MultiProcessingDataLoaderIter):
-        safely(iterator._shutdown_workers, None)
 
 
 def draws_at_once(loader: DataLoader[Any]) -> bool:

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from gradscope.engine.data.iterators import Iterators
 from gradscope.engine.data.passes import Pass, PassRecord, draws_at_once, generators_of
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.surroundings.randomness import RandomStates
@@ -105,8 +105,8 @@ class TapePlace:
 class Tape:
     """Of one loader. `is_keeping`: what is drawn is kept, for somebody may come back."""
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self._loader = loader
+    def __init__(self, iterators: Iterators) -> None:
+        self._iterators, self._loader = iterators, iterators.loader
         self.is_keeping = True
         self.used_bytes = 0
         self._notes: list[str] = []
@@ -136,7 +136,7 @@ class Tape:
             del self._reels[at:]
         self._put_own()
         before = RandomStates.capture(self._newest)
-        real = Pass(self._loader)
+        real = Pass(self._iterators)
         drawn = self._drawn("begin", None, before, real)
         reel = Reel(number=self._first + len(self._reels), real=real, begun=drawn)
         self._reels.append(reel)
@@ -146,7 +146,7 @@ class Tape:
     def begin_again(self, reel: Reel) -> Reel:
         """A pass of which nothing was drawn before, where its first draw would be another one now."""
         states = RandomStates.capture(self._newest)
-        real = Pass(self._loader)
+        real = Pass(self._iterators)
         states.restore()
         self._put_own()
         self._use_again(reel)

@@ -58,6 +58,9 @@ class LayerFacts:
     module: Any = None
     """The module itself, to be read only: type, p of a dropout, running statistics."""
 
+    def let_go(self) -> None:
+        self.module = None
+
 
 @dataclass
 class ParameterFacts:
@@ -92,6 +95,9 @@ class ParameterFacts:
     """(step, its L2 norm after the step)."""
     half: list[tuple[int, float, float]] = field(default_factory=list)
     """Of a float16 gradient: (step, share of exact zeros, largest magnitude)."""
+
+    def let_go(self) -> None:
+        self.tensor = None  # type: ignore[assignment]
 
     @property
     def moved(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gradscope.engine.findings import experiments, rules
 from gradscope.engine.findings.catalogue import CATALOGUE, Entry
@@ -51,6 +51,8 @@ class Verdicts:
         self._took_secs = 0.0
         self._judged_clock = time.perf_counter()
         self._seen_first: dict[tuple[str, str], int] = {}
+        self._of_gone: list[Finding] = []
+        """What was found in models that the script has let go since."""
 
     # ------------------------------------------------------------------------------------------ asked
 
@@ -64,6 +66,19 @@ class Verdicts:
     def forget_newest(self) -> None:
         """A check-up has changed what is known."""
         self._newest = None
+
+    def let_go(self) -> Callable[[], None]:
+        """Hold nothing of a model that a script may have let go, until what is returned is called. What there is to find is
+        found before."""
+        self.now()
+        take_back = self.watch.let_go()
+
+        def after() -> None:
+            lost = take_back()
+            found = () if self._newest is None else self._newest.findings
+            self._of_gone += [finding for finding in found if finding.where in lost]
+
+        return after
 
     def is_due(self) -> bool:
         """Whether it is time to judge again: after 2, 6, 11, 21 steps, then every 20, less often where that takes long."""
@@ -103,7 +118,11 @@ class Verdicts:
                 reason = self.not_judged_by.get(experiment.title, _ONLY_CHECK_UP)
                 for id in experiment.ids:
                     reasons.setdefault(id, reason)
-        findings = settled([*self._findings(drafts), *self._own_findings()])
+        now, own = self._findings(drafts), self._own_findings()
+        # Of a model that has the name of one that is gone, only what it is like itself is said.
+        here = {*record.layers, *record.parameters}
+        self._of_gone = [finding for finding in self._of_gone if finding.where not in here]
+        findings = settled([*now, *own, *self._of_gone])
         self._newest = Findings(
             findings=tuple(findings[:MAX_FOUND]),
             checks=(*_checks(findings, reasons, asked), *(self.own.checks if self.own is not None else ())),

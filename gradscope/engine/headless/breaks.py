@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradscope.protocol.failure import BadInput
-from gradscope.protocol.phases import Moment, Position, Rest
+from gradscope.protocol.phases import BEGINS, Moment, Position, Rest
 from gradscope.protocol.stops.parsing import parse
 from gradscope.protocol.stops.point import StopHit, StopPoint
 
@@ -70,11 +70,12 @@ class Breaks:
 
     def content(self, hits: Iterable[StopHit], position: Position) -> dict[str, Any]:
         """For the JSON line."""
-        moment = position.moment
+        hits = [*hits]
+        moment = position.moment or next((hit.moment for hit in hits), None)
         place: dict[str, Any] = {"step": position.step, "where": position.rest.value}
         if moment is not None:
             place |= {"substep": moment.substep.value, "event": moment.event}
-            place |= {"layer": moment.layer, "call": moment.call} if moment.event else {}
+            place |= {"layer": moment.layer, "call": moment.call} if moment.event not in ("", BEGINS) else {}
         stops = [{"break": self.texts[hit.id], "subject": hit.subject, "sentence": hit.sentence} for hit in hits]
         return {**place, "stops": stops}
 
@@ -84,7 +85,8 @@ class Breaks:
         if moment is None:
             where = _RESTS.get(position.rest, "at step {step}").format(step=position.step)
         else:
-            layer = f", {moment.event} {moment.layer or '(model)'}" if moment.event else ""
+            layer = f", {moment.event} {moment.layer or '(model)'}" if moment.event not in ("", BEGINS) else ""
             call = f" #{moment.call}" if moment.call else ""
-            where = f"at step {position.step}, {moment.substep.value}{layer}{call}"
+            before = f"{BEGINS} " if moment.event == BEGINS else ""
+            where = f"at step {position.step}, {before}{moment.substep.value}{layer}{call}"
         return [f"stopped {where}: {hit.sentence}" for hit in hits]

@@ -132,7 +132,9 @@ class ByHandWatch:
         # its own nothing is known then.
         if all(t.is_leaf for t in parameters) and not any(t.grad is not None for t in parameters):
             self._are_gradients_there = False
-            self._following.gradient_calls.cleared([], detail="by hand")
+            # They may be gone with their model.
+            if parameters:
+                self._following.gradient_calls.cleared([], detail="by hand")
 
     def note_cleared(self) -> None:
         """Somebody has, in a way that was seen."""

@@ -22,6 +22,7 @@ from gradscope.engine.capture.record import Collected
 from gradscope.engine.capture.shared_hooks import SharedHooks
 from gradscope.engine.model.leaves import Inputs
 from gradscope.engine.reports.report import PhaseReport
+from gradscope.engine.script.beside import Beside
 from gradscope.engine.script.facts import Facts, ScriptWindow
 from gradscope.engine.script.finding import losses
 from gradscope.engine.script.finding.found import Found
@@ -52,7 +53,7 @@ class Following:
     def __init__(self, script: Script, follower: Follower, *, capture: Capture, budget_bytes: int) -> None:
         self.script, self.follower = script, follower
         self.found, self.journal, self.order = Found(), Journal(), Order()
-        self.gradient_calls = GradientCalls(self)
+        self.gradient_calls, self.beside = GradientCalls(self), Beside(self)
         self.session: ScriptSession | None = None
         self.errors: list[str] = []
         """What has failed in following and capturing, and what this torch lacks."""
@@ -118,6 +119,7 @@ class Following:
         if self.session is not None:
             self.facts.line = station.line
         if self.book is not None and self.book.inside is not None:
+            station.is_told = True
             self.book.observer.passing(kind, detail=detail, line=line or station.line)
 
     def layers(self) -> SharedHooks | None:
@@ -131,6 +133,7 @@ class Following:
             self.func.as_outside(module, self.root_entered)
             return
         if not torch.is_grad_enabled():
+            self.beside.evaluation_begins(module)
             self.is_listening, self._evaluation_began = False, time.perf_counter()
             return
         self._drop_broken_off()
@@ -159,7 +162,7 @@ class Following:
                 if self.session is not None:
                     self.found.note_untrained(root)
                 self.batches.use(inputs, is_forward=False)
-                self.station(SubStep.EVALUATE, calls=[root.name])
+                self.beside.done(self.station(SubStep.EVALUATE, calls=[root.name]))
             return
         if root.name:
             self.batches.use(inputs, is_forward=True)
@@ -218,6 +221,7 @@ class Following:
         if book.inside is not None:
             # Clipped, and no step was made of it.
             self._drop(book)
+        self.beside.forward_begins()
         facts = self.facts
         self._begin_micro_batch()
         facts.clip, facts.loss, facts.is_skipped, facts.evaluations, facts.whose = None, None, False, 0, None
@@ -227,8 +231,7 @@ class Following:
         if facts.window.micro == 0:
             facts.gradients.begin_window()
         self._begin(book, Phase.FORWARD)
-        for station in self.journal.stations:
-            book.observer.passing(station.kind, detail=station.detail, line=station.line)
+        self.beside.retell()
 
     def _begin_micro_batch(self) -> None:
         window = self.facts.window
@@ -360,6 +363,7 @@ class Following:
             return True
         if book.inside is not None:
             self._drop(book)
+        self.beside.begins(SubStep.STEP)
         facts.notes, self.pending_notes = self.pending_notes, []
         facts.clip, facts.is_skipped = None, False
         self._begin(book, Phase.STEP)
@@ -374,7 +378,7 @@ class Following:
             return
         facts = self.facts
         facts.notes += self.order.step(optimizer, line)
-        self.remember_gradients(is_changing=turn.may_change_gradients)
+        self.gradient_calls.remember(is_changing=turn.may_change_gradients)
         if after_closure:
             # The rest was remembered when the closure was given.
             facts.evaluations += 1
@@ -395,20 +399,12 @@ class Following:
         if not self.session_is_off:
             self.facts.step_before.remember([turn.optimizer for turn in self.found.turns], optimizer)
 
-    def note_scaler(self, scaler: torch.amp.GradScaler) -> None:
-        if self.session is not None:
-            self.facts.scaler = scaler
-
     def _remember_parameters(self) -> None:
         if self.session_is_off:
             return
         assert self.session is not None
         observer = self.session.book.observer
         observer.guarded(lambda: observer.previous.remember(self.facts.gradients.movable()))
-
-    def remember_gradients(self, *, is_changing: bool) -> None:
-        gradients = self.facts.gradients
-        gradients.remember(is_changing=is_changing, is_kept=not self.session_is_off)
 
     def step_ends(self, optimizer: Optimizer) -> None:
         turn = self.found.turn(optimizer)
@@ -471,7 +467,7 @@ class Following:
     def trails(self, kind: SubStep, *, notes: Iterable[str] = (), detail: str = "") -> None:
         """The scaler's update, or a scheduler: of the step that is done."""
         self.pending_notes += notes
-        self.station(kind, detail=detail)
+        self.beside.done(self.station(kind, detail=detail))
 
     def ended(
         self, report: PhaseReport, *, calls: Iterable[str] = (), loss: losses.Loss | None = None, backwards: int = 0

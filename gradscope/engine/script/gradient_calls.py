@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -54,6 +55,7 @@ class GradientCalls:
         following = self._following
         station = following.station(SubStep.ZERO_GRAD, detail=detail)
         following.order.clear(tensors, station.line)
+        following.beside.done(station)
 
     def clipped(self, parameters: list[Tensor], norm: float, limit: float | None, line: SourceLine | None) -> None:
         """By norm, with its `limit`; by value, where there is none. `norm` is that of the gradients before."""
@@ -77,16 +79,27 @@ class GradientCalls:
         self._dominant = "", 0.0
         if following.open_step(None):
             following.facts.notes += notes
-            following.remember_gradients(is_changing=True)
+            self.remember(is_changing=True)
             if not following.session_is_off:
                 self._dominant = dominant_of(following.facts.gradients.named(parameters))
+            following.beside.begins(SubStep.CLIP)
+
+    def remember(self, *, is_changing: bool) -> None:
+        """A step begins, which may change the gradients."""
+        following = self._following
+        following.facts.gradients.remember(is_changing=is_changing, is_kept=not following.session_is_off)
+
+    def scaled_by(self, scaler: torch.amp.GradScaler) -> None:
+        if self._following.session is not None:
+            self._following.facts.scaler = scaler
 
     def unscaling(self, optimizer: Optimizer, line: SourceLine | None) -> None:
         following = self._following
         notes = following.order.unscale(optimizer, line)
         if following.open_step(following.found.turn(optimizer)):
             following.facts.notes += notes
-            following.remember_gradients(is_changing=True)
+            self.remember(is_changing=True)
+            following.beside.begins(SubStep.UNSCALE)
 
     def unscaled(self) -> None:
         following = self._following

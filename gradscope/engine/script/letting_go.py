@@ -57,6 +57,7 @@ class LettingGo:
         before = facts.step_before.stepped
         stepped = None if before is None else weakref.ref(before)
         before = facts.call = facts.step_before.stepped = None
+        watch_back = None if session.verdicts is None else session.verdicts.let_go()
         found_back = following.found.let_go()
         session.observer.forget_structure()
         if layers is not None:
@@ -71,6 +72,9 @@ class LettingGo:
                 layers.follow(session.observer.modules())
             if has_lost:
                 self._forget_lost()
+            if watch_back is not None:
+                # What nobody else holds any more is gone by now.
+                watch_back()
 
         self._take_back = take_back
 

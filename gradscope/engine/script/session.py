@@ -79,6 +79,7 @@ class ScriptSession(Judged, ScriptWhatIf, Evaluates):
         self.book = Book(
             found.model, self.device, budget_bytes=budget_bytes, capture=capture, gate=gate, hooks=SharedHooks
         )
+        self.book.is_of_script = True
         self.observer, self.keeper = self.book.observer, self.book.keeper
         self.observer.stay_compiled = found.compiled
         self.facts = Facts(found, self.observer)

@@ -17,6 +17,8 @@ class Station:
     """Such as whose step it was."""
     calls: list[str] = field(default_factory=list)
     """Of a forward or an evaluation: the models that were called, in order."""
+    is_told: bool = False
+    """The script could be held there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -351,6 +351,7 @@ class Taps:
         if self.following.in_backward or self._is_inside_step():
             return original(owner, *args, **kwargs)
         self.safely(self.hand.settle)
+        self.safely(self.following.beside.begins, SubStep.ZERO_GRAD)
         before, self.hand.is_by_torch = self.hand.is_by_torch, True
         try:
             result = original(owner, *args, **kwargs)
@@ -431,7 +432,7 @@ class Taps:
         result = original(scaler, outputs)
         if isinstance(outputs, Tensor) and isinstance(result, Tensor) and result is not outputs:
             self.safely(lambda: losses.SCALED.note(result, outputs, float(scaler.get_scale())))
-            self.following.note_scaler(scaler)
+            self.following.gradient_calls.scaled_by(scaler)
         return result
 
     def _unscale(self, original: Callable[..., Any], scaler: Any, optimizer: Any) -> Any:
@@ -451,6 +452,8 @@ class Taps:
         return result
 
     def _scaler_update(self, original: Callable[..., Any], scaler: Any, *args: Any, **kwargs: Any) -> Any:
+        if scaler.is_enabled():
+            self.safely(self.following.beside.begins, SubStep.UPDATE)
         result = original(scaler, *args, **kwargs)
         if scaler.is_enabled():
             self.safely(self.following.trails, SubStep.UPDATE)
@@ -485,6 +488,7 @@ class Taps:
         if is_outer:
             optimizer = innermost(getattr(scheduler, "optimizer", None))
             notes = self.safely(self.following.order.schedule, optimizer, line)
+            self.safely(self.following.beside.begins, SubStep.SCHEDULE)
         self._schedulers_stepping += 1
         try:
             result = original(scheduler, *args, **kwargs)

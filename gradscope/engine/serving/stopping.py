@@ -76,8 +76,10 @@ class Stopping:
             self._stride = Stride(go.verb, session.position.moment, session.observer.running)
 
     def at(self, moment: Moment, frame: FrameType) -> bool:
-        """Whether to stop at a moment inside a phase; `frame` is where the call comes from."""
-        stops_here = self._stride is not None and self._stride.stops_at(moment)
+        """Whether to stop at a moment inside a phase, in a script also between two; `frame` is where the call comes from."""
+        # What a script does between two phases is passed over by single steps: Into begins the next phase.
+        is_inside = self._session is not None and self._session.book.inside is not None
+        stops_here = self._stride is not None and is_inside and self._stride.stops_at(moment)
         if self._session is not None:
             self._session.observer.guarded(lambda: self._hits.extend(self._stops.at(moment, frame)))
         return stops_here or self._has_hit

@@ -138,6 +138,7 @@ class Loop:
             gradients.begin_window()
             self.window = Window(size=self.training.window_size(self.batches), epoch=self.batches.epoch)
             if is_cleared:
+                self._observer.coming(SubStep.ZERO_GRAD)
                 gradients.clear(turn)
                 passing(SubStep.ZERO_GRAD)
         # Where nothing is cleared, a gradient may be of an earlier step or of this forward.
@@ -288,7 +289,7 @@ class Loop:
 
     def step(self, number: int) -> None:
         """Step `number`: unscale, clip, move the parameters, set the next scale, validate, set the next rate."""
-        passing, elapsed, training = self._observer.passing, self._observer.elapsed, self.training
+        passing, coming, training = self._observer.passing, self._observer.coming, self.training
         self.notes, self.clip, self.is_skipped = [], None, False
         self.epoch_end.begin_step()
         self.substep = SubStep.STEP
@@ -296,12 +297,12 @@ class Loop:
         self.notes += notes.Holdings.of(training.turns, self._observer.tensors()).changes(self._holdings)
         turn, scaler = self.turn, training.scaler
         if scaler is not None:
-            start, self.substep = elapsed(), SubStep.UNSCALE
+            start, self.substep = coming(SubStep.UNSCALE), SubStep.UNSCALE
             scaler.unscale_(turn.optimizer)
             self.gradients.note_unscaled()
             passing(SubStep.UNSCALE, start=start)
         if training.clips:
-            start, self.substep = elapsed(), SubStep.CLIP
+            start, self.substep = coming(SubStep.CLIP), SubStep.CLIP
             self.clip = self._clip(turn)
             # Each evaluation of a closure has clipped gradients of its own.
             clipped = {} if turn.needs_closure else self.gradients.named(self.training.clipped_parameters(turn))
@@ -328,20 +329,21 @@ class Loop:
                     turn.optimizer.step()
         passing(SubStep.STEP, start=start)
         if scaler is not None:
+            self._observer.coming(SubStep.UPDATE)
             self.substep = SubStep.UPDATE
             scaler.update()
             self.is_skipped = float(scaler.get_scale()) < or_nan(self.gradients.scale)
             passing(SubStep.UPDATE)
 
     def _end_step(self, number: int, turn: RecipeTurn) -> None:
-        passing, elapsed, epoch_end = self._observer.passing, self._observer.elapsed, self.epoch_end
+        passing, coming, epoch_end = self._observer.passing, self._observer.coming, self.epoch_end
         self.substep = SubStep.BATCH
         ends_epoch = self.is_last_turn and self._is_last_batch()
         if ends_epoch and epoch_end.has_validation:
-            start, self.substep = elapsed(), SubStep.VALIDATE
+            start, self.substep = coming(SubStep.VALIDATE), SubStep.VALIDATE
             self.notes += epoch_end.validate_step(number, self.batches.epoch, can_be_undone=self.keeps_copies)
             passing(SubStep.VALIDATE, start=start)
-        start, self.substep = elapsed(), SubStep.SCHEDULE
+        start, self.substep = coming(SubStep.SCHEDULE), SubStep.SCHEDULE
         epoch_end.schedule(turn, self.window.losses, ends_epoch=ends_epoch, is_skipped=self.is_skipped)
         passing(SubStep.SCHEDULE, start=start)
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.aside.door import Aside
-from gradscope.engine.data.batches import end_persistent_workers, make_validation_loader, without_signals
-from gradscope.engine.data.passes import end_workers_of, generators_of
+from gradscope.engine.data.batches import make_validation_loader, without_signals
+from gradscope.engine.data.iterators import Iterators, end_workers_of
+from gradscope.engine.data.passes import generators_of
 from gradscope.engine.model.compiled import eager
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.model.losses import input_and_target
@@ -43,7 +44,7 @@ class Validator:
         self._device = device
         self._user_code = user_code
         self._loader = make_validation_loader(recipe)
-        self._has_begun = False
+        self._iterators = Iterators(self._loader)
 
     def run(self, *, step: int, epoch: int, copies_parameters: bool = True) -> Validated:
         """Raises what the user's code raises; training is as before then too. `copies_parameters`: see `Aside`."""
@@ -51,9 +52,8 @@ class Validator:
         sums, samples, batches = _Sums(), 0, 0
         aside = Aside(self._training.roots(), copies_parameters=copies_parameters)
         with aside, self._in_eval(), torch.no_grad():
-            self._has_begun = True
             with self._user_code(), without_signals():
-                iterator = iter(self._loader)
+                iterator = self._iterators.begin()
             try:
                 while True:
                     with self._user_code():
@@ -82,8 +82,7 @@ class Validator:
 
     def close(self) -> None:
         """End the worker processes that outlive a pass of this one."""
-        if self._has_begun:
-            end_persistent_workers(self._loader)
+        self._iterators.end()
 
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         """name -> number or 0-d tensor, of one batch."""

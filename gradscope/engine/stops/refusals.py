@@ -12,8 +12,12 @@ from gradscope.protocol.stops.quantities import OF_NORMS, Figure
 from gradscope.protocol.stops.tree import Condition, Pattern, Stop
 from gradscope.protocol.subjects import SubjectKind
 
-OF_A_SCRIPT = frozenset(SubStep) - {SubStep.UPDATE, SubStep.VALIDATE, SubStep.SCHEDULE, SubStep.EVALUATE}
-"""The sub-steps that a script can be stopped at: the others come between two phases."""
+OF_A_SCRIPT = frozenset(SubStep) - {SubStep.VALIDATE}
+"""The sub-steps that a script may come to. It validates by calling its models without gradients: that is EVALUATE."""
+_OTHER_WORDS = {
+    SubStep.VALIDATE: "in a script it is 'evaluate', each call of a model without gradients",
+    SubStep.EVALUATE: "in a recipe it is 'validate'",
+}
 
 
 def why_never(
@@ -23,7 +27,10 @@ def why_never(
     the training comes to."""
     capture, condition = book.capture, stop.condition
     if isinstance(stop.place, tree.AtSubStep) and stop.place.substep not in substeps:
-        return f"there is no '{stop.place.substep.value}' to stop at in this training"
+        other = _OTHER_WORDS.get(stop.place.substep)
+        is_here = (stop.place.substep is SubStep.VALIDATE) is book.is_of_script
+        more = f": {other}" if other is not None and is_here else ""
+        return f"there is no '{stop.place.substep.value}' to stop at in this training{more}"
     if isinstance(stop.place, (tree.AtLayer, tree.AtLine)) and capture.is_off:
         return "capture is off, so no layer is looked at"
     if condition is not None:

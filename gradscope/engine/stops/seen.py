@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 
 from gradscope.protocol.stops.quantities import Figure, Happening, Summary
@@ -23,7 +24,7 @@ class Seen:
         self._before: dict[SubjectKey, Summary] = {}
         self._figures: dict[Figure, float] = {}
         self._figures_before: dict[tuple[Figure, str], float] = {}
-        self._scale: float | None = None
+        self.scale: float | None = None
         """The newest that is known, of whichever step."""
         self._scale_before: float | None = None
         """What it has dropped from in this step."""
@@ -38,9 +39,18 @@ class Seen:
         else:
             self._before.clear()
             self._figures_before.clear()
-            self._scale = None
+            self.scale = None
         self.step = step
         self.begin_again(optimizer)
+
+    def copy(self) -> Seen:
+        """As it is now; what is put into the one is not in the other."""
+        copied = copy.copy(self)
+        copied.new_findings = dict(self.new_findings)
+        copied._now = {kind: dict(rows) for kind, rows in self._now.items()}
+        copied._before, copied._figures = dict(self._before), dict(self._figures)
+        copied._figures_before = dict(self._figures_before)
+        return copied
 
     def begin_again(self, optimizer: str) -> None:
         """The same step from its first forward on."""
@@ -66,7 +76,7 @@ class Seen:
 
     def put_scale(self, scale: float | None) -> bool:
         """The gradient scaler's, as it is now. Whether it has dropped."""
-        before, self._scale = self._scale, scale
+        before, self.scale = self.scale, scale
         has_dropped = before is not None and scale is not None and scale < before
         if has_dropped:
             self._scale_before = before
@@ -90,7 +100,7 @@ class Seen:
     def happens(self, happening: Happening) -> bool | None:
         if happening is Happening.SKIPPED_STEP:
             return self.skipped
-        return self._scale_before is not None if self._scale is not None else None
+        return self._scale_before is not None if self.scale is not None else None
 
     def found(self, id: str) -> Mapping[str, str]:
         return {where: text for (name, where), text in self.new_findings.items() if not id or name == id}

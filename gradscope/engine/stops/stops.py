@@ -16,7 +16,7 @@ from gradscope.engine.stops.seen import Seen
 from gradscope.engine.surroundings.source import users_line
 from gradscope.protocol.failure import BadInput
 from gradscope.protocol.findings import Findings
-from gradscope.protocol.phases import Moment, Phase, Rest, SubStep
+from gradscope.protocol.phases import BEGINS, Moment, Phase, Rest, SubStep
 from gradscope.protocol.stops import tree
 from gradscope.protocol.stops.evaluation import At, Trigger
 from gradscope.protocol.stops.point import StopHit, StopPoint
@@ -57,6 +57,8 @@ class Stops:
 
     def _forget(self) -> None:
         self._seen = Seen()
+        self._over: Seen | None = None
+        """Of the step that is over, until a script begins the next one: conditions are about that one there."""
         self._record: PhaseRecord | None = None
         self._position = 0
         self._epoch: int | None = None
@@ -144,6 +146,9 @@ class Stops:
         self._needs_scale = Figure.SCALE in self._figures or any(
             Happening.SCALE_DROP in point.happenings for point in self._all()
         )
+        self._needs_over = self._needs_scale or any(
+            point.stop.place is not None and point.stop.condition is not None for point in self._all()
+        )
         if not any(point.asks_for_findings for point in self._all()):
             self._known_findings = None
         elif self._known_findings is None and self._book is not None:
@@ -156,17 +161,20 @@ class Stops:
     # ------------------------------------------------------------------------------------------ asked along the way
 
     def at(self, moment: Moment, frame: FrameType | None = None) -> list[StopHit]:
-        """The points that training is to stop for at a moment inside a phase. `frame` is where the call comes from."""
+        """The points that training is to stop for at a moment inside a phase, in a script also between two. `frame` is where
+        the call comes from."""
         book = self._book
         if book is None or not self._all():
             return []
         triggers = self._begin_step_if_new(book, moment)
-        triggers += self._take_in_position(book, inside=True)
+        if book.inside is not None:
+            self._over = None
+            triggers += self._take_in_position(book, inside=True)
         triggers += self._take_in_record(book)
         triggers += self._take_in_moment(book, moment)
         hits: list[StopHit] = []
         for point in self._all():
-            told = point.watch(triggers, self._seen) if triggers else []
+            told = point.watch(triggers, self._over or self._seen) if triggers else []
             if point.stop.place is not None:
                 told += self._passed(point, moment, frame)
             self._add(hits, point, told, moment.step, moment)
@@ -178,7 +186,7 @@ class Stops:
         book = self._book
         if book is None or not self._all():
             return []
-        raw, phase = report.raw, report.raw.phase
+        raw, phase, self._over = report.raw, report.raw.phase, None
         step = raw.step
         triggers: list[Trigger] = []
         if step != self._seen.step:
@@ -222,6 +230,9 @@ class Stops:
             # Training stands elsewhere than where it came to: no epoch has begun by that.
             self._epoch = book.driver.batches.epoch
             self._forget_what_is_gone()
+        self._over = (
+            self._seen.copy() if self._needs_over and book.is_of_script and step == self._seen.step + 1 else None
+        )
         self._seen.begin_step(step, optimizer)
         for point in self._all():
             point.begin_step()
@@ -267,15 +278,20 @@ class Stops:
             rows = parameters_now(book, self._kinds)
             triggers += [key for key, row in rows if key.kind in self._kinds and self._seen.put(key, row)]
         elif moment.substep is SubStep.UPDATE:
-            self._seen.skipped = book.driver.is_skipped
-            triggers.append(Happening.SKIPPED_STEP)
+            if book.inside is not None:
+                self._seen.skipped = book.driver.is_skipped
+                triggers.append(Happening.SKIPPED_STEP)
             if self._needs_scale and book.driver.scaler is not None:
                 triggers += self._take_in_scale(float(book.driver.scaler.get_scale()))
         return triggers
 
     def _take_in_scale(self, scale: float | None) -> list[Trigger]:
-        found: list[Trigger] = [Figure.SCALE] if self._seen.put_figure(Figure.SCALE, scale) else []
-        return [*found, Happening.SCALE_DROP] if self._seen.put_scale(scale) else found
+        seen = self._over or self._seen
+        found: list[Trigger] = [Figure.SCALE] if seen.put_figure(Figure.SCALE, scale) else []
+        has_dropped = seen.put_scale(scale)
+        if seen is not self._seen:
+            self._seen.scale = scale
+        return [*found, Happening.SCALE_DROP] if has_dropped else found
 
     def _take_in_figures(self, book: Book, report: PhaseReport) -> list[Trigger]:
         raw = report.raw
@@ -317,13 +333,15 @@ class Stops:
     def _passed(self, point: ArmedPoint, moment: Moment, frame: FrameType | None) -> list[Told]:
         """What there is to tell where a point's place is at this moment."""
         place, name = point.stop.place, moment.layer or tree.MODEL
+        seen = self._over or self._seen
         call = f" #{moment.call}" if moment.call else ""
         match place:
             case tree.AtSubStep(substep, is_before):
-                wanted = SubStep.FORWARD if is_before and substep is SubStep.LOSS else None if is_before else substep
-                if moment.event or moment.substep is not wanted:
+                is_loss = is_before and substep is SubStep.LOSS
+                wanted = (SubStep.FORWARD, "") if is_loss else (substep, BEGINS if is_before else "")
+                if (moment.substep, moment.event) != wanted:
                     return []
-                return point.pass_place(f"{place}" if is_before else f"{substep.value} is done", self._seen)
+                return point.pass_place(f"{place}" if is_before else f"{substep.value} is done", seen)
             case tree.AtLayer(event, pattern, wanted_call):
                 is_there = (
                     moment.event == event.value and wanted_call in (None, moment.call) and pattern.fits(moment.layer)
@@ -366,7 +384,7 @@ class Stops:
             told: list[Told] = []
             place = point.stop.place
             match place:
-                case tree.AtSubStep(substep, is_before=True) if book.rest in _RESTS.get(substep, ()):
+                case tree.AtSubStep(substep, is_before=True) if book.rest in _rests_before(substep, book):
                     told += point.pass_place(str(place), self._seen)
                 case tree.At(tree.Unit.STEP) | tree.Every(tree.Unit.STEP):
                     if phase is Phase.STEP and _is_at(place, book.step):
@@ -399,6 +417,11 @@ class Stops:
                 id=point.point.id, hits=point.hits, step=step, moment=moment, subject=told[0].subject, sentence=text
             )
         )
+
+
+def _rests_before(substep: SubStep, book: Book) -> tuple[Rest, ...]:
+    """A script tells itself when it begins a step: after a backward another forward may come."""
+    return () if book.is_of_script and substep is SubStep.STEP else _RESTS.get(substep, ())
 
 
 def _is_at(place: tree.At | tree.Every, number: int) -> bool:

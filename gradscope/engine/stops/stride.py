@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradscope.engine.capture.running import RunningLayers
-from gradscope.protocol.phases import Moment, Verb
+from gradscope.protocol.phases import BEGINS, Moment, Verb
 from gradscope.protocol.stops.tree import Event
 
 STRIDES = frozenset({Verb.INTO, Verb.OVER, Verb.OUT})
@@ -38,7 +38,7 @@ class Stride:
             self._to_end = True
 
     def stops_at(self, moment: Moment) -> bool:
-        if self._to_end:
+        if self._to_end or moment.event == BEGINS:
             return False
         if self._inside_call is not None and self._inside_call in self._running.around():
             return False

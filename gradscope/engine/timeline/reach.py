@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradscope.engine.aside.holders import MISSING, EmptyHolder, Holder, ItemsHolder
+from gradscope.engine.aside.holders import MISSING, BareHolder, EmptyHolder, Holder, ItemsHolder
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.value_holders import MeasuredHolder, is_same, version_of
 from gradscope.engine.aside.walk import MOST_ITEMS
@@ -211,8 +211,13 @@ class Reach:
 
     def _follow(self, at: int, value: Any) -> None:
         """To what a holder holds now, unless that is too much to be anything but data."""
-        if isinstance(self._holders[at], ItemsHolder) and len(value[1]) <= MOST_ITEMS:
-            self._walk.follow(self._places[at], value[1])
+        items: list[Any] | None = None
+        if isinstance(self._holders[at], ItemsHolder):
+            items = value[1]
+        elif isinstance(self._holders[at], BareHolder) and value is not None:
+            items = [item for _, inside in value for item in inside.values()]
+        if items is not None and len(items) <= MOST_ITEMS:
+            self._walk.follow(self._places[at], items)
             if len(self._walk.found) > self._added or len(self._walk.cells) > self._added_cells:
                 self._add_found()
 
@@ -227,7 +232,7 @@ class Reach:
     def _add_found(self) -> None:
         hooks: set[int] | None = None
         for place, what, holder in self._walk.found[self._added :]:
-            if isinstance(holder, EmptyHolder):
+            if isinstance(holder, EmptyHolder) and not isinstance(holder, BareHolder):
                 # Hooks that are put there later are ours, or somebody's who has a reason.
                 continue
             if isinstance(holder, MeasuredHolder):

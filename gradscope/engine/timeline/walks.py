@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gradscope.engine.aside.places import Place
-from gradscope.engine.aside.walk import Reached
+from gradscope.engine.aside.walk import HOOKS, Reached
 
 
 class Walk(Reached):
@@ -25,8 +25,15 @@ class Walk(Reached):
     @property
     def hooks(self) -> set[int]:
         """Ids of the dicts in which modules and optimizers keep hooks: ours are among them."""
-        owners = [value for value in self._seen.values() if isinstance(value, (nn.Module, torch.optim.Optimizer))]
-        return {id(inside) for owner in owners for name, inside in vars(owner).items() if "hooks" in name}
+        modules = [vars(value) for value in self._seen.values() if isinstance(value, nn.Module)]
+        optimizers = [vars(value) for value in self._seen.values() if isinstance(value, torch.optim.Optimizer)]
+        found = {id(attributes[name]) for attributes in modules for name in HOOKS & attributes.keys()}
+        return found | {
+            id(inside)
+            for attributes in optimizers
+            for name, inside in attributes.items()
+            if name.startswith("_optimizer_") and name.endswith("_hooks")
+        }
 
     def _visit_of(self, kind: type) -> Callable[[Place, Any], None]:
         visit = super()._visit_of(kind)

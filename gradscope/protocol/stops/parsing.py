@@ -26,8 +26,6 @@ _SUBSTEPS = {substep.value: substep for substep in SubStep}
 _OF_TWO = frozenset({UPDATE_RATIO, "grad_norm", "learning_rate", "loss_scale"})
 """Quantities that may be written as two words, as the window has them."""
 _FIRST_OF_TWO = frozenset(name.partition("_")[0] for name in _OF_TWO)
-_BEFORE = (SubStep.BATCH, SubStep.FORWARD, SubStep.LOSS, SubStep.BACKWARD, SubStep.STEP)
-"""Of each, something else has always just ended, whatever the training is made of."""
 _CONDITIONS = (tree.Comparison, tree.Happens, tree.Found, tree.Within, tree.Not, tree.And, tree.Or)
 _SIGNS = {"<", "<=", ">", ">=", "==", "=", "!="}
 
@@ -117,13 +115,9 @@ class _Parser:
         self._scanner.fail(expected)
 
     def _beside(self, *, is_before: bool) -> Place:
-        token = self._scanner.peek()
         substep = self._sub_step()
         if substep is None:
             self._scanner.fail("the name of a sub-step such as 'backward' or 'zero grad'")
-        if is_before and substep not in _BEFORE:
-            names = ", ".join(f"'before {possible.value}'" for possible in _BEFORE)
-            self._scanner.fail(f"one of {names}; all others are stopped at when they are done", token)
         return tree.AtSubStep(substep, is_before)
 
     def _sub_step_alone(self) -> Place | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QCoreApplication
 
 from gradscope.protocol.failure import BadInput
-from gradscope.protocol.phases import INSIDE
+from gradscope.protocol.phases import BEGINS, INSIDE
 from gradscope.protocol.stops.parsing import parse
 from gradscope.protocol.stops.point import StopPoint
 from gradscope.protocol.stops.tree import And, AtLayer, Condition, Event, Not, Or, Pattern, Stop, Within
@@ -59,7 +59,7 @@ class LayerStops:
         """(name, whether it is a parameter's) of what training is stopped at; None where it is at no layer."""
         position = self._state.position
         moment = position.moment
-        if moment is None or not moment.event or position.running or position.rest not in INSIDE.values():
+        if moment is None or moment.event in ("", BEGINS) or position.running or position.rest not in INSIDE.values():
             return None
         numbers = {} if self._state.tree is None else self._state.tree.rows.numbers
         is_parameter = moment.event == Event.GRADIENT and (moment.layer, True) in numbers

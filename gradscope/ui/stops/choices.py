@@ -47,7 +47,6 @@ OF_SUBSTEPS = frozenset({Where.DONE, Where.BEFORE})
 OF_NUMBERS = frozenset({Where.STEP, Where.EPOCH, Where.STEPS, Where.EPOCHS})
 IN_LAYERS = frozenset({When.NUMBER, When.NAN, When.INF})
 """Conditions that can be narrowed to layers."""
-BEFORE = (SubStep.BATCH, SubStep.FORWARD, SubStep.LOSS, SubStep.BACKWARD, SubStep.STEP)
 SIGNS = (">", ">=", "<", "<=", "==", "!=")
 STATISTICS = (
     *(Statistic.L2, Statistic.MEAN, Statistic.STD, Statistic.MIN, Statistic.MAX, Statistic.MAX_ABS, Statistic.RMS),

@@ -156,15 +156,6 @@ class StopForm(QWidget):
             widget.setVisible(is_needed)
         with self._is_filling:
             self.number.setMinimum(1 if where in (Where.STEPS, Where.EPOCHS) else 0)
-            self._narrow_substeps(is_before=where is Where.BEFORE)
-
-    def _narrow_substeps(self, *, is_before: bool) -> None:
-        """Not of every sub-step it can be said when it begins."""
-        wanted = [substep for substep in self._substeps if not is_before or substep in of.BEFORE]
-        if self._values[self.substep] != wanted:
-            current = self._chosen(self.substep)
-            self._fill(self.substep, [(substep.value, substep) for substep in wanted])
-            self.substep.setCurrentIndex(wanted.index(current) if current in wanted else 0)
 
     def _chosen(self, box: QComboBox) -> Any:
         values = self._values[box]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QCoreApplication
 
-from gradscope.protocol.phases import INSIDE, Moment, Position
+from gradscope.protocol.phases import BEGINS, INSIDE, Moment, Position
 from gradscope.protocol.stops.point import StopHit, StopPoint
 from gradscope.protocol.visible import visible
 from gradscope.ui.words.translation import QT_TRANSLATE_NOOP
@@ -35,6 +35,8 @@ def layer_name(moment: Moment) -> str:
 
 def moment_in_words(moment: Moment) -> str:
     """ "forward, entering encoder.1"."""
+    if moment.event == BEGINS:
+        return _tr(QT_TRANSLATE_NOOP("Stops", "before %1"), moment.substep.value)
     form = _EVENTS.get(moment.event)
     return moment.substep.value if form is None else _tr(form, moment.substep.value, layer_name(moment))
 
@@ -43,6 +45,8 @@ def stopped_in_words(position: Position) -> str:
     """ "Stopped in forward, entering encoder.1"; "" where it is not stopped inside a phase."""
     if position.running or position.moment is None or position.rest not in INSIDE.values():
         return ""
+    if position.moment.event == BEGINS:
+        return _tr(QT_TRANSLATE_NOOP("Stops", "Stopped before %1"), position.moment.substep.value)
     return _tr(QT_TRANSLATE_NOOP("Stops", "Stopped in %1"), moment_in_words(position.moment))
 
 

@@ -12,8 +12,9 @@ from scripted import Followed, Recorder, follow
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.script.session import ScriptSession
 from gradscope.engine.script.stations import Passage
+from gradscope.engine.stops.refusals import OF_A_SCRIPT
 from gradscope.engine.stops.stops import Stops
-from gradscope.protocol.phases import Moment, Phase, SubStep
+from gradscope.protocol.phases import Moment, Phase, Rest, SubStep
 from gradscope.protocol.stops.point import StopHit, StopPoint
 
 TRAIN = """
@@ -95,7 +96,9 @@ def test_places_and_conditions(tmp_path: Path) -> None:
     assert all(hit.moment is not None and hit.moment.substep is SubStep.STEP for hit in recorder.of(4))
     first_gradient = next(n for n, (hit, _) in enumerate(recorder.hits) if hit.id == 5)
     assert recorder.gradients[first_gradient] == [False, False, True, True]
-    assert [phase for hit, phase in recorder.hits if hit.id == 6] == [Phase.BACKWARD] * 6
+    assert [hit.moment for hit in recorder.of(6)] == [
+        Moment(step=n, substep=SubStep.STEP, event="before") for n in range(6)
+    ]
     # Its scheduler runs when the step is over: known in the next forward.
     assert [hit.step for hit in recorder.of(7)] == [2, 3, 4, 5, 6]
     assert recorder.of(7)[0].moment is not None
@@ -116,3 +119,128 @@ def test_a_line_of_the_script(tmp_path: Path) -> None:
     # The class begins at the first line of the script's own, its forward's only line is the sixth behind it.
     recorder, _ = stopping(tmp_path, TRAIN, "line script.py:11")
     assert [hit.moment.layer for hit in recorder.of(0) if hit.moment is not None][:2] == ["model.first", "model.last"]
+
+
+EVERYTHING = """
+    net = nn.Linear(6, 3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1000)
+    seen = []
+    for step in range(3):
+        x, y = torch.randn(8, 6), torch.randint(0, 3, (8,))
+        for part in range(2):
+            loss = nn.functional.cross_entropy(net(x), y)
+            if step == 1:
+                loss = loss * float("inf")
+            scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(net.parameters(), 0.01)
+        scaler.step(optimizer)
+        scaler.update()
+        scheduler.step()
+        with torch.no_grad():
+            seen.append(net(x).sum().item())
+        optimizer.zero_grad()
+    parameters = [p.detach().clone() for p in net.parameters()]
+"""
+_BESIDE = ("update", "schedule", "evaluate", "zero grad")
+
+
+@dataclass
+class Standing(Stopping):
+    """Also what the script was like at each hit."""
+
+    stood: list[tuple[float, float, float]] = field(default_factory=list)
+    """(rate, norm of a gradient or -1, loss scale)"""
+    rests: list[Rest] = field(default_factory=list)
+
+    def take(self, hits: list[StopHit], phase: Phase | None) -> None:
+        super().take(hits, phase)
+        session = self.sessions[0]
+        optimizer, gradient = session.optimizers[0], next(iter(session.found.model.parameters())).grad
+        norm = -1.0 if gradient is None else float(gradient.norm())
+        scaler = session.facts.scaler
+        scale = 0.0 if scaler is None else float(scaler.get_scale())
+        self.stood += [(optimizer.param_groups[0]["lr"], norm, scale)] * len(hits)
+        self.rests += [session.position.rest] * len(hits)
+
+
+def standing(folder: Path, text: str, *texts: str) -> tuple[Standing, Followed]:
+    recorder = Standing()
+    recorder.stops.set(StopPoint(id=n, text=stop) for n, stop in enumerate(texts))
+    return recorder, follow(folder, text, recorder=recorder)
+
+
+def test_what_a_script_does_between_two_steps_is_stopped_at_before_and_after_it(tmp_path: Path) -> None:
+    texts = [f"{before}{kind}" for kind in _BESIDE for before in ("before ", "")]
+    recorder, followed = standing(tmp_path, EVERYTHING, *texts)
+    plain = follow(tmp_path, EVERYTHING)
+    assert followed.space["seen"] == plain.space["seen"]
+    assert [texts[hit.id] for hit, _ in recorder.hits] == texts * 3, "in the order of the script"
+    assert set(recorder.rests) == {Rest.READY}
+    # The step that is next, as everywhere between two steps.
+    assert [hit.step for hit, _ in recorder.hits] == [1] * 8 + [2] * 8 + [3] * 8
+    first = dict(zip(texts, recorder.stood, strict=False))
+    assert (first["before schedule"][0], first["schedule"][0]) == (0.1, 0.05)
+    assert first["before zero grad"][1] > 0 and first["zero grad"][1] == -1.0
+    second = dict(zip(texts, recorder.stood[8:], strict=False))
+    assert (second["before update"][2], second["update"][2]) == (1024.0, 512.0)
+
+
+def test_before_what_is_inside_of_the_step_of_a_script(tmp_path: Path) -> None:
+    texts = ("before step", "before unscale", "unscale", "before clip", "clip", "before forward")
+    recorder, _ = standing(tmp_path, EVERYTHING, *texts)
+    of_first = [(texts[hit.id], rest) for (hit, _), rest in zip(recorder.hits, recorder.rests, strict=True)][:7]
+    # The forward of the second micro-batch; a backward that no step follows is not before a step.
+    assert of_first == [
+        ("before forward", Rest.BACKWARD),
+        ("before step", Rest.BACKWARD),
+        *((text, Rest.IN_STEP) for text in texts[1:5]),
+        ("before forward", Rest.READY),
+    ]
+    norms = {texts[hit.id]: stood[1] for (hit, _), stood in zip(recorder.hits[:6], recorder.stood, strict=False)}
+    assert norms["before unscale"] == norms["before step"] > 500 * norms["unscale"]
+    assert norms["before clip"] == norms["unscale"] > norms["clip"]
+
+
+def test_a_condition_between_two_steps_is_about_the_one_that_is_over(tmp_path: Path) -> None:
+    texts = ("schedule if skipped step", "before zero grad if loss > previous", "update if scale drop", "scale drop")
+    recorder, _ = standing(tmp_path, EVERYTHING, *texts)
+    assert [(texts[hit.id], hit.step) for hit, _ in recorder.hits] == [
+        ("update if scale drop", 2),
+        ("scale drop", 2),
+        ("schedule if skipped step", 2),
+        ("before zero grad if loss > previous", 2),
+    ]
+    assert recorder.of(3)[0].sentence == "the scale has dropped from 1024 to 512"
+
+
+def test_a_script_validates_by_evaluating(tmp_path: Path) -> None:
+    recorder, _ = standing(tmp_path, EVERYTHING, "evaluate")
+    recorder.stops.follow(recorder.sessions[0].book, None, lambda: OF_A_SCRIPT)
+    (told,) = recorder.stops.set([StopPoint(id=0, text="validate"), StopPoint(id=1, text="before evaluate")])
+    assert told == (
+        "The stop 'validate' cannot hold: there is no 'validate' to stop at in this training: in a script it is "
+        "'evaluate', each call of a model without gradients"
+    )
+
+
+def test_what_is_clipped_in_a_closure_is_told_once(tmp_path: Path) -> None:
+    text = """
+    net = nn.Linear(6, 3)
+    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.1, max_iter=3)
+    x, y, calls = torch.randn(8, 6), torch.randint(0, 3, (8,)), 0
+    def closure():
+        global calls
+        calls += 1
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        return loss
+    for step in range(2):
+        optimizer.step(closure)
+    """
+    recorder, followed = stopping(tmp_path, text, "clip", "before clip")
+    assert [hit.id for hit, _ in recorder.hits] == [1, 0] * followed.space["calls"]

@@ -12,10 +12,11 @@ import zoo
 import zoo_more
 from halting import Halt, halting, halts
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from gradscope import Recipe, load_recipe
+from gradscope import Recipe, Session, load_recipe
 from gradscope.engine.stops.stops import Stops
-from gradscope.protocol.phases import Phase, SubStep
+from gradscope.protocol.phases import OF_A_RECIPE, Phase, SubStep
 from gradscope.protocol.stops.point import StopPoint
 
 
@@ -100,6 +101,54 @@ def test_of_a_gradient_scaler() -> None:
 def test_between_two_phases(text: str, after: Phase, steps: list[int]) -> None:
     found = halts(nested, text)
     assert [(halt.after, halt.hit.step, halt.hit.moment) for halt in found] == [(after, step, None) for step in steps]
+
+
+def every_substep() -> Recipe:
+    model, generator = zoo.mlp(), torch.Generator().manual_seed(1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = TensorDataset(torch.randn(16, 6, generator=generator), torch.randint(0, 3, (16,), generator=generator))
+    return Recipe(
+        model=model,
+        optimizer=optimizer,
+        loss=nn.CrossEntropyLoss(),
+        dataset=data,
+        validation=data,
+        batch_size=8,
+        scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5),
+        scheduler_unit="step",
+        clip_norm=0.01,
+        precision="fp16",
+    )
+
+
+def test_every_sub_step_is_stopped_at_before_and_after_it() -> None:
+    texts = [f"{before}{substep.value}" for substep in OF_A_RECIPE for before in ("before ", "")]
+    found = halts(every_substep, *texts, steps=2)
+    assert {texts[halt.hit.id] for halt in found} == set(texts)
+    second = [halt for halt in found if halt.hit.moment is not None and halt.hit.step == 1]
+    state = {texts[halt.hit.id]: halt.state for halt in second}
+    assert [texts[halt.hit.id] for halt in second][:3] == ["batch", "before zero grad", "zero grad"]
+    assert any(gradient is not None for gradient in state["before zero grad"]["grads"].values())
+    assert not any(gradient is not None for gradient in state["zero grad"]["grads"].values())
+    before, after = (state[f"{text}unscale"]["grads"]["0.weight"] for text in ("before ", ""))
+    assert torch.equal(before, after * 65536)
+    assert not torch.equal(state["before clip"]["grads"]["0.weight"], state["clip"]["grads"]["0.weight"])
+    for name, tensor in state["before schedule"]["tensors"].items():
+        assert torch.equal(tensor, state["step"]["tensors"][name]), "moved, and nothing later"
+    order = [texts[halt.hit.id] for halt in second]
+    late = ["step", "before update", "update", "before validate", "validate", "before schedule", "schedule"]
+    assert order[-len(late) :] == late
+
+
+def test_a_recipe_has_no_evaluate() -> None:
+    stops = Stops()
+    with Session(plain.seeded(nested)) as session:
+        stops.follow(session.book, None, lambda: session.info.substeps)
+        told = stops.set([StopPoint(id=0, text="before evaluate")])
+    assert told == [
+        "The stop 'before evaluate' cannot hold: there is no 'evaluate' to stop at in this training: in a recipe it is "
+        "'validate'"
+    ]
 
 
 def test_with_accumulation_a_step_is_a_window() -> None:

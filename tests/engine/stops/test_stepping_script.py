@@ -123,3 +123,15 @@ def test_points_stop_it_inside_and_between_and_nothing_changes(start: Callable[.
         {"said": lambda *a: printed.append(" ".join(a)), **namespace},
     )
     assert printed[0] in output
+
+
+def test_it_is_held_between_two_phases_and_goes_on_from_there(start: Callable[..., Peer]) -> None:
+    peer = start(StopPoint(id=1, text="before zero grad"))
+    done = peer.go(Verb.RUN)
+    assert (done.paused, done.position.rest, done.position.step, done.position.moment) == (True, Rest.READY, 1, None)
+    (hit,) = [hit for message in peer.drain() if isinstance(message, messages.Stopped) for hit in message.hits]
+    assert hit.moment is not None
+    assert (hit.moment.substep.value, hit.moment.event, hit.sentence) == ("zero grad", "before", "before zero grad")
+    assert told(peer.go(Verb.INTO).position) == "enter model"
+    assert peer.go(Verb.RUN, to="zero grad").position.step == 2, "the stop holds before it"
+    assert peer.go(Verb.RUN, to="zero grad").position.rest is Rest.READY

@@ -543,3 +543,15 @@ def test_a_change_that_only_the_loss_shows_is_a_branch_with_records_of_its_own()
         old, new = session.timeline.branches
         assert (new.from_step, len(new.changes)) == (2, 1) and "changed by hand" in new.changes[0]
         assert old.records[2].loss == before
+
+
+def test_what_was_empty_at_first_is_empty_again() -> None:
+    straight = Straight(trainings.empty_at_first, 6)
+    with Session(seeded(trainings.empty_at_first), timeline_bytes=LARGE) as session:
+        run(session, 6)
+        for step in (4, 1, 5, 2, 0):
+            session.go_to(step)
+            assert session.timeline.newest is not None and not session.timeline.newest.notes
+            assert session.state_hash() == straight.hashes[Spot.of(session)], step
+        run(session, 6)
+        assert [record.loss for record in session.history] == straight.losses

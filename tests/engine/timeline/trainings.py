@@ -268,3 +268,29 @@ DATA: dict[str, Callable[[], Recipe]] = {
 OTHERS: dict[str, Callable[[], Recipe]] = {
     made.__name__: made for made in (muon, sparse_adam, plateau, half, accumulating, by_hand, gan, counting, teacher)
 }
+
+
+class EmptyAtFirst(nn.Module):
+    """What it keeps, and what it is made of, comes while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(FEATURES, CLASSES)
+        self.layers, self.calls = nn.ModuleList(), 0
+        self.seen, self.hooks_seen = dict[int, float](), dict[str, int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.seen[self.calls] = float(x.sum())
+        self.hooks_seen[f"call {self.calls}"] = self.calls
+        if self.calls == 3:
+            self.layers.append(nn.Linear(FEATURES, FEATURES))
+            self.layers.register_buffer("scale", torch.ones(1))
+        for layer in self.layers:
+            x = layer(x) * self.layers.scale.clone()
+            self.layers.scale.mul_(0.9)
+        return self.last(x) * (1 + 0.01 * len(self.seen) + 0.01 * len(self.hooks_seen))
+
+
+def empty_at_first() -> Recipe:
+    return classifier(EmptyAtFirst())

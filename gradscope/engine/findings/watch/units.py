@@ -11,6 +11,8 @@ is drawn.
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +94,15 @@ class UnitWatch:
         """How much of a layer lies in the flat parts, of the step under way."""
         self._norm: tuple[str, float, float] | None = None
         """The normalisation that was left last: name, spread of its input, largest weight."""
+
+    def let_go(self) -> Callable[[], None]:
+        """Hold nothing of the model, until what is returned is called."""
+        last, self._last = None if self._last is None else weakref.ref(self._last), None
+
+        def take_back() -> None:
+            self._last = None if last is None else last()
+
+        return take_back
 
     def left(self, step: int, name: str, module: nn.Module, given: object, output: object) -> None:
         """A layer is left. `given` is its first input; only tensors are looked at. Raises whatever torch raises."""

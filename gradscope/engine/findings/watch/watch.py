@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -386,6 +387,35 @@ class Watch:
     def begin(self) -> None:
         """Before the first forward: what the model is at the start."""
         self._follow_model()
+
+    def let_go(self) -> Callable[[], frozenset[str]]:
+        """Hold nothing of the model and of the optimizers, until what is returned is called: it takes back what is still
+        there, forgets what is not, and says the names of that."""
+        record, units = self.record, self._units.let_go()
+        modules = {name: weakref.ref(layer.module) for name, layer in record.layers.items()}
+        tensors = {name: weakref.ref(facts.tensor) for name, facts in record.parameters.items()}
+        optimizers = {name: weakref.ref(optimizer) for name, optimizer in record.optimizers.items()}
+        for layer in record.layers.values():
+            layer.let_go()
+        for facts in record.parameters.values():
+            facts.let_go()
+        record.optimizers, self._known = {}, {}
+
+        def take_back() -> frozenset[str]:
+            units()
+            for name, reference in modules.items():
+                record.layers[name].module = reference()
+            for name, of_tensor in tensors.items():
+                record.parameters[name].tensor = of_tensor()  # type: ignore[assignment]
+            record.optimizers = {name: one for name, of in optimizers.items() if (one := of()) is not None}
+            lost = {name for name, reference in modules.items() if reference() is None}
+            lost |= {name for name, reference in tensors.items() if reference() is None}
+            for name in lost:
+                record.layers.pop(name, None)
+                record.parameters.pop(name, None)
+            return frozenset(lost)
+
+        return take_back
 
     def _new_layer(self, name: str, module: nn.Module) -> LayerFacts:
         own = tuple(f"{name}.{key}" if name else key for key, p in module._parameters.items() if p is not None)
