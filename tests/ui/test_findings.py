@@ -112,7 +112,7 @@ def test_the_empty_panel_says_what_was_looked_at(window: MainWindow, lab: Lab) -
     tell(lab)
     assert looked_at.isVisible() and not window.findings.view.isVisible()
     assert looked_at.headline.text() == "3 checks, nothing found in 120 steps"
-    assert looked_at.toggle.text() == "3 checks could not be judged" and not looked_at.reasons.isVisible()
+    assert looked_at.toggle.text() == "3 checks not judged" and not looked_at.reasons.isVisible()
     looked_at.toggle.click()
     assert looked_at.reasons.isVisible()
     assert looked_at.reasons.text().splitlines() == [

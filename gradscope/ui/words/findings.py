@@ -115,8 +115,8 @@ def not_judged(count: int, *, is_beside: bool = False) -> str:
         )
     return counted(
         count,
-        QT_TRANSLATE_NOOP("Findings", "1 check could not be judged"),
-        QT_TRANSLATE_NOOP("Findings", "%1 checks could not be judged"),
+        QT_TRANSLATE_NOOP("Findings", "1 check not judged"),
+        QT_TRANSLATE_NOOP("Findings", "%1 checks not judged"),
     )
 
 

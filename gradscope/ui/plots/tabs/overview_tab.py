@@ -63,10 +63,10 @@ class GradientFlow(LayerBars):
             (self.tr("Gradient flow (activations)"), SubjectKind.ACTIVATION_GRAD),
         ]
         # These too say that it is a gradient: beside bars, "Activations" would be taken for the size of those.
-        shorter = [self.tr("Gradient flow"), self.tr("Activation grads")]
+        shorter = [self.tr("Gradients"), self.tr("Layer grad")]
         if has_clipping(self.controller.state):
             choices.append((self.tr("Gradient flow (after clipping)"), SubjectKind.CLIPPED_GRAD))
-            shorter.append(self.tr("Clipped grads"))
+            shorter.append(self.tr("Clipped"))
         refill(self._choice, choices)
         self._choice.set_shorter(shorter)
 
