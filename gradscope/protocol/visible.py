@@ -27,7 +27,8 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 def visible(text: str) -> str:
     r"""`text` on one line, every hidden character written as Python would write it: "\n", "\x1b", "\u202e"."""
-    return _HIDDEN.sub(_written, text)
+    # Nothing that is hidden is printable, and nearly every name is.
+    return text if text.isprintable() else _HIDDEN.sub(_written, text)
 
 
 def visible_lines(text: str) -> str:

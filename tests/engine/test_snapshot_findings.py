@@ -67,6 +67,6 @@ def test_the_page_tells_them(written: Path) -> None:
 
 def test_the_section_of_nothing_and_of_much() -> None:
     assert findings_section(None) == "" and findings_section(Findings()) == ""
-    assert "Nothing was found by 3 checks in 120 steps; 3 checks could not be judged" in findings_section(known())
+    assert "Nothing was found by 3 checks in 120 steps; 3 more could not be judged" in findings_section(known())
     many = findings_section(known(*(finding(f"id{n}", where=f"<b>{n}") for n in range(MAX_LISTED + 5))))
     assert "and 5 more" in many and "<b>1" not in many and "&lt;b&gt;1" in many

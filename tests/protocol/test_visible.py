@@ -1,6 +1,7 @@
 """Names as what they are."""
 
 import json
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,3 +44,10 @@ def test_json_in_ascii_says_the_same() -> None:
     content = {"слой": ["я", 1.5, "🙂\ud800", "plain \\u0000 \n"]}
     line = ascii_json(json.dumps(content, ensure_ascii=False))
     assert line.isascii() and json.loads(line) == content
+
+
+def test_no_hidden_character_is_taken_for_a_printable_one() -> None:
+    every = [chr(code) for code in range(sys.maxunicode + 1)]
+    told = {one for one in every if visible(one) != one}
+    assert told == {one for one in every if visible_lines(one) != one} | {"\n", "\t"}
+    assert len(told) > 2000 and not any(one.isprintable() for one in told)

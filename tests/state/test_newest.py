@@ -177,3 +177,12 @@ def test_parameters_that_the_step_before_has_told_of_stay_as_they_are() -> None:
     history.add_initial(initial, step=5)
     told = [history.latest(history.rows[number].key) for number in numbers]
     assert [(one.step, one.phase) for one in told if one is not None] == [(4, Phase.STEP)] * 3 + [(5, None)] * 3
+
+
+def test_subjects_are_parted_by_their_kinds_however_they_are_mixed() -> None:
+    kinds = (SubjectKind.GRAD, SubjectKind.ACTIVATION_GRAD, SubjectKind.ACTIVATION_GRAD, SubjectKind.GRAD)
+    table = [SubjectRow(SubjectKey(kind, f"layer{i}"), (4,), "float32") for i, kind in enumerate(kinds)]
+    parts = KnownSubjects().of(np.array([3, 1, 2, 0]), table).parts
+    assert list(parts) == [SubjectKind.GRAD, SubjectKind.ACTIVATION_GRAD]
+    assert [part.positions.tolist() for part in parts.values()] == [[0, 3], [1, 2]]
+    assert [[key.name for key in part.keys] for part in parts.values()] == [["layer3", "layer0"], ["layer1", "layer2"]]

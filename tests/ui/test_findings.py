@@ -112,7 +112,7 @@ def test_the_empty_panel_says_what_was_looked_at(window: MainWindow, lab: Lab) -
     tell(lab)
     assert looked_at.isVisible() and not window.findings.view.isVisible()
     assert looked_at.headline.text() == "3 checks, nothing found in 120 steps"
-    assert looked_at.toggle.text() == "3 checks could not be judged" and not looked_at.reasons.isVisible()
+    assert looked_at.toggle.text() == "3 checks not judged" and not looked_at.reasons.isVisible()
     looked_at.toggle.click()
     assert looked_at.reasons.isVisible()
     assert looked_at.reasons.text().splitlines() == [
@@ -144,7 +144,7 @@ def test_the_gravest_first_what_follows_folded_under_its_root(window: MainWindow
         "Error | Samples of a batch see each other | net.2 | 0",
         "Warning | The learning rate is so high that steps overshoot | whole training | 0",
         "Info | A layer with parameters never runs | net.2 | 0",
-        "3 checks in 120 steps; 3 checks could not be judged",
+        "3 checks in 120 steps; 3 more could not be judged",
     ]
     root = dock.model.index(1, 0)
     assert not dock.view.isExpanded(root)

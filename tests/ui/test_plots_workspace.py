@@ -6,13 +6,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QImage
+from pytestqt.exceptions import capture_exceptions
 from pytestqt.qtbot import QtBot
 
 from gradscope.protocol.subjects import SubjectKind
 from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.plots.parts.chart import Chart
 from gradscope.ui.plots.tabs.history_tab import HistoryTab
-from gradscope.ui.plots.tabs.overview_tab import OverviewTab
+from gradscope.ui.plots.tabs.overview_tab import GradientFlow, OverviewTab
 from gradscope.ui.window.tabs import Workspace
 from gradscope.ui.words.quantities import Quantity
 from tests.ui.fakes import (
@@ -57,6 +60,43 @@ def test_tabs_are_built_ahead_while_nothing_runs(qtbot: QtBot, themes: ThemeMana
     controller.state.position = replace(controller.state.position, running=False)
     qtbot.waitUntil(lambda: len(workspace.charts()) == 11)
     assert workspace.currentIndex() == 0
+
+
+def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
+    qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = small_training()
+    controller = started(training, steps=2)
+    workspace = Workspace(controller, themes)
+    qtbot.addWidget(workspace)
+    workspace.show()
+    qtbot.waitUntil(lambda: len(workspace.charts()) == 4 and not any(chart.is_owing for chart in workspace.charts()))
+    overview = workspace.charts()
+    workspace.setCurrentIndex(workspace.count() - 1)
+    controller.play(training.steps(2))
+    turns, drawn_in = [0], []
+    redraw = Chart.redraw
+    monkeypatch.setattr(Chart, "redraw", lambda chart: drawn_in.append((turns[0], chart)) or redraw(chart))  # type: ignore[func-returns-value]
+    timer = QTimer()
+    timer.timeout.connect(lambda: turns.__setitem__(0, turns[0] + 1))
+    timer.start(0)
+    workspace.setCurrentIndex(0)
+    assert drawn_in == []
+    qtbot.waitUntil(lambda: not any(chart.is_owing for chart in overview))
+    assert [chart for _, chart in drawn_in] == overview
+    assert len({turn for turn, _ in drawn_in}) == 4
+
+
+def test_a_chart_that_cannot_be_drawn_keeps_none_beside_it_from_it(
+    qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overview = OverviewTab(started(small_training(), steps=2), themes)
+    qtbot.addWidget(overview)
+    monkeypatch.setattr(GradientFlow, "draw", lambda _chart, _state: [][0])
+    with capture_exceptions() as raised:
+        overview.show()
+        qtbot.waitUntil(lambda: [chart.is_owing for chart in overview.charts] == [False, True, False, False])
+    assert {kind for kind, _, _ in raised} == {IndexError}
 
 
 @pytest.mark.parametrize("training", [small_training(), bare_training(), None], ids=["small", "bare", "none"])

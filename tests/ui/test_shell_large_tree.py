@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtTest import QTest
@@ -13,7 +15,9 @@ from gradscope.protocol.phases import Position
 from gradscope.ui.docks import layers
 from gradscope.ui.docks.layers import LayersDock
 from gradscope.ui.look.theme import ThemeManager
+from gradscope.ui.models.layer_tree import Column
 from tests.session_info import session_info
+from tests.ui.fakes import small_training
 from tests.ui.shell_fakes import ShellController
 
 
@@ -78,3 +82,44 @@ def test_a_chain_of_many_layers_is_unfolded_to_its_end(dock: LayersDock, control
     dock.view.setCurrentIndex(dock.model.index(0, 0))
     QTest.keyClick(dock.view, Qt.Key.Key_Asterisk)
     assert dock.view.isExpanded(dock.model.index_of(names[-2], is_parameter=False))
+
+
+def test_what_the_columns_need_is_asked_once_until_it_changes(
+    dock: LayersDock, controller: ShellController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _open(controller, _blocks(300))
+    asked: list[object] = []
+    data = dock.model.data
+
+    def counted(*what: Any) -> object:
+        asked.append(what)
+        return data(*what)
+
+    monkeypatch.setattr(dock.model, "data", counted)
+    dock.model.refresh_values()
+    wide = dock.width_for(2000)
+    # Five texts of each row that is seen, what stands before and around a name, and a few times all roles of a cell.
+    assert 100 < len(asked) < 600
+    asked.clear()
+    narrower = [dock.width_for(room) for room in (500, 400, 300)]
+    assert asked == [] and wide >= narrower[0] > narrower[1] > narrower[2]
+    dock.model.refresh_values()
+    assert dock.width_for(2000) == wide and asked
+    asked.clear()
+    font = dock.view.font()
+    font.setPointSizeF(2 * font.pointSizeF())
+    dock.view.setFont(font)
+    assert dock.width_for(4000) > 1.5 * wide and asked
+
+
+def test_names_and_types_are_whole_where_there_is_room(dock: LayersDock, controller: ShellController) -> None:
+    controller.start(small_training(), steps=1)
+    dock.resize(1500, 500)
+    for column in (Column.NAME, Column.FORM):
+        index = dock.model.index(0, 0)
+        while index.isValid():
+            cell = index.siblingAtColumn(column)
+            depth = len(dock.model.node(index).name.split(".")) if column == Column.NAME else 0  # type: ignore[union-attr]
+            needed = dock.view.sizeHintForIndex(cell).width() + depth * dock.view.indentation()
+            assert needed <= dock.view.columnWidth(column), cell.data()
+            index = dock.view.indexBelow(index)

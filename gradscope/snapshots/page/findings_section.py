@@ -20,7 +20,7 @@ def findings_section(findings: Findings | None) -> Markup:
     left = len(findings.checks) - judged
     looked_at = f"{counted(judged, 'check', 'checks')} in {counted(findings.steps, 'step', 'steps')}"
     if left:
-        looked_at += f"; {counted(left, 'check', 'checks')} could not be judged"
+        looked_at += f"; {left:,} more could not be judged"
     if not findings.findings:
         return element("div", f"Nothing was found by {looked_at}.", class_="card")
     items = [_item(finding) for finding in findings.findings[:MAX_LISTED]]

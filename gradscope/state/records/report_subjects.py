@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -42,13 +44,18 @@ class ReportSubjects:
     @cached_property
     def parts(self) -> Mapping[SubjectKind, Part]:
         """By kind, in the order in which the kinds first appear."""
-        positions: dict[SubjectKind, list[int]] = {}
-        for position, key in enumerate(self.keys):
-            positions.setdefault(key.kind, []).append(position)
-        return {
-            kind: Part(np.array(own, dtype=np.int64), tuple(self.keys[position] for position in own))
-            for kind, own in positions.items()
-        }
+        runs: dict[SubjectKind, list[slice]] = {}
+        start = 0
+        # Of a hundred thousand subjects nearly all have the kind of the one before them.
+        for kind, run in groupby(self.keys, key=attrgetter("kind")):
+            end = start + sum(1 for _ in run)
+            runs.setdefault(kind, []).append(slice(start, end))
+            start = end
+        return {kind: self._part(own) for kind, own in runs.items()}
+
+    def _part(self, runs: Sequence[slice]) -> Part:
+        positions = np.concatenate([np.arange(run.start, run.stop) for run in runs])
+        return Part(positions, tuple(chain.from_iterable(self.keys[run] for run in runs)))
 
 
 class KnownSubjects:

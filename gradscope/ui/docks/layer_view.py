@@ -1,10 +1,10 @@
-"""The tree of the Layers panel, with a menu for the row under the mouse, or for the current one by the keyboard."""
+"""The tree of the Layers panel: its menu, for the row under the mouse or by the keyboard, and how names are painted in it."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QSize, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QTreeView
+from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTreeView
 
 from gradscope.ui.widgets.guarded import guarded
 
@@ -36,3 +36,17 @@ class LayerView(QTreeView):
         if index.isValid():
             place = self.visualRect(index).bottomLeft() if by_keyboard else event.pos()
             self.menu_requested.emit(index, self.viewport().mapToGlobal(place))
+
+
+@guarded
+class NameDelegate(QStyledItemDelegate):
+    """A sign beside a name makes its row no higher: all rows of the tree are as high as the first."""
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
+        whole = super().sizeHint(option, index)
+        plain = QStyleOptionViewItem(option)
+        self.initStyleOption(plain, index)
+        plain.features &= ~QStyleOptionViewItem.ViewItemFeature.HasDecoration
+        style = QApplication.style() if option.widget is None else option.widget.style()
+        text = style.sizeFromContents(QStyle.ContentsType.CT_ItemViewItem, plain, QSize(), option.widget)
+        return QSize(whole.width(), min(whole.height(), text.height()))

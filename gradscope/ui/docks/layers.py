@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QStackedLayout, QWidget
 
+from gradscope.protocol.messages import BufferInfo
 from gradscope.state.selection import Selection
 from gradscope.state.topics import Topic
 from gradscope.ui.actions.controller import Controller
-from gradscope.ui.docks.layer_view import LayerView
-from gradscope.ui.docks.name_delegate import NameDelegate
+from gradscope.ui.docks.layer_columns import LOOKED_AT, NUMBERS, LayerColumns
+from gradscope.ui.docks.layer_view import LayerView, NameDelegate
 from gradscope.ui.docks.panel import Panel
 from gradscope.ui.docks.tree_memory import TreeMemory, TreeShape
 from gradscope.ui.look.colours import Theme
@@ -28,19 +31,8 @@ _MOST_EXPANDED = 2000
 _MOST_UNFOLDED = 12_000
 """Rows that are laid out when somebody unfolds all below a row, which takes some 0.1 s."""
 _DEEPEST = 200
-_LOOKED_AT_FOR_WIDTH = 60
-"""Rows whose texts a column is to be wide enough for."""
-_NUMBERS = {Column.VALUE: 14.5, Column.GRADIENT: 8.0, Column.UPDATE: 7.5}
-"""Least widths in digits of the view's font; longer numbers make their column wider."""
-_NAMES, _FORMS, _FLAGS = (11, 28), (9, 16), (6.5, 14)
-"""Bounds of columns that are as wide as their texts. Flags that are longer take what is left, or are a mark."""
-_USUAL_NAMES, _DEEP_NAMES = 16, 10
-"""Names are not cut to less for the sake of a column that can be left out: with what stands before them, and without, for
-the deepest of those that are seen."""
 _FRAME = 4
 """Pixels of the panel's border, left and right."""
-_LEFT_OUT_FIRST = (Column.VALUE, Column.UPDATE, Column.FORM)
-"""In a narrower panel; their tooltips, or the inspector, tell it too."""
 
 
 class LayersDock(Panel):
@@ -70,6 +62,8 @@ class LayersDock(Panel):
         self.model = LayerTreeModel(controller.state, themes.theme, self)
         self._numbers, self._names, self._flags = NumberDelegate(self), NameDelegate(self), WordDelegate(self)
         self.view = self._make_view()
+        self._columns = LayerColumns(self.view, self.model, self._buffers)
+        self.view.resized.connect(self._columns.fit)
         self.menu = LayerMenu(controller, self.view)
         self._empty = EmptyNote(self.tr("The layers of the model appear here once a recipe is open"), self)
         self._stack = QStackedLayout()
@@ -108,7 +102,7 @@ class LayersDock(Panel):
     def width_for(self, at_most: int) -> int:
         """What the panel needs for the columns that there is room for."""
         around = self.view.verticalScrollBar().sizeHint().width() + 2 * self.view.frameWidth() + _FRAME
-        return min(at_most, sum(self._widths_in(at_most - around).values()) + around)
+        return min(at_most, sum(self._columns.widths_in(at_most - around).values()) + around)
 
     # ------------------------------------------------------------------------------------------ slots
 
@@ -117,13 +111,15 @@ class LayersDock(Panel):
     def _on_refreshed(self, topics: set[Topic]) -> None:
         if Topic.SESSION in topics:
             self._start_session()
+            # Its rows have been made with their pins and stops.
+            topics = topics - {Topic.PINS, Topic.STOPS}
         elif Topic.MODEL in topics:
             self._take_in()
         elif Topic.SETTINGS in topics:
             self.model.refresh_settings()
         elif topics & {Topic.HISTORY, Topic.SHOWN, Topic.FINDINGS}:
             self.model.refresh_values()
-            self._widen_for_texts()
+            self._columns.widen()
         if Topic.PINS in topics:
             self.model.refresh_pins()
         if Topic.STOPS in topics or self.model.stopped_at != self._stopped_at:
@@ -194,19 +190,22 @@ class LayersDock(Panel):
         header = view.header()
         header.setStretchLastSection(True)
         header.setSectionsMovable(False)
-        header.setResizeContentsPrecision(_LOOKED_AT_FOR_WIDTH)
+        header.setResizeContentsPrecision(LOOKED_AT)
         header.setMinimumSectionSize(32)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         view.setItemDelegateForColumn(Column.NAME, self._names)
         view.setItemDelegateForColumn(Column.FLAGS, self._flags)
-        for column in _NUMBERS:
+        for column in NUMBERS:
             view.setItemDelegateForColumn(column, self._numbers)
-        view.resized.connect(self._fit_columns)
         view.menu_requested.connect(self._on_menu_requested)
         view.unfolding_wanted.connect(self._on_unfolding_wanted)
         view.selectionModel().currentChanged.connect(self._on_current_changed)
         self.model.dataChanged.connect(view.viewport().update)
         return view
+
+    def _buffers(self) -> Sequence[BufferInfo]:
+        session = self._controller.state.session
+        return () if session is None else session.buffers
 
     def _start_session(self) -> None:
         self.remember()
@@ -227,7 +226,7 @@ class LayersDock(Panel):
                 self.view.expandAll()
             else:
                 self._expand_to(1)
-            self._fit_columns()
+            self._columns.fit()
         self.filled.emit()
         if shape is not None and shape.selected is not None and state.selection.name is None:
             self._select(shape.selected, is_parameter=shape.is_parameter)
@@ -244,7 +243,7 @@ class LayersDock(Panel):
             self._expanded = unfolded | {""}
             if not self.model.is_filtered():
                 self._restore_expanded()
-            self._fit_columns()
+            self._columns.fit()
         self.filled.emit()
 
     def _select(self, name: str, *, is_parameter: bool) -> None:
@@ -262,102 +261,6 @@ class LayersDock(Panel):
         while depth > 0 and self.model.rows_within(depth + 1, at_most=at_most, below=below) > at_most:
             depth = depth - 1 if depth < _DEEPEST else 3
         return depth
-
-    @Slot()
-    def _fit_columns(self) -> None:
-        """Every column that is shown is whole, but for names of buffers; these and the flags take what is left."""
-        room = self.view.viewport().width()
-        widths = self._widths_in(room)
-        left = max(0, room - sum(widths.values()))
-        for_names = min(left, max(0, self._width_of_buffers() - widths[Column.NAME]))
-        widths[Column.NAME] += for_names
-        widths[Column.FLAGS] += left - for_names
-        for column in Column:
-            self.view.setColumnHidden(column, column not in widths)
-            if column in widths:
-                self.view.header().resizeSection(column, widths[column])
-
-    def _widths_in(self, room: int) -> dict[Column, int]:
-        """Of the columns that there is room for."""
-        digit = self.view.fontMetrics().horizontalAdvance("0")
-        widths = self._wanted_widths()
-        names = max(_USUAL_NAMES * digit, self._deepest_seen() * self.view.indentation() + _DEEP_NAMES * digit)
-        usual = {Column.FORM: _FORMS[0] * digit, Column.NAME: names}
-        for column in _LEFT_OUT_FIRST:
-            longer = sum(max(0, widths[soft] - least) for soft, least in usual.items() if soft in widths)
-            if sum(widths.values()) - longer > room:
-                del widths[column]
-        # A text that is cut is whole in its tooltip; a number that is cut is another number.
-        # The name of its column is whole where the names of layers have room enough to be shorter.
-        whole = max(usual[Column.FORM], self._width_of_heading(Column.FORM))
-        leasts = ((Column.FORM, whole), (Column.NAME, _NAMES[0] * digit), (Column.FORM, usual[Column.FORM]))
-        for column, least in leasts:
-            if column in widths:
-                short = max(0, sum(widths.values()) - room)
-                widths[column] = max(least, widths[column] - short)
-        return widths
-
-    def _wanted_widths(self) -> dict[Column, int]:
-        digit = self.view.fontMetrics().horizontalAdvance("0")
-        needed_by = self._widths_of_texts()
-        widths: dict[Column, int] = {
-            column: max(round(digits * digit), needed_by[column]) for column, digits in _NUMBERS.items()
-        }
-        widths[Column.FLAGS] = needed_by[Column.FLAGS]
-        for column, (least, most) in {Column.NAME: _NAMES, Column.FORM: _FORMS}.items():
-            needed = max(self.view.sizeHintForColumn(column) + digit, self._width_of_heading(column))
-            widths[column] = max(least * digit, min(needed, most * digit))
-        return widths
-
-    def _width_of_heading(self, column: Column) -> int:
-        # The header's own hint is 0 for a column that is hidden now.
-        metrics = self.view.header().fontMetrics()
-        text = str(self.model.headerData(column, Qt.Orientation.Horizontal))
-        return metrics.horizontalAdvance(text) + 3 * metrics.horizontalAdvance("0")
-
-    def _width_of_buffers(self) -> int:
-        """What the names of buffers need, as far as those of the first ones tell."""
-        session, metrics = self._controller.state.session, self.view.fontMetrics()
-        names = [buffer.name.split(".") for buffer in (session.buffers[:_LOOKED_AT_FOR_WIDTH] if session else ())]
-        indents = self.view.indentation() * max(map(len, names), default=0) + self.view.indentation()
-        needed = max((metrics.horizontalAdvance(parts[-1]) for parts in names), default=0)
-        digit = metrics.horizontalAdvance("0")
-        return min(needed + indents + 2 * digit if names else 0, _NAMES[1] * digit)
-
-    def _widen_for_texts(self) -> None:
-        """Where a number or a flag has become longer than its column is wide."""
-        needed = self._widths_of_texts()
-        if any(width > self.view.columnWidth(c) for c, width in needed.items() if not self.view.isColumnHidden(c)):
-            self._fit_columns()
-
-    def _widths_of_texts(self) -> dict[Column, int]:
-        """What the numbers and the flags of the rows that are seen need; cheaper than the view's own hints, which ask for all
-        roles."""
-        metrics, margin = self.view.fontMetrics(), -1
-        widths = dict.fromkeys((*_NUMBERS, Column.FLAGS), 0)
-        index, bottom = self.view.indexAt(QPoint(0, 0)), self.view.viewport().height()
-        while index.isValid() and self.view.visualRect(index).top() < bottom:
-            for column in widths:
-                cell = index.siblingAtColumn(column)
-                text = str(cell.data() or "")
-                if text and margin < 0:
-                    # What style and style sheet keep free is the same for all of them.
-                    margin = self.view.sizeHintForIndex(cell).width() - metrics.horizontalAdvance(text) + 1
-                widths[column] = max(widths[column], metrics.horizontalAdvance(text) + margin if text else 0)
-            index = self.view.indexBelow(index)
-        least, most = (round(digits * metrics.horizontalAdvance("0")) for digits in _FLAGS)
-        widths[Column.FLAGS] = max(least, min(widths[Column.FLAGS], most))
-        return widths
-
-    def _deepest_seen(self) -> int:
-        """How many layers stand around the deepest of the rows that are seen, itself included."""
-        deepest, index, bottom = 0, self.view.indexAt(QPoint(0, 0)), self.view.viewport().height()
-        while index.isValid() and self.view.visualRect(index).top() < bottom:
-            depth, around = 1, index.parent()
-            while around.isValid():
-                depth, around = depth + 1, around.parent()
-            deepest, index = max(deepest, depth), self.view.indexBelow(index)
-        return deepest
 
     def _follow_selection(self) -> None:
         selection = self._selection = self._controller.state.selection

@@ -114,7 +114,7 @@ class FindingsModel(QAbstractItemModel):
             return self.tr("Dismissed (%1)").replace("%1", str(len(row.children)))
         left = len(self._state.checks(Verdict.NOT_JUDGED))
         text = looked_at(self._state)
-        return f"{text}; {not_judged(left)}" if left else text
+        return f"{text}; {not_judged(left, is_beside=bool(self._state.judged))}" if left else text
 
     def _tooltip(self, row: _Row, column: int) -> str:
         finding = row.finding

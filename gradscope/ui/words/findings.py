@@ -105,11 +105,18 @@ def looked_at(state: FindingsState) -> str:
     return _tr(QT_TRANSLATE_NOOP("Findings", "%1, nothing found in %2"), _checks(state.judged), _steps(known.steps))
 
 
-def not_judged(count: int) -> str:
+def not_judged(count: int, *, is_beside: bool = False) -> str:
+    """`is_beside` those that were judged."""
+    if is_beside:
+        return counted(
+            count,
+            QT_TRANSLATE_NOOP("Findings", "1 more could not be judged"),
+            QT_TRANSLATE_NOOP("Findings", "%1 more could not be judged"),
+        )
     return counted(
         count,
-        QT_TRANSLATE_NOOP("Findings", "1 check could not be judged"),
-        QT_TRANSLATE_NOOP("Findings", "%1 checks could not be judged"),
+        QT_TRANSLATE_NOOP("Findings", "1 check not judged"),
+        QT_TRANSLATE_NOOP("Findings", "%1 checks not judged"),
     )
 
 

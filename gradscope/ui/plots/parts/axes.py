@@ -133,8 +133,7 @@ class NameAxis(ChartAxis):
         super().__init__(orientation)
         self._names: list[str] = []
         self._labels: list[str] = []
-        self._blocks: dict[int, str] = {}
-        """The name of each block by its first row."""
+        self._known_blocks: dict[int, str] | None = None
         self._shown: dict[str, str] = {}
         self._room = 100.0
         self._width_for_text = 100.0
@@ -143,9 +142,7 @@ class NameAxis(ChartAxis):
 
     def set_names(self, names: list[str]) -> None:
         if names != self._names:
-            self._names = names
-            blocks = [block_of(name) for name in names]
-            self._blocks = {row: block for row, block in enumerate(blocks) if row == 0 or block != blocks[row - 1]}
+            self._names, self._known_blocks = names, None
             self._fit()
 
     def set_font(self, font: QFont) -> None:
@@ -170,6 +167,16 @@ class NameAxis(ChartAxis):
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         names_blocks = spacing > 1 and self._tells_blocks(round(spacing))
         return [self._block_label(int(v)) if names_blocks else self._fitted(self._labels[int(v)]) for v in values]
+
+    @property
+    def _blocks(self) -> dict[int, str]:
+        """The name of each block by its first row. Found when it is painted: with very many names that takes 0.1 s."""
+        if self._known_blocks is None:
+            blocks = [block_of(name) for name in self._names]
+            self._known_blocks = {
+                row: block for row, block in enumerate(blocks) if row == 0 or block != blocks[row - 1]
+            }
+        return self._known_blocks
 
     def _block_label(self, row: int) -> str:
         """ "layers.24.*" stands for several rows; "24" alone would be taken for the number of one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, Slot
@@ -67,6 +68,8 @@ class Chart(QWidget):
         self.themes = themes
         self.plot = plot
         self._is_dirty = True
+        self.when_shown: Callable[[], object] = self.redraw
+        """Called where it is seen again and something has changed: it may draw in a while, when others have been drawn."""
         self._table_model = NumberTable(self)
         if plot.playhead is not None:
             explanation += " " + self.tr(
@@ -127,6 +130,11 @@ class Chart(QWidget):
         else:
             self._pages.setCurrentWidget(self.body)
         self._is_dirty = False
+
+    @property
+    def is_owing(self) -> bool:
+        """It is seen, and something it shows has changed since it was drawn."""
+        return self._is_dirty and self.isVisible()
 
     def mark_dirty(self) -> None:
         """Redraw now, or when next seen."""
@@ -349,4 +357,4 @@ class Chart(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         if self._is_dirty:
-            self.redraw()
+            self.when_shown()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QResizeEvent, QShowEvent
@@ -19,7 +21,7 @@ _LEAST_OF_TWO_COLUMNS_EMS = 8
 
 @guarded
 class ChartGrid(QScrollArea):
-    """Charts are built one at a time once it is seen, so that the window goes on answering in between."""
+    """Charts are built, and drawn, one at a time once it is seen, so that the window goes on answering in between."""
 
     built = Signal()
     """One more chart."""
@@ -30,12 +32,13 @@ class ChartGrid(QScrollArea):
         self._scrolls = scrolls
         self.charts: list[Chart] = []
         self._to_build: list[Callable[[], Chart]] = []
+        self._to_draw: deque[Chart] = deque()
         self._link = TimeLink(self)
         # A child, so that it ends with this widget.
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
-        self._timer.timeout.connect(self._build_next)
+        self._timer.timeout.connect(self._on_turn)
         self._max_columns = max_columns
         self._columns = max_columns
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -56,6 +59,7 @@ class ChartGrid(QScrollArea):
             chart.hide()
             chart.deleteLater()
         self.charts, self._to_build = [], list(builders)
+        self._to_draw.clear()
         self._build_next()
 
     def bring(self, step: int | None) -> None:
@@ -69,9 +73,25 @@ class ChartGrid(QScrollArea):
         return [stop for chart in self.charts for stop in chart.tab_stops()]
 
     @Slot()
+    def _on_turn(self) -> None:
+        """Of the event loop: draw one, or else build one."""
+        while self._to_draw:
+            chart = self._to_draw.popleft()
+            if chart.is_owing:
+                # First, since one that cannot be drawn keeps the others from nothing.
+                self._timer.start()
+                chart.redraw()
+                return
+        self._build_next()
+
+    def _draw_later(self, chart: Chart) -> None:
+        self._to_draw.append(chart)
+        self._timer.start()
+
     def _build_next(self) -> None:
         if self.isVisible() and self._to_build:
             chart = self._to_build.pop(0)()
+            chart.when_shown = partial(self._draw_later, chart)
             if chart.plot.marks is not None:
                 # Only plots over steps have a place for marks of edits.
                 self._link.add(chart.plot)
@@ -119,4 +139,7 @@ class ChartGrid(QScrollArea):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        self._build_next()
+        if self.charts:
+            self._timer.start()
+        else:
+            self._build_next()

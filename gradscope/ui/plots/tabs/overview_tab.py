@@ -62,7 +62,8 @@ class GradientFlow(LayerBars):
             (self.tr("Gradient flow (.grad)"), SubjectKind.GRAD),
             (self.tr("Gradient flow (activations)"), SubjectKind.ACTIVATION_GRAD),
         ]
-        shorter = [".grad", self.tr("Activations")]
+        # These too say that it is a gradient: beside bars, "Activations" would be taken for the size of those.
+        shorter = [self.tr("Gradients"), self.tr("Layer grad")]
         if has_clipping(self.controller.state):
             choices.append((self.tr("Gradient flow (after clipping)"), SubjectKind.CLIPPED_GRAD))
             shorter.append(self.tr("Clipped"))

@@ -71,7 +71,10 @@ def squeezed(label: str, fits: Callable[[str], bool]) -> str:
 
 def _block_part(parts: Sequence[str]) -> int:
     """Which part is the number of a block; -1 for none. The last part names the row itself."""
-    return next((i for i, part in enumerate(parts) if part.isdigit()), -1)
+    for i, part in enumerate(parts):
+        if part.isdigit():
+            return i
+    return -1
 
 
 def _shared(parts: list[list[str]], at_most: int) -> int:
