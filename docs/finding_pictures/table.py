@@ -231,6 +231,11 @@ PICTURES = {
     "dropout-too-high": Picture(
         of.LOSS_SMOOTH, "With 95 % dropped most of what passes is noise, and the loss hardly falls.", ends_higher
     ),
+    "dropout-on-output": Picture(
+        of.LOSS_SMOOTH,
+        "With three tenths of the predictions put to 0, the loss cannot fall below that noise.",
+        ends_higher,
+    ),
     "dropout-in-eval": Picture(
         of.TWO_EVALUATIONS,
         "The same model says something else of the same sample each time, in eval mode; the healthy one the same.",
@@ -251,6 +256,9 @@ PICTURES = {
         of.LOSS,
         "The loss stays high above the healthy one's: with logits of 0 to 1 a sample without the class costs 0.69 at least.",
         ends_higher,
+    ),
+    "logits-too-narrow": Picture(
+        of.LOSS, "With logits from -0.1 to 0.1 the loss stays near the 2.30 of guessing.", ends_near(2.1, 2.3)
     ),
     "nll-on-logits": Picture(
         of.LOSS,
@@ -332,6 +340,9 @@ PICTURES = {
     ),
     "order-invisible": Picture(
         of.LOSS, "The answer is in the order, which the model cannot see: the loss stays high.", ends_higher
+    ),
+    "size-invisible": Picture(
+        of.LOSS, "How large a sample is, is asked, and the model cannot see it: the loss stays high.", ends_higher
     ),
     # ------------------------------------------------------------------------------------------ data
     "input-not-scaled": Picture(

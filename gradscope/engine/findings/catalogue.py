@@ -208,6 +208,11 @@ _ENTRIES = (
         "p is the probability to drop, not to keep: use 0.1 to 0.5.",
     ),
     Entry(
+        "dropout-on-output", "A dropout stands behind the output", _W, _EXACT, _M,
+        "Predictions are put to 0 at random, and the others are too large: the loss cannot get below this noise.",
+        "Put the dropout before the last layer with weights.",
+    ),
+    Entry(
         "dropout-in-eval", "Dropout is active in eval mode", _E, _EXACT, _X,
         "Validation and predictions are random, and too bad.",
         "Pass training=self.training to the function.",
@@ -232,6 +237,11 @@ _ENTRIES = (
         "double-sigmoid", "A sigmoid is applied twice", _E, _EXACT, _M,
         "binary_cross_entropy_with_logits applies it itself: the loss has a floor, and its gradients are small.",
         "Return the logits.",
+    ),
+    Entry(
+        "logits-too-narrow", "Logits cannot get far enough apart", _W, _EXACT, _M,
+        "They are cosines times a small number: whatever is learnt, the loss stays near that of guessing.",
+        "Divide the cosines by a temperature of 0.05 to 0.2.",
     ),
     Entry(
         "nll-on-logits", "nll_loss gets no log-probabilities", _E, _EXACT, _M,
@@ -314,6 +324,11 @@ _ENTRIES = (
         "Its output is the same for any order of the sequence, while the targets depend on the order.",
         "Add positions to what goes into the attention or the pooling.",
     ),
+    Entry(
+        "size-invisible", "The model cannot see how large a sample is, and that is the answer", _W, _EXACT, _X,
+        "Each sample is normalised by its own numbers, and the targets depend on just these.",
+        "Normalise by numbers of the whole training data.",
+    ),
     # ------------------------------------------------------------------------------------------ data
     Entry(
         "input-not-scaled", "The inputs are on very different scales", _W, _TRIED, _X,
@@ -321,7 +336,7 @@ _ENTRIES = (
         "Standardise the inputs.",
     ),
     Entry(
-        "target-not-scaled", "The targets are far from 0", _W, _WINDOW, _D,
+        "target-not-scaled", "The targets are far from 0, or one drowns the others", _W, _WINDOW, _D,
         "All steps are spent on the offset.",
         "Standardise the targets, and undo it for predictions.",
     ),

@@ -201,6 +201,12 @@ class LossCall:
     """Of a floating-point target."""
     out_of_reach: float = 0.0
     """The share of the target that `made_by` cannot get near: beyond its range by more than a tenth of its spread."""
+    reach: float = math.inf
+    """The greatest size that the input can have whatever is learnt, where it is cosines times a number."""
+    dropped_by: str | None = None
+    """The layer whose dropout has put elements of the input to 0, with nothing learnt behind it; None where none has."""
+    dropped: float = 0.0
+    """With what probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +218,8 @@ class SoftmaxUse:
     dim: int
     contracted: int
     shape: tuple[int, ...]
+    is_pick: bool = False
+    """The classes are picked out along `contracted`, outside of the model: nothing is summed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +316,8 @@ class Record:
     cuts: dict[str, str] = field(default_factory=dict)
     """Layer without gradients -> by what its output was cut off the graph ("data", "no_grad", "detach", "numpy", "argmax")
     before it was used, inside the model, to make something that does get gradients."""
+    flattened: dict[str, str] = field(default_factory=dict)
+    """Layer whose gradients are 0 -> the function on its way whose derivative is 0 everywhere: "round"."""
     data: DataFacts | None = None
     """Of the data pass of a check-up; None before that, and where inputs and targets are no tensors."""
     all_eval: bool = False

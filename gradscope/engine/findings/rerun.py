@@ -131,6 +131,9 @@ class Rerun:
         if self._change.inputs is not None:
             x, *rest = batch
             batch = (self._change.inputs(x), *rest)
+        if self._change.targets is not None:
+            x, y = batch
+            batch = (x, self._change.targets(y))
         return batch
 
     def _forward(self, batch: Any) -> tuple[Tensor, float]:

@@ -19,6 +19,8 @@ class Change:
     weight_decay: float | None = None
     inputs: Callable[[Tensor], Tensor] | None = None
     """Applied to x."""
+    targets: Callable[[Tensor], Tensor] | None = None
+    """Applied to y, of a training without a step of its own."""
     thawed: tuple[torch.nn.Parameter, ...] = ()
     """Parameters that are frozen and are trained along; where no optimizer has them, by one more of the training's own, or by
     Adam 1e-3 where that cannot be made."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Functions, Trace, input_of, motion, traced
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import Functions, Trace, input_of, motion, traced
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.findings import Evidence, Severity
 
@@ -89,7 +89,7 @@ def find_linear(bench: Bench, record: Record) -> Iterable[Draft]:
         drafts = _whole(bench, record, x, followed)
         if drafts:
             return drafts
-    return _parts(pairs, record)
+    return _parts(pairs, record, first=next(iter(followed.layers), ""))
 
 
 def _adds_nothing(first: _Weighed, second: _Weighed) -> bool:
@@ -230,13 +230,13 @@ def _whole(bench: Bench, record: Record, x: Tensor, followed: _Followed) -> list
     return [_draft(names, evidence, record)]
 
 
-def _parts(pairs: list[tuple[_Weighed, _Weighed]], record: Record) -> list[Draft]:
-    """One for each chain."""
+def _parts(pairs: list[tuple[_Weighed, _Weighed]], record: Record, *, first: str) -> list[Draft]:
+    """One for each chain. `first`: the weight layer that is called first."""
     chains: list[list[_Weighed]] = []
-    for first, second in pairs:
-        chain = next((chain for chain in chains if chain[-1] is first), None)
+    for one, second in pairs:
+        chain = next((chain for chain in chains if chain[-1] is one), None)
         if chain is None:
-            chains.append([first, second])
+            chains.append([one, second])
         else:
             chain.append(second)
     drafts: dict[str, Draft] = {}
@@ -254,7 +254,16 @@ def _parts(pairs: list[tuple[_Weighed, _Weighed]], record: Record) -> list[Draft
         alike = re.sub(r"\d+", "N", " ".join(names))
         known = drafts.get(alike)
         drafts[alike] = replace(known, near=(*known.near, *names)) if known else _draft(names, evidence, record)
+        if _is_input_projection(names, first) and not known:
+            drafts[alike] = replace(drafts[alike], severity=Severity.INFO)
     return list(drafts.values())
+
+
+def _is_input_projection(names: list[str], first: str) -> bool:
+    """It only brings the input to the width of the blocks behind it, the first of which begins with a weight layer: that one
+    layer could do what both do costs nothing, and is the custom where a block is a module of its own."""
+    outer, inner = (name.split(".")[:-1] for name in names[:2])
+    return len(names) == 2 and names[0] == first and len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _draft(names: list[str], evidence: Evidence, record: Record) -> Draft:

@@ -14,9 +14,9 @@ from gradscope.engine.findings import yardstick
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.data_facts import DataFacts
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import motion
 from gradscope.engine.findings.record import Record
 from gradscope.engine.findings.statistics import mean
+from gradscope.engine.findings.tracing import motion
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.failure import UserCodeFailed
 from gradscope.protocol.findings import Evidence, Severity

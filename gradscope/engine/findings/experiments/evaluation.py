@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Functions, Trace, input_of, motion, spread, traced
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import Functions, Trace, input_of, motion, spread, traced
 from gradscope.protocol.findings import Evidence
 
 _DROPOUTS = (

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Functions
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import Functions
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.stepping.foreign_leaves import Held, held_by, leaves_of
 from gradscope.protocol.findings import Evidence

@@ -14,8 +14,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Functions
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import Functions
 from gradscope.engine.findings.watch.marks import Marks, tensors_of
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.findings import Evidence

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.padded import padding_of
-from gradscope.engine.findings.experiments.tracing import Call, Trace, input_of, motion, spread, traced
+from gradscope.engine.findings.padded import padding_of
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import Call, Trace, input_of, motion, spread, traced
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.findings import Evidence
 

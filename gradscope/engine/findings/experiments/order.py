@@ -15,9 +15,9 @@ from torch import Tensor
 from gradscope.engine.findings import probes
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import input_of, motion, spread
 from gradscope.engine.findings.record import Record
 from gradscope.engine.findings.statistics import is_lower, last
+from gradscope.engine.findings.tracing import input_of, motion, spread
 from gradscope.protocol.findings import Evidence
 
 BATCHES = 32

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.padded import masks_in, padding_of
+from gradscope.engine.findings.padded import masks_in, padding_of
 from gradscope.engine.findings.record import Record
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.findings import Evidence

@@ -73,11 +73,13 @@ def run(bench: Bench, record: Record) -> Iterable[Draft]:
     planned = _planned(bench, record)
     largest = max(own) * planned
     if _stands_still(record, largest):
-        _need_steady_rates(bench, record)
+        is_zero = all(rate == 0 for step in record.steps for rate in step.rates)
+        if not (is_zero and _lasts_an_epoch(bench, record)):
+            _need_steady_rates(bench, record)
         if max(own) > 0:
             yield from _whole(bench, record, steps, max(own), largest)
-        elif all(rate == 0 for step in record.steps for rate in step.rates):
-            yield _no_rate(record)
+        elif is_zero:
+            yield _no_rate(bench, record)
     elif len(own) > 1:
         for group in _still_groups(own, planned):
             yield from _group(bench, record, steps, group, own)
@@ -130,14 +132,23 @@ def _whole(bench: Bench, record: Record, steps: int, move: float, planned: float
         )
 
 
-def _no_rate(record: Record) -> Draft:
+def _lasts_an_epoch(bench: Bench, record: Record) -> bool:
+    """A warm-up that counts from 0, per epoch, has no rate in the first one; for longer nobody wants to wait."""
+    return bench.steps_per_epoch is not None and len(record.measures) > bench.steps_per_epoch
+
+
+def _no_rate(bench: Bench, record: Record) -> Draft:
     """No factor of 0 is a rate, and no run is needed to see that it trains nothing."""
+    seen = len(record.measures)
+    ahead = bench.rates_ahead(seen + LOOK_AHEAD)
+    later = next((at for at, rate in enumerate(ahead) if at >= seen and rate > 0), None)
+    do = "The rate is 0: set it to, say, 0.001 with Adam; does a schedule make it 0?"
+    if later is not None:
+        do = f"The schedule keeps the rate at 0 up to step {later:,}: is its factor rounded, as by // in place of /?"
     return Draft(
         id="lr-too-low",
-        evidence=(
-            Evidence(name="learning rate", value=0.0, text=f"The rate was 0 in all of {len(record.steps)} steps"),
-        ),
-        do="The rate is 0: set it to, say, 0.001 with Adam; does a schedule make it 0?",
+        evidence=(Evidence(name="learning rate", value=0.0, text=f"The rate was 0 in all of {seen} steps"),),
+        do=do,
     )
 
 

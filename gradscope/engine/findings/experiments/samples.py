@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_map
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Call, Trace, first_to_move, input_of, motion, spread, traced
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import Call, Trace, first_to_move, input_of, motion, spread, traced
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.protocol.failure import UserCodeFailed
 from gradscope.protocol.findings import Evidence

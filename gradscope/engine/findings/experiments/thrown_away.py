@@ -11,9 +11,9 @@ from torch import nn
 
 from gradscope.engine.findings.bench import Bench
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import Functions
 from gradscope.engine.findings.record import Record
 from gradscope.engine.findings.telling import SOME_STEPS, need_steps, tops
+from gradscope.engine.findings.tracing import Functions
 from gradscope.engine.findings.watch.marks import Marks, tensors_of
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.stepping.foreign_leaves import leaves_of

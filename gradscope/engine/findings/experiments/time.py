@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gradscope.engine.findings.bench import Bench, Evaluation
 from gradscope.engine.findings.draft import EXPERIMENTS, CannotJudge, Draft, Experiment
-from gradscope.engine.findings.experiments.tracing import (
+from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.tracing import (
     Call,
     first_to_move,
     given_to,
@@ -21,7 +22,6 @@ from gradscope.engine.findings.experiments.tracing import (
     spread,
     traced,
 )
-from gradscope.engine.findings.record import Record
 from gradscope.protocol.findings import Evidence
 
 MOVED = 1e-4

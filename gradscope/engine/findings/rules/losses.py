@@ -24,6 +24,8 @@ _POSITIVE = 1e-2
 """The logarithm of a probability is never above 0."""
 _SOFTMAX = ("SoftmaxBackward0", "SparseSoftmaxBackward0")
 _OVER_CLASSES = ("cross_entropy", "log_softmax", "logsumexp")
+_NEAR_CHANCE = 0.8
+"""Of the loss of guessing: below it, as with a temperature of 0.5 or 1 in a usual batch, a loss still has some way to go."""
 _BOUNDED = {
     "SigmoidBackward0": ("sigmoid", 1.0),
     "TanhBackward0": ("tanh", 2.0),
@@ -253,6 +255,33 @@ def _kl_on_probabilities(record: Record) -> Iterator[Draft]:
             )
 
 
+def _narrow(record: Record) -> Iterator[Draft]:
+    """Cosines lie in -1 ... 1: with a factor that is too small, or none, no class can be told from the others."""
+    for calls in _needs(*_OVER_CLASSES)(record):
+        reach, classes = max(call.reach for call in calls), min(map(_classes, calls))
+        if not math.isfinite(reach) or classes < 2:
+            continue
+        floor, chance = math.log(math.exp(-2 * reach) * (classes - 1) + 1), math.log(classes)
+        if floor < _NEAR_CHANCE * chance:
+            continue
+        wanted = math.log(99 * (classes - 1)) / 2
+        yield _draft(
+            record,
+            "logits-too-narrow",
+            calls,
+            seen("greatest size of a logit", reach, text=f"cosines, times {number(reach)}"),
+            seen(
+                "least loss that can be reached",
+                floor,
+                _NEAR_CHANCE * chance,
+                text=f"guessing among {classes} gets {number(chance)}",
+            ),
+            do=f"Divide the cosines by a temperature: {number(1 / wanted)} lets one of {classes} get a probability of 99 %."
+            + (" Were they multiplied by it?" if reach < 1 else ""),
+            instead="The factor is a number: it is no temperature that is learnt and may still grow.",
+        )
+
+
 def _soft_targets(record: Record) -> Iterator[Draft]:
     for calls in _needs("cross_entropy")(record):
         with_sums = [call.target_sums for call in calls if call.target_sums is not None]
@@ -285,6 +314,7 @@ for _id, _judge in {
     "sigmoid-into-cross-entropy": _squeezed,
     "relu-into-cross-entropy": _cut_off,
     "double-sigmoid": _double_sigmoid,
+    "logits-too-narrow": _narrow,
     "nll-on-logits": _nll_on_logits,
     "kl-on-probabilities": _kl_on_probabilities,
     "soft-targets-do-not-sum-to-one": _soft_targets,

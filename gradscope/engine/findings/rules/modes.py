@@ -7,10 +7,22 @@ from typing import Any
 
 from gradscope.engine.findings.draft import RULES, CannotJudge, Draft, Rule
 from gradscope.engine.findings.record import LayerFacts, Record
+from gradscope.engine.findings.rules.losses import slots
 from gradscope.engine.findings.telling import seen
+from gradscope.engine.findings.watch.loss_numbers import REGRESSION
 from gradscope.protocol.findings import Severity
 from gradscope.protocol.phases import Phase
 
+_OF_CLASSES = frozenset(
+    (
+        "cross_entropy",
+        "nll_loss",
+        "log_softmax",
+        "logsumexp",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+    )
+)
 _HARDLY = 0.9
 """p = 0.9 makes the variance of what passes ten times as large; published networks use up to 0.8."""
 
@@ -114,6 +126,40 @@ def _dropout_too_high(record: Record) -> Iterator[Draft]:
         )
 
 
+def _dropout_on_output(record: Record) -> Iterator[Draft]:
+    if not record.checked:
+        raise CannotJudge("the functions of the loss were not looked at")
+    # Distances of features may be dropped on purpose, as noise; of a plain training they are of predictions and targets.
+    functions = _OF_CLASSES | REGRESSION if record.is_plain else _OF_CLASSES
+    severity = Severity.INFO if record.is_plain and not record.is_unsolved else None
+    told: set[str] = set()
+    for calls in slots(record, functions):
+        call = calls[0]
+        if call.dropped_by is None or call.dropped_by in told or any(c.dropped_by is None for c in calls):
+            continue
+        told.add(call.dropped_by)
+        yield Draft(
+            id="dropout-on-output",
+            where=call.dropped_by,
+            severity=severity,
+            phase=Phase.FORWARD,
+            first_step=call.step,
+            step=calls[-1].step,
+            evidence=(
+                seen(
+                    "share of the predictions that is put to 0",
+                    call.dropped,
+                    0,
+                    text=f"{call.function} gets what comes out of the dropout, {call.input_shape}",
+                ),
+                seen("checks", len(calls)),
+            ),
+            do=f"Move the dropout (p = {call.dropped:g}) before the last layer with weights.",
+            instead="No layer with weights lies between the dropout and the loss.",
+        )
+
+
 RULES.append(Rule(ids=("norm-in-eval",), judge=_norm_in_eval))
 RULES.append(Rule(ids=("model-in-eval",), judge=_model_in_eval))
 RULES.append(Rule(ids=("dropout-too-high",), judge=_dropout_too_high))
+RULES.append(Rule(ids=("dropout-on-output",), judge=_dropout_on_output))

@@ -85,6 +85,35 @@ def _all_zero(record: Record) -> Iterator[Draft]:
         )
 
 
+def _stepped(record: Record) -> Iterator[Draft]:
+    """Some layers' gradients are all 0, since what they put out is rounded, or only its sign is taken."""
+    need_steps(record, WINDOW)
+    zero = [
+        p
+        for p in record.parameters.values()
+        if p.requires_grad and p.is_trained and len(p.grads) >= WINDOW and not any(norm for _, norm in p.grads)
+    ]
+    layers = [layer for layer in _whole(record, zero) if layer in record.flattened and record.layers[layer].calls]
+    if record.stands_still:
+        return  # told of the whole model
+    for top in tops(record, layers):
+        inside = [layer for layer in layers if layer == top or layer.startswith(f"{top}.")]
+        parameters, how = [p for p in zero if p.layer in inside], record.flattened[inside[-1]]
+        yield Draft(
+            id="not-reached",
+            where=top,
+            phase=Phase.BACKWARD,
+            near=tuple(layer for layer in inside if layer != top),
+            evidence=(
+                seen("steps with a gradient of exactly 0", min(len(p.grads) for p in parameters), 0, "steps"),
+                seen("on its way to the loss", None, text=f"{how}(), whose derivative is 0 everywhere"),
+            ),
+            why="What it puts out is used, but no gradient passes the step behind it: it never learns.",
+            do=f"Let the gradient pass {how}() (straight through): y + ({how}(y) - y).detach().",
+            instead="All that lies behind the step does get gradients.",
+        )
+
+
 def _severity_of_cut(record: Record, how: str, parameters: list[ParameterFacts]) -> Severity | None:
     """None: as in the catalogue. A teacher, an average of weights, or frozen features are cut off on purpose."""
     if any(_moves_by_itself(p) or _has_twin(record, p) for p in parameters):
@@ -232,6 +261,7 @@ def _size(p: ParameterFacts) -> int:
 
 RULES.append(Rule(ids=("not-reached",), judge=_not_reached))
 RULES.append(Rule(ids=("not-reached",), judge=_all_zero))
+RULES.append(Rule(ids=("not-reached",), judge=_stepped))
 RULES.append(Rule(ids=("not-in-optimizer",), judge=_not_in_optimizer))
 RULES.append(Rule(ids=("never-called",), judge=_never_called))
 RULES.append(Rule(ids=("never-used",), judge=_never_used))

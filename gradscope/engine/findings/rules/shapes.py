@@ -31,11 +31,22 @@ def _softmax_wrong_dim(record: Record) -> Iterator[Draft]:
             first_step=use.step,
             evidence=(
                 seen("dimension of the softmax", use.dim, text=f"of {shape}"),
-                seen("dimension that is summed over next", use.contracted),
+                seen(
+                    "dimension along which the classes are picked"
+                    if use.is_pick
+                    else "dimension that is summed over next",
+                    use.contracted,
+                ),
             ),
-            why="It is taken over a single element: every weight is 1." if size == 1 else "",
-            do=f"softmax(..., dim={right}).",
-            instead="The weights are not normalised again before they are used.",
+            why="It is taken over a single element: every weight is 1."
+            if size == 1
+            else "The classes of a sample do not sum to 1: samples compete for each class."
+            if use.is_pick
+            else "",
+            do=f"log_softmax(..., dim={use.contracted})." if use.is_pick else f"softmax(..., dim={right}).",
+            instead="Each place picks its own class: it is no choice of one position for all."
+            if use.is_pick
+            else "The weights are not normalised again before they are used.",
         )
 
 

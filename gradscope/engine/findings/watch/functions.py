@@ -16,10 +16,14 @@ from torch import Tensor, nn
 from gradscope.engine.capture.native.looking_on import LookingOn
 from gradscope.engine.findings.record import DropoutCall, LooseTerm, Record
 from gradscope.engine.findings.watch import nodes
+from gradscope.engine.findings.watch.cosines import Cosines
 from gradscope.engine.findings.watch.ctc import ctc_call
+from gradscope.engine.findings.watch.flat import FlatSteps
 from gradscope.engine.findings.watch.loose_terms import LooseTerms
 from gradscope.engine.findings.watch.loss_numbers import LOSSES, arguments, loss_call
+from gradscope.engine.findings.watch.marks import Marks
 from gradscope.engine.findings.watch.origins import Cuts, Origins
+from gradscope.engine.findings.watch.picks import Picks
 from gradscope.engine.findings.watch.shapes_trail import ShapesTrail
 from gradscope.engine.findings.watch.weights_trail import WeightsTrail
 
@@ -27,6 +31,13 @@ _DROPOUTS = frozenset(
     ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"]
 )
 _PIECES = {"log_softmax": "log_softmax", "logsumexp": "logsumexp", "logsigmoid": "logsigmoid", "log": "log"}
+_LEAVES_DROPPED = frozenset(
+    [
+        "view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute", "contiguous", "float", "to",
+        "softmax", "log_softmax", "sigmoid", "logsigmoid",
+    ]
+)  # fmt: skip
+"""What nothing is learnt in, behind a dropout: a prediction that was dropped is still one."""
 _CALL = nn.Module._call_impl.__code__
 _MOST_LOSSES = 64
 """Calls that are kept of one forward: a loss that is computed sample by sample says the same again and again."""
@@ -56,7 +67,10 @@ class FunctionWatch(LookingOn):
         self._layer, self._output, self._on_error = layer, output, on_error
         self._is_inside = is_inside or self._runs
         self._losses = 0
-        self._origins, self._cuts = Origins(record), Cuts(record)
+        self._origins, self._cuts, self._flat = Origins(record), Cuts(record), FlatSteps(record)
+        self._cosines, self._picks = Cosines(), Picks(step)
+        self._dropped: Marks[tuple[str, float]] = Marks()
+        """Results of a dropout: in which layer, and with what probability."""
         self._shapes, self._weights, self._terms = ShapesTrail(step), WeightsTrail(step), LooseTerms(record)
 
     def __exit__(
@@ -70,8 +84,8 @@ class FunctionWatch(LookingOn):
         except Exception as problem:
             self._on_error(problem)
         finally:
-            self._origins.clear()
-            self._cuts.clear()
+            for trail in (self._origins, self._cuts, self._flat, self._cosines, self._picks, self._dropped):
+                trail.clear()
             self._shapes.clear()
             self._terms.clear()
 
@@ -99,7 +113,7 @@ class FunctionWatch(LookingOn):
         if name in LOSSES:
             self._loss(name, arguments(func, args, kwargs), layer, result=result)
         elif name in _DROPOUTS:
-            self._dropout(layer, args, kwargs)
+            self._dropout(layer, args, kwargs, result)
         elif name == "ctc_loss":
             call = ctc_call(arguments(func, args, kwargs), self._step)
             self._record.ctc += [] if call is None else [call]
@@ -107,6 +121,13 @@ class FunctionWatch(LookingOn):
             self._piece(name, args, kwargs)
         self._terms.see(func, name, args, kwargs, result)
         self._weights.see(name, layer, args, kwargs, result)
+        self._cosines.see(name, args, kwargs, result)
+        self._flat.see(name, layer, args, result)
+        pick = self._picks.see(name, layer, args, kwargs, result, is_inside=is_inside)
+        self._record.softmaxes += [] if pick is None else [pick]
+        dropped = self._dropped.get(args[0]) if args and name in _LEAVES_DROPPED else None
+        if dropped is not None and isinstance(result, Tensor):
+            self._dropped.put(result, dropped)
         if not layer or name in LOSSES:
             # Some compute the loss in the model's own forward.
             broadcast = self._shapes.see(name, args, kwargs, result)
@@ -132,6 +153,7 @@ class FunctionWatch(LookingOn):
         given, target = values.get("input"), values.get("target")
         if self._losses >= _MOST_LOSSES or not isinstance(given, Tensor):
             return
+        dropped_by, dropped = self._dropped.get(given) or (None, 0.0)
         with torch.no_grad():
             call = loss_call(
                 name,
@@ -143,6 +165,9 @@ class FunctionWatch(LookingOn):
                 is_relayout=self._shapes.is_relaid(given, target, self._output()),
                 class_dim=class_dim,
                 result=result,
+                reach=self._cosines.reach(given),
+                dropped_by=dropped_by,
+                dropped=dropped,
             )
         if call is not None:
             self._losses += 1
@@ -171,11 +196,13 @@ class FunctionWatch(LookingOn):
             learnt, other = (a, b) if a.requires_grad else (b, a)
             self._loss("difference", {"input": learnt, "target": other}, "")
 
-    def _dropout(self, layer: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _dropout(self, layer: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
         training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
         facts = self._record.layers.get(layer)
         module = facts.module if facts is not None else None
+        if training and float(p) > 0 and isinstance(result, Tensor):
+            self._dropped.put(result, (layer, float(p)))
         self._record.dropouts.append(
             DropoutCall(
                 step=self._step,

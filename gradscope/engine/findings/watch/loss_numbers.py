@@ -94,8 +94,10 @@ def loss_call(
     is_relayout: bool,
     class_dim: int | None = None,
     result: object = None,
+    **more: Any,
 ) -> LossCall | None:
-    """`values` holds "input" and, where there is one, "target". None where its numbers cannot be read."""
+    """`values` holds "input" and, where there is one, "target"; `more` is known besides, by its name in LossCall. None where
+    its numbers cannot be read."""
     given, target = values.get("input"), values.get("target")
     if not isinstance(given, Tensor) or not plain(given) or not given.is_floating_point() or not given.numel():
         return None
@@ -135,6 +137,7 @@ def loss_call(
         value=float(result) if isinstance(result, Tensor) and not result.dim() and _is_mean(values) else math.nan,
         target_std=math.nan if y is None or y.numel() < 2 else float(sample(y).std()),
         out_of_reach=0.0 if y is None or function not in REGRESSION else _out_of_reach(made_by, y),
+        **more,
     )
 
 
