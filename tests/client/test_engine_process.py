@@ -200,7 +200,10 @@ def test_kill_ends_also_what_was_stopped(qtbot: QtBot, start: Start) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").is_file(), reason="needs sessions that share the processors")
-def test_the_window_comes_first_and_the_user_s_niceness_is_as_it_was(qtbot: QtBot, start: Start) -> None:
+@pytest.mark.parametrize(("wanted", "is_told"), [("", NICENESS), ("0", 0), ("3", 3), ("much", NICENESS)])
+def test_the_window_comes_first_and_the_user_s_niceness_is_as_it_was(
+    qtbot: QtBot, start: Start, wanted: str, is_told: int
+) -> None:
     run = start(
         """
         from gradscope.engine.serving import guard
@@ -209,10 +212,11 @@ def test_the_window_comes_first_and_the_user_s_niceness_is_as_it_was(qtbot: QtBo
         time.sleep(600)
         """,
         GRADSCOPE_GUARD="1",
+        GRADSCOPE_NICENESS=wanted,
         PYTHONPATH=str(Path(gradscope.__file__).parents[1]),
     )
     engine = run.printed_pid(qtbot)
-    assert Path(f"/proc/{engine}/autogroup").read_text().split()[1:] == ["nice", str(NICENESS)]
+    assert Path(f"/proc/{engine}/autogroup").read_text().split()[1:] == ["nice", str(is_told)]
     assert Path(f"/proc/{os.getpid()}/autogroup").read_text().split()[1:] == ["nice", "0"]
     assert os.getpriority(os.PRIO_PROCESS, engine) == os.getpriority(os.PRIO_PROCESS, 0)
     run.process.kill()

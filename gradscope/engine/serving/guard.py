@@ -33,8 +33,9 @@ GIVE_UP_SECS = 3.0
 """After that, what is left cannot be ended: it waits in the kernel, or belongs to somebody else."""
 AT_ONCE = "SIGHUP"
 """Ends the engine and everything below it, without a grace. SIGINT and SIGTERM are passed on to the engine."""
+NICENESS_VARIABLE = "GRADSCOPE_NICENESS"
 NICENESS = 5
-"""Of the engine's session to that of the window, where they are short of processors: a third of the window's share."""
+"""Of the engine's session, where processors are short: a third of the window's share, and of other sessions' too."""
 _LOOK_SECS = 0.01
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
@@ -77,10 +78,12 @@ def give_way() -> None:
 
     There, the engine's session was as good as the window's, and on two processors a training that uses both made the
     window wait for 40 to 80 ms at a time. A session that has all the processors it wants loses nothing by this. The
-    niceness of the threads, which the user's code may read and set, stays what it is.
+    niceness of the threads, which the user's code may read and set, stays what it is. On a machine that is always full,
+    the variable says 0.
     """
+    wanted = os.environ.get(NICENESS_VARIABLE, "")
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
+        Path("/proc/self/autogroup").write_text(wanted if wanted.isdecimal() else str(NICENESS))
 
 
 def die_with_parent(parent: int) -> None:
