@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from torch.utils.data import TensorDataset
 
 from gradscope import Recipe, Session
+from gradscope.engine.capture.awaited import AwaitedGradients
 from gradscope.protocol.phases import Phase
 from gradscope.protocol.subjects import SubjectKey, SubjectKind
 
@@ -503,3 +504,25 @@ def test_linear_regression_by_hand() -> None:
         assert gradients == {"w": -8, "b": -4}
         report = session.step()
         assert {s.name: s.mean for s in report.subjects if s.kind == "update"} == pytest.approx({"w": 0.4, "b": 0.2})
+
+
+class Noted:
+    def __init__(self) -> None:
+        self.gradients: list[torch.Tensor] = []
+
+    def gradient_arrived(self, slot: object, of_pass: int, gradient: torch.Tensor) -> None:
+        self.gradients.append(gradient)
+
+
+def test_a_view_whose_base_was_changed_in_place_gets_its_hook() -> None:
+    """torch ends the process where a hook is put on such a view before anybody has asked for its graph."""
+    x = torch.ones(4, 3, requires_grad=True)
+    base = 2 * x
+    output = base.view(-1)
+    base += x
+    listener = Noted()
+    awaited = AwaitedGradients(listener)
+    awaited.expect(0, output)
+    output.sum().backward()
+    assert [gradient.tolist() for gradient in listener.gradients] == [[1.0] * 12]
+    assert x.grad is not None and x.grad.unique().tolist() == [3.0]

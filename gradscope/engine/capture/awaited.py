@@ -47,9 +47,12 @@ class AwaitedGradients:
         self._reasons[slot] = why_no_gradient(tensor)
         if not tensor.requires_grad:
             return
+        # Asked before: of a view whose base was changed in place since, torch makes the graph anew when it is asked for, and
+        # ends the process where a hook is put on it first.
+        is_leaf = tensor.grad_fn is None
         handle = tensor.register_hook(_GradientTap(self._listener, slot, self.of_pass))
         # A hook on a leaf (a layer that returns its own weight) outlives the graph.
-        (self._leaf_handles if tensor.is_leaf else self._handles).append(handle)
+        (self._leaf_handles if is_leaf else self._handles).append(handle)
 
     def expect_again(self, slot: Slot, tensor: Tensor, *, is_only_call: bool) -> None:
         """From an output that was computed once more. Where the layer has several calls, it is not known which this was."""

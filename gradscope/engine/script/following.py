@@ -350,9 +350,9 @@ class Following:
 
     # ------------------------------------------------------------------------------------------ step
 
-    def open_step(self, turn: Turn | None) -> bool:
+    def open_step(self, turn: Turn | None, *, has_moved: bool = False) -> bool:
         """The first thing that belongs to a step: unscaling, clipping, or the optimizer itself. False where nothing is
-        known."""
+        known. `has_moved`: it is noticed only now, so nobody can be held before it."""
         self.taken.step_follows()
         if self.session is None:
             return False
@@ -363,7 +363,8 @@ class Following:
             return True
         if book.inside is not None:
             self._drop(book)
-        self.beside.begins(SubStep.STEP)
+        if not has_moved:
+            self.beside.begins(SubStep.STEP)
         facts.notes, self.pending_notes = self.pending_notes, []
         facts.clip, facts.is_skipped = None, False
         self._begin(book, Phase.STEP)
@@ -436,7 +437,7 @@ class Following:
     def _end_steps_inside(self, turns: list[Turn]) -> None:
         """Hooks on the parameters have stepped in the backward: that is one step now."""
         self._has_steps_inside = True
-        if self.open_step(turns[0]):
+        if self.open_step(turns[0], has_moved=True):
             count = len(turns)
             self._end_step(turns[0], detail=turns[0].name if count == 1 else f"{count} steps inside the backward")
 
@@ -453,7 +454,7 @@ class Following:
     def step_by_hand(self, tensors: list[Tensor], name: str, before: list[tuple[Tensor, Tensor]]) -> None:
         """Parameters that no optimizer holds have moved. `before`: each, and what it was."""
         turn = self.found.turn_by_hand(name, tensors)
-        if self.open_step(turn):
+        if self.open_step(turn, has_moved=True):
             assert self.session is not None
             held = {id(tensor): key for key, tensor in self.facts.gradients.held.items()}
             held |= {id(tensor): key for key, tensor in self.session.book.observer.tensors().items()}

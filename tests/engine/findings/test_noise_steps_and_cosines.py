@@ -59,6 +59,24 @@ def test_a_dropout_behind_the_last_layer_is_placed(
     assert said(recipe(model(), data(), loss), "dropout-on-output") == [place]
 
 
+class Residual(nn.Module):
+    """The dropout is of a branch, which the way past it is added to, in place or not."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.branch, self.drop, self.in_place = nn.Linear(6, 3), nn.Linear(3, 3), nn.Dropout(0.3), in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        h: Tensor = self.drop(self.branch(torch.relu(x)))
+        if not self.in_place:
+            return h + x
+        shown = h.view(-1, 3)
+        h += x
+        return shown
+
+
 def consistency(model: Any, batch: Any) -> Any:
     """Two noisy looks at the same features are to agree, as in a distillation."""
     x, y = batch
@@ -74,6 +92,8 @@ def consistency(model: Any, batch: Any) -> Any:
         lambda: recipe(net(nn.Linear(16, 3), nn.Dropout(0.0)), rows()),
         lambda: recipe(net(nn.Dropout(0.3), nn.Linear(16, 3)), rows(), step=consistency),
         lambda: recipe(net(nn.Linear(16, 3), nn.Dropout(0.5)).eval(), rows(), step=in_eval),
+        lambda: recipe(Residual(in_place=False), rows()),
+        lambda: recipe(Residual(in_place=True), rows()),
     ],
 )
 def test_noise_before_the_last_layer_and_in_features_is_silent(given: Callable[[], Recipe]) -> None:
@@ -123,6 +143,27 @@ def test_a_step_that_gradients_get_past_is_silent(model: Callable[[], nn.Module]
     assert said(recipe(model(), rows()), "not-reached") == []
 
 
+class Helped(nn.Module):
+    """A second head, which helps the first one later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.body, self.head, self.second = nn.Linear(6, 16), nn.Linear(16, 3), nn.Linear(16, 3)
+        self.hits = 0.0
+
+    def loss(self, batch: Any) -> Tensor:
+        x, y = batch
+        h = torch.relu(self.body(x))
+        helped = self.second(h)
+        self.hits += float((helped.sigmoid().round().argmax(1) == y).sum())
+        return F.cross_entropy(self.head(h), y) + 0.0 * F.cross_entropy(helped, y)
+
+
+def test_a_part_whose_loss_weighs_nothing_yet_is_not_cut_off_by_how_its_hits_are_counted() -> None:
+    assert said(recipe(Helped(), rows(), step=lambda model, batch: model.loss(batch)), "not-reached") == []
+
+
 # ---------------------------------------------------------------------------------------------- cosines as logits
 
 
@@ -143,6 +184,9 @@ class Metric(nn.Module):
         if self.cosine == "by hand":
             z, c = z / z.norm(dim=1, keepdim=True).clamp(min=1e-6), c / c.norm(dim=1, keepdim=True)
             return self.scale(self, torch.einsum("nd,cd->nc", z, c))
+        if self.cosine == "with a bias":
+            z, c = F.normalize(z, dim=1), F.normalize(c, dim=1)
+            return self.scale(self, F.linear(z, c, bias=self.classes[:, 0]))
         if self.cosine == "one side":
             return self.scale(self, z @ F.normalize(c, dim=1).T)
         if self.cosine == "wrong side":
@@ -176,6 +220,7 @@ def test_cosines_times_a_small_number_are_told(model: Callable[[], nn.Module]) -
         lambda: Metric(lambda model, cosines: cosines * 0.05 + 3 * model.classes[:, 0]),
         lambda: Metric(times(0.07), "one side"),
         lambda: Metric(times(0.07), "wrong side"),
+        lambda: Metric(times(0.07), "with a bias"),
     ],
 )
 def test_temperatures_that_leave_room_and_what_may_grow_are_silent(model: Callable[[], nn.Module]) -> None:
@@ -197,6 +242,9 @@ CLASSES = torch.arange(8) % 3
         # One position for all classes, and the diagonal of a square.
         (lambda p: -p.log_softmax(1).gather(0, torch.full((1, 3), 2)).mean(), False),
         (lambda p: -(p @ p.T).log_softmax(0).gather(1, torch.arange(8)[:, None]).mean(), False),
+        # The best places of each class.
+        (lambda p: -p.softmax(1).gather(0, p.argsort(0, descending=True)[:2]).mean(), False),
+        (lambda p: -p.log_softmax(1).gather(0, p.detach().max(0, keepdim=True).indices.clone()).mean(), False),
     ],
 )
 def test_classes_are_picked_along_the_dimension_of_their_softmax(

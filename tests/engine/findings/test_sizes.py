@@ -68,6 +68,17 @@ def test_an_answer_that_is_normalised_away_is_told(first: Any, data: Any, loss: 
     assert said(recipe(model, data(), loss, batch_size=32), "size-invisible", steps=80) == [""]
 
 
+def test_large_whole_numbers_are_no_classes() -> None:
+    """A class for each number up to a billion would not fit into memory."""
+    x, y = clips()
+    counts = torch.tensor([3, 700, 10**9])[y]
+    assert said(recipe(Ears(normalised), (x, counts), large_counts, batch_size=32), "size-invisible", steps=80) == [""]
+
+
+def large_counts(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, (target > 3).long() + (target > 700).long())
+
+
 @pytest.mark.parametrize(
     ("first", "data"),
     [

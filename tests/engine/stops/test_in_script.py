@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import torch
 from scripted import Followed, Recorder, follow
 
@@ -244,3 +245,35 @@ def test_what_is_clipped_in_a_closure_is_told_once(tmp_path: Path) -> None:
     """
     recorder, followed = stopping(tmp_path, text, "clip", "before clip")
     assert [hit.id for hit, _ in recorder.hits] == [1, 0] * followed.space["calls"]
+
+
+BY_HAND = """
+    net = nn.Linear(6, 3)
+    x, y = torch.randn(8, 6), torch.randint(0, 3, (8,))
+    for step in range(3):
+        nn.functional.cross_entropy(net(x), y).backward()
+        with torch.no_grad():
+            for p in net.parameters():
+                p -= 0.1 * p.grad
+                p.grad = None
+    parameters = [p.detach().clone() for p in net.parameters()]
+"""
+INSIDE_THE_BACKWARD = """
+    net = nn.Linear(6, 3)
+    x, y = torch.randn(8, 6), torch.randint(0, 3, (8,))
+    optimizers = {p: torch.optim.SGD([p], lr=0.1) for p in net.parameters()}
+    def move(p):
+        optimizers[p].step()
+        optimizers[p].zero_grad()
+    for p in net.parameters():
+        p.register_post_accumulate_grad_hook(move)
+    for step in range(3):
+        nn.functional.cross_entropy(net(x), y).backward()
+    parameters = [p.detach().clone() for p in net.parameters()]
+"""
+
+
+@pytest.mark.parametrize("text", [BY_HAND, INSIDE_THE_BACKWARD])
+def test_what_has_moved_already_is_not_stopped_at_before_it_moves(tmp_path: Path, text: str) -> None:
+    recorder, _ = stopping(tmp_path, text, "before step", "step")
+    assert [(hit.id, hit.step) for hit, _ in recorder.hits] == [(1, 0), (1, 1), (1, 2)]

@@ -49,7 +49,8 @@ class Cosines:
         elif name == "cosine_similarity" and isinstance(result, Tensor):
             self._reach.put(result, 1.0)
         elif name in _PRODUCTS and isinstance(result, Tensor):
-            if self._units and self._is_of_units(name, args):
+            has_bias = kwargs.get("bias") is not None
+            if self._units and not has_bias and self._is_of_units(name, args):
                 self._reach.put(result, 1.0)
         elif self._norms or self._units or self._reach:
             self._pass_on(name, args, result)

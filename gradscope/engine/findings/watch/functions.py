@@ -69,8 +69,9 @@ class FunctionWatch(LookingOn):
         self._losses = 0
         self._origins, self._cuts, self._flat = Origins(record), Cuts(record), FlatSteps(record)
         self._cosines, self._picks = Cosines(), Picks(step)
-        self._dropped: Marks[tuple[str, float]] = Marks()
-        """Results of a dropout: in which layer, and with what probability."""
+        self._dropped: Marks[tuple[str, float, int]] = Marks()
+        """Results of a dropout: in which layer, with what probability, and their version: what is written to them later, as
+        by `h += x`, makes something else of them."""
         self._shapes, self._weights, self._terms = ShapesTrail(step), WeightsTrail(step), LooseTerms(record)
 
     def __exit__(
@@ -79,6 +80,7 @@ class FunctionWatch(LookingOn):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         try:
             self._record.softmaxes += self._weights.finish()
+            self._flat.finish()
             if self._step not in self._record.checked:
                 self._record.checked.append(self._step)
         except Exception as problem:
@@ -125,9 +127,9 @@ class FunctionWatch(LookingOn):
         self._flat.see(name, layer, args, result)
         pick = self._picks.see(name, layer, args, kwargs, result, is_inside=is_inside)
         self._record.softmaxes += [] if pick is None else [pick]
-        dropped = self._dropped.get(args[0]) if args and name in _LEAVES_DROPPED else None
-        if dropped is not None and isinstance(result, Tensor):
-            self._dropped.put(result, dropped)
+        dropped_by, dropped = self._dropped_of(args[0]) if args and name in _LEAVES_DROPPED else (None, 0.0)
+        if dropped_by is not None:
+            self._put_dropped(result, dropped_by, dropped)
         if not layer or name in LOSSES:
             # Some compute the loss in the model's own forward.
             broadcast = self._shapes.see(name, args, kwargs, result)
@@ -153,7 +155,7 @@ class FunctionWatch(LookingOn):
         given, target = values.get("input"), values.get("target")
         if self._losses >= _MOST_LOSSES or not isinstance(given, Tensor):
             return
-        dropped_by, dropped = self._dropped.get(given) or (None, 0.0)
+        dropped_by, dropped = self._dropped_of(given)
         with torch.no_grad():
             call = loss_call(
                 name,
@@ -201,8 +203,8 @@ class FunctionWatch(LookingOn):
         training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
         facts = self._record.layers.get(layer)
         module = facts.module if facts is not None else None
-        if training and float(p) > 0 and isinstance(result, Tensor):
-            self._dropped.put(result, (layer, float(p)))
+        if training and float(p) > 0:
+            self._put_dropped(result, layer, float(p))
         self._record.dropouts.append(
             DropoutCall(
                 step=self._step,
@@ -212,6 +214,17 @@ class FunctionWatch(LookingOn):
                 module_is_training=bool(getattr(module, "training", training)),
             )
         )
+
+    def _put_dropped(self, result: object, layer: str, p: float) -> None:
+        if isinstance(result, Tensor) and result.requires_grad:
+            self._dropped.put(result, (layer, p, result._version))
+
+    def _dropped_of(self, tensor: object) -> tuple[str | None, float]:
+        """By which layer, and with what probability; (None, 0) where it is no result of a dropout, or no longer."""
+        known = self._dropped.get(tensor)
+        if known is None or not isinstance(tensor, Tensor) or tensor._version != known[2]:
+            return None, 0.0
+        return known[0], known[1]
 
 
 def _name(func: Callable[..., Any]) -> str:
