@@ -62,6 +62,15 @@ def test_tabs_are_built_ahead_while_nothing_runs(qtbot: QtBot, themes: ThemeMana
     assert workspace.currentIndex() == 0
 
 
+def drawn_overview(qtbot: QtBot, workspace: Workspace) -> list[Chart]:
+    """Its charts, once all are there and seen; those of other tabs may have been built ahead by then."""
+    tab = workspace.findChildren(OverviewTab)[0]
+    qtbot.waitUntil(
+        lambda: len(tab.charts) == 4 and all(chart.isVisible() and not chart.is_owing for chart in tab.charts)
+    )
+    return tab.charts
+
+
 def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
     qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,8 +79,7 @@ def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
     workspace = Workspace(controller, themes)
     qtbot.addWidget(workspace)
     workspace.show()
-    qtbot.waitUntil(lambda: len(workspace.charts()) == 4 and not any(chart.is_owing for chart in workspace.charts()))
-    overview = workspace.charts()
+    overview = drawn_overview(qtbot, workspace)
     workspace.setCurrentIndex(workspace.count() - 1)
     controller.play(training.steps(2))
     turns, drawn_in = [0], []
@@ -85,6 +93,24 @@ def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
     qtbot.waitUntil(lambda: not any(chart.is_owing for chart in overview))
     assert [chart for _, chart in drawn_in] == overview
     assert len({turn for turn, _ in drawn_in}) == 4
+
+
+def test_a_step_is_brought_into_charts_that_were_to_be_drawn_later(qtbot: QtBot, themes: ThemeManager) -> None:
+    training = small_training()
+    controller = started(training, steps=2)
+    workspace = Workspace(controller, themes)
+    qtbot.addWidget(workspace)
+    workspace.show()
+    overview = drawn_overview(qtbot, workspace)
+    workspace.setCurrentIndex(workspace.count() - 1)
+    controller.play(training.steps(400))
+    workspace.setCurrentIndex(0)
+    assert all(chart.is_owing for chart in overview)
+    workspace.findChildren(OverviewTab)[0].bring(200)
+    first, last = overview[0].plot.held_steps or (0, 0)
+    assert first < 200 < last < 400
+    qtbot.waitUntil(lambda: not any(chart.is_owing for chart in overview))
+    assert overview[0].plot.held_steps == (first, last)
 
 
 def test_a_chart_that_cannot_be_drawn_keeps_none_beside_it_from_it(

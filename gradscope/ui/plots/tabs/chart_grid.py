@@ -64,9 +64,12 @@ class ChartGrid(QScrollArea):
 
     def bring(self, step: int | None) -> None:
         """See to it that the step can be made out in the first chart over steps; those beside it follow."""
-        plot = next((chart.plot for chart in self.charts if chart.plot.marks is not None), None)
-        if plot is not None:
-            plot.bring_step(step)
+        chart = next((chart for chart in self.charts if chart.plot.marks is not None), None)
+        if chart is not None:
+            if chart.is_owing:
+                # Which steps there are it knows only then.
+                chart.redraw()
+            chart.plot.bring_step(step)
 
     def tab_stops(self) -> list[QWidget]:
         """What gets the keyboard, in the order in which it is seen."""
