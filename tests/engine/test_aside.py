@@ -34,6 +34,7 @@ from gradscope import Recipe, Session, UserCodeFailed
 from gradscope.engine.aside import walk
 from gradscope.engine.aside.door import Aside
 from gradscope.engine.aside.iterators import copy_of_iterator
+from gradscope.engine.timeline.reach import Reach
 
 CALLS = 0
 FACTORS = {"of this file": 1.0}
@@ -200,6 +201,31 @@ def test_after_an_error_too() -> None:
 def by_proxy(optimizer: torch.optim.Optimizer) -> Any:
     proxy = weakref.proxy(optimizer)
     return lambda: proxy
+
+
+class Loud(weakref.ref):  # type: ignore[type-arg]
+    """One that counts how often it is asked."""
+
+    calls = 0
+
+    def __call__(self) -> Any:
+        Loud.calls += 1
+        return super().__call__()
+
+
+def test_weak_proxies_may_stand_for_what_is_gone() -> None:
+    """A parent, say, that a part refers to and that nobody holds."""
+    model, gone = zoo.mlp(), nn.Linear(2, 2)
+    vars(model).update(parent=weakref.proxy(gone), loud=Loud(gone))
+    reached = walk.Reached(copies_parameters=True)
+    reached.look_from({"model": model})
+    assert gone in reached.modules and Loud.calls == 0
+    del gone, reached
+    reached = walk.Reached(copies_parameters=True)
+    reached.look_from({"model": model})
+    assert model in reached.modules
+    reach = Reach(lambda: {"model": model}, list)
+    assert reach.give(reach.take(is_cleared=lambda tensor: False)) == []
 
 
 @pytest.mark.parametrize("reference", [weakref.ref, by_proxy])

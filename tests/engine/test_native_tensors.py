@@ -212,3 +212,32 @@ def test_hooks_end_in_any_order() -> None:
     del session
     gc.collect()
     keep[0].sum().backward()
+
+
+def test_who_is_told_that_the_hooks_go_may_take_the_tap_away() -> None:
+    keep: list[Tensor] = []
+    with _session(keep) as session:
+        _one_step(session, keep)
+        session.forward()
+        hooks: Any = keep[0]._backward_hooks
+        (tap,) = hooks
+        told: list[Any] = []
+        reference = weakref.ref(hooks, lambda _: told.append(tap.remove()))
+        del hooks
+        keep.clear()
+        session.backward()
+        session.step()
+        session.forward()
+        gc.collect()
+        assert told == [None] and reference() is None
+
+
+def test_a_shape_that_is_none_is_python_s_to_find_out() -> None:
+    keep: list[Tensor] = []
+    with _session(keep) as session:
+        _one_step(session, keep)
+        site = session.observer._sites.calls["inner", 0]
+        site.plain_shape = ("no number",)  # type: ignore[assignment]
+        session.forward()
+        session.backward()
+        session.step()

@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,40 @@ def test_two_sessions_over_one_loader_do_not_touch_each_other(timeline_bytes: in
     assert [samples(second) for _ in range(4)] == [*passes[3:], passes[0]]
     second.close()
     both._iterator._shutdown_workers()
+
+
+class DiesOnce(Numbers):
+    """Where there is this file: then it is gone, and the worker is, too."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index == 9 and self.file.exists():
+            self.file.unlink()
+            os._exit(4)
+        return super().__getitem__(index)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("timeline_bytes", [0, 2**24])
+def test_after_a_worker_has_died_others_are_started(tmp_path: Path, timeline_bytes: int) -> None:
+    train, validation = (
+        DataLoader(DiesOnce(tmp_path / name), batch_size=4, num_workers=2, persistent_workers=True)
+        for name in ("train", "validation")
+    )
+    with Session(recipe(train, validation), timeline_bytes=timeline_bytes) as session:
+        assert [samples(session)[0] for _ in range(6)] == [0, 4, 8, 12, 16, 20]
+        session.validate()
+        (tmp_path / "train").touch()
+        with pytest.raises(UserCodeFailed, match="DataLoader worker"):
+            [samples(session) for _ in range(4)]
+        assert [samples(session)[0] for _ in range(7)] == [0, 4, 8, 12, 16, 20, 0]
+        (tmp_path / "validation").touch()
+        with pytest.raises(UserCodeFailed):
+            session.validate()
+        assert session.validate().batches == 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -16,7 +16,7 @@ from multiprocessing.sharedctypes import SynchronizedBase
 from pathlib import Path
 from queue import Queue, SimpleQueue
 from types import CellType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -84,6 +84,7 @@ _CData: Any = ctypes.c_int.__mro__[-2]
 """What all data of ctypes is."""
 
 _Visit = Callable[[Place, Any], None]
+_Of = TypeVar("_Of")
 
 
 @dataclass
@@ -156,7 +157,11 @@ class Reached:
     @property
     def modules(self) -> list[nn.Module]:
         """Every module."""
-        return [value for value in self._seen.values() if isinstance(value, nn.Module)]
+        return self._seen_of(nn.Module)
+
+    def _seen_of(self, kind: type[_Of]) -> list[_Of]:
+        """Those of a class. Asked of their type: a weak proxy pretends, and raises where what it stands for is gone."""
+        return [value for value in self._seen.values() if issubclass(type(value), kind)]
 
     def _visit_of(self, kind: type) -> _Visit:
         """How objects of a class are looked at."""
@@ -190,7 +195,8 @@ class Reached:
             (threading.local, self._visit_local),
             (io.IOBase, self._measured("a file", lambda file: (file.closed, file.tell()))),
             (torch.jit.ScriptModule, self._visit_scripted),
-            (weakref.ReferenceType, lambda place, it: self._visit_weak(place, it())),
+            # As Python has it: the user's own class may do more when it is called.
+            (weakref.ReferenceType, lambda place, it: self._visit_weak(place, weakref.ref.__call__(it))),
             (weakref.ProxyTypes, lambda place, it: self._visit_weak(place, getattr(it.__repr__, "__self__", None))),
         ]
         for family, visit in families:

@@ -27,6 +27,16 @@ def end_workers_of(iterator: object) -> None:
         safely(iterator._shutdown_workers, None)
 
 
+def _is_usable(iterator: object) -> bool:
+    """False where a worker process is gone: whatever is asked of the iterator then fails."""
+    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+        return True
+    own = os.getpid()
+    return not iterator._shutdown and all(
+        getattr(worker, "_parent_pid", own) == own and worker.is_alive() for worker in iterator._workers
+    )
+
+
 class Iterators:
     """Of one loader, for one session.
 
@@ -47,6 +57,8 @@ class Iterators:
         loader = self.loader
         if not loader.persistent_workers:
             return iter(loader)
+        if not _is_usable(self._own):
+            self.end()
         there = loader._iterator
         self._is_given = self._is_given if self._has_begun else there is not None
         loader._iterator = self._own if self._has_begun else there
@@ -71,6 +83,7 @@ class Iterators:
 
     def end(self) -> None:
         """Those workers that outlive a pass; the next one would start others."""
-        own, self._own = self._own, None
-        if own is not None and not self._is_given:
+        own, is_given = self._own, self._is_given
+        self._own, self._is_given = None, False
+        if own is not None and not is_given:
             end_workers_of(own)

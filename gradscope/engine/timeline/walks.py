@@ -8,7 +8,6 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import nn
 
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.walk import HOOKS, Reached
@@ -25,8 +24,8 @@ class Walk(Reached):
     @property
     def hooks(self) -> set[int]:
         """Ids of the dicts in which modules and optimizers keep hooks: ours are among them."""
-        modules = [vars(value) for value in self._seen.values() if isinstance(value, nn.Module)]
-        optimizers = [vars(value) for value in self._seen.values() if isinstance(value, torch.optim.Optimizer)]
+        modules = [vars(module) for module in self.modules]
+        optimizers = [vars(optimizer) for optimizer in self._seen_of(torch.optim.Optimizer)]
         found = {id(attributes[name]) for attributes in modules for name in HOOKS & attributes.keys()}
         return found | {
             id(inside)

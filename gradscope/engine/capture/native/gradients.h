@@ -28,10 +28,11 @@ static void hooks_dealloc(PyObject *hooks) {
     PyTypeObject *type = Py_TYPE(hooks);
     struct hooks_end *end = end_of(hooks);
     PyObject_GC_UnTrack(hooks);
-    if (end->weak_list != NULL)
-        PyObject_ClearWeakRefs(hooks);
+    /* Before anybody is told: what a weak reference calls may take the tap away. */
     if (end->tap != NULL)
         ((GradientTap *)end->tap)->hooks = NULL;
+    if (end->weak_list != NULL)
+        PyObject_ClearWeakRefs(hooks);
     Py_CLEAR(end->tap);
     ((destructor)PyType_GetSlot(&PyDict_Type, Py_tp_dealloc))(hooks);
     Py_DECREF(type);

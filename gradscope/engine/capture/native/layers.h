@@ -71,7 +71,7 @@ static int follow(Taps *t, PyObject *site, PyObject *output, const struct plain 
     PyObject *substep = held(((RecordFields *)t->record)->substep);
     if (fields == NULL || substep == NULL)
         return -1;
-    int is = fields->substep == substep && has_shape(plain, fields->plain_shape);
+    int is = fields->substep == substep ? has_shape(plain, fields->plain_shape) : 0;
     if (is == 0 && fields->plain_shape != Py_None) {
         PyObject *leaves = Py_BuildValue("((sO))", "", output);
         PyObject *done = leaves == NULL ? NULL : PyObject_CallMethodObjArgs(site, n_follow, substep, leaves, NULL);
