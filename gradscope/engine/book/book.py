@@ -28,6 +28,7 @@ from gradscope.engine.capture.shared_hooks import SharedHooks
 from gradscope.engine.model.parameters import Model
 from gradscope.engine.reports.report import PhaseReport
 from gradscope.engine.surroundings import transforms
+from gradscope.engine.surroundings.unwinding import is_interruption
 from gradscope.protocol.capture import Capture
 from gradscope.protocol.messages import InitialParameters, Report, Validated
 from gradscope.protocol.nonfinite import FirstNonFinite
@@ -84,6 +85,10 @@ class Book:
         self.is_of_script = False
         """A script drives, which has moments between its phases, too."""
         self._stopping = threading.RLock()
+        self._thread = threading.get_ident()
+        """In which the phase runs."""
+        self.left_by: BaseException | None = None
+        """Raised at a moment on another thread, to leave the phase: the user's code may keep it there."""
         self._found: FirstNonFinite | None = None
         """In the newest phase."""
         self._rates: tuple[float, ...] = ()
@@ -110,11 +115,13 @@ class Book:
         if phase is Phase.BACKWARD and driver.window.micro == 0:
             self.observer.guarded(partial(self.first_weights.before_backward, self.step))
         self.observer.begin(phase)
-        self.inside = phase
+        self.inside, self.left_by, self._thread = phase, None, threading.get_ident()
         self._identity = _identity_of(driver)
 
     def end(self, phase: Phase) -> Collected:
-        """The phase is complete. What was seen in it is whole; what else is to be known of it, `write` is told after."""
+        """The phase is complete. What was seen in it is whole; what else is to be known of it, `write` is told after. Raises
+        `left_by`."""
+        self._leave_if_wanted()
         self._identity = _identity_of(self.driver)
         return self.observer.end(self._more(phase))
 
@@ -339,12 +346,15 @@ class Book:
                 self.gate.stop(Moment(step=self.step, substep=substep, event=event))
 
     def _pass_moment(self, substep: SubStep, event: str, layer: str, call: int) -> None:
+        if self.left_by is not None:
+            self._leave_if_wanted()
+            return
         if self.gate is None or not self.gate.is_armed:
             return
         # A model may call its layers on several threads: while one is stopped, those that come to a moment wait.
         with self._stopping:
             gate = self.gate
-            if gate is None or not gate.is_armed or self.inside is None:
+            if gate is None or not gate.is_armed or self.inside is None or self.left_by is not None:
                 # Meanwhile the phase was left: this thread does not know it yet.
                 return
             around, self.moment = (
@@ -355,9 +365,17 @@ class Book:
             try:
                 with transforms.outside():
                     gate.stop(self.moment)
+            except BaseException as error:
+                if threading.get_ident() != self._thread and is_interruption(error):
+                    self.left_by = error
+                raise
             finally:
                 self.moment = around
                 self.observer.leave_out(time.perf_counter() - stopped_at)
+
+    def _leave_if_wanted(self) -> None:
+        if self.left_by is not None and threading.get_ident() == self._thread:
+            raise self.left_by
 
     def _report(self, phase: Phase, collected: Collected, *, complete: bool = True) -> PhaseReport:
         driver, identity, is_step = self.driver, self._identity, phase is Phase.STEP

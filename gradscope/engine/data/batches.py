@@ -323,6 +323,12 @@ class BatchSource:
         self._pass, self._finished = self.tape.go_to(spot.tape)
 
     @property
+    def dataset(self) -> object:
+        """What is loaded from."""
+        with users_code("Reading the DataLoader's dataset"):
+            return self._loader.dataset
+
+    @property
     def parts(self) -> list[object]:
         """The loader, and what it draws from."""
         loader = self._loader

@@ -199,6 +199,10 @@ class Stepper:
             if is_interruption(error):
                 self._leave_failed(phase, undo)
                 raise
+            if self.book.left_by is not None:
+                # What a thread that was left there has not made is missing.
+                self._leave_failed(phase, undo)
+                raise self.book.left_by from error
             raise self._failed(phase, error, undo) from error
         self.book.close_phase(phase, collected)
         if phase is Phase.STEP:

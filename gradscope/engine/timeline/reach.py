@@ -21,6 +21,7 @@ from gradscope.engine.aside.value_holders import MeasuredHolder, is_same, versio
 from gradscope.engine.aside.walk import MOST_ITEMS
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.timeline.blocks import Block, Copy, copies_of, give
+from gradscope.engine.timeline.data_seen import SeenDataset
 from gradscope.engine.timeline.marks import Attributes
 from gradscope.engine.timeline.plain_sums import sum_of_plain
 from gradscope.engine.timeline.walks import Walk
@@ -93,6 +94,19 @@ class _Walk(Walk):
         self.cells.append(TensorCell(place, tensor, is_trusted=is_data))
         self._push([(place.attribute(name), item) for name, item in vars(tensor).items()])
 
+    def only_see(self, dataset: object) -> None:
+        """Where it is come to, it is not looked into: see `SeenDataset`."""
+        kind = type(dataset)
+        visit = self._visit_of(kind)
+
+        def visit_it(place: Place, value: Any) -> None:
+            if value is dataset:
+                self._keep(place, "the dataset", SeenDataset(dataset))
+            else:
+                visit(place, value)
+
+        self._visits[kind] = visit_it
+
     def follow(self, place: Place, values: list[Any]) -> None:
         """Look from what something holds now."""
         new = [value for value in values if value is not MISSING and id(value) not in self._seen]
@@ -118,9 +132,12 @@ class ReachKept:
 class Reach:
     """`take` what there is now; `give` it back."""
 
-    def __init__(self, roots: Callable[[], Mapping[str, object]], but: Callable[[], list[object]]) -> None:
-        """`roots` are asked for anew each time; what `but` gives is none of the training's state: its data."""
-        self._roots, self._but = roots, but
+    def __init__(
+        self, roots: Callable[[], Mapping[str, object]], but: Callable[[], list[object]], dataset: object
+    ) -> None:
+        """`roots` are asked for anew each time; what `but` gives is none of the training's state, nor is the dataset, of
+        which it is told where it has changed."""
+        self._roots, self._but, self._dataset = roots, but, dataset
         self._newest: list[Any] = []
         """What was taken of the holders the last time."""
         self._size_at_first = self._count_at_first = self._walks = 0
@@ -193,7 +210,8 @@ class Reach:
 
     def _begin(self, known: list[TensorCell] | None = None) -> None:
         self._walk = _Walk(copies_parameters=False)
-        self._walk.leave_out(self._but())
+        self._walk.leave_out(part for part in self._but() if part is not self._dataset)
+        self._walk.only_see(self._dataset)
         self._seen_roots: dict[str, object] = {}
         self._holders: list[Holder] = []
         self._places: list[Place] = []

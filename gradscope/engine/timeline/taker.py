@@ -73,7 +73,8 @@ class Taker:
         if self._reach is None:
             stepper = self._stepper
             # The tape has the batches, and the loader only moves forward.
-            self._reach = Reach(self._roots, lambda: stepper.loop.batches.parts)
+            batches = stepper.loop.batches
+            self._reach = Reach(self._roots, lambda: stepper.loop.batches.parts, batches.dataset)
         return self._reach
 
     def _roots(self) -> dict[str, object]:

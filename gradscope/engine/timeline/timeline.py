@@ -229,6 +229,7 @@ class Timeline(Trail):
         except BaseException as error:
             self._return(here, back_to, number_here, at_here, error)
             raise
+        self._drop_empty_ways()
         self._store.let_go_of_data(self._stepper.loop.batches.spot().tape)
         self.newest = went
         return went
@@ -317,6 +318,7 @@ class Timeline(Trail):
 
     def _by_hand(self, action: Action) -> bool:
         """Something was done between two phases. Whether it is what was done here before."""
+        self._drop_empty_ways()
         is_known = self._note(action)
         if self._begun is not None:
             self._begun = self._marks.now()
@@ -362,9 +364,11 @@ class Timeline(Trail):
             # The same forward, which was undone: it comes to the same from what is kept.
             return
         if self._at < len(log.actions):
-            is_other = log.mark is not None and not log.mark.is_same(mark)
-            if self._replay is not None and log.mark is not None:
-                self._replay.compare(self._number, self._marks.difference(log.mark, mark))
+            # Its mark is of after all that was done before it.
+            then = log.mark if isinstance(log.actions[self._at], Ran) else None
+            is_other = then is not None and not then.is_same(mark)
+            if self._replay is not None and then is not None:
+                self._replay.compare(self._number, self._marks.difference(then, mark))
             if is_other or not isinstance(log.actions[self._at], Ran):
                 self._fork()
                 if is_other and self._replay is None:

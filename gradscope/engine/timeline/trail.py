@@ -61,6 +61,19 @@ class Trail:
             self._store.house(old.checkpoint, log)
         self._ways[new.id] = self._way = new
 
+    def _drop_empty_ways(self) -> None:
+        """Training goes elsewhere, or does something else: what was broken off before it had begun is no branch."""
+        for way in [way for way in self._ways.values() if way.is_empty]:
+            parent = self._ways.get(-1 if way.parent is None else way.parent)
+            if way is self._way:
+                if parent is None or not way.steps.keys() <= parent.steps.keys():
+                    # Of the parent too little is kept to stand there.
+                    continue
+                self._way = parent
+            if way.from_step in way.steps:
+                self._store.leave(way.steps[way.from_step])
+            del self._ways[way.id]
+
     def _take_back_forward(self) -> None:
         """The newest one was undone together with its backward. What was done between the two is done all the same, and
         stands before the forward that comes next."""

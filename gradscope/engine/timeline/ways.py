@@ -115,6 +115,15 @@ class Way:
         """The first step that is not done on it."""
         return max(self.records, default=self.from_step - 1) + 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Its first phase was broken off, and nothing has been done on it."""
+        if self.parent is None or self.changes or self.until_step > self.from_step:
+            return False
+        return not any(
+            log.number >= self.from_step and len(log.actions) > self.forked_at for log in self.steps.values()
+        )
+
     def log(self, number: int) -> StepLog:
         """Of a step, which may only begin now."""
         if number not in self.steps:

@@ -103,3 +103,37 @@ def test_nothing_else_can_be_done_from_inside_a_phase(phase: Phase) -> None:
         assert len(asked) == 4
         run(session, 3)
         assert session.state_hash() == straight.hashes[Spot.of(session)] and len(session.timeline.branches) == 1
+
+
+def test_a_forward_that_was_broken_off_where_the_past_was_edited_leaves_no_branch() -> None:
+    straight, gate = Straight(trainings.counting, 4), Pausing()
+
+    def before_the_edit(session: Session) -> None:
+        """One goes on from before it, without it."""
+        session.go_to(1)
+        session.step_back()
+        session.step()
+        broken_off(session, gate, Phase.FORWARD)
+
+    with Session(seeded(trainings.counting), timeline_bytes=LARGE, gate=gate) as session:
+        run(session, 1)
+        session.edit(RATE)
+        run(session, 3)
+        edited = session.state_hash()
+        before_the_edit(session)
+        session.step_back()
+        assert session.position.rest is Rest.BACKWARD and len(session.timeline.branches) == 1
+        assert session.state_hash() == straight.hashes[Spot.of(session)]
+        before_the_edit(session)
+        session.timeline.stand_again()
+        assert session.state_hash() == straight.hashes[Spot.of(session)] and len(session.timeline.branches) == 1
+        before_the_edit(session)
+        session.edit(RATE)
+        run(session, 3)
+        assert session.state_hash() == edited and len(session.timeline.branches) == 1, "the same edit again"
+        before_the_edit(session)
+        run(session, 4)
+        assert session.state_hash() == straight.hashes[Spot.of(session)]
+        assert [(way.id, way.changes) for way in session.timeline.branches] == [(0, []), (1, [])], "nobody's hand"
+        session.go_to(3, branch=0)
+        assert session.state_hash() == edited

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Thread
 
 import pytest
 import torch
@@ -36,6 +37,30 @@ class Spread(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(sum(self.pool[0].map(lambda layer: layer(x), self.branches)))
+
+
+class OnItsOwn(nn.Module):
+    """Each branch on a thread of its own, which tells nobody what was raised in it."""
+
+    def __init__(self, needs_all: bool) -> None:
+        super().__init__()
+        self.needs_all = needs_all
+        self.branches = nn.ModuleList(nn.Linear(FEATURES, 8) for _ in range(3))
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        for layer in self.branches:
+            thread = Thread(target=lambda layer=layer: found.append(layer(x)))
+            thread.start()
+            thread.join()
+        assert not self.needs_all or len(found) == len(self.branches), "a branch is missing"
+        return nn.functional.linear(sum(found), self.head.weight)
+
+
+def on_its_own(needs_all: bool) -> Recipe:
+    model = OnItsOwn(needs_all)
+    return classifier(model, optimizer=torch.optim.Adam(model.parameters(), lr=0.01))
 
 
 def spread(pool: ThreadPoolExecutor) -> Recipe:
@@ -146,3 +171,21 @@ def test_the_way_back_is_exact_and_a_break_on_one_thread_undoes_the_phase(pool: 
         went = session.timeline.newest
         assert went is not None and went.verified is not False and not went.notes
         assert gate.most_inside == 1 and len(session.timeline.branches) == 1
+
+
+@pytest.mark.parametrize("needs_all", [True, False], ids=["it fails without", "it goes on without"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_break_that_a_thread_keeps_to_itself_is_no_failure(needs_all: bool) -> None:
+    straight = Straight(partial(on_its_own, needs_all), 4)
+    session, gate = watched(partial(on_its_own, needs_all), timeline_bytes=LARGE)
+    with session:
+        run(session, 2)
+        gate.leave_at = "branches.1"
+        with pytest.raises(Unwind):
+            session.forward()
+        assert session.position.rest is Rest.READY and not session.is_broken
+        assert "branches.2" not in [moment.layer for moment in gate.moments if moment.step == 2]
+        session.timeline.stand_again()
+        assert session.state_hash() == straight.hashes[Spot.of(session)]
+        run(session, 4)
+        assert session.state_hash() == straight.hashes[Spot.of(session)] and len(session.timeline.branches) == 1
