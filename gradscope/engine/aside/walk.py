@@ -161,7 +161,8 @@ class Reached:
 
     def _seen_of(self, kind: type[_Of]) -> list[_Of]:
         """Those of a class. Asked of their type: a weak proxy pretends, and raises where what it stands for is gone."""
-        return [value for value in self._seen.values() if issubclass(type(value), kind)]
+        seen: Iterable[Any] = self._seen.values()
+        return [value for value in seen if issubclass(type(value), kind)]
 
     def _visit_of(self, kind: type) -> _Visit:
         """How objects of a class are looked at."""
