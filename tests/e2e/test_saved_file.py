@@ -73,7 +73,7 @@ def test_training_goes_on_with_a_saved_file_as_another_branch(
     app.wait(lambda: not bar.isVisible())
     assert app.state.position.step == 3
     said = "Step 3: Edited little.py: Learning rate: 0.01 → 0.05"
-    assert said in [line.text for line in app.state.log.lines]
+    app.wait(lambda: said in [line.text for line in app.state.log.lines])
     app.run(RunUntil.STEPS, 3)
     app.wait(lambda: app.state.position.step == 6 and not app.state.position.running)
     app.wait(lambda: len(app.state.timeline.branches) == 2)

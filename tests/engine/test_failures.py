@@ -447,9 +447,9 @@ def test_moments_have_an_order() -> None:
     listener = Listener()
     with Session(plain.seeded(zoo.plain_mlp), gate=listener) as session:
         session.next_batch()
-    assert listener.seen[:2] == [("batch", "", ""), ("zero grad", "", "")]
-    assert listener.seen[2:4] == [("forward", "enter", ""), ("forward", "enter", "0")]
-    assert listener.seen[4:10] == [
+    assert listener.seen[:3] == [("batch", "", ""), ("zero grad", "before", ""), ("zero grad", "", "")]
+    assert listener.seen[3:5] == [("forward", "enter", ""), ("forward", "enter", "0")]
+    assert listener.seen[5:11] == [
         ("forward", "leave", "0"),
         ("forward", "enter", "1"),
         ("forward", "leave", "1"),
@@ -457,9 +457,10 @@ def test_moments_have_an_order() -> None:
         ("forward", "leave", "2"),
         ("forward", "leave", ""),
     ]
-    assert listener.seen[10:12] == [("forward", "", ""), ("loss", "", "")]
-    assert listener.seen[-3:] == [("backward", "", ""), ("step", "", ""), ("schedule", "", "")]
-    assert {event for _, event, _ in listener.seen[12:-3]} == {"gradient"}
+    assert listener.seen[11:13] == [("forward", "", ""), ("loss", "", "")]
+    assert listener.seen[-4:-2] == [("backward", "", ""), ("step", "", "")]
+    assert listener.seen[-2:] == [("schedule", "before", ""), ("schedule", "", "")]
+    assert {event for _, event, _ in listener.seen[13:-4]} == {"gradient"}
 
 
 def test_this_file_counts_as_the_users() -> None:
