@@ -168,6 +168,15 @@ def _one_step(session: Session, keep: list[Tensor]) -> None:
     keep.clear()
 
 
+def _hooks_and_tap(session: Session, keep: list[Tensor]) -> tuple[Any, Any]:
+    """Of the output of the newest forward, which nothing else has hooks on."""
+    _one_step(session, keep)
+    session.forward()
+    hooks: Any = keep[0]._backward_hooks
+    (tap,) = hooks
+    return hooks, tap
+
+
 def test_the_user_s_hook_joins_those_of_an_output_and_leaves_them() -> None:
     keep: list[Tensor] = []
     with _session(keep) as session:
@@ -190,10 +199,7 @@ def test_hooks_end_in_any_order() -> None:
     """The output before its session, and after it; the dict alone; nothing is called that is gone."""
     keep: list[Tensor] = []
     with _session(keep) as session:
-        _one_step(session, keep)
-        session.forward()
-        hooks: Any = keep[0]._backward_hooks
-        (tap,) = hooks
+        hooks, tap = _hooks_and_tap(session, keep)
         keep.clear()
         session.backward()
         session.step()
@@ -217,10 +223,7 @@ def test_hooks_end_in_any_order() -> None:
 def test_who_is_told_that_the_hooks_go_may_take_the_tap_away() -> None:
     keep: list[Tensor] = []
     with _session(keep) as session:
-        _one_step(session, keep)
-        session.forward()
-        hooks: Any = keep[0]._backward_hooks
-        (tap,) = hooks
+        hooks, tap = _hooks_and_tap(session, keep)
         told: list[Any] = []
         reference = weakref.ref(hooks, lambda _: told.append(tap.remove()))
         del hooks

@@ -62,26 +62,27 @@ def test_tabs_are_built_ahead_while_nothing_runs(qtbot: QtBot, themes: ThemeMana
     assert workspace.currentIndex() == 0
 
 
-def drawn_overview(qtbot: QtBot, workspace: Workspace) -> list[Chart]:
-    """Its charts, once all are there and seen; those of other tabs may have been built ahead by then."""
-    tab = workspace.findChildren(OverviewTab)[0]
-    qtbot.waitUntil(
-        lambda: len(tab.charts) == 4 and all(chart.isVisible() and not chart.is_owing for chart in tab.charts)
-    )
-    return tab.charts
-
-
-def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
-    qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def left_overview(qtbot: QtBot, themes: ThemeManager, *, steps: int) -> tuple[Workspace, list[Chart]]:
+    """The charts of an overview that was drawn, and then left for another tab, while so many steps came."""
     training = small_training()
     controller = started(training, steps=2)
     workspace = Workspace(controller, themes)
     qtbot.addWidget(workspace)
     workspace.show()
-    overview = drawn_overview(qtbot, workspace)
+    tab = workspace.findChildren(OverviewTab)[0]
+    # Those of other tabs may have been built ahead by then.
+    qtbot.waitUntil(
+        lambda: len(tab.charts) == 4 and all(chart.isVisible() and not chart.is_owing for chart in tab.charts)
+    )
     workspace.setCurrentIndex(workspace.count() - 1)
-    controller.play(training.steps(2))
+    controller.play(training.steps(steps))
+    return workspace, tab.charts
+
+
+def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
+    qtbot: QtBot, themes: ThemeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, overview = left_overview(qtbot, themes, steps=2)
     turns, drawn_in = [0], []
     redraw = Chart.redraw
     monkeypatch.setattr(Chart, "redraw", lambda chart: drawn_in.append((turns[0], chart)) or redraw(chart))  # type: ignore[func-returns-value]
@@ -96,14 +97,7 @@ def test_charts_that_are_seen_again_are_drawn_one_in_each_turn(
 
 
 def test_a_step_is_brought_into_charts_that_were_to_be_drawn_later(qtbot: QtBot, themes: ThemeManager) -> None:
-    training = small_training()
-    controller = started(training, steps=2)
-    workspace = Workspace(controller, themes)
-    qtbot.addWidget(workspace)
-    workspace.show()
-    overview = drawn_overview(qtbot, workspace)
-    workspace.setCurrentIndex(workspace.count() - 1)
-    controller.play(training.steps(400))
+    workspace, overview = left_overview(qtbot, themes, steps=400)
     workspace.setCurrentIndex(0)
     assert all(chart.is_owing for chart in overview)
     workspace.findChildren(OverviewTab)[0].bring(200)
