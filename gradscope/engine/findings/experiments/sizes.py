@@ -41,7 +41,7 @@ def find_wiped(bench: Bench, record: Record) -> Iterable[Draft]:
     x = input_of(bench)
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or x[0].numel() < ELEMENTS:
         raise CannotJudge("the inputs are no samples of many numbers")
-    if not record.is_plain or record.baseline is None or len(record.measures) < LEAST_STEPS:
+    if not _has_yardstick(record):
         raise CannotJudge("it takes a yardstick, and 16 steps")
     if not _is_stuck(record):
         return
@@ -53,11 +53,14 @@ def find_wiped(bench: Bench, record: Record) -> Iterable[Draft]:
             return
 
 
+def _has_yardstick(record: Record) -> bool:
+    return record.is_plain and record.baseline is not None and len(record.measures) >= LEAST_STEPS
+
+
 def _is_stuck(record: Record) -> bool:
-    baseline, measures = record.baseline, record.measures
-    if not record.is_plain or baseline is None or len(measures) < LEAST_STEPS:
+    if not _has_yardstick(record) or record.baseline is None:
         return False
-    return record.end >= LEARNT_NOTHING * baseline.value and _has_settled(measures)
+    return record.end >= LEARNT_NOTHING * record.baseline.value and _has_settled(record.measures)
 
 
 def _has_settled(measures: Sequence[float]) -> bool:
