@@ -64,6 +64,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def niceness_of_session(pid: int) -> list[str]:
+    """Empty where sessions share nothing out: the file is not there, or there is nothing in it, as in some containers."""
+    autogroup = Path(f"/proc/{pid}/autogroup")
+    return autogroup.read_text().split()[1:] if autogroup.is_file() else []
+
+
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
 
@@ -199,7 +205,7 @@ def test_kill_ends_also_what_was_stopped(qtbot: QtBot, start: Start) -> None:
     assert "SIGKILL" in run.ended[0] and not is_alive(child)
 
 
-@pytest.mark.skipif(not Path("/proc/self/autogroup").is_file(), reason="needs sessions that share the processors")
+@needs_proc
 @pytest.mark.parametrize(("wanted", "is_told"), [("", NICENESS), ("0", 0), ("3", 3), ("much", NICENESS)])
 def test_the_window_comes_first_and_the_user_s_niceness_is_as_it_was(
     qtbot: QtBot, start: Start, wanted: str, is_told: int
@@ -216,8 +222,8 @@ def test_the_window_comes_first_and_the_user_s_niceness_is_as_it_was(
         PYTHONPATH=str(Path(gradscope.__file__).parents[1]),
     )
     engine = run.printed_pid(qtbot)
-    assert Path(f"/proc/{engine}/autogroup").read_text().split()[1:] == ["nice", str(is_told)]
-    assert Path(f"/proc/{os.getpid()}/autogroup").read_text().split()[1:] == ["nice", "0"]
+    assert niceness_of_session(engine) in ([], ["nice", str(is_told)])
+    assert niceness_of_session(os.getpid()) in ([], ["nice", "0"])
     assert os.getpriority(os.PRIO_PROCESS, engine) == os.getpriority(os.PRIO_PROCESS, 0)
     run.process.kill()
     qtbot.waitUntil(lambda: bool(run.ended))
