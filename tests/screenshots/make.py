@@ -300,7 +300,37 @@ def _take_states(camera: _Camera, prefix: str) -> None:
         recipes["tiny"].write_text("def recipe():\n", encoding="utf-8")
         camera.wait(settle_secs=1.0)
         camera.save(f"{prefix}-saved-again")
+    _take_scripts(camera, prefix)
     camera.close()
+
+
+def _take_scripts(camera: _Camera, prefix: str) -> None:
+    """Scripts: right before the first step, in a backward with each panel in front, after a crash."""
+    from gradscope.protocol.phases import RunUntil, Verb
+
+    window = camera.window
+    corpus = Path(__file__).parents[1] / "scripts" / "corpus"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(shutil.copyfile(corpus / "mnist_style.py", Path(folder, "train.py")))
+        camera.open_script(path, "--epochs", "12")
+        camera.save(f"{prefix}-script-first")
+        camera.run(150)
+        for verb in (Verb.FORWARD, Verb.BACKWARD):
+            camera.controller.go(verb)
+            camera.wait(camera.is_still)
+        for panel, name in (
+            *((window.source, "source"), (window.findings, "findings"), (window.stops_dock, "stops")),
+            *((window.console, "console"), (window.timeline, "timeline")),
+        ):
+            panel.show()
+            panel.raise_()
+            camera.wait(camera.is_still, 1.0)
+            camera.save(f"{prefix}-script-{name}")
+        path = Path(shutil.copyfile(corpus / "raises_in_layer.py", Path(folder, "raises.py")))
+        camera.open_script(path)
+        camera.controller.run(RunUntil.PAUSED)
+        camera.wait(lambda: camera.state.failure is not None, 1.5)
+        camera.save(f"{prefix}-script-crashed")
 
 
 if __name__ == "__main__":

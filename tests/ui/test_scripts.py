@@ -28,7 +28,7 @@ from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.window.main_window import MainWindow
 from gradscope.ui.window.phase_steps import UNKNOWN_STEP, PhaseSteps, Station, stations
 from gradscope.ui.words.script import name_of
-from tests.ui.fakes import OWN_ORDER, REFUSED, SCRIPT, script_training, small_training, switch_theme
+from tests.ui.fakes import OWN_ORDER, REFUSED, SCRIPT, bare_training, script_training, small_training, switch_theme
 from tests.ui.shell_fakes import ShellController
 
 CRASH = Failure(
@@ -658,6 +658,28 @@ def test_a_script_is_the_newest_of_the_recent_files(
     controller.asked.clear()
     menu.actions()[0].trigger()
     assert controller.asked == [("open script", module)]
+
+
+def test_the_line_at_which_a_script_stands_comes_to_the_front_once(
+    qtbot: QtBot, window: MainWindow, controller: ShellController
+) -> None:
+    controller.start(script_training())
+    qtbot.waitUntil(lambda: not window.source.visibleRegion().isEmpty())
+    window.inspector.raise_()
+    controller.start(script_training())
+    qtbot.waitUntil(lambda: not window.inspector.visibleRegion().isEmpty())
+    assert window.source.visibleRegion().isEmpty(), "somebody has chosen another panel"
+
+
+def test_the_source_does_not_lie_before_the_layers(
+    qtbot: QtBot, window: MainWindow, controller: ShellController
+) -> None:
+    controller.start(bare_training())
+    window.tabifyDockWidget(window.layers, window.source)
+    window.layers.raise_()
+    controller.start(script_training())
+    qtbot.waitUntil(lambda: not window.layers.visibleRegion().isEmpty())
+    assert window.source.visibleRegion().isEmpty()
 
 
 def test_the_file_of_a_module_is_not_watched(window: MainWindow, controller: ShellController, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class LayerColumns:
         """Of the columns that there is room for."""
         digit = self._view.fontMetrics().horizontalAdvance("0")
         widths = self._wanted_widths()
+        wanted = widths[Column.NAME]
         names = max(_USUAL_NAMES * digit, self._deepest_seen() * self._view.indentation() + _DEEP_NAMES * digit)
         usual = {Column.FORM: _FORMS[0] * digit, Column.NAME: names}
         for column in _LEFT_OUT_FIRST:
@@ -70,6 +71,9 @@ class LayerColumns:
             if column in widths:
                 short = max(0, sum(widths.values()) - room)
                 widths[column] = max(least, widths[column] - short)
+        if sum(widths.values()) > room:
+            # What does not fit is scrolled to, and then a cut name has saved nothing.
+            widths[Column.NAME] = wanted
         return widths
 
     def widen(self) -> None:

@@ -86,7 +86,7 @@ class MainWindow(QMainWindow):
         self._is_at_start = False
         """Somebody wants to see the start page, although a session is open."""
         self._taught = ""
-        """The path of the recipe whose lesson has been brought forward."""
+        """The path of the file whose first panel has been brought forward."""
         # In the order in which they are seen: Tab goes through them so.
         self._make_top(controller, themes)
         self._make_centre(controller, themes)
@@ -188,7 +188,7 @@ class MainWindow(QMainWindow):
         if Topic.SESSION in topics:
             self._is_at_start = False
             self._refresh()
-            self._bring_lesson()
+            self._bring_first_panel()
         if topics & {Topic.SESSION, Topic.ENGINE, Topic.POSITION, Topic.FAILURE}:
             self._show_log_of_script()
 
@@ -284,10 +284,10 @@ class MainWindow(QMainWindow):
         self.commands.layout_reset_wanted.connect(self.panel_layout.reset)
         self.commands.start_page_toggled.connect(self._on_start_page_toggled)
 
-    def _bring_lesson(self) -> None:
-        """The lesson of another recipe comes to the front if it is a sample, and goes where there is none.
+    def _bring_first_panel(self) -> None:
+        """What is read first of another file comes to the front: a sample's lesson, the line at which a script stands.
 
-        Once for each recipe: a panel that somebody has closed stays closed while the recipe is opened again.
+        Once for each file: a panel that somebody has closed stays closed while the file is opened again.
         """
         session = self.controller.state.session
         if session is None or session.path == self._taught:
@@ -302,6 +302,9 @@ class MainWindow(QMainWindow):
             self.lesson.show()
             # A panel that is shown comes to the front by itself.
             (self.lesson if lesson.number is not None else in_front).raise_()
+        is_before_layers = self.source in self.tabifiedDockWidgets(self.layers)
+        if self.controller.state.in_script and not (self.source.isHidden() or is_before_layers):
+            self.source.raise_()
         # A panel that is laid out anew may have taken from the layers.
         QTimer.singleShot(0, self, self.panel_layout.fit_layers)
 
