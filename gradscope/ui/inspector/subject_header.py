@@ -43,7 +43,7 @@ class SubjectHeader(QWidget):
         font.setBold(True)
         self._name.setFont(font)
         # Step by step it is longer, and what lies below stays where it is.
-        self._moment = SteadyLabel(least_lines=_MOMENT_LINES)
+        self._moment = SteadyLabel(least_lines=_MOMENT_LINES, counts=True)
         self._moment.setContentsMargins(0, 0, 0, 0)
         self._moment.setProperty("role", "muted")
         self.pins = PinButtons(controller, themes)
