@@ -168,6 +168,16 @@ def test_what_is_selected_and_unfolded_stays_so(window: MainWindow, lab: Lab) ->
     assert dock.looked_at.isVisible() and dock.looked_at.headline.text() == "3 checks in 140 steps"
 
 
+def test_what_stands_under_the_title_is_not_cut(qtbot: QtBot, window: MainWindow, lab: Lab) -> None:
+    meta = window.findings.detail.meta
+    window.resize(1024, 700)
+    tell(lab, replace(DEAD, near=tuple(f"net.{number}" for number in range(4, 15))))
+    window.findings.raise_()
+    qtbot.waitUntil(meta.isVisible)
+    qtbot.waitUntil(lambda: meta.height() >= meta.heightForWidth(meta.width()))
+    assert meta.heightForWidth(meta.width()) >= 2 * meta.fontMetrics().lineSpacing() and "…" not in meta.text()
+
+
 def test_everything_that_is_to_be_said_of_one(window: MainWindow, lab: Lab) -> None:
     detail = window.findings.detail
     tell(lab, DEAD)

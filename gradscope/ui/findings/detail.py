@@ -21,10 +21,10 @@ from gradscope.ui.inspector.sentence import Sentence
 from gradscope.ui.look.colours import Theme
 from gradscope.ui.look.theme import ThemeManager, icon
 from gradscope.ui.plots.charts.run_curves import CurvesChart
-from gradscope.ui.widgets.elided_label import ElidedLabel
 from gradscope.ui.widgets.flow_row import FlowRow
 from gradscope.ui.widgets.guarded import guarded
 from gradscope.ui.widgets.plain import PlainLabel, WrappedLabel, plain_tip
+from gradscope.ui.widgets.steady_label import SteadyLabel
 from gradscope.ui.words.findings import SIGNS, as_text, evidence_text, how_known, place_of, seen_from, severity_name
 
 _WIDE_DIGITS = 84
@@ -69,7 +69,9 @@ class FindingDetail(QWidget):
             if near
             else place_of(finding)
         )
-        self.meta.show_text(
+        if is_other:
+            self.meta.start_anew()
+        self.meta.show_steadily(
             "  ·  ".join((severity_name(finding.severity), where, seen_from(finding), how_known(finding)))
         )
         self.why.say(finding.why)
@@ -123,7 +125,8 @@ class FindingDetail(QWidget):
         self._title.setFont(font)
         self._title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.meta = ElidedLabel(parent=self)
+        self.meta = SteadyLabel(self, counts=True)
+        self.meta.setContentsMargins(0, 0, 0, 0)
         self.meta.setProperty("role", "muted")
         self.why, self.do, self.instead, self.evidence = (Sentence(parent=self) for _ in range(4))
         self.root = Sentence(role="muted", parent=self)
