@@ -22,7 +22,7 @@ from gradscope.engine.aside.walk import MOST_ITEMS
 from gradscope.engine.quantities.kernel.extension import NATIVE
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.timeline.blocks import Block, Copy, are_same, copies_of, give
-from gradscope.engine.timeline.data_seen import SeenDataset
+from gradscope.engine.timeline.data_seen import SeenDataset, parts_to_keep
 from gradscope.engine.timeline.marks import Attributes
 from gradscope.engine.timeline.plain_sums import sum_of_plain
 from gradscope.engine.timeline.walks import Walk
@@ -136,11 +136,18 @@ class Reach:
     """`take` what there is now; `give` it back."""
 
     def __init__(
-        self, roots: Callable[[], Mapping[str, object]], but: Callable[[], list[object]], dataset: object
+        self,
+        roots: Callable[[], Mapping[str, object]],
+        but: Callable[[], list[object]],
+        dataset: object,
+        *,
+        data_bytes: int,
     ) -> None:
-        """`roots` are asked for anew each time; what `but` gives is none of the training's state, nor is the dataset, of
-        which it is told where it has changed."""
-        self._roots, self._but, self._dataset = roots, but, dataset
+        """`roots` are asked for anew each time; what `but` gives is none of the training's state. A dataset of
+        more than `data_bytes` is none either: it is only told where it has changed. Smaller ones are state."""
+        self._roots, self._but, self._dataset, self._data_bytes = roots, but, dataset, data_bytes
+        self.has_data_changed = False
+        """The training's own code has changed the data that is kept."""
         self._newest: list[Any] = []
         """What was taken of the holders the last time."""
         self._size_at_first = self._count_at_first = self._walks = 0
@@ -156,6 +163,7 @@ class Reach:
             value = holders[at].taken()
             if value is not values[at]:
                 values[at] = value
+                self._note_change(holders[at].content)
                 self._follow(at, value)
                 if at < self._count_at_first:
                     sums[at] = sum_of_plain(value)
@@ -221,10 +229,18 @@ class Reach:
             return range(len(self._newest))
         return [at for at, is_as_it_was in enumerate(NATIVE.unmoved(self._items, self._newest)) if not is_as_it_was]
 
+    def _note_change(self, content: object) -> None:
+        if id(content) in self._data:
+            self.has_data_changed = True
+
     def _begin(self, known: list[TensorCell] | None = None) -> None:
         self._walk = _Walk(copies_parameters=False)
         self._walk.leave_out(part for part in self._but() if part is not self._dataset)
-        self._walk.only_see(self._dataset)
+        parts = parts_to_keep(self._dataset, self._data_bytes) if self._data_bytes else None
+        self._data = parts or {}
+        """What can change in the data, by ids."""
+        if parts is None:
+            self._walk.only_see(self._dataset)
         self._seen_roots: dict[str, object] = {}
         self._holders: list[Holder] = []
         self._items: list[object] = []
@@ -295,8 +311,11 @@ class Reach:
                 cell.kept = None
                 continue
             version = tensor._version if cell.has_version else 0
-            if cell.version != version or known is None or known.copy is None:
+            if known is None or known.copy is None:
                 written.append(cell)
+            elif cell.version != version:
+                written.append(cell)
+                self._note_change(tensor)
             elif not (cell.is_trusted and tensor.numel() * tensor.element_size() > _MOST_COMPARED_BYTES):
                 # Also these: writing through `.data` leaves no mark in the version, nor do fused kernels.
                 asked.append(cell)
