@@ -27,6 +27,9 @@ class Holder(ABC):
     content: object = None
     """What it holds, where another thread may use the same."""
 
+    items: object = None
+    """Where the extension's `unmoved` can see what it holds: a dict, a list, or (globals, MISSING)."""
+
     is_left = False
     """It has changed, and is left to other threads, which use it."""
 
@@ -103,6 +106,8 @@ class DictHolder(ItemsHolder):
         # The methods of the class itself: a subclass of the user's may count its calls.
         self._content, self._kind = content, OrderedDict if isinstance(content, OrderedDict) else dict
         self.content = content
+        # An ordered one has an order of its own.
+        self.items = content if self._kind is dict else None
         super().__init__()
 
     def leave_to(self, others: Others) -> bool:
@@ -185,7 +190,7 @@ class BareHolder(EmptyHolder):
 
 class ListHolder(ItemsHolder):
     def __init__(self, content: list[Any]) -> None:
-        self._content = self.content = content
+        self._content = self.content = self.items = content
         super().__init__()
 
     def read(self) -> tuple[list[Any], list[Any]]:
@@ -298,7 +303,7 @@ def names_in(content: dict[str, Any], names: Iterable[str]) -> NamesHolder:
     held = NamesHolder(
         names, lambda name: content.get(name, MISSING), content.__setitem__, lambda name: content.pop(name, None)
     )
-    held.owner = content
+    held.owner, held.items = content, (content, MISSING)
     return held
 
 

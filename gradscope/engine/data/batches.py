@@ -25,7 +25,7 @@ from torch.utils.data._utils import signal_handling
 
 from gradscope.engine.data.iterators import Iterators
 from gradscope.engine.data.loader_position import LoaderPosition
-from gradscope.engine.data.passes import Pass, PassRecord, generators_of
+from gradscope.engine.data.passes import Pass, PassRecord, generators_of, is_map_style, loads_by_samples
 from gradscope.engine.data.tape import PassLike, Tape, TapePlace
 from gradscope.engine.recipe.recipe import Recipe
 from gradscope.engine.surroundings.blame import is_users_error, users_code, users_failure
@@ -327,6 +327,17 @@ class BatchSource:
         """What is loaded from."""
         with users_code("Reading the DataLoader's dataset"):
             return self._loader.dataset
+
+    @property
+    def can_draw_again(self) -> bool:
+        """Going back, what was drawn leads to the same data: it is loaded again, or in other processes."""
+        loader = self._loader
+        return loads_by_samples(loader) or (is_map_style(loader) and loader.num_workers > 0)
+
+    def data_changes(self) -> None:
+        """As it is trained on, by the training's own code. Workers have copies of their own."""
+        if self.tape is not None and loads_by_samples(self._loader):
+            self.tape.loads_again = True
 
     @property
     def parts(self) -> list[object]:

@@ -334,3 +334,13 @@ def draws_at_once(loader: DataLoader[Any]) -> bool:
     """True for torch's own samplers: they use the global generators for the first of their draws only."""
     samplers = (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
     return all(sampler is None or type(sampler).__module__ == "torch.utils.data.sampler" for sampler in samplers)
+
+
+def loads_by_samples(loader: DataLoader[Any]) -> bool:
+    """True where a batch can be loaded once more in this process: from a map-style dataset, by what torch's own samplers
+    gave for it."""
+    return is_map_style(loader) and loader.num_workers == 0 and draws_at_once(loader)
+
+
+def is_map_style(loader: DataLoader[Any]) -> bool:
+    return getattr(loader, "_dataset_kind", None) == _DatasetKind.Map

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from gradscope.engine.data.iterators import Iterators
-from gradscope.engine.data.passes import Pass, PassRecord, draws_at_once, generators_of
+from gradscope.engine.data.passes import Pass, PassRecord, draws_at_once, generators_of, loads_by_samples
 from gradscope.engine.model.leaves import tensor_leaves
+from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import is_interruption
 
@@ -85,6 +86,8 @@ class Reel:
     """The last of them, without its batch."""
     newest: Drawn | None = None
     """The last one that was drawn, likewise."""
+    samples: int | None = None
+    """How many the data had when it began, where that decides its order."""
 
     @property
     def end(self) -> int:
@@ -108,6 +111,8 @@ class Tape:
     def __init__(self, iterators: Iterators) -> None:
         self._iterators, self._loader = iterators, iterators.loader
         self.is_keeping = True
+        self.loads_again = False
+        """The data changes as it is trained on: what was drawn is loaded again from what the data is, if it can be."""
         self.used_bytes = 0
         self._notes: list[str] = []
         self._newest: RandomStates | None = None
@@ -124,7 +129,8 @@ class Tape:
         at = self._begun - self._first
         if at < len(self._reels):
             reel = self._reels[at]
-            if not self._is_another_now(reel.begun):
+            is_as_long = not self.loads_again or reel.samples == self._samples_now()
+            if is_as_long and not self._is_another_now(reel.begun):
                 self._begun += 1
                 self._apply(reel.begun)
                 return TapedPass(self, reel, 0)
@@ -138,7 +144,7 @@ class Tape:
         before = RandomStates.capture(self._newest)
         real = Pass(self._iterators)
         drawn = self._drawn("begin", None, before, real)
-        reel = Reel(number=self._first + len(self._reels), real=real, begun=drawn)
+        reel = Reel(number=self._first + len(self._reels), real=real, begun=drawn, samples=self._samples_now())
         self._reels.append(reel)
         self._begun = reel.number + 1
         return TapedPass(self, reel, 0)
@@ -150,7 +156,7 @@ class Tape:
         states.restore()
         self._put_own()
         self._use_again(reel)
-        new = Reel(number=reel.number, real=real, begun=reel.begun)
+        new = Reel(number=reel.number, real=real, begun=reel.begun, samples=self._samples_now())
         self._reels[-1] = new
         return new
 
@@ -260,13 +266,13 @@ class Tape:
     def again(self, drawn: Drawn) -> Any:
         """What it had given, with the random numbers that it had left, or as it would be with those of now."""
         self.own = drawn.own
-        if self._is_another_now(drawn):
-            is_batch = drawn.kind == "next" and drawn.result is not _END
-            if is_batch and drawn.samples and draws_at_once(self._loader):
-                return self._load(drawn.samples[0])
-            if is_batch:
-                self._note(_AS_IT_WAS)
-        elif drawn.moves is not None:
+        is_another = self._is_another_now(drawn)
+        is_batch = drawn.kind == "next" and drawn.result is not _END
+        if is_batch and drawn.samples and (is_another or self.loads_again) and draws_at_once(self._loader):
+            return self._load(drawn.samples[0])
+        if is_another and is_batch:
+            self._note(_AS_IT_WAS)
+        elif not is_another and drawn.moves is not None:
             drawn.moves[1].restore()
         return drawn.result
 
@@ -297,6 +303,11 @@ class Tape:
             samples=real.newest_samples if is_batch else (),
             size_bytes=size + (_STATES_BYTES if is_moved else 0) + (0 if own is before_own else _bytes_of(own)),
         )
+
+    def _samples_now(self) -> int | None:
+        """Asked as torch's samplers ask when a pass begins."""
+        data: Any = self._loader.dataset
+        return safely(lambda: len(data), None) if loads_by_samples(self._loader) else None
 
     def _load(self, samples: Any) -> Any:
         dataset, collate = self._loader.dataset, self._loader.collate_fn

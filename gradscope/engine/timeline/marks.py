@@ -92,16 +92,15 @@ class Marks:
         batches, training = self._stepper.loop.batches, self._stepper.training
         # The code that runs now may put others in their places.
         self._inside = None
-        found = list(self._before_step())
-        sums = self._sums.of(
-            [tensor for _, tensor, _ in found], one_in=[every for _, _, every in found], turn=self._stepper.book.step
-        )
+        _, tensors, one_in = zip(*self._before_step(), strict=True)
+        sums = self._sums.of(tensors, what="before", one_in=one_in, turn=self._stepper.book.step)
         rest = (self._stepper.book.step, batches.epoch, batches.index, rates_of(training.optimizers))
         return self._made(sums, repr(rest), self._attributes())
 
     def after(self, phase: Phase) -> Mark:
         """Between two phases of a step."""
-        sums = self._sums.of([tensor for _, tensor in self._inside_step(phase)])
+        tensors = [tensor for _, tensor in self._inside_step(phase)]
+        sums = self._sums.of(tensors, what="buffers") if phase is Phase.FORWARD else self._sums.of_new(tensors)
         return self._made(sums, phase.value, no_attributes())
 
     def difference(self, then: Mark, now: Mark, phase: Phase | None = None) -> str:

@@ -6,7 +6,7 @@ It goes by the walk of `aside`, which is made once; afterwards only what has cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +19,10 @@ from gradscope.engine.aside.holders import MISSING, BareHolder, EmptyHolder, Hol
 from gradscope.engine.aside.places import Place
 from gradscope.engine.aside.value_holders import MeasuredHolder, is_same, version_of
 from gradscope.engine.aside.walk import MOST_ITEMS
+from gradscope.engine.quantities.kernel.extension import NATIVE
 from gradscope.engine.surroundings.error_parts import safely
-from gradscope.engine.timeline.blocks import Block, Copy, copies_of, give
-from gradscope.engine.timeline.data_seen import SeenDataset
+from gradscope.engine.timeline.blocks import Block, Copy, are_same, copies_of, give
+from gradscope.engine.timeline.data_seen import SeenDataset, parts_to_keep
 from gradscope.engine.timeline.marks import Attributes
 from gradscope.engine.timeline.plain_sums import sum_of_plain
 from gradscope.engine.timeline.walks import Walk
@@ -56,14 +57,16 @@ class TensorKept:
 class TensorCell:
     """A tensor, and what was kept of it the last time."""
 
-    __slots__ = (*("copy", "has_version", "is_trusted", "kept", "number", "place", "tensor", "version", "was_lazy"),)
+    __slots__ = (*("copy", "gradient", "has_version", "is_trusted", "kept", "place", "tensor", "version", "was_lazy"),)
 
     def __init__(self, place: Place, tensor: Tensor, *, is_trusted: bool) -> None:
-        self.place, self.tensor, self.number = place, tensor, -1
+        self.place, self.tensor = place, tensor
         self.has_version = not tensor.is_inference()
         self.was_lazy = bool(torch.nn.parameter.is_lazy(tensor))
         self.copy: Copy | None = None
         """The newest one."""
+        self.gradient: Gradient | None = None
+        """The same."""
         self.is_trusted = is_trusted
         """Its version tells whether it has changed, where it is large: it is data, that a training reads."""
         self.version = -1
@@ -133,11 +136,18 @@ class Reach:
     """`take` what there is now; `give` it back."""
 
     def __init__(
-        self, roots: Callable[[], Mapping[str, object]], but: Callable[[], list[object]], dataset: object
+        self,
+        roots: Callable[[], Mapping[str, object]],
+        but: Callable[[], list[object]],
+        dataset: object,
+        *,
+        data_bytes: int,
     ) -> None:
-        """`roots` are asked for anew each time; what `but` gives is none of the training's state, nor is the dataset, of
-        which it is told where it has changed."""
-        self._roots, self._but, self._dataset = roots, but, dataset
+        """`roots` are asked for anew each time; what `but` gives is none of the training's state. A dataset of
+        more than `data_bytes` is none either: it is only told where it has changed. Smaller ones are state."""
+        self._roots, self._but, self._dataset, self._data_bytes = roots, but, dataset, data_bytes
+        self.has_data_changed = False
+        """The training's own code has changed the data that is kept."""
         self._newest: list[Any] = []
         """What was taken of the holders the last time."""
         self._size_at_first = self._count_at_first = self._walks = 0
@@ -146,19 +156,24 @@ class Reach:
     def look(self) -> Attributes:
         """What is there now, but for the tensors."""
         self._look_at_roots()
-        holders, newest, sums = self._holders, self._newest, self._sums
-        values: list[Any] = [holder.taken() for holder in holders]
-        at = 0
-        while at < len(holders):
-            # Those that are followed to come on top.
-            if at == len(values):
-                values.append(holders[at].taken())
-            value = values[at]
-            if at >= len(newest) or value is not newest[at]:
+        holders, sums = self._holders, self._sums
+        # Another list: checkpoints have the ones of before.
+        values = [*self._newest]
+        for at in self._moved():
+            value = holders[at].taken()
+            if value is not values[at]:
+                values[at] = value
+                self._note_change(holders[at].content)
                 self._follow(at, value)
                 if at < self._count_at_first:
                     sums[at] = sum_of_plain(value)
-            at += 1
+        while len(values) < len(holders):
+            # Those that are followed to come on top.
+            at, value = len(values), holders[len(values)].taken()
+            values.append(value)
+            self._follow(at, value)
+            if at < self._count_at_first:
+                sums[at] = sum_of_plain(value)
         self._newest = values
         # A copy: marks keep it.
         return Attributes(self._walks, sums.copy(), lambda at: str(self._places[at]))
@@ -208,12 +223,28 @@ class Reach:
 
     # ------------------------------------------------------------------------------------------ private
 
+    def _moved(self) -> Iterable[int]:
+        """The places of those holders that may hold something else than the last time."""
+        if NATIVE is None:
+            return range(len(self._newest))
+        return [at for at, is_as_it_was in enumerate(NATIVE.unmoved(self._items, self._newest)) if not is_as_it_was]
+
+    def _note_change(self, content: object) -> None:
+        if id(content) in self._data:
+            self.has_data_changed = True
+
     def _begin(self, known: list[TensorCell] | None = None) -> None:
         self._walk = _Walk(copies_parameters=False)
         self._walk.leave_out(part for part in self._but() if part is not self._dataset)
-        self._walk.only_see(self._dataset)
+        parts = parts_to_keep(self._dataset, self._data_bytes) if self._data_bytes else None
+        self._data = parts or {}
+        """What can change in the data, by ids."""
+        if parts is None:
+            self._walk.only_see(self._dataset)
         self._seen_roots: dict[str, object] = {}
         self._holders: list[Holder] = []
+        self._items: list[object] = []
+        """Of those."""
         self._places: list[Place] = []
         self._cells: list[TensorCell] = []
         self._newest = []
@@ -261,6 +292,7 @@ class Reach:
                 if id(holder.content) in hooks:
                     continue
             self._holders.append(holder)
+            self._items.append(holder.items)
             self._places.append(place)
         self._added = len(self._walk.found)
         for cell in self._walk.cells[self._added_cells :]:
@@ -269,61 +301,63 @@ class Reach:
 
     def _take_tensors(self, is_cleared: Callable[[Tensor], bool]) -> list[TensorKept]:
         written: list[TensorCell] = []
-        added: list[tuple[TensorCell, Tensor]] = []
-        """Gradients that may be added to in place."""
-        gradients: dict[int, Gradient] = {}
-        for number, cell in enumerate(self._cells):
-            tensor = cell.tensor
+        asked: list[TensorCell] = []
+        """Their versions are the same."""
+        added: list[TensorCell] = []
+        """Their gradients may be added to in place."""
+        for cell in self._cells:
+            tensor, known, cell.gradient = cell.tensor, cell.kept, None
             if tensor.grad_fn is not None or (cell.was_lazy and not cell.has_numbers):
                 cell.kept = None
                 continue
             version = tensor._version if cell.has_version else 0
-            if cell.version != version or not _is_unchanged(cell):
+            if known is None or known.copy is None:
                 written.append(cell)
+            elif cell.version != version:
+                written.append(cell)
+                self._note_change(tensor)
+            elif not (cell.is_trusted and tensor.numel() * tensor.element_size() > _MOST_COMPARED_BYTES):
+                # Also these: writing through `.data` leaves no mark in the version, nor do fused kernels.
+                asked.append(cell)
             cell.version = version
-            gradient = tensor.grad if tensor.is_leaf else None
+            gradient = tensor.grad
             if gradient is None:
                 continue
-            before = cell.kept.gradient if cell.kept is not None else None
+            before = None if known is None else known.gradient
             if before is not None and before.tensor is gradient and _is_as(before, gradient):
-                gradients[number] = before
+                cell.gradient = before
             elif is_cleared(tensor):
-                gradients[number] = Gradient(gradient, version_of(gradient), None, Block(gradient))
+                cell.gradient = Gradient(gradient, version_of(gradient), None, Block(gradient))
             else:
-                cell.number = number
-                added.append((cell, gradient))
-        found = copies_of([*(cell.tensor for cell in written), *(gradient for _, gradient in added)])
-        for (cell, gradient), copy in zip(added, found[len(written) :], strict=True):
-            gradients[cell.number] = Gradient(gradient, version_of(gradient), copy, copy.block)
-        for cell, copy in zip(written, found, strict=False):
-            cell.copy = copy
-        kept: list[TensorKept] = []
-        for number, cell in enumerate(self._cells):
-            known, copy_now, slope = cell.kept, cell.copy, gradients.get(number)
+                added.append(cell)
+        are_as_before = are_same([cell.tensor for cell in asked], [cell.kept.copy for cell in asked])  # type: ignore[union-attr, misc]
+        written += [cell for cell, is_as_before in zip(asked, are_as_before, strict=True) if not is_as_before]
+        _copy(written, added)
+        for cell in self._cells:
+            kept = cell.kept
             if (
-                known is None
-                or known.copy is not copy_now
-                or known.gradient is not slope
-                or known.requires_grad != cell.tensor.requires_grad
+                kept is None
+                or kept.copy is not cell.copy
+                or kept.gradient is not cell.gradient
+                or kept.requires_grad != cell.tensor.requires_grad
             ):
-                has_numbers = copy_now is not None and cell.tensor.grad_fn is None
-                known = TensorKept(copy_now if has_numbers else None, cell.tensor.requires_grad, slope)
-                cell.kept = known
-            kept.append(known)
-        return kept
+                has_numbers = cell.copy is not None and cell.tensor.grad_fn is None
+                cell.kept = TensorKept(cell.copy if has_numbers else None, cell.tensor.requires_grad, cell.gradient)
+        return [cell.kept for cell in self._cells]  # type: ignore[misc]
+
+
+def _copy(written: list[TensorCell], added: list[TensorCell]) -> None:
+    """What the ones hold, and the gradients of the others."""
+    gradients = [gradient for cell in added if (gradient := cell.tensor.grad) is not None]
+    copies = copies_of([*(cell.tensor for cell in written), *gradients])
+    for cell, copy in zip(written, copies, strict=False):
+        cell.copy = copy
+    for cell, gradient, copy in zip(added, gradients, copies[len(written) :], strict=True):
+        cell.gradient = Gradient(gradient, version_of(gradient), copy, copy.block)
 
 
 def _has_moved(holder: MeasuredHolder, before: Any) -> bool:
     return bool(holder.measured() != before)
-
-
-def _is_unchanged(cell: TensorCell) -> bool:
-    """Of one whose version is the same."""
-    if cell.kept is None or cell.kept.copy is None:
-        return False
-    # Also where the version has not moved: writing through `.data` leaves no mark in it, nor do fused kernels.
-    is_large = cell.tensor.numel() * cell.tensor.element_size() > _MOST_COMPARED_BYTES
-    return (cell.is_trusted and is_large) or safely(lambda: is_same(cell.tensor, cell.kept.copy.tensor), False)  # type: ignore[union-attr]
 
 
 def _is_as(before: Gradient, gradient: Tensor) -> bool:

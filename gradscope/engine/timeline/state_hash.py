@@ -31,6 +31,7 @@ from gradscope.engine.surroundings.error_parts import qualified_name, safely
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.timeline.blocks import parts_of
 from gradscope.engine.timeline.canonical import Canonical
+from gradscope.engine.timeline.data_seen import parts_to_keep
 from gradscope.engine.timeline.walks import Walk
 from gradscope.protocol.phases import Rest
 
@@ -56,13 +57,22 @@ def state_hash(stepper: Stepper, *, counts_cleared: bool = True) -> str:
     writer = _Writer(canonical, cleared_before_use(stepper) if is_between and not counts_cleared else ())
     walk = _Walk(copies_parameters=False)
     walk.canonical = canonical
-    walk.leave_out([*stepper.loop.batches.parts, *canonical.left_out])
+    walk.leave_out([*_data_beside(stepper, counts_dataset=counts_cleared), *canonical.left_out])
     walk.look_from(roots_of(stepper.training))
     for place, thing in walk.met:
         if not _is_dict_of_hooks(place):
             writer.thing(_NUMBER_OF_HOOK.sub("hooks[]", str(place)), thing)
     _write_own(writer, stepper)
     return writer.digest()
+
+
+def _data_beside(stepper: Stepper, *, counts_dataset: bool) -> list[object]:
+    """What is drawn from, and how: none of the training's state, but for a dataset that its own code can change and that
+    checkpoints in memory have."""
+    batches = stepper.loop.batches
+    dataset = batches.dataset
+    is_kept = counts_dataset and batches.can_draw_again and parts_to_keep(dataset) is not None
+    return [part for part in batches.parts if not (is_kept and part is dataset)]
 
 
 def _is_dict_of_hooks(place: Place) -> bool:

@@ -22,8 +22,8 @@ from torch import Tensor
 from gradscope.engine.aside.value_holders import version_of
 from gradscope.engine.quantities import summary
 from gradscope.engine.surroundings.error_parts import safely
-from gradscope.engine.surroundings.transforms import is_wrapped
 from gradscope.engine.timeline.blocks import parts_of
+from gradscope.engine.timeline.spans import Spans, spans_of
 from gradscope.protocol.arrays import IntArray
 
 SMALL_BYTES = 16 * 1024
@@ -40,44 +40,42 @@ _UNKNOWN = -1
 class _Plan:
     """The kernel's work of the last time, where it could do all of it."""
 
-    tensors: list[weakref.ref[Tensor]]
-    """Gradients may be among them: they are not held for longer than the training does."""
+    spans: Spans
     one_in: list[int]
-    addresses: list[int]
-    counts: list[int]
-    """Of numbers."""
-    dtypes: list[torch.dtype]
     jobs: NDArray[np.int64]
+    is_in_turns: bool
+    """Of some of them other blocks count in each turn."""
     untrained: list[int]
     """Places of large tensors that are not trained: the plan has one of their blocks only."""
+    tensors: list[weakref.ref[Tensor]]
+    """Those: they are not held for longer than the training does."""
     versions: list[int]
     blocks: IntArray
     """Sums of these blocks."""
     sums: IntArray
     """Of those tensors in whole, while neither their versions nor these blocks are others."""
 
-    def holds(self, tensors: Sequence[Tensor], one_in: Sequence[int]) -> bool:
-        """The same tensors lie where they lay."""
+    def holds(self, tensors: Sequence[Tensor], spans: Spans, one_in: list[int]) -> bool:
+        """The same memory is to be summed."""
+        if one_in != self.one_in or spans != self.spans:
+            return False
+        untrained = [tensors[i] for i in self.untrained]
         return (
-            len(tensors) == len(self.tensors)
-            and all(map(operator.is_, tensors, [ref() for ref in self.tensors]))
-            and one_in == self.one_in
-            and [tensor.data_ptr() for tensor in tensors] == self.addresses
-            and [tensor.numel() for tensor in tensors] == self.counts
-            and [tensor.dtype for tensor in tensors] == self.dtypes
-            and all(tensor.is_contiguous() for tensor in tensors)
-            and not any(tensors[i].requires_grad for i in self.untrained)
-            and [version_of(tensors[i]) for i in self.untrained] == self.versions
+            all(map(operator.is_, untrained, [ref() for ref in self.tensors]))
+            and not any(tensor.requires_grad for tensor in untrained)
+            and [*map(version_of, untrained)] == self.versions
         )
 
     def found(self, kernel: Any, factors: int, turn: int) -> IntArray | None:
         """None where one that is not trained was written to past its version."""
-        self.jobs[:, 3] = turn % self.jobs[:, 2]
-        self.jobs[self.untrained, 3] = 0
+        if self.is_in_turns:
+            self.jobs[:, 3] = turn % self.jobs[:, 2]
+            self.jobs[self.untrained, 3] = 0
         found: IntArray = kernel.sum_all(self.jobs, factors)
-        if not np.array_equal(found[self.untrained], self.blocks):
-            return None
-        found[self.untrained] = self.sums
+        if self.untrained:
+            if not np.array_equal(found[self.untrained], self.blocks):
+                return None
+            found[self.untrained] = self.sums
         return found
 
 
@@ -90,18 +88,39 @@ class Sums:
         self._address: int = self._factors.ctypes.data
         self._known: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
         """Of large tensors that are not trained, by their ids: (tensor, version, sum)."""
-        self._plan: _Plan | None = None
+        self._plans: dict[str, _Plan] = {}
 
-    def of(self, tensors: Sequence[Tensor], *, one_in: Sequence[int] | None = None, turn: int = 0) -> IntArray:
-        """A sum of each. `one_in`: of a large one only every so many blocks count, other ones in each `turn`."""
-        kernel, plan = summary.KERNEL, self._plan
-        if kernel is not None and plan is not None and one_in is not None and plan.holds(tensors, one_in):
+    def of(
+        self, tensors: Sequence[Tensor], *, what: str = "", one_in: Sequence[int] | None = None, turn: int = 0
+    ) -> IntArray:
+        """A sum of each. `what` they are: those of one name are mostly the ones of the last time. `one_in`: of a large one
+        only every so many blocks count, other ones in each `turn`."""
+        kernel, plan, spans = summary.KERNEL, self._plans.pop(what, None), spans_of(tensors)
+        one_in = [1] * len(tensors) if one_in is None else [*one_in]
+        if kernel is not None and plan is not None and plan.holds(tensors, spans, one_in):
             planned = plan.found(kernel, self._address, turn)
             if planned is not None:
+                self._plans[what] = plan
                 return planned
             self._known.clear()
-        if one_in is not None:
-            self._plan = None
+        found = self._of_each(tensors, spans, one_in, turn)
+        plan = None if kernel is None else self._planned(kernel, tensors, spans, one_in, found)
+        if plan is not None:
+            self._plans[what] = plan
+        return found
+
+    def of_new(self, tensors: Sequence[Tensor]) -> IntArray:
+        """The same, of tensors that were made just now: nothing is known of them."""
+        kernel, spans = summary.KERNEL, spans_of(tensors)
+        if kernel is None or not spans.is_whole:
+            return self._of_each(tensors, spans, [1] * len(tensors), 0)
+        jobs = np.zeros((len(tensors), 4), dtype=np.int64)
+        jobs[:, :2], jobs[:, 2] = spans.rows(), 1
+        found: IntArray = kernel.sum_all(jobs, self._address)
+        return found
+
+    def _of_each(self, tensors: Sequence[Tensor], spans: Spans, one_in: Sequence[int], turn: int) -> IntArray:
+        kernel = summary.KERNEL
         found = np.zeros(len(tensors), dtype=np.int64)
         small: dict[tuple[torch.dtype, torch.device], list[int]] = {}
         untrained: list[int] = []
@@ -109,24 +128,23 @@ class Sums:
         jobs: list[tuple[int, int, int, int]] = []
         """(address, bytes, one in so many of its blocks, from this one on)"""
         with torch.no_grad():
-            for i, tensor in enumerate(tensors):
+            for i, (tensor, address) in enumerate(zip(tensors, spans.numbers()[::2], strict=True)):
                 size = tensor.numel() * tensor.element_size()
                 if not size:
                     continue
-                is_plain = type(tensor) in _PLAIN
                 every = 1
                 if size > SMALL_BYTES:
-                    every = 1 if one_in is None else one_in[i]
+                    every = one_in[i]
                     if every == 1 and not tensor.requires_grad and tensor.layout is torch.strided:
                         known = self._known.get(id(tensor))
                         if known is not None and known[0]() is tensor and known[1] == version_of(tensor):
                             found[i] = known[2]
                             continue
                         untrained.append(i)
-                if kernel is not None and is_plain and (address := _address_of(tensor)):
+                if kernel is not None and address:
                     places.append(i)
                     jobs.append((address, size, every, turn % every))
-                elif is_plain and size <= SMALL_BYTES:
+                elif type(tensor) in _PLAIN and size <= SMALL_BYTES:
                     small.setdefault((tensor.dtype, tensor.device), []).append(i)
                 else:
                     found[i] = self._of_any(tensor, every, turn % every)
@@ -139,36 +157,29 @@ class Sums:
         for i in untrained:
             # The version of one that is trained does not tell: fused kernels leave no mark in it.
             self._known[id(tensors[i])] = weakref.ref(tensors[i]), version_of(tensors[i]), int(found[i])
-        if kernel is not None and one_in is not None:
-            self._plan = self._planned(kernel, tensors, one_in, found)
         return found
 
-    def _planned(self, kernel: Any, tensors: Sequence[Tensor], one_in: Sequence[int], found: IntArray) -> _Plan | None:
+    def _planned(
+        self, kernel: Any, tensors: Sequence[Tensor], spans: Spans, one_in: list[int], found: IntArray
+    ) -> _Plan | None:
         """None where the kernel cannot do all of it."""
-        jobs: list[tuple[int, int, int, int]] = []
-        untrained: list[int] = []
-        for i, tensor in enumerate(tensors):
-            size = tensor.numel() * tensor.element_size()
-            address = _address_of(tensor) if size and type(tensor) in _PLAIN else 0
-            if not address:
-                return None
-            every = one_in[i] if size > SMALL_BYTES else 1
-            if size > SMALL_BYTES and every == 1 and not tensor.requires_grad:
-                untrained.append(i)
-                every = max(1, size // _BLOCK_BYTES)
-            jobs.append((address, size, every, 0))
-        if not jobs:
+        if not len(tensors) or not spans.is_whole:
             return None
-        table = np.array(jobs, dtype=np.int64)
-        blocks = kernel.sum_all(table[untrained], self._address) if untrained else np.zeros(0, dtype=np.int64)
+        rows = spans.rows()
+        jobs = np.zeros((len(tensors), 4), dtype=np.int64)
+        is_large = rows[:, 1] > SMALL_BYTES
+        jobs[:, :2], jobs[:, 2] = rows, np.where(is_large, one_in, 1)
+        places = np.flatnonzero(is_large & (jobs[:, 2] == 1)).tolist()
+        untrained = [i for i in places if not tensors[i].requires_grad]
+        jobs[untrained, 2] = np.maximum(1, rows[untrained, 1] // _BLOCK_BYTES)
+        blocks = kernel.sum_all(jobs[untrained], self._address) if untrained else np.zeros(0, dtype=np.int64)
         return _Plan(
-            tensors=[weakref.ref(tensor) for tensor in tensors],
-            one_in=[*one_in],
-            addresses=[address for address, *_ in jobs],
-            counts=[tensor.numel() for tensor in tensors],
-            dtypes=[tensor.dtype for tensor in tensors],
-            jobs=table,
+            spans=spans,
+            one_in=one_in,
+            jobs=jobs,
+            is_in_turns=bool((jobs[:, 2] > 1).any()),
             untrained=untrained,
+            tensors=[weakref.ref(tensors[i]) for i in untrained],
             versions=[version_of(tensors[i]) for i in untrained],
             blocks=blocks,
             sums=found[untrained],
@@ -210,15 +221,6 @@ class Sums:
         padded[: rest.size] = rest
         tail = padded.view(np.int64)
         return _wrapped(int(of_blocks @ places) + 5 * int(tail @ self._factors[: tail.size]))
-
-
-def _address_of(tensor: Tensor) -> int:
-    """Where its numbers lie one after the other in this process's memory; 0 where they do not."""
-    if tensor.layout is not torch.strided or not tensor.is_cpu or not tensor.is_contiguous():
-        return 0
-    if tensor.is_neg() or tensor.is_conj() or is_wrapped(tensor):
-        return 0
-    return tensor.data_ptr()
 
 
 def _wrapped(number: int) -> int:

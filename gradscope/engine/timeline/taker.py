@@ -14,10 +14,14 @@ from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.randomness import RandomStates
 from gradscope.engine.surroundings.unwinding import interruptions_put_off
 from gradscope.engine.timeline.checkpoint import Checkpoint
+from gradscope.engine.timeline.data_seen import MOST_KEPT_BYTES
 from gradscope.engine.timeline.marks import Attributes
 from gradscope.engine.timeline.own_state import OwnState
 from gradscope.engine.timeline.reach import Reach
 from gradscope.engine.wording import listed
+
+_OF_LIMIT = 8
+"""A dataset that takes more than this part of it is not kept: it may be another one in each step."""
 
 
 class Taker:
@@ -25,6 +29,8 @@ class Taker:
 
     def __init__(self, stepper: Stepper, editor: Callable[[], Editor]) -> None:
         self._stepper, self._editor = stepper, editor
+        self.limit_bytes = 0
+        """What checkpoints may take together."""
         self._reach: Reach | None = None
         self._is_shaped = False
 
@@ -46,6 +52,8 @@ class Taker:
         with interruptions_put_off():
             own = OwnState.take(self._stepper, self._editor(), newest)
             reach = self._reached().take(is_cleared=self.cleared_next(), is_looked_at=is_looked_at)
+            if self._reached().has_data_changed:
+                self._stepper.loop.batches.data_changes()
             return Checkpoint(number, at, reach, own)
 
     def give(self, checkpoint: Checkpoint) -> list[str]:
@@ -74,7 +82,12 @@ class Taker:
             stepper = self._stepper
             # The tape has the batches, and the loader only moves forward.
             batches = stepper.loop.batches
-            self._reach = Reach(self._roots, lambda: stepper.loop.batches.parts, batches.dataset)
+            self._reach = Reach(
+                self._roots,
+                lambda: stepper.loop.batches.parts,
+                batches.dataset,
+                data_bytes=min(MOST_KEPT_BYTES, self.limit_bytes // _OF_LIMIT) if batches.can_draw_again else 0,
+            )
         return self._reach
 
     def _roots(self) -> dict[str, object]:

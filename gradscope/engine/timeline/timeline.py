@@ -144,7 +144,8 @@ class Timeline(Trail):
         if limit_bytes < 0:
             raise BadInput(f"The timeline's limit is {limit_bytes} bytes; expected 0 or more")
         was_on, is_new = self.is_on, bool(self._failure) or not self.is_on
-        self._store.limit_bytes, self._failure = limit_bytes, ""
+        self._store.limit_bytes = self._taker.limit_bytes = limit_bytes
+        self._failure = ""
         if limit_bytes and is_new:
             self._begin()
             self._stepper.journal = self

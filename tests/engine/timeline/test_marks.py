@@ -125,11 +125,12 @@ def test_the_kernel_comes_to_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_summed_in_between_leaves_the_plan_of_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     sums, tensors = Sums(), [torch.nn.Parameter(torch.ones(100_000))]
-    sums.of(tensors, one_in=[1])
+    sums.of(tensors, what="before")
+    sums.of([torch.ones(4)], what="buffers")
+    first, plain = sums.of_new([torch.ones(5)]), Sums().of(tensors)
     monkeypatch.setattr(Sums, "_planned", pytest.fail)
-    first = sums.of([torch.ones(5)])
-    assert sums.of(tensors, one_in=[1]) == Sums().of(tensors)
-    assert sums.of([torch.ones(5)]) == first
+    assert sums.of(tensors, what="before") == plain
+    assert sums.of_new([torch.ones(5)]) == first == Sums().of_new([torch.ones(5)])
 
 
 def test_a_tensor_that_is_another_where_one_was_is_looked_at() -> None:

@@ -13,6 +13,7 @@
 #define EXCHANGE_MAJOR 1
 #define DEVICE_CPU 1
 #define CODE_FLOAT 2
+#define CODE_COMPLEX 5
 
 struct exchanged {
     void *data;
@@ -42,9 +43,9 @@ static exchange_one *exchange_of(PyObject *capsule) {
     return offered == NULL || offered->major != EXCHANGE_MAJOR ? NULL : offered->look;
 }
 
-/* Float32 on the CPU, one number beside the other as C has them. */
-static int lies_plainly(const struct exchanged *e) {
-    if (e->device_type != DEVICE_CPU || e->code != CODE_FLOAT || e->bits != 32 || e->lanes != 1)
+/* On the CPU, one number beside the other as C has them. */
+static int lies_in_order(const struct exchanged *e) {
+    if (e->device_type != DEVICE_CPU)
         return 0;
     int64_t stride = 1;
     for (int32_t i = e->dims - 1; i >= 0; i--)
@@ -54,6 +55,11 @@ static int lies_plainly(const struct exchanged *e) {
             stride *= e->shape[i];
         }
     return 1;
+}
+
+/* The same, of float32. */
+static int lies_plainly(const struct exchanged *e) {
+    return e->code == CODE_FLOAT && e->bits == 32 && e->lanes == 1 && lies_in_order(e);
 }
 
 #endif

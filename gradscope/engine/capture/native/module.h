@@ -257,6 +257,14 @@ static PyMethodDef functions[] = {
     {"set_up", set_up, METH_VARARGS, "Has to be called once, before anything else; the loader knows with what."},
     {"count_unchanged", count_unchanged, METH_O,
      "(list of places, as model/structure.py has them): how many are as they were, from the first on."},
+    {"spans", spans, METH_O,
+     "(list of tensors): (an address and so many bytes for each, two numbers of 64 bits; places that are left to Python)."},
+    {"same", same, METH_VARARGS,
+     "(list of tensors, list of addresses of as many bytes): a byte for each, 1 where those are its bytes, 0 where they are "
+     "not, 2 where it is left to Python."},
+    {"unmoved", unmoved, METH_VARARGS,
+     "(list of contents, list of what was taken of them): a byte for each, 1 where it holds the same. A content is a dict, a "
+     "list, (globals, what stands for a name that is missing), or None: it has moved. What was taken: (keys, values)."},
     {NULL, NULL, 0, NULL},
 };
 

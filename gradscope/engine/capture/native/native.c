@@ -15,7 +15,7 @@
 #include "names.h"
 #include "plain.h"
 
-#define VERSION 4
+#define VERSION 5
 #define ALONE_BELOW (1 << 15) /* numbers: summarising fewer keeps other threads of Python waiting for some microseconds */
 
 /* What the hooks tell, in the place of the observer. */
@@ -358,4 +358,5 @@ static int take(Taps *t, struct subject *s) {
 #include "parameters.h"
 #include "beside.h"
 #include "functions.h"
+#include "memory.h"
 #include "module.h"

@@ -44,7 +44,7 @@ TAPS_FOLDER = Path(__file__).parents[2] / "capture" / "native"
 TAPS_MODULE = "gradscope.engine.capture.native._native"
 KERNEL_VERSION = 6
 """Of the form of the kernel's functions: `gradscope_kernel_version`."""
-TAPS_VERSION = 4
+TAPS_VERSION = 5
 """Of what Python and the taps know of each other: `VERSION` in native.c."""
 TIMEOUT_SECS = 120
 SWITCH = "GRADSCOPE_KERNEL"
