@@ -142,9 +142,20 @@ def _own_modes_off() -> Iterator[None]:
             _push_mode(mode)
 
 
+def _saved_as_it_is() -> contextlib.AbstractContextManager[object]:
+    if not _saved_tensors._saved_tensors_hooks_is_enabled():
+        return contextlib.nullcontext()
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+
+
 @contextlib.contextmanager
 def _hooks_on_saved_tensors_off() -> Iterator[None]:
     """Inside a checkpointed part of a forward, what is computed would count as a part of it."""
+    if not hasattr(_saved_tensors, "_top_saved_tensors_default_hooks"):
+        # torch 2.6 says nothing of those that are there, but it asks only the last.
+        with _saved_as_it_is():
+            yield
+        return
     hooks = []
     while (top := _saved_tensors._top_saved_tensors_default_hooks(True)) is not None:
         hooks.append(top)
