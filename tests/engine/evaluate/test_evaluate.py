@@ -18,6 +18,7 @@ import zoo_parts
 from torch import Tensor, nn
 
 from gradscope import Session
+from gradscope.engine.evaluate import door
 from gradscope.engine.surroundings.frames import users_frames
 from gradscope.engine.surroundings.unwinding import Unwind, interruptible_by_signal
 from gradscope.protocol.messages.evaluate import PAGE_SIDE
@@ -81,6 +82,24 @@ def test_hooks_on_saved_tensors_do_not_see_it(session: Session, monkeypatch: pyt
         torch.ones(2, requires_grad=True) ** 2
     assert len(seen) == 1, "they are back"
     assert torch.equal(evaluation.value, expected.value)
+
+
+def test_a_backward_inside_of_a_backward_is_refused_where_torch_would_hang(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch 2.6 does."""
+    monkeypatch.setattr(door, "NESTED_BACKWARD_HANGS", True)
+    code = "model(x).sum().backward()"
+    session.forward()
+    assert session.evaluate(code).error == ""
+    said: list[str] = []
+    model = session.recipe.model
+    assert isinstance(model, nn.Sequential)
+    codes = (code, "torch.autograd.grad(model(x).sum(), model[6].weight)")
+    model[0].weight.register_hook(lambda _: said.extend(session.evaluate(code).error for code in codes))
+    session.backward()
+    assert "hangs where a backward begins inside of another one" in said[0] and said[1] == ""
+    assert session.evaluate(code).error == ""
 
 
 def test_gradients_are_those_of_autograd(session: Session) -> None:
