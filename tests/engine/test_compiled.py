@@ -255,6 +255,9 @@ def test_compiled_functions_do_run_eagerly(field: str) -> None:
         assert any(field in text for text in session.info.warnings)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.9", reason="this torch cannot compile an import through PySide6's hook around it"
+)
 def test_what_a_compiled_function_calls_is_not_seen_and_said() -> None:
     """Also with fullgraph: hooks that torch traces must not break its graph."""
     torch._dynamo.reset()
@@ -279,6 +282,9 @@ def test_compiled_in_mid_training_is_found() -> None:
         assert is_compiled(model.extra)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.9", reason="this torch cannot compile an import through PySide6's hook around it"
+)
 def test_torch_cond_is_left_alone() -> None:
     """It is compiled in a plain loop too, and has no gradient otherwise."""
 

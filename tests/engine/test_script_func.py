@@ -113,7 +113,7 @@ def test_gradients_of_samples_are_named_with_their_line(tmp_path: Path) -> None:
 
 
 # torch itself uses that inside of jvp.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize(
     ("gradients", "said"),
     [

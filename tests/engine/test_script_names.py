@@ -113,6 +113,22 @@ K_FOLD = f"""
 """
 
 
+def test_a_loss_of_a_library_is_called_as_the_library_does_wherever_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment may be called "torch" itself."""
+    packages = tmp_path / "envs" / "torch" / "lib" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "easy_training.py").write_text(
+        "def train(loss):\n    halved = loss / 2\n    halved.backward()\n", "utf-8"
+    )
+    monkeypatch.syspath_prepend(packages)
+    text = f"net = nn.Linear(3, 1)\noptimizer = {SGD.format('net')}\nfrom easy_training import train\n{step_of('net')}"
+    found = follow(tmp_path, text.replace("loss.backward()", "train(loss)"))
+    (loss,) = [passage.loss_name for report, passage in found.recorder.phases if report.phase is Phase.BACKWARD]
+    assert loss == "halved"
+
+
 def test_a_model_that_is_bound_anew_does_not_keep_the_old_one_alive(tmp_path: Path) -> None:
     found = follow(tmp_path, K_FOLD)
     assert found.order == "FBS" * 8

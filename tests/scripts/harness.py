@@ -5,6 +5,7 @@ Both runs have the same folder, a fresh copy of the corpus, as working directory
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.scripts.cases import CORPUS, Case
+from tests.scripts.moments import Losses
 
 STOPPING = "stopping"
 """Full, and stopped wherever that can be, by `stopping.py`."""
@@ -29,6 +31,8 @@ _OF_FINDINGS = ("finding", "checked")
 OURS = "gradscope:"
 """With this begins each line that gradscope itself says on the standard error stream."""
 
+_DROPPED = "0010001101111011110010101000010011100101110101010001100100100110"
+"""What dropout leaves of 64 numbers with the seed 0, where the truth was made."""
 _PROGRESS = re.compile(r"\d*\.?\d+(it/s|s/it)|\?it/s")
 # Where anybody listens to a layer, torch calls it on another line of its own.
 _FRAME_OF_TORCH = re.compile(
@@ -58,6 +62,22 @@ class Ran:
 def run_plainly(case: Case, folder: Path, *, timeout_secs: float = 300, python: str = sys.executable) -> Ran:
     """As without gradscope. `folder` is made anew; the same path for both runs gives the same output."""
     return _tried(case, lambda: _run(_plain_command(case, python), _fresh(folder), timeout_secs))
+
+
+def comparable(case: Case, plain: Ran, *, python: str = sys.executable) -> Losses:
+    """How the losses of this machine are to be compared with those of the truth."""
+    if plain.final == (case.truth["final"] or ""):
+        return Losses.EXACT
+    return Losses.CLOSE if _draws_as_the_truth(python) else Losses.OTHER
+
+
+@functools.cache
+def _draws_as_the_truth(python: str) -> bool:
+    """Whether that torch draws the random numbers that the truth has: for dropout, 2.6 draws others."""
+    drops = "print(torch.nn.functional.dropout(torch.ones(64), 0.5).bool().int().tolist())"
+    command = [python, "-c", f"import torch; torch.manual_seed(0); {drops}"]
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return "".join(re.findall(r"[01]", drawn)) == _DROPPED
 
 
 def run_watched(

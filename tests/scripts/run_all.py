@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.scripts.cases import Case, cases
-from tests.scripts.harness import LEVELS, Ran, differences, run_plainly, run_watched
+from tests.scripts.harness import LEVELS, Ran, comparable, differences, run_plainly, run_watched
 from tests.scripts.moments import wrong_moments
 
 _ROW = "{:<32} {:<6} {:<8} {:<8} {:>5} {:>8}"
@@ -86,8 +86,7 @@ def _plain_row(case: Case, plain: Ran) -> tuple[str, list[str]]:
 
 
 def _watched_row(case: Case, plain: Ran, watched: Ran, level: str) -> tuple[str, list[str]]:
-    exact = plain.final == (case.truth["final"] or "")
-    moments = wrong_moments(case, watched.lines, level=level, exact=exact)
+    moments = wrong_moments(case, watched.lines, level=level, losses=comparable(case, plain))
     wrong = differences(case, plain, watched) + moments
     final = "equal" if watched.final == plain.final else "DIFFERS"
     row = _ROW.format(case.name, level, "WRONG" if moments else "right", final, watched.code, f"{watched.secs:.1f}")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.patience import patient
 from tests.scripts.cases import Case, cases
-from tests.scripts.harness import FINDINGS, LEVELS, STOPPING, Ran, differences, run_plainly, run_watched
+from tests.scripts.harness import FINDINGS, LEVELS, STOPPING, Ran, comparable, differences, run_plainly, run_watched
 from tests.scripts.moments import wrong_moments
 
 WHOLE = bool(os.environ.get("GRADSCOPE_WHOLE_CORPUS"))
@@ -91,8 +91,8 @@ def test_script(name: str, level: str, plain: Plain) -> None:
     _skip_what_is_missing(case)
     ran, folder = plain(name)
     watched = run_watched(case, folder, level=level, timeout_secs=patient(60))
-    exact = ran.final == (case.truth["final"] or "")
-    wrong = differences(case, ran, watched) + wrong_moments(case, watched.lines, level=level, exact=exact)
+    losses = comparable(case, ran)
+    wrong = differences(case, ran, watched) + wrong_moments(case, watched.lines, level=level, losses=losses)
     assert wrong == [], "\n".join(wrong)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.scripts import make_truth
 from tests.scripts.cases import CORPUS, Case, cases
 from tests.scripts.harness import LEVELS, Ran, differences, told, watched_command
-from tests.scripts.moments import wrong_moments
+from tests.scripts.moments import Losses, wrong_moments
 
 Lines = list[dict[str, Any]]
 
@@ -192,8 +192,21 @@ def test_losses_of_another_machine(case: Case, lines: Lines) -> None:
     for line in lines:
         if line.get("loss") == 0.5:
             line["loss"] = 0.50001
-    assert wrong_moments(case, lines, level="full", exact=False) == []
+    assert wrong_moments(case, lines, level="full", losses=Losses.CLOSE) == []
     assert len(wrong_moments(case, lines, level="full")) == 1
+
+
+def test_losses_of_other_random_numbers(case: Case, lines: Lines) -> None:
+    for line in lines:
+        if line.get("loss") == 0.5:
+            line["loss"] = 0.7
+        line["calls"] = line.get("calls", []) * 2
+    assert wrong_moments(case, lines, level="full", losses=Losses.OTHER) == []
+    assert len(wrong_moments(case, lines, level="full", losses=Losses.CLOSE)) > 1
+    for line in lines:
+        if line.get("loss") == 0.7:
+            line["loss"] = None
+    assert len(wrong_moments(case, lines, level="full", losses=Losses.OTHER)) == 1
 
 
 def test_steps_inside_a_backward_are_one(case: Case, lines: Lines) -> None:

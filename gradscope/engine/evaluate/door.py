@@ -21,6 +21,7 @@ from gradscope.engine.aside.door import Aside
 from gradscope.engine.aside.value_holders import version_of
 from gradscope.engine.aside.walk import Reached
 from gradscope.engine.book.optimizer_before import copy_of_state
+from gradscope.engine.capture.hooks import inside_backward
 from gradscope.engine.evaluate.place import Place
 from gradscope.engine.model.leaves import tensor_leaves
 from gradscope.engine.model.modules import modules_in
@@ -33,6 +34,8 @@ from gradscope.protocol.failure import BadInput
 
 _autograd: Any = torch.autograd
 _saved_tensors: Any = torch._C._autograd
+NESTED_BACKWARD_HANGS = torch.__version__ < "2.9"
+"""A parameter's hook runs under the lock that another backward to this parameter waits for: so in 2.6, and not in 2.9."""
 
 
 @contextlib.contextmanager
@@ -102,6 +105,7 @@ def _unnoticed(place: Place) -> Iterator[None]:
         place.book.observer.lifted(),
         _own_modes_off(),
         _hooks_on_saved_tensors_off(),
+        _no_backward_for_ever(),
         _no_cache_of_casts(),
         torch.enable_grad(),
     ):
@@ -117,6 +121,29 @@ def _graphs_kept() -> Iterator[None]:
 
     def run(outputs: Any, gradients: Any, keep: Any, *args: Any, **kwargs: Any) -> Any:
         return original(outputs, gradients, True, *args, **kwargs)
+
+    _autograd._engine_run_backward = run
+    try:
+        yield
+    finally:
+        _autograd._engine_run_backward = original
+
+
+@contextlib.contextmanager
+def _no_backward_for_ever() -> Iterator[None]:
+    """Inside a backward, one that adds to `.grad` is refused where torch would hang."""
+    if not (NESTED_BACKWARD_HANGS and inside_backward()):
+        yield
+        return
+    original: Callable[..., Any] = vars(_autograd)["_engine_run_backward"]
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("accumulate_grad"):
+            raise RuntimeError(
+                f"torch {torch.__version__} hangs where a backward begins inside of another one; "
+                "evaluate this before Backward or after it, or use torch.autograd.grad"
+            )
+        return original(*args, **kwargs)
 
     _autograd._engine_run_backward = run
     try:
@@ -142,9 +169,20 @@ def _own_modes_off() -> Iterator[None]:
             _push_mode(mode)
 
 
+def _saved_as_it_is() -> contextlib.AbstractContextManager[object]:
+    if not _saved_tensors._saved_tensors_hooks_is_enabled():
+        return contextlib.nullcontext()
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+
+
 @contextlib.contextmanager
 def _hooks_on_saved_tensors_off() -> Iterator[None]:
     """Inside a checkpointed part of a forward, what is computed would count as a part of it."""
+    if not hasattr(_saved_tensors, "_top_saved_tensors_default_hooks"):
+        # torch 2.6 says nothing of those that are there, but it asks only the last.
+        with _saved_as_it_is():
+            yield
+        return
     hooks = []
     while (top := _saved_tensors._top_saved_tensors_default_hooks(True)) is not None:
         hooks.append(top)

@@ -18,6 +18,7 @@ import zoo_parts
 from torch import Tensor, nn
 
 from gradscope import Session
+from gradscope.engine.evaluate import door
 from gradscope.engine.surroundings.frames import users_frames
 from gradscope.engine.surroundings.unwinding import Unwind, interruptible_by_signal
 from gradscope.protocol.messages.evaluate import PAGE_SIDE
@@ -62,6 +63,43 @@ def test_the_training_is_there_by_name(session: Session) -> None:
     assert session.evaluate("batch[0] is x and batch[1] is target").value is True
     assert session.evaluate("(step, epoch)").value == (0, 0)
     assert session.evaluate("optimizer.param_groups[0]['lr']").value == 0.01
+
+
+@pytest.mark.parametrize("has_top", [True, False])
+def test_hooks_on_saved_tensors_do_not_see_it(session: Session, monkeypatch: pytest.MonkeyPatch, has_top: bool) -> None:
+    """As a checkpointed part of a forward has them. torch 2.6 cannot say which there are."""
+    if not has_top:
+        monkeypatch.delattr(torch._C._autograd, "_top_saved_tensors_default_hooks", raising=False)
+    session.forward()
+    seen: list[Tensor] = []
+    code = "output = model(x).sum(); output.backward(); model[6].weight.grad"
+    expected = session.evaluate(code)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (seen.append(tensor), tensor)[1], lambda tensor: tensor
+    ):
+        evaluation = session.evaluate(code)
+        assert seen == [] and evaluation.error == ""
+        torch.ones(2, requires_grad=True) ** 2
+    assert len(seen) == 1, "they are back"
+    assert torch.equal(evaluation.value, expected.value)
+
+
+def test_a_backward_inside_of_a_backward_is_refused_where_torch_would_hang(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch 2.6 does."""
+    monkeypatch.setattr(door, "NESTED_BACKWARD_HANGS", True)
+    code = "model(x).sum().backward()"
+    session.forward()
+    assert session.evaluate(code).error == ""
+    said: list[str] = []
+    model = session.recipe.model
+    assert isinstance(model, nn.Sequential)
+    codes = (code, "torch.autograd.grad(model(x).sum(), model[6].weight)")
+    model[0].weight.register_hook(lambda _: said.extend(session.evaluate(code).error for code in codes))
+    session.backward()
+    assert "hangs where a backward begins inside of another one" in said[0] and said[1] == ""
+    assert session.evaluate(code).error == ""
 
 
 def test_gradients_are_those_of_autograd(session: Session) -> None:

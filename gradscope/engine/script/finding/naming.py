@@ -100,7 +100,9 @@ def _in_modules(space: Mapping[str, Any], is_it: Same) -> Iterator[str]:
 def name_in_library(thing: Any) -> str:
     """The name that a library has for it, from the inside out; torch's own are none."""
     for frame in calling_frames():
-        if is_users_file(frame.f_code.co_filename) or "/torch/" in frame.f_code.co_filename.replace("\\", "/"):
+        # By its module: any environment's folder may be called torch.
+        module = str(frame.f_globals.get("__name__", ""))
+        if is_users_file(frame.f_code.co_filename) or module.partition(".")[0] == "torch":
             continue
         found = next((name for name, value in _entries(locals_of(frame)) if value is thing), "")
         if found:
