@@ -157,6 +157,11 @@ PICTURES = {
         "The loss jumps about, far above where it started; at a hundredth of the rate it falls.",
         lambda example, healthy: end(example) > 10 * example[0] and end(healthy) < 0.2 * healthy[0],
     ),
+    "momentum-too-high": Picture(
+        of.LOSS,
+        "The loss follows late, and swings back up; with betas of (0.9, 0.999) it goes down and stays.",
+        ends_higher,
+    ),
     "lr-decays-too-early": Picture(
         of.LOSS, "After some ten steps the rate is all but 0, and the loss stays where it is then.", ends_higher
     ),

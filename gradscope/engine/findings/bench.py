@@ -339,6 +339,8 @@ class Bench:
     # ------------------------------------------------------------------------------------------ private
 
     def _measure(self, output: Tensor, target: object) -> yardstick.Measure | None:
+        if self._record.has_other_targets:
+            return None
         function, options = self._seen
         return yardstick.measure(output, target, function=function, options=options)
 

@@ -131,6 +131,11 @@ _ENTRIES = (
         "Lower the rate.",
     ),
     Entry(
+        "momentum-too-high", "Steps go on for too long", _W, _TRIED, _X,
+        "Each step is an average over hundreds of gradients: the training follows late, and swings far beyond its goal.",
+        "Use a momentum of 0.9; for Adam, betas=(0.9, 0.999).",
+    ),
+    Entry(
         "lr-decays-too-early", "The schedule is over long before the training", _W, _TRIED, _X,
         "The rest of the training does nothing.",
         "Is the scheduler stepped per batch, but meant per epoch?",

@@ -234,6 +234,9 @@ class CtcCall:
     """The median of the samples."""
     labels: float
     """What they take, the median of the samples."""
+    blank: int = 0
+    with_blank: int = 0
+    """Samples one of whose labels is the blank itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +245,31 @@ class LooseTerm:
 
     step: int
     turn: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnTarget:
+    """What is learnt was compared with noise around 0 that was drawn in the step, and that the model was not given."""
+
+    step: int
+    turn: str
+    shape: tuple[int, ...]
+    share: float
+    """The mean square of the difference, over that of the noise: 1 for whoever says 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledCut:
+    """What a distribution of the model's was drawn without its derivative, and went into a layer that is trained."""
+
+    step: int
+    turn: str
+    kind: str
+    """The class of the distribution: "Normal"."""
+    layer: str
+    """That it went into."""
+    source: str
+    """That the distribution's numbers come from; "" where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,9 +329,13 @@ class Record:
     broadcasts: list[Broadcast] = field(default_factory=list)
     ctc: list[CtcCall] = field(default_factory=list)
     loose_terms: list[LooseTerm] = field(default_factory=list)
+    drawn_targets: list[DrawnTarget] = field(default_factory=list)
+    sampled: list[SampledCut] = field(default_factory=list)
     checked: list[int] = field(default_factory=list)
     """The steps in which functions were looked at."""
     first_nonfinite: FirstNonFinite | None = None
+    has_other_targets: bool = False
+    """The loss compares the output with something else than the targets as they come: with y / 255, or the logarithm of y."""
     baseline: Baseline | None = None
     """Of always saying the same, from the targets of the data pass; None before that, and where there is none."""
     norms: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)

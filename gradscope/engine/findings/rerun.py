@@ -34,6 +34,8 @@ from gradscope.protocol.failure import UserCodeFailed
 _THAWED_RATE = 1e-3
 """Adam's default, where the training's own optimizer cannot be made again."""
 
+_USUAL_BETA = 0.999
+"""The second one of Adam."""
 _OF_ITS_OWN = ("params", "param_names", "initial_lr")
 """Options of a group that belong to its parameters, or to a scheduler."""
 
@@ -260,6 +262,11 @@ class Rerun:
             if change.weight_decay is not None and "weight_decay" in group:
                 before.append((group, "weight_decay", group["weight_decay"]))
                 group["weight_decay"] = change.weight_decay
+            option, value = momentum_of(group)
+            if change.momentum is not None and option:
+                before.append((group, option, group[option]))
+                is_beta = option == "betas"
+                group[option] = (change.momentum, max(value[1], _USUAL_BETA)) if is_beta else change.momentum
         try:
             yield
         finally:
@@ -280,6 +287,15 @@ class Rerun:
                 # Inside an optimizer that evaluates the loss itself.
                 raise error.__cause__ from None
             raise
+
+
+def momentum_of(group: dict[str, Any]) -> tuple[str, tuple[float, float]]:
+    """("momentum" or "betas", (the momentum, the second beta or 0)); ("", (0, 0)) where the group has none."""
+    betas = group.get("betas")
+    if isinstance(betas, (tuple, list)) and len(betas) == 2 and all(isinstance(beta, float) for beta in betas):
+        return "betas", (betas[0], betas[1])
+    momentum = group.get("momentum")
+    return ("momentum", (momentum, 0.0)) if isinstance(momentum, float) else ("", (0.0, 0.0))
 
 
 def _step_ours(optimizer: torch.optim.Optimizer) -> None:

@@ -12,7 +12,9 @@ from gradscope.protocol.findings import Finding, Severity
 
 _NONFINITE = ("nonfinite-forward", "nonfinite-loss", "nonfinite-backward", "nonfinite-step")
 _SCALES = ("lr-too-high", "initial-loss-too-high", "vanishing-gradient", "exploding-gradient")
-_RATES = ("lr-too-high", "lr-too-low", "group-lr-too-low", "lr-decays-too-early", "weight-decay-too-strong")
+_RATES = (
+    "lr-too-high", "lr-too-low", "group-lr-too-low", "momentum-too-high", "lr-decays-too-early", "weight-decay-too-strong",
+)  # fmt: skip
 
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "nonfinite-input": (*_NONFINITE, "scaler-skips"),
@@ -41,6 +43,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "order-invisible": ("labels-unrelated",),
     "size-invisible": ("labels-unrelated",),
     "initial-loss-too-high": ("exploding-gradient",),
+    "momentum-too-high": ("lr-too-high", "lr-too-low"),
     "lr-too-high": ("dead-units", "predicts-one-class", *_NONFINITE),
     "weight-decay-too-strong": ("dead-units", "vanishing-gradient"),
     "scaler-skips": ("lr-too-low", *_NONFINITE),

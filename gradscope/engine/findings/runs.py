@@ -17,6 +17,8 @@ class Change:
     """Factor of every learning rate, or of that of `group`."""
     group: int | None = None
     weight_decay: float | None = None
+    momentum: float | None = None
+    """Of SGD and RMSprop, and the first beta of Adam and the like, which gets their usual second one."""
     inputs: Callable[[Tensor], Tensor] | None = None
     """Applied to x."""
     targets: Callable[[Tensor], Tensor] | None = None

@@ -21,6 +21,7 @@ FINE = {
     "lr-too-low": "The learning rate is large enough",
     "group-lr-too-low": "Every parameter group moves",
     "lr-too-high": "The learning rate is small enough",
+    "momentum-too-high": "Steps follow the newest gradients",
     "lr-decays-too-early": "The schedule lasts as long as the training",
     "steps-undone": "Steps stay as the optimizer made them",
     "weight-decay-too-strong": "Weight decay leaves the weights standing",

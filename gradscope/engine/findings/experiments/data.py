@@ -100,7 +100,7 @@ def _write_facts(sample: DataSample, record: Record) -> None:
         counts = dict(zip(ids.tolist(), times.tolist(), strict=True))
     values = y.flatten().double() if y.is_floating_point() else None
     record.data = DataFacts(len(y), values, counts)
-    if record.baseline is None and record.is_plain:
+    if record.baseline is None and record.is_plain and not record.has_other_targets:
         record.baseline = yardstick.baseline([y], function=function, options=options)
 
 

@@ -1,4 +1,5 @@
-"""Do the steps overshoot? Was the training far better with a tenth, or a hundredth, of the rate, or of that of one group?"""
+"""Do the steps overshoot? Was the training far better with a tenth, or a hundredth, of the rate, or of that of one group? Or
+with a usual momentum, where each step goes on for hundreds of others?"""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from gradscope.engine.findings.counterfactual import (
 )
 from gradscope.engine.findings.draft import EXPERIMENTS, Draft, Experiment
 from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.rerun import momentum_of
 from gradscope.engine.findings.statistics import is_lower, mean
+from gradscope.protocol.findings import Evidence
 from gradscope.protocol.numbers import number
 
 FACTORS = (0.1, 0.01)
@@ -39,6 +42,9 @@ second half, since the first steps of many a good training do that."""
 GETTING_ON = 0.95
 """A training that is still 5 % lower in its last quarter than in the one before is on its way, if slower than it could be: a
 large rate that is lowered later is often the better plan."""
+LONG = 150.0
+"""Steps that a gradient goes on for, 1 / (1 - momentum): 10 is usual, 100 is used with the rates made for it."""
+USUAL = 0.9
 
 
 def run(bench: Bench, record: Record) -> Iterable[Draft]:
@@ -156,6 +162,66 @@ EXPERIMENTS.append(
         title="Would the training be better with smaller steps?",
         run=run,
         passes=_passes,
+        is_of_dynamics=True,
+        runs_the_loop=True,
+    )
+)
+
+
+def run_with_usual_momentum(bench: Bench, record: Record) -> Iterable[Draft]:
+    slow = _with_long_momentum(record)
+    if not slow:
+        return
+    steps = horizon(bench, record)
+    as_it_is, usual = bench.unchanged(steps), bench.train(steps, Change(momentum=USUAL))
+    if not is_better(usual, as_it_is, record):
+        return
+    option, (value, other) = next(iter(slow.values()))
+    groups = next(iter(record.optimizers.values())).param_groups
+    where, near = where_of(record, next(iter(slow))) if len(slow) == 1 < len(groups) else ("", ())
+    given = f"betas=({short(value)}, {short(other)})" if option == "betas" else f"momentum={short(value)}"
+    is_swapped = option == "betas" and other < value
+    yield Draft(
+        id="momentum-too-high",
+        where=where,
+        near=near,
+        evidence=(
+            Evidence(
+                name="1 / (1 - momentum)",
+                value=1 / (1 - value) if value < 1 else float("inf"),
+                threshold=LONG,
+                unit="steps",
+                text=f"With {given} a gradient goes on for {short(1 / (1 - value)) if value < 1 else 'all'} steps",
+            ),
+            ends(as_it_is, usual, f"with a momentum of {short(USUAL)}"),
+        ),
+        do=f"Exchange them: betas=({short(other)}, {short(value)})."
+        if is_swapped
+        else f"Lower it from {short(value)} to {short(USUAL)}.",
+        instead="Only the momentum was changed: the rate, the model and the data are the same.",
+        curves=curves(as_it_is, usual, f"with a momentum of {short(USUAL)}"),
+    )
+
+
+def _with_long_momentum(record: Record) -> dict[int, tuple[str, tuple[float, float]]]:
+    """The groups of a single optimizer whose momentum reaches so far back."""
+    if len(record.optimizers) != 1:
+        return {}
+    (optimizer,) = record.optimizers.values()
+    found = {number: momentum_of(group) for number, group in enumerate(optimizer.param_groups)}
+    return {number: known for number, known in found.items() if (1 - known[1][0]) * LONG < 1 and known[0]}
+
+
+def _passes_of_momentum(bench: Bench, record: Record) -> tuple[int, int]:
+    return passes_of(bench, 1 if _with_long_momentum(record) else 0)
+
+
+EXPERIMENTS.append(
+    Experiment(
+        ids=("momentum-too-high",),
+        title="Would the training be better with a usual momentum?",
+        run=run_with_usual_momentum,
+        passes=_passes_of_momentum,
         is_of_dynamics=True,
         runs_the_loop=True,
     )

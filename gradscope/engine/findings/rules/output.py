@@ -160,9 +160,22 @@ def _predicts_one_class(record: Record) -> Iterator[Draft]:
             seen("most frequent class over the rarest", most / least, _UNEVEN),
             seen("times that the rarest was wanted", least, _RARE),
         ),
-        do=f"Weigh class {int(classes[counts.argmin()])} by about {most / least:.0f}, or sample evenly.",
+        do=how_to_weigh(record, int(classes[counts.argmax()]), int(classes[counts.argmin()]), most / least),
         instead=f"After {len(record.steps)} steps the yardstick is still where always saying the same gets.",
     )
+
+
+def how_to_weigh(record: Record, frequent: int, rare: int, times: float) -> str:
+    given = getattr(record.loss_function, "weight", None)
+    if isinstance(given, torch.Tensor) and given.dim() == 1 and len(given) > max(frequent, rare):
+        of_frequent, of_rare = float(given[frequent]), float(given[rare])
+        if of_rare < of_frequent:
+            return (
+                f"The weights of the classes are the wrong way round: class {frequent}, the most frequent, weighs "
+                f"{number(of_frequent)}, and class {rare} {number(of_rare)}. Take 1 / frequency, so that class {rare} weighs "
+                f"about {times:.0f} times as much."
+            )
+    return f"Weigh class {rare} by about {times:.0f}, or sample evenly."
 
 
 def _still_falls(record: Record) -> bool:

@@ -14,6 +14,9 @@ _MEANT = ("no_grad", "detach")
 """What is written to cut a gradient on purpose; `.data`, numpy and functions without a derivative cut it by accident."""
 _STUCK = 0.9
 """Of what always saying the same gets: above it, nothing has been learnt."""
+_CHECKS = 3
+_SEEN_RATE = 1e-5
+"""Steps of it are not rounded away, neither Adam's nor those of usual gradients."""
 _LONG = 40
 """Steps before nothing learnt is more than a beginning."""
 
@@ -85,6 +88,33 @@ def _all_zero(record: Record) -> Iterator[Draft]:
         )
 
 
+def _gone(record: Record) -> Iterator[Draft]:
+    """Backward leaves gradients, and the steps of a rate that would be seen change no weight by a single bit."""
+    need_steps(record, WINDOW)
+    for turn in record.optimizers:
+        own = [p for p in record.parameters.values() if p.is_trained and p.turn == turn and p.requires_grad]
+        steps = [step for step in record.steps if step.turn == turn and not step.is_skipped]
+        rates = [rate for step in steps for rate in step.rates]
+        came = [p for p in own if len(p.grads) >= WINDOW and all(norm > 0 for _, norm in p.grads)]
+        stays = all(not norm for p in own for _, norm in p.updates) and all(len(p.updates) >= WINDOW for p in came)
+        if not came or not stays or len(steps) < WINDOW or min(rates, default=0.0) < _SEEN_RATE:
+            continue
+        places = tops(record, list(dict.fromkeys(p.layer for p in came)))
+        yield Draft(
+            id="not-reached",
+            where=places[0],
+            phase=Phase.STEP,
+            near=tuple(places[1:]),
+            evidence=(
+                seen("steps that have changed nothing", len(steps), WINDOW, "steps"),
+                seen("parameters with a gradient", len(came), None, text=listed((p.name for p in came), 6)),
+            ),
+            why="Backward leaves gradients, and they are gone when the optimizer steps: nothing ever moves.",
+            do="Look for zero_grad() between backward() and step(): it belongs before backward(), or after step().",
+            instead=f"The rate is {number(min(rates))}, and the gradients are not 0.",
+        )
+
+
 def _stepped(record: Record) -> Iterator[Draft]:
     """Some layers' gradients are all 0, since what they put out is rounded, or only its sign is taken."""
     need_steps(record, WINDOW)
@@ -111,6 +141,30 @@ def _stepped(record: Record) -> Iterator[Draft]:
             why="What it puts out is used, but no gradient passes the step behind it: it never learns.",
             do=f"Let the gradient pass {how}() (straight through): y + ({how}(y) - y).detach().",
             instead="All that lies behind the step does get gradients.",
+        )
+
+
+def _sampled(record: Record) -> Iterator[Draft]:
+    """A layer learns nothing from what is made of its draws."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for draw in record.sampled:
+        found.setdefault((draw.source, draw.layer, draw.kind), []).append(draw.step)
+    for (source, layer, kind), steps in found.items():
+        if len(set(steps)) < min(_CHECKS, len(record.checked)):
+            continue
+        yield Draft(
+            id="gradient-cut",
+            where=source or layer,
+            near=(layer,) if source else (),
+            phase=Phase.FORWARD,
+            first_step=steps[0],
+            step=steps[-1],
+            evidence=(
+                seen("draws without a gradient", len(steps), 0, text=f"{kind}.sample(), which {layer} is then given"),
+            ),
+            why=f"What {layer} does with the draw teaches nothing to what the {kind} was made of.",
+            do="Call rsample() in place of sample(): it draws the same, and keeps the gradient.",
+            instead="Nobody takes the draw's log-probability, or detaches what comes of it.",
         )
 
 
@@ -261,7 +315,9 @@ def _size(p: ParameterFacts) -> int:
 
 RULES.append(Rule(ids=("not-reached",), judge=_not_reached))
 RULES.append(Rule(ids=("not-reached",), judge=_all_zero))
+RULES.append(Rule(ids=("not-reached",), judge=_gone))
 RULES.append(Rule(ids=("not-reached",), judge=_stepped))
+RULES.append(Rule(ids=("gradient-cut",), judge=_sampled))
 RULES.append(Rule(ids=("not-in-optimizer",), judge=_not_in_optimizer))
 RULES.append(Rule(ids=("never-called",), judge=_never_called))
 RULES.append(Rule(ids=("never-used",), judge=_never_used))

@@ -12,6 +12,10 @@ from gradscope.protocol.phases import Phase
 _SHARE = 0.25
 """Of all samples: the longest few of a set of data may well be left out on purpose."""
 _CHECKS = 3
+_LATE = 40
+"""The step of a check by which a denoiser says something of the noise."""
+_NOTHING_SAID = 0.9
+"""Of the noise's mean square."""
 
 
 def _ctc_too_short(record: Record) -> Iterator[Draft]:
@@ -36,6 +40,58 @@ def _ctc_too_short(record: Record) -> Iterator[Draft]:
     )
 
 
+def _blank_is_a_label(record: Record) -> Iterator[Draft]:
+    if not record.ctc:
+        raise CannotJudge("ctc_loss was not called")
+    samples, bad = sum(call.samples for call in record.ctc), sum(call.with_blank for call in record.ctc)
+    if len(record.ctc) < _CHECKS or bad <= _SHARE * samples:
+        return
+    blank = record.ctc[0].blank
+    yield Draft(
+        id="output-range",
+        where=record.last_layer,
+        phase=Phase.FORWARD,
+        first_step=record.ctc[0].step,
+        step=record.ctc[-1].step,
+        evidence=(
+            seen("samples whose labels hold the blank", 100 * bad / samples, 100 * _SHARE, "%", text=f"blank={blank}"),
+        ),
+        why=f"CTC takes {blank} for the blank, which stands between labels and is never one: a label {blank} cannot be said.",
+        do="Give the blank a number of its own: let the labels begin at 1, or pass blank=(one more class)."
+        if blank == 0
+        else f"Give the blank a number that no label has; it is {blank}.",
+        instead="Only labels within target_lengths were looked at: it is no padding, unless the lengths count that too.",
+    )
+
+
+def _asked_for_noise(record: Record) -> Iterator[Draft]:
+    """Noise that the model is to say, and is not given in any form."""
+    if not record.checked:
+        raise CannotJudge("the functions of the loss were not looked at")
+    asked = record.drawn_targets
+    late = [target for target in asked if target.step >= _LATE]
+    # Whatever was lost sight of on its way to the model: who says part of the noise has been given it.
+    if len(asked) < _CHECKS or not late or min(target.share for target in asked) < _NOTHING_SAID:
+        return
+    yield Draft(
+        id="labels-unrelated",
+        phase=Phase.FORWARD,
+        first_step=asked[0].step,
+        step=asked[-1].step,
+        evidence=(
+            seen(
+                "mean square error over the mean square of the noise (newest)",
+                asked[-1].share,
+                _NOTHING_SAID,
+                text=f"the target {asked[-1].shape} is drawn in each step, and the model is given nothing made of it",
+            ),
+        ),
+        why="The model is asked for noise that it has not been given: the best answer is 0, and nothing is learnt.",
+        do="Add the same noise to what the model is given: draw it once, and hand it to the function that adds it.",
+        instead="The noise that is added to the input is another draw.",
+    )
+
+
 def _without_gradient(record: Record) -> Iterator[Draft]:
     if not record.checked:
         raise CannotJudge("the functions of the loss were not looked at")
@@ -57,4 +113,6 @@ def _without_gradient(record: Record) -> Iterator[Draft]:
 
 
 RULES.append(Rule(ids=("ctc-too-short",), judge=_ctc_too_short))
+RULES.append(Rule(ids=("output-range",), judge=_blank_is_a_label))
+RULES.append(Rule(ids=("labels-unrelated",), judge=_asked_for_noise))
 RULES.append(Rule(ids=("term-without-gradient",), judge=_without_gradient))

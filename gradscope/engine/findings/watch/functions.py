@@ -18,12 +18,14 @@ from gradscope.engine.findings.record import DropoutCall, LooseTerm, Record
 from gradscope.engine.findings.watch import nodes
 from gradscope.engine.findings.watch.cosines import Cosines
 from gradscope.engine.findings.watch.ctc import ctc_call
+from gradscope.engine.findings.watch.draws import Draws
 from gradscope.engine.findings.watch.flat import FlatSteps
 from gradscope.engine.findings.watch.loose_terms import LooseTerms
 from gradscope.engine.findings.watch.loss_numbers import LOSSES, arguments, loss_call
 from gradscope.engine.findings.watch.marks import Marks
 from gradscope.engine.findings.watch.origins import Cuts, Origins
 from gradscope.engine.findings.watch.picks import Picks
+from gradscope.engine.findings.watch.sampled import Sampled
 from gradscope.engine.findings.watch.shapes_trail import ShapesTrail
 from gradscope.engine.findings.watch.weights_trail import WeightsTrail
 
@@ -67,7 +69,9 @@ class FunctionWatch(LookingOn):
         self._layer, self._output, self._on_error = layer, output, on_error
         self._is_inside = is_inside or self._runs
         self._losses = 0
+        self._draws = Draws(record, step, turn)
         self._origins, self._cuts, self._flat = Origins(record), Cuts(record), FlatSteps(record)
+        self._sampled = Sampled(record, step, turn, self._origins.place)
         self._cosines, self._picks = Cosines(), Picks(step)
         self._dropped: Marks[tuple[str, float, int]] = Marks()
         """Results of a dropout: in which layer, with what probability, and their version: what is written to them later, as
@@ -81,6 +85,8 @@ class FunctionWatch(LookingOn):
         try:
             self._record.softmaxes += self._weights.finish()
             self._flat.finish()
+            self._draws.finish()
+            self._sampled.finish()
             if self._step not in self._record.checked:
                 self._record.checked.append(self._step)
         except Exception as problem:
@@ -90,6 +96,12 @@ class FunctionWatch(LookingOn):
                 trail.clear()
             self._shapes.clear()
             self._terms.clear()
+            self._draws.clear()
+            self._sampled.clear()
+
+    def given(self, inputs: Any) -> None:
+        """To a layer."""
+        self._draws.given(inputs)
 
     def settle(self, loss: float) -> None:
         """What the forward has come to is known."""
@@ -104,6 +116,8 @@ class FunctionWatch(LookingOn):
                 name = _name(func)
                 if isinstance(result, (Tensor, tuple)) or name in ("numpy", "tolist"):
                     self._look(func, name, args, kwargs, result)
+                elif name in ("setitem", "item"):
+                    self._draws.see(name, args, kwargs, result, is_inside=self._is_inside())
         except Exception as error:
             self._on_error(error)
 
@@ -122,9 +136,11 @@ class FunctionWatch(LookingOn):
         elif not is_inside and torch.is_grad_enabled():
             self._piece(name, args, kwargs)
         self._terms.see(func, name, args, kwargs, result)
+        self._draws.see(name, args, kwargs, result, is_inside=is_inside)
         self._weights.see(name, layer, args, kwargs, result)
         self._cosines.see(name, args, kwargs, result)
         self._flat.see(name, layer, args, result)
+        self._sampled.see(name, layer, args, kwargs, result)
         pick = self._picks.see(name, layer, args, kwargs, result, is_inside=is_inside)
         self._record.softmaxes += [] if pick is None else [pick]
         dropped_by, dropped = self._dropped_of(args[0]) if args and name in _LEAVES_DROPPED else (None, 0.0)

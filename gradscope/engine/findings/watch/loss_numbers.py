@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope.engine.findings.record import LossCall
+from gradscope.engine.findings.record import LossCall, Record
 from gradscope.engine.findings.watch import nodes
 
 OVER_CLASSES = frozenset(("cross_entropy", "nll_loss", "log_softmax", "logsumexp", "kl_div"))
@@ -39,6 +39,8 @@ _MOST = 1 << 18
 """Elements that are looked at: a quarter of a million takes well below a millisecond."""
 _TOLERANCE = 1e-3
 """Rounding of a sum of probabilities, in half precision too."""
+_OTHER = 0.25
+"""Of the range of the targets."""
 _NEAR = 0.1
 """Targets beyond the range by less than a tenth of their spread may be noise around its end."""
 
@@ -139,6 +141,18 @@ def loss_call(
         out_of_reach=0.0 if y is None or function not in REGRESSION else _out_of_reach(made_by, y),
         **more,
     )
+
+
+def has_other_targets(target: Tensor, record: Record, step: int) -> bool:
+    """Whether the losses of this step compare the output with numbers of another size than the targets have: a loss may scale
+    them itself, or take their logarithm. (Smoothed labels are of about the same size.)"""
+    calls = [call for call in record.losses if call.step == step and call.target_low == call.target_low]
+    calls = [call for call in calls if math.prod(call.target_shape or ()) == target.numel()]
+    if not calls or not plain(target):
+        return False
+    low, high = _range(sample(target))
+    wide = max(high - low, 1e-12)
+    return all(abs(call.target_low - low) + abs(call.target_high - high) > _OTHER * wide for call in calls)
 
 
 def _is_mean(values: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from gradscope.engine.capture.record import Collected
 from gradscope.engine.findings import yardstick
 from gradscope.engine.findings.record import CHECK_STEPS, LayerFacts, ParameterFacts, Record, StepFacts
 from gradscope.engine.findings.watch.functions import FunctionWatch
+from gradscope.engine.findings.watch.loss_numbers import has_other_targets
 from gradscope.engine.findings.watch.series import note
 from gradscope.engine.findings.watch.units import UnitWatch
 from gradscope.engine.model.leaves import Inputs, tensor_leaves
@@ -136,6 +137,8 @@ class Watch:
         tensor = output if isinstance(output, Tensor) else first_tensor(output)
         if not name:
             self._output = tensor
+        if self._functions is not None:
+            self._functions.given(inputs)
         if tensor is not None:
             self._units.left(self._book.step, name, module, next(iter(inputs[0]), None), output)
 
@@ -185,6 +188,11 @@ class Watch:
     def _take_measure(self, output: Tensor, target: object) -> None:
         if not isinstance(target, Tensor):
             return
+        if self._book.step in CHECK_STEPS and has_other_targets(target, self.record, self._book.step):
+            self.record.has_other_targets = True
+            self.record.baseline = None
+        if self.record.has_other_targets:
+            return
         self._keep_target(target)
         call = self.record.loss_call
         if self._agreements >= _ALWAYS and self._book.step not in CHECK_STEPS and not self._wants_predictions:
@@ -227,7 +235,7 @@ class Watch:
 
     def settle_baseline(self) -> None:
         """By the targets that were seen so far, where no pass over the data has found it."""
-        if self._is_target_known or self.record.data is not None:
+        if self._is_target_known or self.record.data is not None or self.record.has_other_targets:
             return
         self._is_target_known = True
         call = self.record.loss_call
