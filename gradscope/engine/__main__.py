@@ -39,6 +39,12 @@ def _refuse(sentence):  # type: ignore[no-untyped-def]
     sys.exit(EXIT_UNFIT)
 
 
+def _tell(kind, error, traceback):  # type: ignore[no-untyped-def]
+    # Whoever interrupts an engine that has not begun does it on purpose, and its end is told by the signal.
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+
+
 if __name__ == "__mp_main__":
     # A DataLoader worker that was spawned, not forked.
     _bootstrap()  # type: ignore[no-untyped-call]
@@ -53,6 +59,7 @@ if __name__ == "__main__":
     # Both processes have it: the guard and the engine, in which alone it goes on here.
     last_place = LastPlace.of_environment()
     guard.begin(last_place)
+    excepthook, sys.excepthook = sys.excepthook, _tell
     try:
         import numpy  # noqa: F401
     except ImportError:
@@ -62,4 +69,5 @@ if __name__ == "__main__":
         )
     from gradscope.engine.serving.process import main
 
+    sys.excepthook = excepthook
     sys.exit(main(last_place))

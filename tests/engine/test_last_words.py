@@ -1,6 +1,7 @@
 """Whatever the user's code has replaced, the engine can still say why it ends."""
 
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -78,6 +79,16 @@ def test_that_numpy_is_missing_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == EXIT_UNFIT
     sentence = f"numpy is missing in {python}; install it with: {python} -m pip install numpy torch safetensors"
     assert done.stderr == f"gradscope engine: {sentence}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent there")
+def test_an_engine_that_is_interrupted_before_it_has_begun_says_nothing(tmp_path: Path) -> None:
+    """As the app does with one that it needs no more; on a slow machine it is at its imports for seconds."""
+    (tmp_path / "numpy.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    script = Path(gradscope.__file__).parent / "engine" / "__main__.py"
+    wanted = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=wanted, capture_output=True, text=True, timeout=patient(60))
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the guard is Linux's")
