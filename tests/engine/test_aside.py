@@ -224,7 +224,7 @@ def test_weak_proxies_may_stand_for_what_is_gone() -> None:
     reached = walk.Reached(copies_parameters=True)
     reached.look_from({"model": model})
     assert model in reached.modules
-    reach = Reach(lambda: {"model": model}, list, None)
+    reach = Reach(lambda: {"model": model}, list, None, data_bytes=0)
     assert reach.give(reach.take(is_cleared=lambda tensor: False)) == []
 
 

@@ -195,7 +195,10 @@ class BatchSource:
     def is_last(self) -> bool:
         """Whether the current batch is the last one of its epoch."""
         if self.is_exact and self.length is not None:
-            return self.index + 1 >= self.length
+            is_last = self.index + 1 >= self.length
+            # Where the training's own code has put more into the data, torch's sampler tells when it is asked.
+            if not (is_last and self._has_grown()):
+                return is_last
         if self._ahead is None:
             try:
                 has_next = None if self._pass is None else self._pass.has_next()
@@ -213,6 +216,10 @@ class BatchSource:
                     self.fate = "the pass over the data was broken off with it, and ends with this batch"
                 raise
         return isinstance(self._ahead, StopIteration)
+
+    def _has_grown(self) -> bool:
+        now = length_of(self._loader)
+        return now is not None and self.length is not None and now > self.length
 
     def advance(self) -> None:
         """The current batch is done."""
