@@ -117,16 +117,12 @@ def _unnoticed(place: Place) -> Iterator[None]:
 @contextlib.contextmanager
 def _graphs_kept() -> Iterator[None]:
     """A backward through the training's own graph leaves it as it is, for the training's own backward."""
-    original: Callable[..., Any] = vars(_autograd)["_engine_run_backward"]
 
-    def run(outputs: Any, gradients: Any, keep: Any, *args: Any, **kwargs: Any) -> Any:
+    def run(original: Callable[..., Any], outputs: Any, gradients: Any, keep: Any, *args: Any, **kwargs: Any) -> Any:
         return original(outputs, gradients, True, *args, **kwargs)
 
-    _autograd._engine_run_backward = run
-    try:
+    with _backward_by(run):
         yield
-    finally:
-        _autograd._engine_run_backward = original
 
 
 @contextlib.contextmanager
@@ -135,9 +131,8 @@ def _no_backward_for_ever() -> Iterator[None]:
     if not (NESTED_BACKWARD_HANGS and inside_backward()):
         yield
         return
-    original: Callable[..., Any] = vars(_autograd)["_engine_run_backward"]
 
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("accumulate_grad"):
             raise RuntimeError(
                 f"torch {torch.__version__} hangs where a backward begins inside of another one; "
@@ -145,7 +140,15 @@ def _no_backward_for_ever() -> Iterator[None]:
             )
         return original(*args, **kwargs)
 
-    _autograd._engine_run_backward = run
+    with _backward_by(run):
+        yield
+
+
+@contextlib.contextmanager
+def _backward_by(run: Callable[..., Any]) -> Iterator[None]:
+    """Every backward that begins goes through `run`, which is given what runs it as a rule, and its arguments."""
+    original: Callable[..., Any] = vars(_autograd)["_engine_run_backward"]
+    _autograd._engine_run_backward = partial(run, original)
     try:
         yield
     finally:

@@ -16,14 +16,13 @@ from gradscope.engine.model.copies import put_back
 from gradscope.engine.quantities import summary
 from gradscope.engine.quantities.kernel.extension import NATIVE
 from gradscope.engine.surroundings.error_parts import safely
-from gradscope.engine.timeline.spans import spans_of
+from gradscope.engine.timeline.spans import PLAIN, spans_of
 
 _TOGETHER_BYTES = 64 * 1024
 """Tensors that are not larger are copied together, into pieces of memory."""
 _PIECE_BYTES = 60 * 1024
 """A piece that has so much already is full. Pieces of 128 KB would not come from the heap, but from the system."""
 _ALIGNED_BYTES = 64
-_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 class Block:
@@ -45,9 +44,10 @@ class Copy:
     block: Block
     shape: tuple[int, ...] = ()
     """Of a part. A plain tuple: Python's garbage collector has not to look at it, and there are many."""
-    start: int = -1
-    """In elements; -1: it is the whole block."""
+    start: int = 0
+    """Where it begins in the block, in elements."""
     dtype: torch.dtype | None = None
+    """Of a part; None: it is the whole block."""
 
     @property
     def tensor(self) -> Tensor:
@@ -74,7 +74,7 @@ def copies_of(tensors: Sequence[Tensor]) -> list[Copy]:
         for i, tensor in enumerate(tensors):
             if found[i] is not None:
                 continue
-            is_plain = type(tensor) in _PLAIN and tensor.layout is torch.strided
+            is_plain = type(tensor) in PLAIN and tensor.layout is torch.strided
             if is_plain and tensor.numel() * tensor.element_size() <= _TOGETHER_BYTES:
                 small.setdefault((tensor.dtype, tensor.device), []).append(i)
             else:

@@ -27,6 +27,7 @@ from gradscope.engine.model.modules import named_modules
 from gradscope.engine.model.parameters import is_uninitialised, named_tensors
 from gradscope.engine.stepping.stepper import Stepper
 from gradscope.engine.surroundings.random_memory import numpy_memory, python_memory, torch_words
+from gradscope.engine.timeline.spans import PLAIN
 from gradscope.engine.timeline.sums import Sums, differing
 from gradscope.protocol.arrays import IntArray
 from gradscope.protocol.phases import Phase
@@ -144,7 +145,7 @@ class Marks:
         adds_up = stepper.training.zero_grad != "auto"
         seen = set[int]()
         for what, tensor in _tensors_of(stepper, stepper.training.modules()):
-            if id(tensor) in seen or (type(tensor) not in _PLAIN and is_uninitialised(tensor)):
+            if id(tensor) in seen or (type(tensor) not in PLAIN and is_uninitialised(tensor)):
                 continue
             seen.add(id(tensor))
             yield what, tensor, 1
@@ -164,7 +165,7 @@ class Marks:
             gradients = [tensor.grad for tensor in leaves]
             return [("the gradient of ", gradient) for gradient in gradients if gradient is not None]
         found = {id(tensor): tensor for own in buffers for tensor in own.values() if tensor is not None}
-        return [(_BUFFER, one) for one in found.values() if type(one) in _PLAIN or not is_uninitialised(one)]
+        return [(_BUFFER, one) for one in found.values() if type(one) in PLAIN or not is_uninitialised(one)]
 
     def _of_step(self) -> tuple[list[Tensor], list[dict[str, Tensor | None]]]:
         """The model is walked through once in a step."""
@@ -174,7 +175,7 @@ class Marks:
             found = {
                 id(tensor): tensor
                 for _, tensor in _tensors_of(self._stepper, modules)
-                if (type(tensor) in _PLAIN or not is_uninitialised(tensor)) and tensor.is_leaf
+                if (type(tensor) in PLAIN or not is_uninitialised(tensor)) and tensor.is_leaf
             }
             buffers = [module._buffers for module in modules if module._buffers]
             self._inside = number, list(found.values()), buffers
@@ -214,7 +215,6 @@ class Marks:
 
 
 _BUFFER = "the buffer "
-_PLAIN = (Tensor, nn.Parameter)
 """Those have a shape."""
 
 

@@ -14,7 +14,8 @@ from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.surroundings.transforms import is_wrapped
 from gradscope.protocol.arrays import IntArray
 
-_PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Types of tensors that are no more than their numbers."""
 _NOWHERE = 0, 0
 
 
@@ -49,7 +50,7 @@ def spans_of(tensors: Sequence[Tensor]) -> Spans:
 
 
 def _span_of(tensor: Tensor) -> tuple[int, int]:
-    return safely(lambda: _asked(tensor), _NOWHERE) if type(tensor) in _PLAIN else _NOWHERE
+    return safely(lambda: _asked(tensor), _NOWHERE) if type(tensor) in PLAIN else _NOWHERE
 
 
 def _asked(tensor: Tensor) -> tuple[int, int]:

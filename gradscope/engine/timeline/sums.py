@@ -23,14 +23,13 @@ from gradscope.engine.aside.value_holders import version_of
 from gradscope.engine.quantities import summary
 from gradscope.engine.surroundings.error_parts import safely
 from gradscope.engine.timeline.blocks import parts_of
-from gradscope.engine.timeline.spans import Spans, spans_of
+from gradscope.engine.timeline.spans import PLAIN, Spans, spans_of
 from gradscope.protocol.arrays import IntArray
 
 SMALL_BYTES = 16 * 1024
 """Smaller tensors are summed together, where there is no kernel."""
 _COLUMNS, _ROWS, _WORD_BYTES = 512, 64, 8
 _BLOCK_BYTES = _WORD_BYTES * _COLUMNS * _ROWS
-_PLAIN = (Tensor, torch.nn.Parameter)
 _SEED = 20_240_229
 _UNKNOWN = -1
 """The sum of what cannot be read."""
@@ -144,7 +143,7 @@ class Sums:
                 if kernel is not None and address:
                     places.append(i)
                     jobs.append((address, size, every, turn % every))
-                elif type(tensor) in _PLAIN and size <= SMALL_BYTES:
+                elif type(tensor) in PLAIN and size <= SMALL_BYTES:
                     small.setdefault((tensor.dtype, tensor.device), []).append(i)
                 else:
                     found[i] = self._of_any(tensor, every, turn % every)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gradscope.engine.findings.draft import RULES, CannotJudge, Draft, Rule
-from gradscope.engine.findings.record import Record
+from gradscope.engine.findings.record import CtcCall, Record
 from gradscope.engine.findings.telling import number, seen
 from gradscope.protocol.phases import Phase
 
@@ -19,10 +19,8 @@ _NOTHING_SAID = 0.9
 
 
 def _ctc_too_short(record: Record) -> Iterator[Draft]:
-    if not record.ctc:
-        raise CannotJudge("ctc_loss was not called")
-    samples, short = sum(call.samples for call in record.ctc), sum(call.too_short for call in record.ctc)
-    if len(record.ctc) < _CHECKS or short <= _SHARE * samples:
+    share = _share_of_samples(record, lambda call: call.too_short)
+    if share <= _SHARE:
         return
     middle = record.ctc[len(record.ctc) // 2]
     yield Draft(
@@ -31,7 +29,7 @@ def _ctc_too_short(record: Record) -> Iterator[Draft]:
         first_step=record.ctc[0].step,
         step=record.ctc[-1].step,
         evidence=(
-            seen("samples with fewer frames than labels", 100 * short / samples, 100 * _SHARE, "%"),
+            seen("samples with fewer frames than labels", 100 * share, 100 * _SHARE, "%"),
             seen("frames", middle.frames, middle.labels, text=f"labels take {number(middle.labels)} (medians)"),
         ),
         do=f"Make the sequence of frames longer: a smaller stride or less pooling before the loss, so that "
@@ -40,11 +38,17 @@ def _ctc_too_short(record: Record) -> Iterator[Draft]:
     )
 
 
-def _blank_is_a_label(record: Record) -> Iterator[Draft]:
+def _share_of_samples(record: Record, count: Callable[[CtcCall], int]) -> float:
+    """Of those given to ctc_loss; 0 while too few of its calls were seen. Raises CannotJudge where it was not called."""
     if not record.ctc:
         raise CannotJudge("ctc_loss was not called")
-    samples, bad = sum(call.samples for call in record.ctc), sum(call.with_blank for call in record.ctc)
-    if len(record.ctc) < _CHECKS or bad <= _SHARE * samples:
+    samples = sum(call.samples for call in record.ctc)
+    return sum(map(count, record.ctc)) / samples if samples and len(record.ctc) >= _CHECKS else 0.0
+
+
+def _blank_is_a_label(record: Record) -> Iterator[Draft]:
+    share = _share_of_samples(record, lambda call: call.with_blank)
+    if share <= _SHARE:
         return
     blank = record.ctc[0].blank
     yield Draft(
@@ -53,9 +57,7 @@ def _blank_is_a_label(record: Record) -> Iterator[Draft]:
         phase=Phase.FORWARD,
         first_step=record.ctc[0].step,
         step=record.ctc[-1].step,
-        evidence=(
-            seen("samples whose labels hold the blank", 100 * bad / samples, 100 * _SHARE, "%", text=f"blank={blank}"),
-        ),
+        evidence=(seen("samples whose labels hold the blank", 100 * share, 100 * _SHARE, "%", text=f"blank={blank}"),),
         why=f"CTC takes {blank} for the blank, which stands between labels and is never one: a label {blank} cannot be said.",
         do="Give the blank a number of its own: let the labels begin at 1, or pass blank=(one more class)."
         if blank == 0
